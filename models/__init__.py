@@ -1,0 +1,1 @@
+"""The face pipeline as pure numerics: bytes -> Image -> Face -> crop -> ... -> Decision."""

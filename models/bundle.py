@@ -1,0 +1,175 @@
+"""One release of encoder reference, head and calibration, and its fingerprint."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from models.decision import OperatingPoint
+from models.encoder import ClipEncoder, DlibEncoder, Encoder, digest
+from models.errors import InvalidBundle
+from models.head import Head, check_fit
+from models.pixels import PixelSpec
+
+BuiltinName = Literal["builtin", "dlib"]
+BUILTIN_NAMES: tuple[BuiltinName, ...] = get_args(BuiltinName)
+BUILTIN_FOLDER = Path(__file__).parent / "bundles"
+# From this accuracy on View 1 of LFW the compact encoder is the default (see `choose`).
+DEFAULT_ACCURACY = 0.96
+
+
+class EncoderReference(BaseModel):
+    """Say where the encoder's weights are: a folder beside the manifest, a hub id, or dlib's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["clip", "dlib"]
+    source: str = ""
+    revision: str | None = None
+
+
+class Calibration(BaseModel):
+    """Say how well a bundle does, on what data, and where its thresholds lie."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str
+    identities: int
+    images: int
+    genuine_pairs: int
+    impostor_pairs: int
+    failure_to_enrol: float = Field(ge=0, le=1)
+    accuracy: float = Field(ge=0, le=1, description="best accuracy over the balanced pairs")
+    eer: float = Field(ge=0, le=1)
+    operating_points: tuple[OperatingPoint, ...]
+
+
+class Manifest(BaseModel):
+    """Hold `bundle.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: Literal[1] = 1
+    name: str
+    encoder: EncoderReference
+    pixels: PixelSpec
+    trained_on: str
+    not_good_for: str
+    calibration: Calibration | None = None
+    commit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Hold what is needed to embed and decide; `chosen_because` says why it is this one."""
+
+    manifest: Manifest
+    encoder: Encoder
+    head: Head | None
+    fingerprint: str
+    chosen_because: str
+
+    @property
+    def dimension(self) -> int:
+        """Return the length of its vectors."""
+        return self.encoder.width if self.head is None else self.head.dimension
+
+    @property
+    def operating_points(self) -> tuple[OperatingPoint, ...]:
+        calibration = self.manifest.calibration
+        return () if calibration is None else calibration.operating_points
+
+
+def choose(source: str | None) -> tuple[str, str]:
+    """Return the bundle to load and why.
+
+    Unless one is named, `builtin` is served once its View 1 accuracy has reached 0.96, and
+    `dlib` until then.
+    """
+    if source is not None:
+        return source, "named in the settings"
+    calibration = read_manifest(BUILTIN_FOLDER / "builtin").calibration
+    accuracy = 0.0 if calibration is None else calibration.accuracy
+    if accuracy >= DEFAULT_ACCURACY:
+        return "builtin", f"its LFW View 1 accuracy of {accuracy:.3f} reaches {DEFAULT_ACCURACY}"
+    return "dlib", (
+        f"the compact encoder's LFW View 1 accuracy of {accuracy:.3f} is below {DEFAULT_ACCURACY}"
+    )
+
+
+def load_bundle(source: str | None = None) -> Bundle:
+    """Load a built-in bundle by name, a bundle directory, or a bare CLIP encoder.
+
+    A directory without `bundle.json`, or a hub id, is served without a head: the vector is
+    the pooled feature scaled to unit length, and there are no operating points. Raises
+    InvalidBundle.
+    """
+    name, reason = choose(source)
+    folder = BUILTIN_FOLDER / name if name in BUILTIN_NAMES else Path(name)
+    if (folder / "bundle.json").is_file():
+        manifest = read_manifest(folder)
+        encoder = _load_encoder(manifest.encoder, folder)
+        head = _load_head(folder / "head.safetensors")
+    else:
+        encoder, head = ClipEncoder.load(name), None
+        manifest = _bare_manifest(name, encoder.image_size)
+    if head is not None:
+        check_fit(head, encoder.width)
+    if manifest.pixels.size != encoder.image_size:
+        raise InvalidBundle(
+            f"The bundle cuts crops of {manifest.pixels.size} pixels, but its encoder was "
+            f"built for {encoder.image_size}."
+        )
+    return Bundle(manifest, encoder, head, fingerprint(encoder, head, manifest.pixels), reason)
+
+
+def fingerprint(encoder: Encoder, head: Head | None, pixels: PixelSpec) -> str:
+    """Return 64 hexadecimal digits that change whenever vectors stop being comparable."""
+    preprocessing = json.dumps(pixels.as_dict(), sort_keys=True).encode()
+    parts = [digest(encoder.network), b"" if head is None else digest(head), preprocessing]
+    return hashlib.sha256(b"|".join(hashlib.sha256(p).digest() for p in parts)).hexdigest()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read and check `bundle.json`; raises InvalidBundle with the field that is wrong."""
+    try:
+        return Manifest.model_validate_json((folder / "bundle.json").read_bytes())
+    except (OSError, ValidationError) as exc:
+        raise InvalidBundle(f"{folder / 'bundle.json'} cannot be used: {exc}") from exc
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `bundle.json` for people and programs to read."""
+    text = manifest.model_dump_json(indent=2, exclude_none=True)
+    (folder / "bundle.json").write_text(text + "\n")
+
+
+def _load_encoder(reference: EncoderReference, folder: Path) -> Encoder:
+    if reference.kind == "dlib":
+        return DlibEncoder.load()
+    local = folder / reference.source
+    return ClipEncoder.load(local if local.is_dir() else reference.source, reference.revision)
+
+
+def _load_head(path: Path) -> Head | None:
+    if not path.exists():
+        return None
+    try:
+        return Head.from_tensors(load_file(path))
+    except (OSError, SafetensorError) as exc:
+        raise InvalidBundle(f"{path} cannot be read: {exc}") from exc
+
+
+def _bare_manifest(name: str, image_size: int) -> Manifest:
+    return Manifest(
+        name=name,
+        encoder=EncoderReference(kind="clip", source=name),
+        pixels=PixelSpec(size=image_size, margin=0.5),
+        trained_on="images and texts of CLIP's own makers; no head, nothing trained on faces",
+        not_good_for="deciding: it has no operating points until it is calibrated on faces",
+    )

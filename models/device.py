@@ -1,0 +1,39 @@
+"""Which device and precision to compute on, by what the hardware does natively."""
+
+from typing import Literal
+
+import torch
+
+from models.errors import InvalidBundle
+
+Precision = Literal["fp32", "bf16"]
+
+
+def choose_device(wanted: str = "auto") -> torch.device:
+    """Return the device asked for, or CUDA when there is one; raises InvalidBundle if absent."""
+    if wanted == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(wanted)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InvalidBundle(f"Device `{wanted}` was asked for, but torch sees no CUDA device.")
+    return device
+
+
+def choose_precision(device: torch.device, wanted: str = "auto") -> Precision:
+    """Return bf16 where the device multiplies it natively, else fp32, unless one is asked for."""
+    match wanted:
+        case "fp32":
+            return "fp32"
+        case "bf16":
+            return "bf16"
+        case _:
+            return "bf16" if _multiplies_bf16(device) else "fp32"
+
+
+def _multiplies_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # oneDNN's own answer: it is what will run the matrix products.
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported() and (
+        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    )

@@ -1,0 +1,267 @@
+"""Distil the built-in encoder: a compact CLIP vision transformer taught by dlib's ResNet.
+
+    python -m models.distill crops PHOTOS --out work/train.npy
+    python -m models.distill run --crops work/train.npy --watch work/view1.npy \\
+        --watch-people people.csv --work work/run --minutes 120
+    python -m models.distill run ... --minutes 30 --decay     # end a run: rate falls to zero
+    python -m models.distill export --work work/run --out models/bundles/builtin
+
+A run may be killed at any time and goes on from its last checkpoint. The student sees a
+jittered, mirrored, recoloured view of a crop; the teacher sees the plain one. Half of the
+crops are blends of two faces, so that the student meets far more people than there are
+photos (Beyer et al. 2022: a patient and consistent teacher). Besides the teacher's vector,
+the student's patch tokens predict the teacher's feature maps at the same places (Romero et
+al. 2015: hints), without which a transformer needs several times the photos.
+"""
+
+import argparse
+import csv
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from models.calibration import all_pairs, fnmr_at, pair_accuracy, threshold_at
+from models.crops import CropSet, cut, photos_in
+from models.student import Goal, Student, Teacher, batch_loss, new_student, student_vectors
+from models.views import CROP_MARGIN, CROP_SIZE, Jitter
+
+LOG_FIELDS = ("step", "images", "rate", "loss", "cosine", "images_per_s", "accuracy", "tar_1e-3")
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Hold how a run is paced; checkpoints and measurements come every `watch_steps`."""
+
+    batch: int = 192
+    rate: float = 1e-3
+    weight_decay: float = 0.05
+    warm_up_steps: int = 200
+    average: float = 0.998
+    watch_steps: int = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Hold labelled crops that no step learns from, to see how far the run is."""
+
+    crops: NDArray[np.uint8]
+    people: NDArray[np.int64]
+    pairs: list[tuple[int, int, bool]]
+
+    def measure(self, student: Student, device: torch.device) -> tuple[float, float]:
+        """Return pair accuracy and TAR at FMR 1e-3 over all pairs."""
+        vectors = student_vectors(student, self.crops, device)
+        every = all_pairs(vectors, self.people, np.ones(len(vectors), bool))
+        scores = np.array([vectors[a] @ vectors[b] for a, b, _ in self.pairs], np.float32)
+        same = np.array([s for *_, s in self.pairs])
+        accuracy = pair_accuracy(scores[same], scores[~same])
+        return accuracy, 1 - fnmr_at(every.genuine, threshold_at(every.impostor, 1e-3))
+
+
+def read_watch(path: Path, folder: Path) -> Watch:
+    """Read crops cut from a folder with `people.csv` (image,person) and `pairs.csv` (a,b,same)."""
+    crops = CropSet.load(path)
+    index = {Path(name).name: i for i, name in enumerate(crops.names)}
+    with (folder / "people.csv").open() as file:
+        people = {row["image"]: int(row["person"]) for row in csv.DictReader(file)}
+    with (folder / "pairs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return Watch(
+        crops.crops,
+        np.array([people[Path(name).name] for name in crops.names]),
+        [
+            (index[row["a"]], index[row["b"]], row["same"] == "1")
+            for row in rows
+            if row["a"] in index and row["b"] in index
+        ],
+    )
+
+
+def optimizers(student: Student, schedule: Schedule) -> list[torch.optim.Optimizer]:
+    """Use Muon for the matrices inside the transformer and AdamW for everything else."""
+    inner, outer, plain = [], [], []
+    for name, parameter in student.named_parameters():
+        if ".layers." in name and parameter.ndim == 2:
+            inner.append(parameter)
+        elif parameter.ndim >= 2 and "embedding" not in name:
+            outer.append(parameter)
+        else:
+            plain.append(parameter)
+    groups = [
+        {"params": outer, "weight_decay": schedule.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+    muon = torch.optim.Muon(
+        inner,
+        lr=schedule.rate,
+        weight_decay=schedule.weight_decay,
+        adjust_lr_fn="match_rms_adamw",
+    )
+    return [muon, torch.optim.AdamW(groups, lr=schedule.rate, betas=(0.9, 0.98))]
+
+
+def batches(crops: NDArray[np.uint8], size: int, seed: int) -> Iterator[Tensor]:
+    """Yield `(size, 3, 160, 160)` float32 crops, every crop once per epoch, for ever."""
+    random = np.random.default_rng(seed)
+    while True:
+        order = random.permutation(len(crops))
+        for start in range(0, len(order) - size + 1, size):
+            chosen = crops[np.sort(order[start : start + size])]
+            yield torch.from_numpy(chosen).permute(0, 3, 1, 2).contiguous().float()
+
+
+class Run:
+    """Hold a run's state: student, its moving average, optimizers and steps done."""
+
+    def __init__(self, student: Student, schedule: Schedule, work: Path, device: str) -> None:
+        self.device = torch.device(device)
+        self.schedule = schedule
+        self.student = student.to(self.device)
+        self.average = AveragedModel(
+            self.student, multi_avg_fn=get_ema_multi_avg_fn(schedule.average)
+        )
+        self.optimizers = optimizers(self.student, schedule)
+        self.step = 0
+        self._path = work / "checkpoint.pt"
+        if self._path.exists():
+            state = torch.load(self._path, map_location=self.device, weights_only=True)
+            self.student.load_state_dict(state["student"])
+            self.average.load_state_dict(state["average"])
+            for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
+            self.step = state["step"]
+
+    def save(self) -> None:
+        """Write the checkpoint in one piece: a killed run finds the old or the new one."""
+        partial = self._path.with_suffix(".partial")
+        torch.save(
+            {
+                "student": self.student.state_dict(),
+                "average": self.average.state_dict(),
+                "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+                "step": self.step,
+            },
+            partial,
+        )
+        partial.replace(self._path)
+
+    def advance(self, loss: Tensor, rate: float) -> None:
+        """Take one step down the loss."""
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        self.average.update_parameters(self.student)
+        self.step += 1
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Go on with a run for so many minutes."""
+    schedule, work = Schedule(batch=arguments.batch, rate=arguments.rate), arguments.work
+    work.mkdir(parents=True, exist_ok=True)
+    crops = CropSet.load(arguments.crops).crops
+    watch = read_watch(arguments.watch, arguments.watch_folder)
+    run = Run(new_student(arguments.init), schedule, work, arguments.device)
+    teacher = Teacher(run.device)
+    goal, jitter = Goal(), Jitter()
+    first, started, seconds = run.step, time.monotonic(), arguments.minutes * 60
+    torch.manual_seed(run.step)
+    losses: list[tuple[float, float]] = []
+    marked = started
+    for batch in batches(crops, schedule.batch, seed=run.step):
+        elapsed = time.monotonic() - started
+        if elapsed > seconds:
+            break
+        rate = schedule.rate * min(1, (run.step - first + 1) / schedule.warm_up_steps)
+        if arguments.decay:
+            rate *= 1 - elapsed / seconds
+        loss, cosine = batch_loss(run.student, teacher, batch.to(run.device), goal, jitter)
+        run.advance(loss, rate)
+        losses.append((float(loss.detach()), cosine))
+        if run.step % schedule.watch_steps == 0:
+            speed = len(losses) * schedule.batch / (time.monotonic() - marked)
+            _report(run, watch, rate, losses, speed, work)
+            losses, marked = [], time.monotonic()
+    run.save()
+    _report(run, watch, 0.0, losses, 0.0, work)
+
+
+def _report(
+    run: Run, watch: Watch, rate: float, losses: list[tuple[float, float]], speed: float, work: Path
+) -> None:
+    run.save()
+    accuracy, tar = watch.measure(run.average.module, run.device)
+    loss, cosine = np.mean(losses, axis=0) if losses else (np.nan, np.nan)
+    images = run.step * run.schedule.batch
+    row = (run.step, images, f"{rate:.2e}", f"{loss:.4f}", f"{cosine:.4f}", f"{speed:.0f}",
+           f"{accuracy:.4f}", f"{tar:.4f}")  # fmt: skip
+    print("  ".join(f"{n} {v}" for n, v in zip(LOG_FIELDS, row, strict=True)), flush=True)
+    log = work / "log.csv"
+    fresh = not log.exists()
+    with log.open("a", newline="") as file:
+        writer = csv.writer(file)
+        if fresh:
+            writer.writerow(LOG_FIELDS)
+        writer.writerow(row)
+
+
+def export(arguments: argparse.Namespace) -> None:
+    """Write the averaged student as `encoder/` and `head.safetensors`, in float16."""
+    run = Run(new_student(None), Schedule(), arguments.work, "cpu")
+    student: Student = run.average.module
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    student.encoder.half().save_pretrained(arguments.out / "encoder")
+    head = {name: value.half().contiguous() for name, value in student.head.state_dict().items()}
+    save_file(head, arguments.out / "head.safetensors")
+
+
+def cut_crops(arguments: argparse.Namespace) -> None:
+    """Cut the crops of a folder of photos and say what could not be used."""
+    crops = cut(photos_in(arguments.photos), arguments.photos, CROP_SIZE, CROP_MARGIN)
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    crops.save(arguments.out)
+    print(f"{len(crops.names)} crops, {len(crops.rejected)} photos without one")
+
+
+def main() -> None:
+    """Read the command line and do what it says."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    commands = parser.add_subparsers(required=True)
+    command = commands.add_parser("crops", help=cut_crops.__doc__)
+    command.add_argument("photos", type=Path)
+    command.add_argument("--out", type=Path, required=True)
+    command.set_defaults(do=cut_crops)
+    command = commands.add_parser("run", help=train.__doc__)
+    command.add_argument("--crops", type=Path, required=True)
+    command.add_argument("--watch", type=Path, required=True, help="crops of a labelled set")
+    command.add_argument("--watch-folder", type=Path, required=True, help="with its CSV files")
+    command.add_argument("--work", type=Path, required=True)
+    command.add_argument("--init", type=Path, help="an earlier encoder/ and head.safetensors")
+    command.add_argument("--minutes", type=float, default=60)
+    command.add_argument("--decay", action="store_true", help="let the rate fall to zero")
+    command.add_argument("--batch", type=int, default=192)
+    command.add_argument("--rate", type=float, default=1e-3)
+    command.add_argument("--device", default="cpu")
+    command.set_defaults(do=train)
+    command = commands.add_parser("export", help=export.__doc__)
+    command.add_argument("--work", type=Path, required=True)
+    command.add_argument("--out", type=Path, required=True)
+    command.set_defaults(do=export)
+    arguments = parser.parse_args()
+    arguments.do(arguments)
+
+
+if __name__ == "__main__":
+    main()

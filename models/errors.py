@@ -1,0 +1,122 @@
+"""What can go wrong between bytes and a decision.
+
+LikenessError
+├── ImageError
+│   ├── ImageTooLarge          more bytes than allowed
+│   ├── NotAnImage             no known image signature
+│   ├── TooManyPixels          the header promises more pixels than allowed
+│   └── UndecodableImage       truncated, corrupt or lying about its content
+├── FaceError
+│   ├── NoFace
+│   ├── SeveralFaces           policy `single` and more than one face
+│   └── FaceTooSmall
+├── ModelError
+│   ├── InvalidBundle          the bundle cannot be served; raised at start
+│   ├── DegenerateVector       NaN or zero length: never stored, never compared
+│   ├── WrongRowCount          the encoder answered another number of rows
+│   ├── OutOfMemory            the device could not hold the batch
+│   └── DeviceLost             the device is unusable until the process restarts
+└── DecisionError
+    ├── FingerprintMismatch    vectors of different bundles are never compared
+    ├── UnknownOperatingPoint
+    └── Uncalibrated           the bundle has no operating points
+
+Every error has a stable `code`, a sentence for the caller and, where there is any, advice
+for the person taking the photo. HTTP status codes are the service's business.
+"""
+
+from typing import ClassVar
+
+
+class LikenessError(Exception):
+    """Carry a stable code, a sentence and optional advice."""
+
+    code: ClassVar[str] = "internal_error"
+    advice: ClassVar[str | None] = None
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+
+
+class ImageError(LikenessError):
+    """The bytes do not become a usable image."""
+
+
+class ImageTooLarge(ImageError):
+    code = "image_too_large"
+    advice = "Send a smaller file; 1280 pixels on the long side are plenty."
+
+
+class NotAnImage(ImageError):
+    code = "not_an_image"
+    advice = "Send a JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF or HEIC file."
+
+
+class TooManyPixels(ImageError):
+    code = "too_many_pixels"
+    advice = "Scale the photo down; 1280 pixels on the long side are plenty."
+
+
+class UndecodableImage(ImageError):
+    code = "undecodable_image"
+    advice = "The file is damaged or incomplete; save or upload it again."
+
+
+class FaceError(LikenessError):
+    """The image holds no face that can be used."""
+
+
+class NoFace(FaceError):
+    code = "no_face"
+    advice = "Face the camera, in even light, with nothing covering the face."
+
+
+class SeveralFaces(FaceError):
+    code = "several_faces"
+    advice = "Take the photo with one person in it, or ask for the policy `largest`."
+
+
+class FaceTooSmall(FaceError):
+    code = "face_too_small"
+    advice = "Move closer to the camera, or send the photo in its original size."
+
+
+class ModelError(LikenessError):
+    """The encoder, the head or their files fail."""
+
+
+class InvalidBundle(ModelError):
+    code = "invalid_bundle"
+
+
+class DegenerateVector(ModelError):
+    code = "degenerate_vector"
+
+
+class WrongRowCount(ModelError):
+    code = "wrong_row_count"
+
+
+class OutOfMemory(ModelError):
+    code = "out_of_memory"
+
+
+class DeviceLost(ModelError):
+    code = "device_lost"
+
+
+class DecisionError(LikenessError):
+    """The question cannot be decided as asked."""
+
+
+class FingerprintMismatch(DecisionError):
+    code = "fingerprint_mismatch"
+
+
+class UnknownOperatingPoint(DecisionError):
+    code = "unknown_operating_point"
+
+
+class Uncalibrated(DecisionError):
+    code = "uncalibrated"

@@ -1,0 +1,209 @@
+"""Find faces in an upright image and cut the one that counts into an aligned crop."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import FaceTooSmall, NoFace, SeveralFaces
+
+Pixels = NDArray[np.uint8]
+Points = NDArray[np.float32]
+Policy = Literal["single", "largest"]
+
+# A second detection is a second person only if it is confident and not much smaller than
+# the first: the detectors run at a permissive threshold that also sees faces in wallpaper.
+_BYSTANDER_AREA = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Hold an axis-aligned box; pixels of the upright image, may reach over its border."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+    @property
+    def area(self) -> float:
+        return self.width * self.height
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """Hold one detection: box, `(5, 2)` float32 landmarks in pixels, detector score."""
+
+    box: Box
+    landmarks: Points
+    score: float
+
+
+class Detector(Protocol):
+    """Find faces; an instance is used by one thread at a time.
+
+    `template` gives where the landmarks lie in a crop of margin 0, as `(5, 2)` float32 in
+    units of the crop's side; None means that the image is a crop already. `confident` is
+    the score from which a detection is taken for a face without further evidence.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def template(self) -> Points | None: ...
+
+    @property
+    def confident(self) -> float: ...
+
+    def detect(self, pixels: Pixels) -> list[Face]:
+        """Return the faces of `(h, w, 3)` uint8 RGB, in no particular order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Hold the face that counts, in the frame of `pixels`.
+
+    `turns` counts the quarter turns anticlockwise that brought the face upright; `pixels`
+    are already turned. `faces` is the number of faces seen.
+    """
+
+    pixels: Pixels
+    face: Face
+    faces: int
+    turns: int
+
+    @property
+    def box(self) -> Box:
+        """Return the face's box in the image as it was before turning."""
+        return _turn_back(self.face.box, self.turns, self.pixels.shape[1], self.pixels.shape[0])
+
+
+def find(
+    pixels: Pixels, detector: Detector, policy: Policy = "single", min_face_px: float = 0
+) -> Found:
+    """Find the face that counts, trying three quarter turns when none is upright.
+
+    Raises NoFace, SeveralFaces (policy `single`), FaceTooSmall (shorter side of its box
+    under `min_face_px`).
+    """
+    for turns in range(4):
+        turned = np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
+        faces = detector.detect(turned)
+        if turns:
+            # A face seen only after turning must be beyond doubt: wallpaper has four sides.
+            faces = [face for face in faces if face.score >= detector.confident]
+        if faces:
+            found = choose(faces, policy, detector.confident)
+            shorter = min(found.box.width, found.box.height)
+            if shorter < min_face_px:
+                raise FaceTooSmall(
+                    f"The face is {shorter:.0f} pixels wide; {min_face_px:.0f} are needed."
+                )
+            return Found(turned, found, len(faces), turns)
+    raise NoFace("No face was found in the image, upright or turned.")
+
+
+def choose(faces: Sequence[Face], policy: Policy, confident: float) -> Face:
+    """Choose the face that counts: the largest confident one, else the best scored.
+
+    Raises SeveralFaces if the policy is `single` and another confident face is at least a
+    quarter of its area.
+    """
+    sure = [face for face in faces if face.score >= confident]
+    if not sure:
+        return max(faces, key=lambda face: face.score)
+    chosen = max(sure, key=lambda face: face.box.area)
+    rivals = [face for face in sure if face.box.area >= _BYSTANDER_AREA * chosen.box.area]
+    if policy == "single" and len(rivals) > 1:
+        raise SeveralFaces(f"The image shows {len(rivals)} faces of similar size; one is expected.")
+    return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """Hold an aligned face, `(size, size, 3)` uint8 RGB, and how it was cut.
+
+    `scale` is crop pixels per image pixel, `roll_degrees` the head's tilt in the image,
+    `misfit` the RMS distance of the landmarks from the template in units of the face's side:
+    large for faces in profile.
+    """
+
+    pixels: Pixels
+    scale: float
+    roll_degrees: float
+    misfit: float
+
+
+def align(found: Found, template: Points | None, size: int, margin: float) -> Crop:
+    """Cut the crop whose landmarks lie as in `template`.
+
+    `margin` is added on every side, in units of the face's side. The map is the similarity
+    that is closest in the least-squares sense (Umeyama 1991). What lies outside the image
+    is black. Without a template the crop is the image itself, scaled and centre-cropped.
+    """
+    pixels = found.pixels
+    if template is None:
+        return Crop(fit(pixels, size), size / min(pixels.shape[:2]), 0.0, 0.0)
+    face_side = size / (1 + 2 * margin)
+    target = (template + margin) * face_side
+    matrix = similarity_transform(found.face.landmarks, target)
+    placed = found.face.landmarks @ matrix[:, :2].T + matrix[:, 2]
+    misfit = float(np.sqrt(np.mean(np.sum((placed - target) ** 2, axis=1)))) / face_side
+    scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
+    roll = float(np.degrees(np.arctan2(-matrix[1, 0], matrix[0, 0])))
+    if scale < 0.5:
+        pixels, matrix = _shrink(pixels, matrix, 2 * scale)
+    crop = cv2.warpAffine(pixels, matrix, (size, size), flags=cv2.INTER_LINEAR)
+    return Crop(np.asarray(crop, np.uint8), scale, roll, misfit)
+
+
+def _shrink(
+    pixels: Pixels, matrix: NDArray[np.float64], scale: float
+) -> tuple[Pixels, NDArray[np.float64]]:
+    """Average pixels before warping: bilinear warping skips pixels when it shrinks a lot."""
+    height, width = pixels.shape[:2]
+    small = (max(1, round(width * scale)), max(1, round(height * scale)))
+    shrunk = np.asarray(cv2.resize(pixels, small, interpolation=cv2.INTER_AREA), np.uint8)
+    factors = np.array([width / small[0], height / small[1], 1.0])
+    return shrunk, matrix * factors
+
+
+def similarity_transform(source: Points, target: Points) -> NDArray[np.float64]:
+    """Return the `(2, 3)` rotation, scale and shift that best maps source onto target.
+
+    Both are `(n, 2)`. Points are taken as complex numbers, where a similarity without
+    reflection is `z -> a z + b` and least squares has a closed form.
+    """
+    z = source[:, 0].astype(np.float64) + 1j * source[:, 1].astype(np.float64)
+    w = target[:, 0].astype(np.float64) + 1j * target[:, 1].astype(np.float64)
+    spread = z - z.mean()
+    energy = float(np.vdot(spread, spread).real)
+    if energy < 1e-9:
+        raise NoFace("The landmarks of the face fall on one point.")
+    a = np.vdot(spread, w - w.mean()) / energy
+    b = w.mean() - a * z.mean()
+    return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
+
+
+def fit(pixels: Pixels, size: int) -> Pixels:
+    """Scale the shorter side to `size` and cut the centre square."""
+    height, width = pixels.shape[:2]
+    scale = size / min(height, width)
+    shape = (max(size, round(width * scale)), max(size, round(height * scale)))
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    scaled = np.asarray(cv2.resize(pixels, shape, interpolation=method), np.uint8)
+    top, left = (scaled.shape[0] - size) // 2, (scaled.shape[1] - size) // 2
+    return np.ascontiguousarray(scaled[top : top + size, left : left + size])
+
+
+def _turn_back(box: Box, turns: int, width: float, height: float) -> Box:
+    """Map a box from an image of `(height, width)` back through `turns` quarter turns."""
+    for _ in range(turns):
+        # Undoing one anticlockwise turn is a clockwise turn: (x, y) -> (height - y, x).
+        box = Box(height - box.top - box.height, box.left, box.height, box.width)
+        width, height = height, width
+    return box

@@ -1,0 +1,58 @@
+"""The trained part: a small MLP from pooled features to a face vector."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from models.errors import InvalidBundle
+
+
+class Head(nn.Module):
+    """Map features `(n, width)` to vectors `(n, d)`, not yet of unit length."""
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for into, out in pairwise(widths):
+            layers += [nn.Linear(into, out), nn.GELU()]
+        self.layers = nn.Sequential(*layers[:-1])
+
+    def forward(self, features: Tensor) -> Tensor:
+        vectors: Tensor = self.layers(features)
+        return vectors
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "Head":
+        """Build the head whose linear layers these are, keyed `0.weight 0.bias 2.weight ...`."""
+        weights = [tensors[key] for key in sorted(tensors) if key.endswith(".weight")]
+        if not weights or any(weight.ndim != 2 for weight in weights):
+            raise InvalidBundle("head.safetensors holds no linear layers.")
+        head = cls([weights[0].shape[1], *(weight.shape[0] for weight in weights)])
+        try:
+            head.layers.load_state_dict({name: value.float() for name, value in tensors.items()})
+        except RuntimeError as exc:
+            raise InvalidBundle(f"head.safetensors does not form an MLP: {exc}") from exc
+        return head.eval()
+
+    @property
+    def width(self) -> int:
+        """Return the number of features the head expects."""
+        first = self.layers[0]
+        assert isinstance(first, nn.Linear)
+        return first.in_features
+
+    @property
+    def dimension(self) -> int:
+        """Return the length of the vectors the head gives."""
+        last = self.layers[-1]
+        assert isinstance(last, nn.Linear)
+        return last.out_features
+
+
+def check_fit(head: Head, encoder_width: int) -> None:
+    """Raise InvalidBundle, naming both numbers, if the head is for another encoder."""
+    if head.width != encoder_width:
+        raise InvalidBundle(
+            f"The head expects {head.width} features, but the encoder gives {encoder_width}."
+        )

@@ -1,0 +1,231 @@
+"""From bytes to pixels: one upright RGB image, whole or not at all."""
+
+import re
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+from pillow_heif import HeifImageFile
+
+from models import complete
+from models.errors import ImageTooLarge, NotAnImage, TooManyPixels, UndecodableImage
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Cap what is decoded: bytes of the file, pixels promised by its header."""
+
+    max_bytes: int = 10 * 2**20
+    max_pixels: int = 50_000_000
+
+
+DEFAULT_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """Hold one upright image: `pixels` is `(h, w, 3)` uint8 RGB, contiguous and writable.
+
+    `format` is the file's: JPEG, PNG, WEBP, BMP, TIFF, GIF, AVIF or HEIF.
+    """
+
+    pixels: Pixels
+    format: str
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        return int(self.pixels.shape[0])
+
+
+def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Image:
+    """Decode the first frame of an image file completely, turned upright.
+
+    Transparent parts become white, as a viewer shows them, so that what is compared is what
+    a person sees. Colour profiles are ignored. Raises ImageTooLarge, NotAnImage (unknown
+    signature), TooManyPixels (by the header, nothing is decoded), UndecodableImage.
+    """
+    if len(data) > limits.max_bytes:
+        raise ImageTooLarge(f"The file has {len(data)} bytes; {limits.max_bytes} are allowed.")
+    kind = _recognise(data)
+    try:
+        return Image(_read(kind, data, limits), kind.name)
+    except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning) as exc:
+        raise TooManyPixels(f"The {kind.name} file unfolds to more pixels than allowed.") from exc
+    except _DAMAGE as exc:
+        raise UndecodableImage(f"The {kind.name} file cannot be decoded.") from exc
+
+
+# What Pillow and the libraries below it were seen to raise for hostile bytes. Warnings are
+# among them because whoever turns warnings into errors turns Pillow's doubts into damage.
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    BufferError,
+    EOFError,
+    MemoryError,
+    NameError,
+    RuntimeError,
+    Warning,
+    struct.error,
+    zlib.error,
+)
+
+
+class _Jpeg(JpegImageFile):
+    def _read_dpi_from_exif(self) -> None:
+        """Leave EXIF alone: a corrupt block must not stop the photo, nor warn about it."""
+
+
+def _avif(stream: BytesIO) -> ImageFile:
+    # Orientation of an AVIF is its `irot` and `imir` properties, never EXIF;
+    # Pillow parses EXIF all the same, and a corrupt block would stop the photo.
+    exif_item = rb"(?s)(infe[\x02\x03].{3}(?:.{4}|.{6}))Exif"
+    return AvifImageFile(BytesIO(re.sub(exif_item, rb"\1skip", stream.read())))
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """Hold one file format; `turned` says that its reader applies the orientation itself."""
+
+    name: str
+    signature: bytes
+    open: Callable[[BytesIO], ImageFile]
+    turned: bool = False
+
+
+# Each reader is called by itself, not through `Pillow.open`, which knows formats that nobody
+# asked for and warns about sizes that are checked here.
+_KINDS = (
+    _Kind("JPEG", rb"\xff\xd8\xff", _Jpeg),
+    _Kind("PNG", rb"\x89PNG\r\n\x1a\n", PngImageFile),
+    _Kind("WEBP", rb"RIFF.{4}WEBP", WebPImageFile),
+    _Kind("HEIF", rb".{4}ftyphe[iv][cxms]", HeifImageFile, turned=True),
+    _Kind("AVIF", rb".{4}ftyp(?:avi[fs]|m[is]f1.{4}(?:.{4}){0,8}?avi[fs])", _avif),
+    _Kind("HEIF", rb".{4}ftypm[is]f1", HeifImageFile, turned=True),
+    _Kind("GIF", rb"GIF8[79]a", GifImageFile),
+    _Kind("TIFF", rb"II[*+]\x00|MM\x00[*+]", TiffImageFile, turned=True),
+    # "BM" alone begins many a text; the size of the header that follows is telling.
+    _Kind("BMP", rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\x00\x00\x00", BmpImageFile),
+)
+
+
+def _recognise(data: bytes) -> _Kind:
+    for kind in _KINDS:
+        if re.match(kind.signature, data, re.DOTALL):
+            return kind
+    raise NotAnImage("The bytes are no image of a known format." if data else "The file is empty.")
+
+
+def _read(kind: _Kind, data: bytes, limits: Limits) -> Pixels:
+    stream = BytesIO(data)
+    with kind.open(stream) as image:
+        width, height = image.size
+        if width * height > limits.max_pixels:
+            raise TooManyPixels(
+                f"The image has {width} x {height} pixels; {limits.max_pixels} are allowed."
+            )
+        header_bytes = stream.tell()
+        match kind.name:
+            case "PNG":
+                complete.check_png(data, image.size)
+            case "TIFF":
+                complete.check_tiles([tile.extents for tile in image.tile], image.size)
+            case "JPEG":
+                complete.check_scans(data, header_bytes)
+        image.load()
+        if kind.name == "JPEG":
+            complete.check_end(data, header_bytes, image, kind.open)
+        upright = image if kind.turned else _turn(image, image.info.get("exif", b""))
+        return _to_array(_to_rgb(upright))
+
+
+_TURNS = {
+    2: Pillow.Transpose.FLIP_LEFT_RIGHT,
+    3: Pillow.Transpose.ROTATE_180,
+    4: Pillow.Transpose.FLIP_TOP_BOTTOM,
+    5: Pillow.Transpose.TRANSPOSE,
+    6: Pillow.Transpose.ROTATE_270,
+    7: Pillow.Transpose.TRANSVERSE,
+    8: Pillow.Transpose.ROTATE_90,
+}
+
+
+def _turn(image: Pillow.Image, exif: bytes) -> Pillow.Image:
+    turn = _TURNS.get(orientation(exif))
+    return image if turn is None else image.transpose(turn)
+
+
+def orientation(exif: bytes) -> int:
+    """Return the orientation, 1 to 8, from a block of EXIF; 1 if it has none or is corrupt.
+
+    Pillow's parser warns about and stumbles over corrupt blocks, which are common.
+    """
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2], "<")
+    try:
+        (directory,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (entries,) = struct.unpack_from(f"{order}H", tiff, directory)
+        for entry in range(directory + 2, directory + 2 + 12 * entries, 12):
+            tag, field = struct.unpack_from(f"{order}HH", tiff, entry)
+            if tag == 0x0112:
+                (value,) = struct.unpack_from(order + ("I" if field == 4 else "H"), tiff, entry + 8)
+                return value if 1 <= value <= 8 else 1
+    except struct.error:
+        pass
+    return 1
+
+
+def _to_rgb(image: Pillow.Image) -> Pillow.Image:
+    if image.mode.startswith("I;16"):
+        image = Pillow.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        image = Pillow.fromarray(_stretch(np.asarray(image, np.float64)))
+    if image.has_transparency_data:
+        with_alpha = image.convert("RGBA")
+        image = Pillow.new("RGB", image.size, "white")
+        image.paste(with_alpha, mask=with_alpha.getchannel("A"))
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _to_array(image: Pillow.Image) -> Pixels:
+    # Band by band, because Pillow hands out its pixels through copies of the whole.
+    width, height = image.size
+    pixels = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, 256):
+        bottom = min(top + 256, height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
+    return pixels
+
+
+def _stretch(values: NDArray[np.float64]) -> Pixels:
+    """Map the darkest of `(h, w)` to 0, the brightest to 255: such files agree on no range."""
+    low, high = values.min(), values.max()
+    if not np.isfinite(high - low):
+        raise UndecodableImage("The image holds values that are not finite.")
+    unit = (values - low) / (high - low) if high > low else np.zeros_like(values)
+    return np.asarray(np.rint(255 * unit), np.uint8)

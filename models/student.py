@@ -1,0 +1,133 @@
+"""The student, its teacher, and what the one should learn of the other."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import CLIPVisionConfig, CLIPVisionModel
+
+from models.detectors import model_file
+from models.dlib_resnet import DLIB_WEIGHTS, load_dlib_resnet
+from models.pixels import CLIP_MEAN, CLIP_STD, DLIB_MEAN, DLIB_STD, standardise
+from models.views import Jitter, extent_of, random_views, recolour, window
+
+STUDENT_SIZE, STUDENT_MARGIN = 112, 0.30
+TEACHER_SIZE, TEACHER_MARGIN = 150, 0.25
+# (teacher block whose map is the hint, student layer that predicts it, channels).
+HINTS = ((9, 5, 128), (12, 7, 256))
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """Hold the weights of the loss and the share of blended crops."""
+
+    relation: float = 8.0
+    hint: float = 0.3
+    blend: float = 0.5
+
+
+class Student(nn.Module):
+    """Hold the encoder, the head and the projections that are dropped after training."""
+
+    def __init__(self, encoder: CLIPVisionModel) -> None:
+        super().__init__()
+        width = encoder.config.hidden_size
+        self.encoder = encoder
+        self.head = nn.Sequential(nn.Linear(width, 512), nn.GELU(), nn.Linear(512, 128))
+        self.hints = nn.ModuleList(nn.Linear(width, channels) for _, _, channels in HINTS)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
+        out = self.encoder(pixel_values=pixels, output_hidden_states=True)
+        tokens = [
+            project(out.hidden_states[layer][:, 1:])
+            for project, (_, layer, _) in zip(self.hints, HINTS, strict=True)
+        ]
+        return self.head(out.pooler_output), tokens
+
+
+class Teacher:
+    """Give dlib's unit vectors and the feature maps of some of its blocks."""
+
+    def __init__(self, device: torch.device) -> None:
+        network = load_dlib_resnet(model_file(DLIB_WEIGHTS))
+        self._network = network.to(device, memory_format=torch.channels_last)
+
+    @torch.no_grad()
+    def __call__(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        vectors, maps = self._network.with_maps(pixels, [block for block, _, _ in HINTS])
+        maps = [functional.layer_norm(m.float(), m.shape[1:]) for m in maps]
+        return functional.normalize(vectors.float()), maps
+
+
+def new_student(init: Path | None) -> Student:
+    """Build the student, from an earlier encoder and head when given."""
+    if init is None:
+        config = CLIPVisionConfig(
+            hidden_size=256, intermediate_size=1024, num_hidden_layers=8, num_attention_heads=4,
+            image_size=STUDENT_SIZE, patch_size=16, hidden_act="gelu",
+        )  # fmt: skip
+        config._attn_implementation = "eager"  # its backward is twice as fast on CPU
+        return Student(CLIPVisionModel(config))
+    encoder = CLIPVisionModel.from_pretrained(
+        init / "encoder", dtype=torch.float32, attn_implementation="eager"
+    )
+    student = Student(encoder)
+    head = {name: value.float() for name, value in load_file(init / "head.safetensors").items()}
+    student.head.load_state_dict(head)
+    return student
+
+
+def batch_loss(
+    student: Student, teacher: Teacher, crops: Tensor, goal: Goal, jitter: Jitter
+) -> tuple[Tensor, float]:
+    """Return the loss over stored crops `(n, 3, 160, 160)` 0 to 255, and its cosine part."""
+    n, device = len(crops), crops.device
+    if torch.rand(()) < 0.5:
+        crops = crops.flip(3)
+    weight = torch.where(
+        torch.rand(n, 1, 1, 1, device=device) < goal.blend,
+        torch.rand(n, 1, 1, 1, device=device) * 0.5, torch.zeros((), device=device),
+    )  # fmt: skip
+    crops = torch.lerp(crops, crops.roll(1, 0), weight)
+    plain = torch.eye(2, 3, device=device).expand(n, 2, 3)
+    clear, _ = window(crops, plain, TEACHER_SIZE, TEACHER_MARGIN)
+    view, mapping = window(crops, random_views(n, jitter, device), STUDENT_SIZE, STUDENT_MARGIN)
+    with torch.autocast(device.type, torch.bfloat16):
+        target, maps = teacher(standardise(clear, DLIB_MEAN, DLIB_STD))
+        output, tokens = student(standardise(recolour(view, jitter), CLIP_MEAN, CLIP_STD))
+    vectors = functional.normalize(output.float())
+    cosine = (1 - (vectors * target).sum(1)).mean()
+    relation = (vectors @ vectors.T - target @ target.T).square().mean()
+    loss = cosine + goal.relation * relation
+    cells = round(tokens[0].shape[1] ** 0.5)
+    extent = extent_of(TEACHER_MARGIN)
+    grid = functional.affine_grid(mapping / extent, [n, 1, cells, cells], align_corners=False)
+    for predicted, hint in zip(tokens, maps, strict=True):
+        wanted = functional.grid_sample(hint, grid, align_corners=False, padding_mode="border")
+        wanted = wanted.flatten(2).transpose(1, 2)
+        loss = loss + goal.hint * (predicted.float() - wanted).square().mean()
+    return loss, float(cosine.detach())
+
+
+@torch.no_grad()
+def student_vectors(
+    student: Student, crops: NDArray[np.uint8], device: torch.device
+) -> NDArray[np.float32]:
+    """Return the unit vectors `(n, 128)` of stored crops, each summed with its mirror image."""
+    vectors = []
+    for start in range(0, len(crops), 128):
+        part = torch.from_numpy(np.ascontiguousarray(crops[start : start + 128])).to(device)
+        plain = torch.eye(2, 3, device=device).expand(len(part), 2, 3)
+        pixels, _ = window(
+            part.permute(0, 3, 1, 2).contiguous().float(), plain, STUDENT_SIZE, STUDENT_MARGIN
+        )
+        pixels = standardise(pixels, CLIP_MEAN, CLIP_STD)
+        output = student(pixels)[0] + student(pixels.flip(3))[0]
+        vectors.append(functional.normalize(output).cpu())
+    return np.asarray(torch.cat(vectors).numpy(), np.float32)

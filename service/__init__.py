@@ -1,0 +1,1 @@
+"""HTTP, concurrency and storage around the pipeline in `models`."""

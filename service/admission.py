@@ -1,0 +1,185 @@
+"""Decide who comes in, and how much and how long they may talk."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import (
+    BodyTimeout,
+    BodyTooLarge,
+    Draining,
+    NotReady,
+    ServiceError,
+    TooManyRequests,
+)
+from service.metrics import Metrics
+from service.problems import problem, request_id
+from service.settings import Settings
+
+IMAGE_ROUTES = frozenset({"/enroll", "/verify", "/embed", "/identify"})
+# Served in every state: they tell in which one the service is.
+_ALWAYS_OPEN = frozenset({"/livez", "/readyz", "/metrics", "/docs", "/openapi.json"})
+_LINGER_S = 1.0
+
+
+class Gate:
+    """Hold the permits of one app, and whether it takes requests; owned by the event loop."""
+
+    def __init__(self, max_inflight: int, metrics: Metrics) -> None:
+        self._max_inflight = max_inflight
+        self._metrics = metrics
+        self._inflight = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._closed: Draining | NotReady | None = NotReady("The service is starting.")
+
+    @property
+    def inflight(self) -> int:
+        """Return how many permits are taken."""
+        return self._inflight
+
+    @property
+    def draining(self) -> bool:
+        """Tell whether the service is shutting down."""
+        return isinstance(self._closed, Draining)
+
+    def open(self) -> None:
+        """Take requests from now on."""
+        self._closed = None
+
+    def drain(self) -> None:
+        """Take no request from now on; those that run go on."""
+        self._closed = Draining("The service is shutting down.")
+
+    async def wait_idle(self) -> None:
+        """Wait until no permit is taken."""
+        await self._idle.wait()
+
+    def check(self) -> None:
+        """Raise NotReady before the gate opens, Draining after it closes."""
+        if self._closed is not None:
+            # A new one each time: an exception that is raised again keeps its tracebacks.
+            raise type(self._closed)(self._closed.sentence)
+
+    @contextmanager
+    def permit(self) -> Iterator[None]:
+        """Hold a permit; raises TooManyRequests at once if there is none."""
+        if self._inflight >= self._max_inflight:
+            raise TooManyRequests(f"The service is busy with {self._inflight} requests.")
+        self._count(1)
+        try:
+            yield
+        finally:
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        self._inflight += change
+        self._metrics.inflight(self._inflight)
+        if self._inflight:
+            self._idle.clear()
+        else:
+            self._idle.set()
+
+
+class Admission:
+    """Refuse before reading: no permit, too many bytes, too slow, wrong moment."""
+
+    def __init__(self, app: ASGIApp, gate: Gate, settings: Settings) -> None:
+        self._app = app
+        self._gate = gate
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        settings = self._settings
+        body = _Body(receive, send, settings.max_body_bytes, settings.body_timeout_s)
+        try:
+            if scope["path"] not in _ALWAYS_OPEN:
+                self._gate.check()
+            body.declare(Headers(scope=scope))
+            if scope["method"] == "POST" and scope["path"] in IMAGE_ROUTES:
+                with self._gate.permit():
+                    await self._app(scope, body.receive, body.send)
+            else:
+                await self._app(scope, body.receive, body.send)
+        except ServiceError as error:
+            await problem(error, request_id(scope))(scope, body.receive, body.send)
+
+
+class _Body:
+    """Count and time a body while it is read, and part politely from who sends too much."""
+
+    def __init__(self, receive: Receive, send: Send, max_bytes: int, timeout_s: float) -> None:
+        self._receive = receive
+        self._send = send
+        self._max_bytes = max_bytes
+        self._timeout_s = timeout_s
+        self._deadline: float | None = None
+        self._bytes = 0
+        self._complete = False
+        # From here on the connection serves this answer and is closed.
+        self._last = False
+
+    def declare(self, headers: Headers) -> None:
+        """Raise BodyTooLarge if the body is announced to be too large."""
+        length = headers.get("content-length", "")
+        if "transfer-encoding" in headers:
+            # How much will come is unknown: unless all of it is read, it is not waited for.
+            self._last = True
+        elif length.isdecimal() and int(length) > self._max_bytes:
+            self._last = True
+            raise self._too_large()
+
+    async def receive(self) -> Message:
+        """Receive a message; raises BodyTooLarge, BodyTimeout."""
+        if self._complete:
+            return await self._receive()
+        loop = asyncio.get_running_loop()
+        if self._deadline is None:
+            self._deadline = loop.time() + self._timeout_s
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
+        except TimeoutError as exc:
+            self._last = True
+            raise BodyTimeout(
+                f"The request did not arrive within {self._timeout_s:g} seconds."
+            ) from exc
+        if message["type"] == "http.request":
+            self._bytes += len(message.get("body", b""))
+            if self._bytes > self._max_bytes:
+                self._last = True
+                raise self._too_large()
+            self._complete = not message.get("more_body", False)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send a message; the last one of an answer given too early is held back a little.
+
+        Closing while the client still sends would reset the connection, and the client
+        might never read its answer.
+        """
+        last = self._last and not self._complete
+        if last and message["type"] == "http.response.start":
+            MutableHeaders(scope=message)["connection"] = "close"
+        elif last and not message.get("more_body", False):
+            await self._send({**message, "more_body": True})
+            await self._linger()
+            message = {"type": "http.response.body", "body": b"", "more_body": False}
+        await self._send(message)
+
+    async def _linger(self) -> None:
+        try:
+            async with asyncio.timeout(_LINGER_S):
+                while (await self._receive()).get("more_body", False):
+                    continue
+        except TimeoutError:
+            return
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(f"The request has more than {self._max_bytes} bytes.")

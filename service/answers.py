@@ -1,0 +1,291 @@
+"""What callers get back: answers that carry their evidence."""
+
+from collections.abc import Sequence
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.decision import Decision, OperatingPoint, Outcome, Rate, Rule
+from models.errors import LikenessError
+from service.pipeline import Probe
+from service.prepare import FaceReport
+from service.problems import Problem
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(frozen=True, from_attributes=True)
+
+
+class BoxAnswer(Answer):
+    left: float = Field(examples=[102.0], description="pixels of the upright image")
+    top: float = Field(examples=[64.0])
+    width: float = Field(examples=[180.0])
+    height: float = Field(examples=[180.0])
+
+
+class IssueAnswer(Answer):
+    code: str = Field(examples=["dark"])
+    advice: str = Field(examples=["Turn towards the light."])
+
+
+class QualityAnswer(Answer):
+    face_px: float = Field(examples=[180.0], description="shorter side of the face's box")
+    sharpness: float = Field(examples=[14.2], description="deviation of the Laplacian, grey values")
+    brightness: float = Field(examples=[128.0], description="mean grey value, 0 to 255")
+    contrast: float = Field(examples=[47.0], description="deviation of the grey values")
+    roll_degrees: float = Field(examples=[2.5], description="tilt of the head")
+    misfit: float = Field(examples=[0.03], description="distance from a frontal face's landmarks")
+    detection: float = Field(examples=[1.9], description="the detector's score")
+    issues: list[IssueAnswer] = Field(description="what would make the next photo better")
+
+
+class FaceAnswer(Answer):
+    box: BoxAnswer
+    faces: int = Field(examples=[1], description="faces seen in the image")
+    turns: int = Field(examples=[0], description="quarter turns anticlockwise to upright")
+    image_width: int = Field(examples=[512])
+    image_height: int = Field(examples=[512])
+    quality: QualityAnswer
+
+    @classmethod
+    def of(cls, report: FaceReport) -> Self:
+        return cls.model_validate(report)
+
+
+class TookAnswer(Answer):
+    """Give milliseconds per stage; photos of one request run side by side."""
+
+    decode_ms: float = Field(examples=[3.1])
+    detect_ms: float = Field(examples=[16.0])
+    align_ms: float = Field(examples=[0.6])
+    queue_ms: float = Field(examples=[0.2])
+    forward_ms: float = Field(examples=[9.5])
+
+    @classmethod
+    def of(cls, probe: Probe) -> Self:
+        took = probe.took
+        return cls(
+            decode_ms=_ms(took.decode_s),
+            detect_ms=_ms(took.detect_s),
+            align_ms=_ms(took.align_s),
+            queue_ms=_ms(took.queue_s),
+            forward_ms=_ms(took.forward_s),
+        )
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 2)
+
+
+class RateAnswer(Answer):
+    value: float = Field(examples=[0.001], description="as measured")
+    low: float = Field(examples=[0.0005], description="lower end of the 95 % interval")
+    high: float = Field(examples=[0.0016], description="upper end of the 95 % interval")
+
+    @classmethod
+    def of(cls, rate: Rate) -> Self:
+        return cls.model_validate(rate)
+
+
+class OperatingPointAnswer(Answer):
+    name: str = Field(examples=["fmr_1e-3"])
+    threshold: float = Field(examples=[0.914])
+    fmr: RateAnswer = Field(description="false match rate of one comparison")
+    fnmr: RateAnswer = Field(description="false non-match rate of one comparison")
+
+    @classmethod
+    def of(cls, point: OperatingPoint) -> Self:
+        return cls.model_validate(point)
+
+
+class ProblemAnswer(Answer):
+    code: str = Field(examples=["no_face"])
+    detail: str = Field(examples=["No face was found in the image, upright or turned."])
+    advice: str | None = Field(None, examples=["Face the camera, in even light."])
+
+    @classmethod
+    def of(cls, error: LikenessError) -> Self:
+        return cls(code=error.code, detail=error.sentence, advice=error.advice)
+
+
+class EnrolledImage(Answer):
+    image: int = Field(examples=[0], description="position among the images sent")
+    status: Literal["enrolled", "already_enrolled", "failed"]
+    template_id: str | None = Field(None, examples=["passport-2026"])
+    face: FaceAnswer | None = None
+    problem: ProblemAnswer | None = None
+
+    @classmethod
+    def of(cls, image: int, probe: Probe, template_id: str, *, created: bool) -> Self:
+        return cls(
+            image=image,
+            status="enrolled" if created else "already_enrolled",
+            template_id=template_id,
+            face=FaceAnswer.of(probe.report),
+        )
+
+    @classmethod
+    def failed(cls, image: int, error: LikenessError) -> Self:
+        return cls(image=image, status="failed", problem=ProblemAnswer.of(error))
+
+    @classmethod
+    def refused(cls, image: int, problem: Problem) -> Self:
+        reason = ProblemAnswer(code=problem.code, detail=problem.detail, advice=problem.advice)
+        return cls(image=image, status="failed", problem=reason)
+
+
+class EnrollAnswer(Answer):
+    subject: str = Field(examples=["ada"])
+    images: list[EnrolledImage]
+    fingerprint: str = Field(description="of the bundle that made the templates")
+
+
+class VerifyAnswer(Answer):
+    verified: bool = Field(description="true only for the decision `match`")
+    decision: Outcome
+    similarity: float = Field(examples=[0.957], description="cosine, -1 to 1")
+    threshold: float = Field(examples=[0.914], description="a match from here on")
+    floor: float = Field(examples=[0.882], description="no match below; between: inconclusive")
+    operating_point: OperatingPointAnswer | None = Field(
+        None, description="none if you chose the threshold: its error rates are not known"
+    )
+    comparisons: int = Field(examples=[1], description="templates of the subject compared")
+    fmr_bound: float | None = Field(
+        None,
+        examples=[0.001],
+        description="chance of a false match at most: FMR times the comparisons",
+    )
+    explanation: str = Field(description="the decision in a sentence")
+    subject: str | None = Field(None, examples=["ada"])
+    template_id: str | None = Field(None, description="the subject's template that fits best")
+    faces: list[FaceAnswer] = Field(description="the face used in every photo sent")
+    fingerprint: str
+    took: list[TookAnswer] = Field(description="per photo sent")
+
+    @classmethod
+    def of(
+        cls,
+        decision: Decision,
+        probes: Sequence[Probe],
+        fingerprint: str,
+        *,
+        comparisons: int,
+        subject: str | None = None,
+        template_id: str | None = None,
+    ) -> Self:
+        point = decision.point
+        return cls(
+            verified=decision.outcome == "match",
+            decision=decision.outcome,
+            similarity=decision.similarity,
+            threshold=decision.threshold,
+            floor=decision.floor,
+            operating_point=None if point is None else OperatingPointAnswer.of(point),
+            comparisons=comparisons,
+            fmr_bound=None if point is None else min(1.0, point.fmr.value * comparisons),
+            explanation=explain(decision, comparisons),
+            subject=subject,
+            template_id=template_id,
+            faces=[FaceAnswer.of(probe.report) for probe in probes],
+            fingerprint=fingerprint,
+            took=[TookAnswer.of(probe) for probe in probes],
+        )
+
+
+class EmbeddedImage(Answer):
+    image: int = Field(examples=[0], description="position among the images sent")
+    status: Literal["embedded", "failed"]
+    vector: list[float] | None = Field(None, description="float32 values")
+    face: FaceAnswer | None = None
+    took: TookAnswer | None = None
+    problem: ProblemAnswer | None = None
+
+    @classmethod
+    def of(cls, image: int, probe: Probe | LikenessError, features: bool) -> Self:
+        if isinstance(probe, LikenessError):
+            return cls(image=image, status="failed", problem=ProblemAnswer.of(probe))
+        numbers = probe.row.features if features else probe.row.vector
+        return cls(
+            image=image,
+            status="embedded",
+            vector=numbers.tolist(),
+            face=FaceAnswer.of(probe.report),
+            took=TookAnswer.of(probe),
+        )
+
+
+class EmbedAnswer(Answer):
+    images: list[EmbeddedImage]
+    output: Literal["vector", "features"]
+    dimension: int = Field(examples=[128])
+    fingerprint: str
+
+
+class CandidateAnswer(Answer):
+    subject: str = Field(examples=["ada"])
+    template_id: str
+    similarity: float = Field(examples=[0.957])
+
+
+class IdentifyAnswer(Answer):
+    outcome: Literal["identified", "unknown"]
+    candidates: list[CandidateAnswer] = Field(description="at or above the threshold, best first")
+    threshold: float
+    operating_point: OperatingPointAnswer | None = None
+    gallery: int = Field(examples=[120], description="templates searched")
+    fpir_bound: float | None = Field(
+        None, description="chance that a stranger is identified, at most: FMR times templates"
+    )
+    face: FaceAnswer
+    fingerprint: str
+    took: TookAnswer
+
+    @classmethod
+    def of(
+        cls,
+        rule: Rule,
+        candidates: list[CandidateAnswer],
+        probe: Probe,
+        fingerprint: str,
+        *,
+        gallery: int,
+    ) -> Self:
+        point = rule.point
+        return cls(
+            outcome="identified" if candidates else "unknown",
+            candidates=candidates,
+            threshold=rule.threshold,
+            operating_point=None if point is None else OperatingPointAnswer.of(point),
+            gallery=gallery,
+            fpir_bound=None if point is None else min(1.0, point.fmr.value * gallery),
+            face=FaceAnswer.of(probe.report),
+            fingerprint=fingerprint,
+            took=TookAnswer.of(probe),
+        )
+
+
+def explain(decision: Decision, comparisons: int) -> str:
+    """Say in a sentence why the decision fell as it did."""
+    score = f"The similarity {decision.similarity:.3f}"
+    point = decision.point
+    if point is None:
+        place = "reaches" if decision.outcome == "match" else "is below"
+        return f"{score} {place} the threshold {decision.threshold:.3f} that you chose."
+    one_in = round(1 / max(point.fmr.value, 1e-9))
+    many = f" Best of {comparisons} templates." if comparisons > 1 else ""
+    match decision.outcome:
+        case "match":
+            return (
+                f"{score} reaches {decision.threshold:.3f}; of {one_in:,} comparisons of "
+                f"strangers one does.{many}"
+            )
+        case "no_match":
+            return (
+                f"{score} is below {decision.floor:.3f}; of comparisons of one person, "
+                f"{point.fnmr.value:.1%} fall below {decision.threshold:.3f}.{many}"
+            )
+        case "inconclusive":
+            return (
+                f"{score} is between {decision.floor:.3f} and {decision.threshold:.3f}: too like "
+                f"for strangers, too unlike to vouch for. Take another photo.{many}"
+            )

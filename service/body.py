@@ -1,0 +1,236 @@
+"""Read a request's body into typed fields, the same from multipart as from JSON.
+
+Photos stay in memory: no part of a body is ever written to a temporary file.
+"""
+
+import binascii
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal, TypeVar, Union, get_args, get_origin
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    JsonValue,
+    ValidationError,
+    WithJsonSchema,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
+from python_multipart.multipart import parse_options_header
+from starlette.requests import ClientDisconnect, Request
+
+from service.errors import ClientGone, FieldError, UnsupportedBody
+from service.problems import field_errors, invalid_fields, printable
+from service.settings import Settings
+from service.wire import Part, PartReader, read_json
+
+# Fields of text beside the images; no route takes half as many.
+_MAX_TEXT_PARTS = 32
+_BINARY = "binary"
+_EXAMPLE = "/9j/4AAQSkZJRgABAQAAAQABAAD..."
+
+M = TypeVar("M", bound=BaseModel)
+Shape = Literal["list", "object", "scalar"]
+
+
+def _image_bytes(value: object) -> bytes:
+    """Accept bytes as they are and text as base64, bare or as a data URI."""
+    match value:
+        case bytes():
+            return value
+        case str():
+            return _from_base64(value.strip())
+        case _:
+            raise PydanticCustomError("image", "An image is a file part, or base64 in a string")
+
+
+def _from_base64(text: str) -> bytes:
+    if text.startswith("data:"):
+        head, _, text = text.partition(",")
+        if not head.endswith(";base64"):
+            raise PydanticCustomError("image", "A data URI must say ;base64 before its comma")
+    try:
+        # Strict mode does not count padding after the last group.
+        if text and len(text) % 4 == 0 and not text.endswith("==="):
+            return binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        pass
+    raise PydanticCustomError(
+        "image",
+        "Only the bytes of an image are accepted, as a file part or as base64 (RFC 4648, "
+        "padded, no line breaks); URLs and paths are never followed",
+    )
+
+
+ImageBytes = Annotated[
+    bytes,
+    BeforeValidator(_image_bytes),
+    WithJsonSchema({"type": "string", "format": _BINARY}),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """Hold what a body says before anybody knows what it should say.
+
+    `values` has, per name, every value given under it: bytes for a file part, text for a
+    text part, whatever JSON there was for JSON.
+    """
+
+    values: Mapping[str, Sequence[JsonValue | bytes]]
+    max_images: int
+
+
+async def read_fields(request: Request, settings: Settings) -> Fields:
+    """Read the body to its end.
+
+    Raises UnsupportedBody, InvalidRequest, ClientGone, and what the admission layer raises
+    while the body is read: BodyTooLarge, BodyTimeout.
+    """
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedBody("The body is compressed; send it as it is.")
+    kind, options = parse_options_header(request.headers.get("content-type"))
+    try:
+        match kind:
+            case b"multipart/form-data":
+                reader = PartReader(
+                    options.get(b"boundary", b""), settings.max_images + _MAX_TEXT_PARTS
+                )
+                async for chunk in request.stream():
+                    reader.write(chunk)
+                return Fields(_grouped(reader.close()), settings.max_images)
+            case b"application/json":
+                if options.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8"):
+                    raise UnsupportedBody("JSON is UTF-8; the body says it is something else.")
+                parsed = read_json(b"".join([chunk async for chunk in request.stream()]))
+                return Fields(
+                    {name: [value] for name, value in parsed.items()}, settings.max_images
+                )
+            case _:
+                raise UnsupportedBody(
+                    "The body is neither multipart/form-data nor application/json."
+                )
+    except ClientDisconnect as exc:
+        raise ClientGone("The client went away while sending its request.") from exc
+
+
+def parse(fields: Fields, model: type[M]) -> M:
+    """Turn fields into a model; form text and JSON give the very same result.
+
+    Raises InvalidRequest, which names every wrong, unknown or repeated field.
+    """
+    known = {name: field for field in model.model_fields.items() for name in _names(*field)}
+    errors: list[FieldError] = []
+    values: dict[str, object] = {}
+    for name, given in fields.values.items():
+        if name not in known:
+            errors.append(FieldError(printable(name), "There is no such field here"))
+            continue
+        field_name, info = known[name]
+        key = _names(field_name, info)[0]
+        shape = _shape(info.annotation)
+        if key in values or (shape != "list" and len(given) > 1):
+            errors.append(FieldError(name, "Is given more than once"))
+        elif shape == "list" and len(many := _flat(given)) > fields.max_images:
+            errors.append(FieldError(name, f"Holds {len(many)} items, at most {fields.max_images}"))
+        else:
+            values[key] = many if shape == "list" else _object(given[0], shape)
+    if errors:
+        raise invalid_fields(errors)
+    try:
+        return model.model_validate(values)
+    except ValidationError as exc:
+        details = exc.errors(include_url=False, include_input=False, include_context=False)
+        raise invalid_fields(field_errors([dict(detail) for detail in details])) from None
+
+
+def request_body(model: type[BaseModel]) -> dict[str, JsonValue]:
+    """Return what to pass as `openapi_extra`: the model as multipart and as JSON.
+
+    The model must be flat: a schema with references of its own has no place to point to.
+    """
+    schema = model.model_json_schema()
+    if "$defs" in schema:
+        raise ValueError(f"{model.__name__} is not flat")
+    form: JsonValue = _without_null(schema)
+    return {
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": form},
+                "application/json": {"schema": _with_base64(form)},
+            },
+        }
+    }
+
+
+def _grouped(parts: Sequence[Part]) -> dict[str, list[JsonValue | bytes]]:
+    values: dict[str, list[JsonValue | bytes]] = {}
+    for part in parts:
+        values.setdefault(part.name, []).append(part.value)
+    return values
+
+
+def _flat(given: Sequence[JsonValue | bytes]) -> list[JsonValue | bytes]:
+    """Make one list of repeated parts, of a JSON list, or of the single value there is."""
+    if len(given) == 1 and isinstance(given[0], list):
+        return list(given[0])
+    return list(given)
+
+
+def _object(value: JsonValue | bytes, shape: Shape) -> JsonValue | bytes:
+    """Read an object that a form can only send as text."""
+    if shape != "object" or not isinstance(value, str | bytes):
+        return value
+    return read_json(value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value)
+
+
+def _names(name: str, field: FieldInfo) -> list[str]:
+    """Return every name a field goes by on the wire, the one it is validated by first."""
+    match field.validation_alias:
+        case AliasChoices(choices=choices):
+            return [choice for choice in choices if isinstance(choice, str)]
+        case str(alias):
+            return [alias]
+        case _:
+            return [name]
+
+
+def _shape(annotation: object) -> Shape:
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _shape(get_args(annotation)[0])
+    if origin in (Union, types.UnionType):
+        shapes = {_shape(part) for part in get_args(annotation) if part is not type(None)}
+        return shapes.pop() if len(shapes) == 1 else "scalar"
+    if origin is list:
+        return "list"
+    return "object" if origin is dict else "scalar"
+
+
+def _without_null(schema: JsonValue) -> JsonValue:
+    """Drop `null` from optional fields: they are left out, and forms have no null."""
+    if isinstance(schema, list):
+        return [_without_null(value) for value in schema]
+    if not isinstance(schema, dict):
+        return schema
+    plain = {key: _without_null(value) for key, value in schema.items()}
+    match plain.get("anyOf"):
+        case [dict(only), {"type": "null"}]:
+            return only | {k: v for k, v in plain.items() if k not in ("anyOf", "default")}
+        case _:
+            return plain
+
+
+def _with_base64(schema: JsonValue) -> JsonValue:
+    if isinstance(schema, list):
+        return [_with_base64(value) for value in schema]
+    if not isinstance(schema, dict):
+        return schema
+    plain = {key: _with_base64(value) for key, value in schema.items() if value != _BINARY}
+    if len(plain) == len(schema):
+        return plain
+    return plain | {"contentEncoding": "base64", "examples": [_EXAMPLE]}

@@ -1,0 +1,38 @@
+"""Stop working for a client that has gone away."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TypeVar
+
+from starlette.requests import Request
+from starlette.types import Receive
+
+from service.errors import ClientGone
+
+T = TypeVar("T")
+
+
+async def run_until_disconnect(request: Request, work: Coroutine[None, None, T]) -> T:
+    """Return what the work returns; cancel it when the client disconnects.
+
+    The body must have been read to its end: the watcher drops whatever else arrives. Work
+    that is cancelled is waited for, so that nothing of it outlives the request. Raises
+    ClientGone, and whatever the work raises.
+    """
+    task = asyncio.create_task(work)
+    watcher = asyncio.create_task(_disconnected(request.receive))
+    try:
+        await asyncio.wait((task, watcher), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return await task
+        await watcher
+        raise ClientGone("The client went away before its answer was ready.")
+    finally:
+        task.cancel()
+        watcher.cancel()
+        await asyncio.gather(task, watcher, return_exceptions=True)
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        continue

@@ -1,0 +1,232 @@
+"""What can go wrong around the pipeline, and the HTTP status of every error there is.
+
+ServiceError
+├── RequestError                 the request is not one that can be served
+│   ├── InvalidRequest           a field is missing, unknown or wrong; names each of them
+│   ├── UnsupportedBody          neither multipart/form-data nor application/json
+│   ├── BodyTooLarge             more bytes than one request may carry
+│   ├── BodyTimeout              the body stopped arriving
+│   ├── RouteNotFound
+│   ├── MethodNotAllowed
+│   └── ClientGone               the caller hung up: nothing is sent, only counted
+├── OverloadError                the request is fine, now is the wrong moment
+│   ├── TooManyRequests          every permit is taken
+│   ├── QueueFull                the encoder's queue is full
+│   ├── DeadlinePassed           waited too long in the queue; never computed
+│   ├── NotReady                 still starting
+│   └── Draining                 shutting down
+├── EncoderError                 the encoder thread fails
+│   ├── EncoderFailed            this caller's crop made the encoder raise
+│   ├── EncoderStalled           a forward pass hangs
+│   └── EncoderStopped           the loop or the thread died
+├── InvalidSettings              raised at start
+└── StoreError
+    ├── SubjectNotFound
+    ├── TemplateNotFound
+    ├── TemplateIdTaken          the id exists with another image
+    ├── IdempotencyConflict      the key was used for another request
+    ├── StoreUnavailable
+    └── StoreInUse               another process holds the store; raised at start
+
+The errors of the numerics are in `models.errors`. `STATUS` covers both files.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar
+
+from models.errors import LikenessError
+
+
+class ServiceError(LikenessError):
+    """Carry what a model error carries, and when trying again makes sense."""
+
+    retry_after_s: ClassVar[int | None] = None
+
+
+class RequestError(ServiceError):
+    """The request is not one that can be served."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """Say what is wrong with one field, without repeating its value."""
+
+    field: str
+    message: str
+
+
+class InvalidRequest(RequestError):
+    """Name every field that is wrong; never their values."""
+
+    code = "invalid_request"
+
+    def __init__(self, sentence: str, errors: Sequence[FieldError] = ()) -> None:
+        super().__init__(sentence)
+        self.errors = tuple(errors)
+
+
+class UnsupportedBody(RequestError):
+    code = "unsupported_body"
+    advice = "Send multipart/form-data with the image as a file, or application/json with base64."
+
+
+class BodyTooLarge(RequestError):
+    code = "body_too_large"
+    advice = "Send fewer or smaller images; 1280 pixels on the long side are plenty."
+
+
+class BodyTimeout(RequestError):
+    code = "body_timeout"
+    advice = "Send a smaller file, or try again over a better connection."
+
+
+class RouteNotFound(RequestError):
+    code = "not_found"
+
+
+class MethodNotAllowed(RequestError):
+    code = "method_not_allowed"
+
+
+class ClientGone(RequestError):
+    code = "client_gone"
+
+
+class OverloadError(ServiceError):
+    """The request is fine, now is the wrong moment."""
+
+    retry_after_s = 1
+
+
+class TooManyRequests(OverloadError):
+    code = "too_many_requests"
+
+
+class QueueFull(OverloadError):
+    code = "queue_full"
+
+
+class DeadlinePassed(OverloadError):
+    code = "deadline_passed"
+
+
+class NotReady(OverloadError):
+    code = "not_ready"
+    retry_after_s = 2
+
+
+class Draining(OverloadError):
+    code = "draining"
+    retry_after_s = 5
+
+
+class EncoderError(ServiceError):
+    """The encoder thread fails."""
+
+
+class EncoderFailed(EncoderError):
+    code = "encoder_failed"
+
+
+class EncoderStalled(EncoderError):
+    code = "encoder_stalled"
+    retry_after_s = 5
+
+
+class EncoderStopped(EncoderError):
+    code = "encoder_stopped"
+    retry_after_s = 5
+
+
+class InvalidSettings(ServiceError):
+    code = "invalid_settings"
+
+
+class StoreError(ServiceError):
+    """The store does not have it, or is not there."""
+
+
+class SubjectNotFound(StoreError):
+    code = "subject_not_found"
+
+
+class TemplateNotFound(StoreError):
+    code = "template_not_found"
+
+
+class TemplateIdTaken(StoreError):
+    code = "template_id_taken"
+
+
+class IdempotencyConflict(StoreError):
+    code = "idempotency_conflict"
+
+
+class StoreUnavailable(StoreError):
+    code = "store_unavailable"
+    retry_after_s = 2
+
+
+class StoreInUse(StoreError):
+    code = "store_in_use"
+    retry_after_s = 5
+
+
+STATUS: Mapping[str, int] = MappingProxyType(
+    {
+        "image_too_large": 413,
+        "not_an_image": 415,
+        "too_many_pixels": 422,
+        "undecodable_image": 422,
+        "no_face": 422,
+        "several_faces": 422,
+        "face_too_small": 422,
+        "invalid_bundle": 500,
+        "degenerate_vector": 500,
+        "wrong_row_count": 500,
+        "out_of_memory": 503,
+        "device_lost": 503,
+        "fingerprint_mismatch": 409,
+        "unknown_operating_point": 422,
+        "uncalibrated": 422,
+        "invalid_request": 422,
+        "unsupported_body": 415,
+        "body_too_large": 413,
+        "body_timeout": 408,
+        "not_found": 404,
+        "method_not_allowed": 405,
+        "client_gone": 499,
+        "too_many_requests": 429,
+        "queue_full": 429,
+        "deadline_passed": 504,
+        "not_ready": 503,
+        "draining": 503,
+        "encoder_failed": 500,
+        "encoder_stalled": 503,
+        "encoder_stopped": 503,
+        "invalid_settings": 500,
+        "subject_not_found": 404,
+        "template_not_found": 404,
+        "template_id_taken": 409,
+        "idempotency_conflict": 422,
+        "store_unavailable": 503,
+        "store_in_use": 503,
+        "internal_error": 500,
+    }
+)
+
+_MODEL_RETRY_S = 5
+
+
+def status(error: LikenessError) -> int:
+    """Return the HTTP status of an error."""
+    return STATUS[error.code]
+
+
+def retry_after_s(error: LikenessError) -> int | None:
+    """Return after how many seconds trying again makes sense, None if it never does."""
+    if isinstance(error, ServiceError):
+        return error.retry_after_s
+    return _MODEL_RETRY_S if status(error) == 503 else None

@@ -1,0 +1,51 @@
+"""A queue in which everybody's turn comes: one crop per caller, round robin."""
+
+from collections import OrderedDict, deque
+from collections.abc import Hashable, Iterator
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class FairQueue(Generic[T]):
+    """Hold items by caller; a caller with many waits behind callers with few.
+
+    Owned by one thread: there are no locks.
+    """
+
+    def __init__(self) -> None:
+        self._lines: OrderedDict[Hashable, deque[T]] = OrderedDict()
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def push(self, caller: Hashable, item: T) -> None:
+        """Add an item at the end of its caller's line."""
+        self._lines.setdefault(caller, deque()).append(item)
+        self._length += 1
+
+    def pop(self) -> T:
+        """Take the first item of the caller whose turn it is; raises KeyError when empty."""
+        caller, line = self._lines.popitem(last=False)
+        item = line.popleft()
+        if line:
+            self._lines[caller] = line
+        self._length -= 1
+        return item
+
+    def discard(self, caller: Hashable, item: T) -> bool:
+        """Take an item out of its caller's line; tell whether it was there."""
+        line = self._lines.get(caller)
+        if line is None or item not in line:
+            return False
+        line.remove(item)
+        if not line:
+            del self._lines[caller]
+        self._length -= 1
+        return True
+
+    def drain(self) -> Iterator[T]:
+        """Take everything."""
+        while self._length:
+            yield self.pop()

@@ -1,0 +1,108 @@
+"""The decode pool: everything a user can do wrong happens here, before the queue."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from time import perf_counter
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.face import Box, Detector, Policy, align, find
+from models.image import Limits, decode
+from models.pixels import PixelSpec
+from models.quality import Quality, measure
+
+
+@dataclass(frozen=True, slots=True)
+class FaceReport:
+    """Hold what was seen: `box` in the upright image, the number of faces, quarter turns."""
+
+    box: Box
+    score: float
+    faces: int
+    turns: int
+    image_width: int
+    image_height: int
+    quality: Quality
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Hold a crop `(size, size, 3)` uint8 ready for the encoder, and seconds per stage."""
+
+    crop: NDArray[np.uint8]
+    report: FaceReport
+    decode_s: float
+    detect_s: float
+    align_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """Say how bytes become crops."""
+
+    limits: Limits
+    pixels: PixelSpec
+    min_face_px: float
+
+
+class DecodePool:
+    """Decode, detect and align on a few threads, each with a detector of its own."""
+
+    def __init__(
+        self, preparation: Preparation, open_detector: Callable[[], Detector], threads: int
+    ) -> None:
+        self._preparation = preparation
+        self._threads = threads
+        self._own = threading.local()
+        cv2.setNumThreads(1)  # the pool is the parallelism; OpenCV's own would oversubscribe
+
+        def equip() -> None:
+            self._own.detector = open_detector()
+
+        self._executor = ThreadPoolExecutor(threads, "decode", initializer=equip)
+
+    async def prepare(self, data: bytes, policy: Policy) -> Prepared:
+        """Turn the bytes of a photo into a crop; raises ImageError and FaceError."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, self._prepare, data, policy)
+
+    async def warm(self) -> None:
+        """Start every thread with its detector, so that no request waits for one."""
+        barrier = threading.Barrier(self._threads)
+        loop = asyncio.get_running_loop()
+        # The barrier keeps a quick thread from taking a second turn in place of a new one.
+        await asyncio.gather(
+            *(loop.run_in_executor(self._executor, barrier.wait) for _ in range(self._threads))
+        )
+
+    def close(self) -> None:
+        """Let running work end and forget what waits."""
+        self._executor.shutdown(wait=True, cancel_futures=True)
+
+    def _prepare(self, data: bytes, policy: Policy) -> Prepared:
+        detector: Detector = self._own.detector
+        spec = self._preparation.pixels
+        started = perf_counter()
+        image = decode(data, self._preparation.limits)
+        decoded = perf_counter()
+        found = find(image.pixels, detector, policy, self._preparation.min_face_px)
+        detected = perf_counter()
+        crop = align(found, detector.template, spec.size, spec.margin)
+        report = FaceReport(
+            found.box,
+            found.face.score,
+            found.faces,
+            found.turns,
+            image.width,
+            image.height,
+            measure(found, crop),
+        )
+        aligned = perf_counter()
+        return Prepared(
+            crop.pixels, report, decoded - started, detected - decoded, aligned - detected
+        )

@@ -1,0 +1,184 @@
+"""Render errors as `application/problem+json` (RFC 9457), without internals or input."""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from models.errors import LikenessError
+from service.errors import (
+    ClientGone,
+    FieldError,
+    InvalidRequest,
+    MethodNotAllowed,
+    RouteNotFound,
+    retry_after_s,
+    status,
+)
+
+logger = logging.getLogger("likeness")
+
+MEDIA_TYPE = "application/problem+json"
+_FIELD_CHARACTERS = 64
+_MESSAGE_CHARACTERS = 300
+# Where a request parameter was looked for: says nothing to who fills in fields.
+_PLACES = frozenset({"body", "query", "path", "header", "cookie"})
+
+
+class FieldProblem(BaseModel):
+    """Name one field that is wrong."""
+
+    field: str = Field(description="Name of the field.", examples=["threshold"])
+    message: str = Field(
+        description="What is wrong with it; never its value.",
+        examples=["Input should be less than or equal to 1"],
+    )
+
+
+class Problem(BaseModel):
+    """Describe why a request was not served (RFC 9457)."""
+
+    type: str = Field(
+        description="Stable identifier of the kind of problem.",
+        examples=["urn:likeness:problem:no_face"],
+    )
+    title: str = Field(description="The kind of problem in words.", examples=["No face"])
+    status: int = Field(description="HTTP status.", examples=[422])
+    detail: str = Field(
+        description="What went wrong with this request.",
+        examples=["No face was found in the image, upright or turned."],
+    )
+    code: str = Field(description="Stable code to program against.", examples=["no_face"])
+    advice: str | None = Field(
+        default=None,
+        description="What the person taking the photo can do.",
+        examples=["Face the camera, in even light, with nothing covering the face."],
+    )
+    request_id: str | None = Field(
+        default=None,
+        description="Finds the request in the log; equal to the header `x-request-id`.",
+        examples=["5f0c1d9e0b7a4b1d8f3e2a6c7d8e9f00"],
+    )
+    errors: list[FieldProblem] | None = Field(
+        default=None, description="The fields that are wrong, for `invalid_request`."
+    )
+
+
+class _Silence(Response):
+    """Send nothing: nobody is listening."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        return
+
+
+def problem(error: LikenessError, request_id: str | None = None) -> Response:
+    """Return the response for an error; one that sends nothing for ClientGone."""
+    code = status(error)
+    if isinstance(error, ClientGone):
+        return _Silence(status_code=code)
+    fields = error.errors if isinstance(error, InvalidRequest) else ()
+    wait_s = retry_after_s(error)
+    body = Problem(
+        type=f"urn:likeness:problem:{error.code}",
+        title=error.code.replace("_", " ").capitalize(),
+        status=code,
+        # A sentence about our own failure may speak of files and devices.
+        detail=error.sentence if code != 500 else "The service failed; its log tells why.",
+        code=error.code,
+        advice=error.advice,
+        request_id=request_id,
+        errors=[FieldProblem(field=e.field, message=e.message) for e in fields] or None,
+    )
+    return Response(
+        body.model_dump_json(exclude_none=True),
+        status_code=code,
+        media_type=MEDIA_TYPE,
+        headers=None if wait_s is None else {"retry-after": str(wait_s)},
+    )
+
+
+def internal_error(request_id: str | None) -> Response:
+    """Return the last resort; what happened is in the log, under the request id."""
+    return problem(LikenessError("unexpected"), request_id)
+
+
+def request_id(scope: Scope) -> str | None:
+    """Return the id that the outermost layer gave to this request, if it did."""
+    value = scope.get("state", {}).get("request_id")
+    return value if isinstance(value, str) else None
+
+
+def field_errors(errors: Sequence[Mapping[str, object]]) -> tuple[FieldError, ...]:
+    """Take names and messages from pydantic's errors and leave the input behind."""
+    return tuple(
+        FieldError(
+            _field_name(error.get("loc")),
+            str(error.get("msg")).removeprefix("Value error, ")[:_MESSAGE_CHARACTERS],
+        )
+        for error in errors
+    )
+
+
+def invalid_fields(errors: Sequence[FieldError]) -> InvalidRequest:
+    """Return the error for fields that are wrong, one at least; the first is in the sentence."""
+    first, more = errors[0], len(errors) - 1
+    rest = f" {more} more in `errors`." if more else ""
+    return InvalidRequest(f"{first.field}: {first.message}.{rest}", errors)
+
+
+def printable(name: str) -> str:
+    """Shorten a name that a caller chose, and make it safe to print and encode."""
+    return name.encode("ascii", "backslashreplace").decode("ascii")[:_FIELD_CHARACTERS]
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of an application with a problem.
+
+    Errors that are none of ours reach the outermost layer, which answers internal_error.
+    """
+    app.add_exception_handler(LikenessError, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_validation)
+    app.add_exception_handler(HTTPException, _on_http)
+
+
+async def _on_error(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, LikenessError)
+    if status(exc) == 500:
+        logger.error("request %s: %s", request_id(request.scope), exc.code, exc_info=exc)
+    return problem(exc, request_id(request.scope))
+
+
+async def _on_validation(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, RequestValidationError)
+    error = invalid_fields(field_errors(exc.errors()))
+    return problem(error, request_id(request.scope))
+
+
+async def _on_http(request: Request, exc: Exception) -> Response:
+    """Answer what the framework itself refuses in the words of our own table."""
+    assert isinstance(exc, HTTPException)
+    match exc.status_code:
+        case 404:
+            error: LikenessError = RouteNotFound("There is nothing at this path; see /docs.")
+        case 405:
+            error = MethodNotAllowed("This path does not take this method; see /docs.")
+        case code if code < 500:
+            error = InvalidRequest("The request is malformed.")
+        case _:
+            error = LikenessError("unexpected")
+    response = problem(error, request_id(request.scope))
+    response.headers.update(exc.headers or {})
+    return response
+
+
+def _field_name(location: object) -> str:
+    parts = [str(part) for part in location] if isinstance(location, tuple | list) else []
+    if len(parts) > 1 and parts[0] in _PLACES:
+        parts = parts[1:]
+    return printable(".".join(parts)) or "body"

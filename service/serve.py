@@ -1,0 +1,106 @@
+"""Run the app behind uvicorn: refuse what is unsafe, say what is served, drain, exit honestly."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from service.admission import Gate
+from service.app import create_app
+from service.errors import InvalidSettings
+from service.health_routes import describe
+from service.model_answers import ModelAnswer
+from service.service import Service
+from service.settings import Settings
+
+DEVICE_LOST_EXIT = 70  # EX_SOFTWARE: start afresh, the process cannot help itself
+
+Announce = Callable[[ModelAnswer, str], None]
+
+
+class Server(uvicorn.Server):
+    """Say when it listens, and close the gate as soon as the process is asked to end."""
+
+    def __init__(self, config: uvicorn.Config, gate: Gate, listening: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._gate = gate
+        self._listening = listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._listening()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._gate.drain()
+        super().handle_exit(sig, frame)
+
+
+def check_exposure(settings: Settings) -> None:
+    """Raise InvalidSettings if strangers could reach the service without a key."""
+    if not settings.is_loopback and not settings.without_keys:
+        raise InvalidSettings(
+            f"Listening on {settings.host} would let everyone who reaches this machine enrol, "
+            "verify and delete: no API key is asked for. Listen on 127.0.0.1, or say "
+            "--without-keys if something in front of the service checks who calls."
+        )
+
+
+async def serve(settings: Settings, announce: Announce) -> int:
+    """Serve until told to end; return the process's exit status.
+
+    Raises what opening the service raises, before anything listens.
+    """
+    check_exposure(settings)
+    listener = _bind(settings)
+    app = create_app(settings)
+    # The lifespan is run here, not by uvicorn, so that a start that fails is one clear line.
+    with listener:
+        async with app.router.lifespan_context(app):
+            service: Service = app.state.service
+            host, port = listener.getsockname()[:2]
+            url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            server = Server(
+                _config(app, settings), app.state.gate, lambda: announce(describe(service), url)
+            )
+            async with _stop_when_lost(service, server):
+                await server.serve([listener])
+    return DEVICE_LOST_EXIT if service.lost.is_set() else 0
+
+
+def _bind(settings: Settings) -> socket.socket:
+    """Take the address first: a port in use should not cost the time to load a model."""
+    try:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+    except OSError as exc:
+        raise InvalidSettings(
+            f"Cannot listen on {settings.host}, port {settings.port}: {exc.strerror}."
+        ) from exc
+
+
+def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_level=settings.log_level,
+        lifespan="off",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=max(1, round(settings.drain_s)),
+    )
+
+
+@asynccontextmanager
+async def _stop_when_lost(service: Service, server: Server) -> AsyncIterator[None]:
+    async def watch() -> None:
+        await service.lost.wait()
+        server.should_exit = True
+
+    task = asyncio.create_task(watch())
+    try:
+        yield
+    finally:
+        task.cancel()

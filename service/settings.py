@@ -1,0 +1,223 @@
+"""Say once what can be set, from the environment, within which bounds."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from models.face import Policy
+from service.errors import InvalidSettings
+
+PREFIX = "LIKENESS_"
+TABLE_BEGIN = "<!-- settings:begin -->"
+TABLE_END = "<!-- settings:end -->"
+# Set by who runs the tests, not by who runs the service.
+_FOR_TESTS = frozenset({"LIKENESS_FACES"})
+
+Device = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
+
+
+class Settings(BaseSettings):
+    """Hold what the service is told at start; built by who starts it, never at import."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        extra="forbid",
+        frozen=True,
+        env_ignore_empty=True,
+        hide_input_in_errors=True,
+        allow_inf_nan=False,
+    )
+
+    store: str = Field(
+        default="sqlite:///data/likeness.db",
+        repr=False,
+        min_length=1,
+        description="Database URL: `sqlite:///relative.db`, `sqlite:////absolute.db`, "
+        "`sqlite:///:memory:`.",
+    )
+    bundle: str | None = Field(
+        default=None,
+        description="Bundle to serve: `builtin`, `dlib`, a directory or a hub id. "
+        "Unset: the better of the two built in.",
+    )
+    device: Device = Field(
+        default="auto", description="`auto`, `cpu`, `cuda` or `cuda:N`. `auto` takes a GPU if any."
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto",
+        description="`auto`, `fp32` or `bf16`. `auto` is bf16 where the device does it natively.",
+    )
+    detector: Literal["dlib", "yunet", "none"] = Field(
+        default="dlib",
+        description="Face detector: `dlib`, `yunet`, or `none` for faces that are cut already.",
+    )
+    yunet_path: Path | None = Field(
+        default=None, description="Weights of the detector `yunet`, an ONNX file."
+    )
+    engine: Literal["torch"] = Field(default="torch", description="What runs the encoder: `torch`.")
+    face_policy: Policy = Field(
+        default="single",
+        description="`single` refuses a photo with several faces, `largest` takes the largest.",
+    )
+    min_face_px: int = Field(
+        default=32, ge=0, le=4096, description="Shorter side of the smallest face taken, pixels."
+    )
+    max_batch: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="Most faces in one forward pass. Unset: 8 on a CPU, 32 on a GPU.",
+    )
+    max_queue: int | None = Field(
+        default=None,
+        ge=1,
+        le=65536,
+        description="Most faces that wait for the encoder. Unset: 8 x `max_batch`.",
+    )
+    max_inflight: int = Field(
+        default=64,
+        ge=1,
+        le=4096,
+        description="Most requests with images at a time; others get 429.",
+    )
+    decode_threads: int | None = Field(
+        default=None,
+        ge=1,
+        le=256,
+        description="Threads that decode, detect and align. Unset: half of the cores.",
+    )
+    queue_timeout_s: float = Field(
+        default=2.0, gt=0, le=600, description="Longest wait for the encoder; then 504."
+    )
+    gather_ms: float = Field(
+        default=0.0,
+        ge=0,
+        le=2,
+        description="Wait for a fuller batch, milliseconds. For benchmarks; 0 is best.",
+    )
+    watchdog_s: float = Field(
+        default=30.0, gt=0, le=3600, description="A forward pass longer than this counts as hung."
+    )
+    max_bytes: int = Field(
+        default=10 * 2**20, ge=1024, le=2**30, description="Most bytes of one image."
+    )
+    max_body_bytes: int = Field(
+        default=32 * 2**20, ge=1024, le=2**32, description="Most bytes of one request."
+    )
+    max_pixels: int = Field(
+        default=50_000_000, ge=1024, le=10**9, description="Most pixels of one image."
+    )
+    max_images: int = Field(default=32, ge=1, le=1024, description="Most images in one request.")
+    body_timeout_s: float = Field(
+        default=30.0, gt=0, le=3600, description="Longest time for a request to arrive; then 408."
+    )
+    drain_s: float = Field(
+        default=10.0, ge=0, le=3600, description="Time for running requests to finish at shutdown."
+    )
+    host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
+    port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 is any free.")
+    without_keys: bool = Field(
+        default=False,
+        description="Listen beyond loopback although nobody has to show an API key.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="`debug`, `info`, `warning` or `error`."
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read arguments, then the environment, and no files."""
+        return init_settings, env_settings
+
+    @model_validator(mode="after")
+    def _environment_is_known(self) -> Self:
+        # `extra="forbid"` does not cover the environment: a misspelt variable would be silent.
+        wrong = unknown_variables(os.environ)
+        if wrong:
+            raise ValueError(" ".join(wrong))
+        return self
+
+    @property
+    def is_loopback(self) -> bool:
+        """Tell whether only this machine can reach `host`; a name is not trusted to."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+    def batch_limit(self, gpu: bool) -> int:
+        """Return the most faces in one forward pass."""
+        return self.max_batch or (32 if gpu else 8)
+
+    def queue_limit(self, gpu: bool) -> int:
+        """Return the most faces that wait for the encoder."""
+        return self.max_queue or 8 * self.batch_limit(gpu)
+
+    def threads(self) -> int:
+        """Return how many threads decode."""
+        return self.decode_threads or max(1, (os.cpu_count() or 1) // 2)
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the environment; arguments that are not None win over it.
+
+    Raises InvalidSettings with one line per mistake, naming variables, never values.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as exc:
+        lines = [
+            f"{PREFIX}{str(error['loc'][0]).upper()}: {error['msg']}."
+            if error["loc"]
+            else error["msg"]
+            for error in exc.errors(include_url=False, include_input=False)
+        ]
+        raise InvalidSettings("\n".join(lines)) from exc
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Return a sentence for each variable with our prefix that means nothing."""
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    sentences = []
+    for name in sorted(environ):
+        upper = name.upper()
+        if not upper.startswith(PREFIX) or upper in known | _FOR_TESTS:
+            continue
+        near = difflib.get_close_matches(upper, sorted(known), n=1, cutoff=0.0)
+        sentences.append(f"{name} is not a setting; did you mean {near[0]}?")
+    return sentences
+
+
+def settings_table() -> str:
+    """Return every variable, its default and its meaning as a Markdown table."""
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        default = "unset" if field.default is None else f"`{_plain(field.default)}`"
+        rows.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(rows)
+
+
+def _plain(value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case float():
+            return f"{value:g}"
+        case _:
+            return str(value)

@@ -1,0 +1,152 @@
+"""Keep templates: one small protocol, durable when it answers."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import InvalidSettings
+from service.store.records import (
+    Candidate,
+    Clock,
+    Counts,
+    Deleted,
+    Enrolled,
+    EnrolledTemplate,
+    ExportedTemplate,
+    GalleryTemplate,
+    Idempotency,
+    NewTemplate,
+    Page,
+    StoredTemplate,
+    SubjectDetail,
+    SubjectExport,
+    SubjectSummary,
+    SubjectTemplates,
+)
+from service.store.sqlite import SqliteStore
+
+__all__ = [
+    "Candidate",
+    "Clock",
+    "Counts",
+    "Deleted",
+    "Enrolled",
+    "EnrolledTemplate",
+    "ExportedTemplate",
+    "GalleryTemplate",
+    "Idempotency",
+    "NewTemplate",
+    "Page",
+    "Store",
+    "StoredTemplate",
+    "SubjectDetail",
+    "SubjectExport",
+    "SubjectSummary",
+    "SubjectTemplates",
+    "open_store",
+]
+
+_SQLITE = "sqlite:///"
+_SUPPORTED = "`sqlite:///relative.db`, `sqlite:////absolute.db` and `sqlite:///:memory:`"
+
+
+class Store(Protocol):
+    """Keep subjects and their templates; every method raises StoreUnavailable."""
+
+    async def enroll(
+        self,
+        subject: str,
+        templates: Sequence[NewTemplate],
+        metadata: Mapping[str, str] | None = None,
+        idempotency: Idempotency | None = None,
+    ) -> Enrolled:
+        """Add templates to a subject, all or none, durable when it returns.
+
+        A template of the same subject, image and fingerprint is there already and keeps its
+        id; its expiry, and the subject's metadata, are replaced if given and kept if None.
+        An expired one counts as gone and is created anew. A request with a known key and
+        digest has no effect and gets the outcome it had the first time, for a day.
+        Raises TemplateIdTaken, IdempotencyConflict; then nothing is written.
+        """
+        ...
+
+    async def templates_of(self, subject: str) -> SubjectTemplates:
+        """Return what a probe is compared with to verify a subject. Raises SubjectNotFound."""
+        ...
+
+    async def search(
+        self, vector: NDArray[np.float32], fingerprint: str, limit: int
+    ) -> list[Candidate]:
+        """Return the `limit` most similar subjects by their best unexpired template, best first.
+
+        `vector` is (d,) float32 of unit length; only templates of the same fingerprint are
+        compared. A template that is enrolled is found at once, one that is deleted never.
+        """
+        ...
+
+    async def subjects(self, after: str | None, limit: int) -> Page[SubjectSummary]:
+        """Return the subjects after an id, by id in code point order, at most `limit`."""
+        ...
+
+    async def subject(self, subject: str) -> SubjectDetail:
+        """Describe a subject and its templates. Raises SubjectNotFound."""
+        ...
+
+    async def export(self, subject: str) -> SubjectExport:
+        """Return everything stored about a subject. Raises SubjectNotFound."""
+        ...
+
+    async def delete_subject(self, subject: str) -> Deleted:
+        """Erase a subject and its templates, complete when it returns. Raises SubjectNotFound."""
+        ...
+
+    async def delete_template(self, subject: str, template_id: str) -> Deleted:
+        """Erase a template, and the subject with its last one, complete when it returns.
+
+        Raises SubjectNotFound, TemplateNotFound.
+        """
+        ...
+
+    async def count(self) -> Counts:
+        """Count what is stored."""
+        ...
+
+    async def ping(self) -> None:
+        """Return if the store can be written to now."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was asked for and let go of the database; may be called again."""
+        ...
+
+
+def utc_now() -> datetime:
+    """Return the time, UTC."""
+    return datetime.now(UTC)
+
+
+async def open_store(url: str, clock: Clock = utc_now) -> Store:
+    """Open the store that a database URL names, made ready to use.
+
+    Raises InvalidSettings for a URL that is not supported, StoreInUse if another process
+    holds the database, StoreUnavailable if it cannot be opened.
+    """
+    # The URL itself is not repeated: it may carry a password.
+    scheme = url.partition("://")[0] if "://" in url else ""
+    if scheme in ("postgresql", "postgres"):
+        raise InvalidSettings(f"PostgreSQL is planned, not supported yet; there are {_SUPPORTED}.")
+    if scheme != "sqlite":
+        raise InvalidSettings(
+            f"A store is named by a URL such as {_SUPPORTED}; "
+            + (f"`{scheme}` is not supported." if scheme else "this is no URL.")
+        )
+    name = url.removeprefix(_SQLITE)
+    if name in (url, "") or name.endswith("/"):
+        raise InvalidSettings(
+            f"The SQLite URL names no file; it has three or four /: {_SUPPORTED}."
+        )
+    return await asyncio.to_thread(SqliteStore, name, clock)

@@ -1,0 +1,87 @@
+"""Bring a SQLite database to the schema this code knows, one numbered step at a time."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+
+from service.errors import StoreUnavailable
+
+Migration = Callable[[sqlite3.Connection], None]
+
+# "LIKE" in ASCII; says that a database is ours.
+APPLICATION_ID = 0x4C494B45
+
+
+def create_schema(connection: sqlite3.Connection) -> None:
+    """Version 1.
+
+    Template rows are only ever appended, by `number`: so SQLite never copies a vector to
+    another page, where deleting the row would leave it behind.
+    """
+    for statement in (
+        """CREATE TABLE subjects (
+            subject TEXT PRIMARY KEY,
+            created_at TEXT NOT NULL,
+            metadata TEXT NOT NULL
+        ) WITHOUT ROWID""",
+        """CREATE TABLE templates (
+            number INTEGER PRIMARY KEY,
+            template_id TEXT NOT NULL UNIQUE,
+            subject TEXT NOT NULL REFERENCES subjects (subject),
+            fingerprint TEXT NOT NULL,
+            image_sha256 TEXT NOT NULL,
+            quality TEXT NOT NULL,
+            created_at TEXT NOT NULL,
+            expires_at TEXT,
+            vector BLOB NOT NULL CHECK (length(vector) > 0 AND length(vector) % 4 = 0),
+            UNIQUE (subject, image_sha256, fingerprint)
+        )""",
+        """CREATE TABLE idempotency (
+            key TEXT PRIMARY KEY,
+            request_sha256 TEXT NOT NULL,
+            outcome TEXT NOT NULL,
+            created_at TEXT NOT NULL
+        ) WITHOUT ROWID""",
+        "CREATE INDEX idempotency_created_at ON idempotency (created_at)",
+    ):
+        connection.execute(statement)
+
+
+MIGRATIONS: tuple[Migration, ...] = (create_schema,)
+
+
+def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+    """Apply what a database lacks, each step in a transaction of its own.
+
+    Raises StoreUnavailable if the database is newer than the code or another program's.
+    """
+    _check_ours(connection)
+    version = _pragma(connection, "user_version")
+    if version > len(migrations):
+        raise StoreUnavailable(
+            f"The database has version {version}, and this release knows {len(migrations)} at "
+            "most: it was written by a newer release. Start that one, or restore a backup."
+        )
+    for number, migration in enumerate(migrations[version:], version + 1):
+        # Immediate: takes the write lock before the step looks at anything.
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            migration(connection)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {number}")
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+
+def _check_ours(connection: sqlite3.Connection) -> None:
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if tables and _pragma(connection, "application_id") != APPLICATION_ID:
+        raise StoreUnavailable(
+            "The database belongs to another program; name a file of its own for the store."
+        )
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    (value,) = connection.execute(f"PRAGMA {name}").fetchone()
+    return int(value)

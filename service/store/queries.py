@@ -1,0 +1,163 @@
+"""Read from a SQLite database, as functions of a connection."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import SubjectNotFound
+from service.store.index import Entry
+from service.store.records import (
+    Counts,
+    ExportedTemplate,
+    GalleryTemplate,
+    Page,
+    StoredTemplate,
+    SubjectDetail,
+    SubjectExport,
+    SubjectSummary,
+    SubjectTemplates,
+)
+
+FLOAT32 = np.dtype("<f4")
+
+_COLUMNS = "template_id, subject, fingerprint, image_sha256, quality, created_at, expires_at"
+
+
+def templates_of(connection: sqlite3.Connection, subject: str, now: datetime) -> SubjectTemplates:
+    """Return the unexpired templates of a subject. Raises SubjectNotFound."""
+    _head(connection, subject)
+    rows = connection.execute(
+        "SELECT template_id, vector, fingerprint FROM templates "
+        "WHERE subject = ? AND (expires_at IS NULL OR expires_at > ?) ORDER BY number",
+        (subject, stamp(now)),
+    ).fetchall()
+    return SubjectTemplates(
+        subject,
+        tuple(GalleryTemplate(name, vector_of(blob), made_by) for name, blob, made_by in rows),
+    )
+
+
+def subjects(connection: sqlite3.Connection, after: str | None, limit: int) -> Page[SubjectSummary]:
+    """Return at most `limit` subjects after an id, in code point order."""
+    rows = connection.execute(
+        "SELECT subject, created_at, metadata, "
+        "(SELECT count(*) FROM templates WHERE templates.subject = subjects.subject), "
+        "(SELECT json_group_array(DISTINCT fingerprint) FROM templates "
+        "WHERE templates.subject = subjects.subject) "
+        "FROM subjects WHERE ? IS NULL OR subject > ? ORDER BY subject LIMIT ?",
+        (after, after, limit + 1),
+    ).fetchall()
+    items = tuple(
+        SubjectSummary(
+            subject,
+            templates,
+            datetime.fromisoformat(created_at),
+            json.loads(metadata),
+            tuple(sorted(json.loads(fingerprints))),
+        )
+        for subject, created_at, metadata, templates, fingerprints in rows[:limit]
+    )
+    return Page(items, items[-1].subject if len(rows) > limit else None)
+
+
+def subject_detail(connection: sqlite3.Connection, subject: str) -> SubjectDetail:
+    """Describe a subject and its templates. Raises SubjectNotFound."""
+    created_at, metadata = _head(connection, subject)
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM templates WHERE subject = ? ORDER BY number", (subject,)
+    ).fetchall()
+    return SubjectDetail(subject, created_at, metadata, tuple(_stored(*row) for row in rows))
+
+
+def export(connection: sqlite3.Connection, subject: str) -> SubjectExport:
+    """Return everything stored about a subject. Raises SubjectNotFound."""
+    created_at, metadata = _head(connection, subject)
+    rows = connection.execute(
+        f"SELECT vector, {_COLUMNS} FROM templates WHERE subject = ? ORDER BY number", (subject,)
+    ).fetchall()
+    templates = tuple(_exported(vector_of(blob), _stored(*row)) for blob, *row in rows)
+    return SubjectExport(subject, created_at, metadata, templates)
+
+
+def count(connection: sqlite3.Connection) -> Counts:
+    """Count subjects and templates, expired ones included."""
+    ((subjects_, templates),) = connection.execute(
+        "SELECT (SELECT count(*) FROM subjects), (SELECT count(*) FROM templates)"
+    ).fetchall()
+    return Counts(subjects_, templates)
+
+
+def entries(connection: sqlite3.Connection) -> Iterator[Entry]:
+    """Return every template as the index holds it, expired ones included."""
+    rows = connection.execute(
+        "SELECT template_id, subject, fingerprint, vector, expires_at FROM templates "
+        "ORDER BY number"
+    )
+    for template_id, subject, fingerprint, blob, expires_at in rows:
+        yield Entry(template_id, subject, fingerprint, vector_of(blob), _moment(expires_at))
+
+
+def stamp(at: datetime) -> str:
+    """Return a time as UTC ISO-8601 of fixed width, which sorts as times do."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def vector_of(blob: bytes) -> NDArray[np.float32]:
+    """Return the (d,) float32 vector of a blob."""
+    return np.frombuffer(blob, FLOAT32).astype(np.float32)
+
+
+def no_subject() -> SubjectNotFound:
+    """Say that a subject is not there, without repeating who it is."""
+    return SubjectNotFound("There is no subject with this id.")
+
+
+def _head(connection: sqlite3.Connection, subject: str) -> tuple[datetime, dict[str, str]]:
+    rows = connection.execute(
+        "SELECT created_at, metadata FROM subjects WHERE subject = ?", (subject,)
+    ).fetchall()
+    if not rows:
+        raise no_subject()
+    ((created_at, metadata),) = rows
+    return datetime.fromisoformat(created_at), json.loads(metadata)
+
+
+def _stored(
+    template_id: str,
+    subject: str,
+    fingerprint: str,
+    image_sha256: str,
+    quality: str,
+    created_at: str,
+    expires_at: str | None,
+) -> StoredTemplate:
+    return StoredTemplate(
+        template_id,
+        subject,
+        fingerprint,
+        image_sha256,
+        json.loads(quality),
+        datetime.fromisoformat(created_at),
+        _moment(expires_at),
+    )
+
+
+def _exported(vector: NDArray[np.float32], stored: StoredTemplate) -> ExportedTemplate:
+    return ExportedTemplate(
+        stored.template_id,
+        stored.subject,
+        stored.fingerprint,
+        stored.image_sha256,
+        stored.quality,
+        stored.created_at,
+        stored.expires_at,
+        vector,
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)

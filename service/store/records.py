@@ -1,0 +1,187 @@
+"""What goes into a store and what comes out of it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import DegenerateVector
+from service.errors import FieldError, InvalidRequest
+
+Clock = Callable[[], datetime]
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewTemplate:
+    """Hold a template to enrol.
+
+    `vector` is (d,) float32 of unit length; `expires_at` has a time zone, or is None for a
+    template that stays until it is deleted. Raises DegenerateVector, and InvalidRequest for an
+    expiry without a time zone or beyond the calendar.
+    """
+
+    template_id: str
+    vector: NDArray[np.float32]
+    fingerprint: str
+    image_sha256: str
+    quality: dict[str, float]
+    expires_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        vector = self.vector
+        if vector.ndim != 1 or not np.isfinite(vector).all() or not vector.any():
+            raise DegenerateVector("The face vector is empty, zero or not finite; not stored.")
+        if self.expires_at is not None:
+            _check_moment(self.expires_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Idempotency:
+    """Name a request, so that sending it again has no second effect."""
+
+    key: str
+    request_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolledTemplate:
+    """Say which id a template has, and whether it was created or there before."""
+
+    template_id: str
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """Hold one outcome per template given, in their order.
+
+    `replayed` says that the outcome is that of an earlier request with the same key.
+    """
+
+    templates: tuple[EnrolledTemplate, ...]
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTemplate:
+    """Describe a template without its vector; times are UTC."""
+
+    template_id: str
+    subject: str
+    fingerprint: str
+    image_sha256: str
+    quality: dict[str, float]
+    created_at: datetime
+    expires_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ExportedTemplate:
+    """Hold everything stored about a template; `vector` is (d,) float32 of unit length."""
+
+    template_id: str
+    subject: str
+    fingerprint: str
+    image_sha256: str
+    quality: dict[str, float]
+    created_at: datetime
+    expires_at: datetime | None
+    vector: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GalleryTemplate:
+    """Hold what a probe is compared with; `vector` is (d,) float32 of unit length."""
+
+    template_id: str
+    vector: NDArray[np.float32]
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SubjectTemplates:
+    """Hold the unexpired templates of one subject, oldest first; empty if all have expired."""
+
+    subject: str
+    templates: tuple[GalleryTemplate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """Hold a subject's best template for a probe; `similarity` is a cosine, -1 to 1."""
+
+    subject: str
+    template_id: str
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectSummary:
+    """Describe a subject; `templates` counts those stored, expired ones included."""
+
+    subject: str
+    templates: int
+    created_at: datetime
+    metadata: dict[str, str]
+    fingerprints: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SubjectDetail:
+    """Describe a subject and its templates, oldest first, expired ones included."""
+
+    subject: str
+    created_at: datetime
+    metadata: dict[str, str]
+    templates: tuple[StoredTemplate, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SubjectExport:
+    """Hold everything stored about a subject."""
+
+    subject: str
+    created_at: datetime
+    metadata: dict[str, str]
+    templates: tuple[ExportedTemplate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T_co]):
+    """Hold some items and, if there are more, what to pass as `after` to get the next."""
+
+    items: tuple[T_co, ...]
+    next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """Count what is gone."""
+
+    subjects: int
+    templates: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Count what is stored, expired templates included."""
+
+    subjects: int
+    templates: int
+
+
+def _check_moment(moment: datetime) -> None:
+    message = "Give a time with its zone, such as 2030-01-01T00:00:00Z."
+    if moment.utcoffset() is not None:
+        try:
+            moment.astimezone(UTC)
+        except OverflowError:
+            message = "This time is beyond the calendar; leave it out for no expiry."
+        else:
+            return
+    raise InvalidRequest(f"expires_at: {message}", [FieldError("expires_at", message)])

@@ -1,0 +1,193 @@
+"""Keep templates in one SQLite file, for one process."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import StoreUnavailable
+from service.store import queries, statements
+from service.store.file import DatabaseFile
+from service.store.index import VectorIndex
+from service.store.migrations import migrate
+from service.store.records import (
+    Candidate,
+    Clock,
+    Counts,
+    Deleted,
+    Enrolled,
+    Idempotency,
+    NewTemplate,
+    Page,
+    SubjectDetail,
+    SubjectExport,
+    SubjectSummary,
+    SubjectTemplates,
+)
+from service.store.writer import Done, Work, Writer, roll_back, truncate_log, unavailable
+
+T = TypeVar("T")
+
+MEMORY = ":memory:"
+
+_READERS = 2
+_BUSY_TIMEOUT_S = 5.0
+
+
+class SqliteStore:
+    """Serve the protocol `Store` from a file, or from memory for the life of the object.
+
+    One thread writes; a few read, each query with a connection to itself. Opening blocks.
+    Raises StoreInUse, StoreUnavailable.
+    """
+
+    def __init__(self, name: str, clock: Clock) -> None:
+        self._clock = clock
+        self._index = VectorIndex()
+        self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
+        self._closing: asyncio.Future[None] | None = None
+        # A database in memory is one connection's own: it is read through the writer.
+        self._is_memory = name == MEMORY
+        with ExitStack() as stack:
+            try:
+                self._writer = self._open(name, stack)
+            except sqlite3.Error as exc:
+                raise StoreUnavailable(f"The database {name} cannot be opened: {exc}.") from exc
+            self._threads = ThreadPoolExecutor(_READERS, "likeness-store-reader")
+            stack.callback(self._threads.shutdown)
+            self._parts = stack.pop_all()
+
+    def _open(self, name: str, stack: ExitStack) -> Writer:
+        file = None
+        if not self._is_memory:
+            file = DatabaseFile(Path(name))
+            stack.callback(file.release)
+            name = str(file.path)
+        connection = connect(name)
+        stack.callback(connection.close)
+        stack.callback(truncate_log, connection)
+        migrate(connection)
+        statements.forget_requests(connection, self._clock())
+        self._index.apply((), queries.entries(connection))
+        for _ in range(0 if self._is_memory else _READERS):
+            reader = connect(name)
+            stack.callback(reader.close)
+            self._idle.put(reader)
+        writer = Writer(connection, self._index, file)
+        stack.callback(writer.close)
+        return writer
+
+    async def enroll(
+        self,
+        subject: str,
+        templates: Sequence[NewTemplate],
+        metadata: Mapping[str, str] | None = None,
+        idempotency: Idempotency | None = None,
+    ) -> Enrolled:
+        return await self._write(
+            lambda connection: statements.enroll(
+                connection, subject, templates, metadata, idempotency, self._clock()
+            )
+        )
+
+    async def templates_of(self, subject: str) -> SubjectTemplates:
+        return await self._read(
+            lambda connection: queries.templates_of(connection, subject, self._clock())
+        )
+
+    async def search(
+        self, vector: NDArray[np.float32], fingerprint: str, limit: int
+    ) -> list[Candidate]:
+        return await self._in_thread(
+            lambda: self._index.search(vector, fingerprint, limit, self._clock())
+        )
+
+    async def subjects(self, after: str | None, limit: int) -> Page[SubjectSummary]:
+        return await self._read(partial(queries.subjects, after=after, limit=limit))
+
+    async def subject(self, subject: str) -> SubjectDetail:
+        return await self._read(partial(queries.subject_detail, subject=subject))
+
+    async def export(self, subject: str) -> SubjectExport:
+        return await self._read(partial(queries.export, subject=subject))
+
+    async def delete_subject(self, subject: str) -> Deleted:
+        return await self._write(partial(statements.delete_subject, subject=subject))
+
+    async def delete_template(self, subject: str, template_id: str) -> Deleted:
+        return await self._write(
+            partial(statements.delete_template, subject=subject, template_id=template_id)
+        )
+
+    async def count(self) -> Counts:
+        return await self._read(queries.count)
+
+    async def ping(self) -> None:
+        await self._write(lambda connection: Done(queries.count(connection)))
+
+    async def close(self) -> None:
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(asyncio.to_thread(self._parts.close))
+        # Shielded: who stops waiting must not leave the database half closed.
+        await asyncio.shield(self._closing)
+
+    async def _write(self, work: Work[T]) -> T:
+        self._refuse_if_closed()
+        return await asyncio.wrap_future(self._writer.submit(work))
+
+    async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        if self._is_memory:
+            return await self._write(lambda connection: Done(query(connection)))
+        return await self._in_thread(partial(self._ask, query))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        self._refuse_if_closed()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def _ask(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Answer all parts of a query from one state of the database."""
+        connection = self._idle.get()
+        try:
+            connection.execute("BEGIN")
+            return query(connection)
+        except sqlite3.Error as exc:
+            raise unavailable(exc) from exc
+        finally:
+            roll_back(connection)
+            self._idle.put(connection)
+
+    def _refuse_if_closed(self) -> None:
+        if self._closing is not None:
+            raise StoreUnavailable("The store is closed.")
+
+
+def connect(name: str) -> sqlite3.Connection:
+    """Open a connection that leaves transactions to its user, who is in one thread at a time.
+
+    A deletion overwrites with zeros, and a commit is on the disk when it returns.
+    """
+    connection = sqlite3.connect(
+        name, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
+    try:
+        for setting in (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            "secure_delete = ON",
+            # Else what a savepoint may undo lies in a temporary file.
+            "temp_store = MEMORY",
+        ):
+            connection.execute(f"PRAGMA {setting}").fetchall()
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection

@@ -1,0 +1,206 @@
+"""Write to a SQLite database, as functions of a connection inside a transaction."""
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from service.errors import IdempotencyConflict, TemplateIdTaken, TemplateNotFound
+from service.store.index import Entry
+from service.store.queries import FLOAT32, no_subject, stamp, vector_of
+from service.store.records import (
+    Deleted,
+    Enrolled,
+    EnrolledTemplate,
+    Idempotency,
+    NewTemplate,
+)
+from service.store.writer import Done
+
+IDEMPOTENCY_LASTS = timedelta(hours=24)
+
+
+def enroll(
+    connection: sqlite3.Connection,
+    subject: str,
+    templates: Sequence[NewTemplate],
+    metadata: Mapping[str, str] | None,
+    idempotency: Idempotency | None,
+    now: datetime,
+) -> Done[Enrolled]:
+    """Add templates to a subject, and record the outcome under the idempotency key."""
+    forget_requests(connection, now)
+    recorded = None if idempotency is None else _recorded(connection, idempotency)
+    if recorded is not None:
+        return Done(recorded)
+    removed = _drop_expired(connection, subject, now)
+    _put_subject(connection, subject, metadata, now)
+    added: dict[str, Entry] = {}
+    outcomes = []
+    for template in templates:
+        known = _known(connection, subject, template)
+        if known is None:
+            _insert(connection, subject, template, now)
+            added[template.template_id] = _entry(subject, template)
+        elif template.expires_at is not None:
+            added[known] = _renew(connection, subject, known, template)
+        outcomes.append(EnrolledTemplate(known or template.template_id, created=known is None))
+    enrolled = Enrolled(tuple(outcomes))
+    if idempotency is not None:
+        _record(connection, idempotency, enrolled, now)
+    return Done(enrolled, removed, list(added.values()))
+
+
+def delete_subject(connection: sqlite3.Connection, subject: str) -> Done[Deleted]:
+    """Delete a subject and its templates. Raises SubjectNotFound."""
+    removed = _ids(
+        connection.execute(
+            "DELETE FROM templates WHERE subject = ? RETURNING template_id", (subject,)
+        )
+    )
+    cursor = connection.execute("DELETE FROM subjects WHERE subject = ?", (subject,))
+    if cursor.rowcount == 0:
+        raise no_subject()
+    return Done(Deleted(subjects=1, templates=len(removed)), removed, erases=True)
+
+
+def delete_template(
+    connection: sqlite3.Connection, subject: str, template_id: str
+) -> Done[Deleted]:
+    """Delete a template, and its subject with the last.
+
+    Raises SubjectNotFound, TemplateNotFound.
+    """
+    removed = _ids(
+        connection.execute(
+            "DELETE FROM templates WHERE template_id = ? AND subject = ? RETURNING template_id",
+            (template_id, subject),
+        )
+    )
+    if not removed:
+        known = connection.execute("SELECT 1 FROM subjects WHERE subject = ?", (subject,))
+        if not known.fetchall():
+            raise no_subject()
+        raise TemplateNotFound("The subject has no template with this id.")
+    subjects = connection.execute(
+        "DELETE FROM subjects WHERE subject = :subject "
+        "AND NOT EXISTS (SELECT 1 FROM templates WHERE subject = :subject)",
+        {"subject": subject},
+    ).rowcount
+    return Done(Deleted(subjects, templates=1), removed, erases=True)
+
+
+def forget_requests(connection: sqlite3.Connection, now: datetime) -> None:
+    """Delete idempotency records that have expired."""
+    connection.execute(
+        "DELETE FROM idempotency WHERE created_at <= ?", (stamp(now - IDEMPOTENCY_LASTS),)
+    )
+
+
+def _recorded(connection: sqlite3.Connection, idempotency: Idempotency) -> Enrolled | None:
+    rows = connection.execute(
+        "SELECT request_sha256, outcome FROM idempotency WHERE key = ?", (idempotency.key,)
+    ).fetchall()
+    if not rows:
+        return None
+    ((request_sha256, outcome),) = rows
+    if request_sha256 != idempotency.request_sha256:
+        raise IdempotencyConflict(
+            "This idempotency key was used for another request; choose a new key for each."
+        )
+    templates = (EnrolledTemplate(name, created) for name, created in json.loads(outcome))
+    return Enrolled(tuple(templates), replayed=True)
+
+
+def _record(
+    connection: sqlite3.Connection, idempotency: Idempotency, enrolled: Enrolled, now: datetime
+) -> None:
+    outcome = json.dumps([(each.template_id, each.created) for each in enrolled.templates])
+    connection.execute(
+        "INSERT INTO idempotency (key, request_sha256, outcome, created_at) VALUES (?, ?, ?, ?)",
+        (idempotency.key, idempotency.request_sha256, outcome, stamp(now)),
+    )
+
+
+def _drop_expired(connection: sqlite3.Connection, subject: str, now: datetime) -> list[str]:
+    return _ids(
+        connection.execute(
+            "DELETE FROM templates WHERE subject = ? AND expires_at <= ? RETURNING template_id",
+            (subject, stamp(now)),
+        )
+    )
+
+
+def _put_subject(
+    connection: sqlite3.Connection, subject: str, metadata: Mapping[str, str] | None, now: datetime
+) -> None:
+    connection.execute(
+        "INSERT INTO subjects (subject, created_at, metadata) VALUES (?, ?, '{}') "
+        "ON CONFLICT DO NOTHING",
+        (subject, stamp(now)),
+    )
+    if metadata is not None:
+        connection.execute(
+            "UPDATE subjects SET metadata = ? WHERE subject = ?",
+            (json.dumps(dict(metadata)), subject),
+        )
+
+
+def _known(connection: sqlite3.Connection, subject: str, template: NewTemplate) -> str | None:
+    """Return the id under which the subject has this image already, None if it has not."""
+    image = (subject, template.image_sha256, template.fingerprint)
+    named = connection.execute(
+        "SELECT subject, image_sha256, fingerprint FROM templates WHERE template_id = ?",
+        (template.template_id,),
+    ).fetchall()
+    if named and named != [image]:
+        raise TemplateIdTaken(
+            "This template id belongs to another template; choose another id, or delete that one."
+        )
+    same = connection.execute(
+        "SELECT template_id FROM templates "
+        "WHERE subject = ? AND image_sha256 = ? AND fingerprint = ?",
+        image,
+    )
+    return next(iter(_ids(same)), None)
+
+
+def _insert(
+    connection: sqlite3.Connection, subject: str, template: NewTemplate, now: datetime
+) -> None:
+    connection.execute(
+        "INSERT INTO templates (template_id, subject, fingerprint, image_sha256, quality, "
+        "created_at, expires_at, vector) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            template.template_id,
+            subject,
+            template.fingerprint,
+            template.image_sha256,
+            json.dumps(template.quality),
+            stamp(now),
+            None if template.expires_at is None else stamp(template.expires_at),
+            template.vector.astype(FLOAT32).tobytes(),
+        ),
+    )
+
+
+def _renew(
+    connection: sqlite3.Connection, subject: str, template_id: str, template: NewTemplate
+) -> Entry:
+    """Replace the expiry of a template that is there; its vector stays."""
+    assert template.expires_at is not None
+    ((blob,),) = connection.execute(
+        "UPDATE templates SET expires_at = ? WHERE template_id = ? RETURNING vector",
+        (stamp(template.expires_at), template_id),
+    ).fetchall()
+    return Entry(template_id, subject, template.fingerprint, vector_of(blob), template.expires_at)
+
+
+def _entry(subject: str, template: NewTemplate) -> Entry:
+    return Entry(
+        template.template_id, subject, template.fingerprint, template.vector, template.expires_at
+    )
+
+
+def _ids(cursor: sqlite3.Cursor) -> list[str]:
+    return [template_id for (template_id,) in cursor.fetchall()]

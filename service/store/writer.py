@@ -1,0 +1,201 @@
+"""Write in one thread, many requests to a transaction, acknowledged after the commit."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
+from copy import copy
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Generic, TypeVar
+
+from models.errors import LikenessError
+from service.errors import StoreUnavailable
+from service.store.file import DatabaseFile
+from service.store.index import Entry, VectorIndex
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+_MAX_GROUP = 128
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Done(Generic[T_co]):
+    """Hold what a piece of work answers and what it changes in the index.
+
+    If it `erases`, it is not done before its bytes have left the write-ahead log too.
+    """
+
+    result: T_co
+    removed: Sequence[str] = ()
+    added: Sequence[Entry] = ()
+    erases: bool = False
+
+
+Work = Callable[[sqlite3.Connection], Done[T]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Job(Generic[T_co]):
+    work: Callable[[sqlite3.Connection], Done[T_co]]
+    future: "Future[T_co]"
+
+
+_Outcome = Done[object] | Exception
+
+
+class Writer:
+    """Own the connection that writes, and keep the index equal to what it has committed."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, index: VectorIndex, file: DatabaseFile | None
+    ) -> None:
+        self._connection = connection
+        self._index = index
+        self._file = file
+        self._queue: SimpleQueue[_Job[object] | None] = SimpleQueue()
+        self._stopped = False
+        self._thread = Thread(target=self._run, name="likeness-store-writer", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Work[T]) -> "Future[T]":
+        """Queue work; the future resolves once it is durable, or to why it is not.
+
+        Work that raises leaves nothing behind and harms no other.
+        """
+        future: Future[T] = Future()
+        job: _Job[T] = _Job(work, future)
+        self._queue.put(job)
+        # Seen after the put: either the thread takes the job, or it is failed here.
+        if self._stopped:
+            self._fail_queued()
+        return future
+
+    def close(self) -> None:
+        """Finish what is queued and stop the thread."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        jobs: list[_Job[object]] = []
+        try:
+            is_open = True
+            while is_open:
+                waiting, is_open = self._take()
+                jobs = [job for job in waiting if job.future.set_running_or_notify_cancel()]
+                if jobs:
+                    self._commit(jobs)
+        finally:
+            self._stopped = True
+            _fail_all([job for job in jobs if not job.future.done()], _closed())
+            self._fail_queued()
+
+    def _take(self) -> tuple[list[_Job[object]], bool]:
+        """Wait for one job, then take all that wait already; False if those were the last."""
+        items = [self._queue.get()]
+        with suppress(Empty):
+            while items[-1] is not None and len(items) < _MAX_GROUP:
+                items.append(self._queue.get_nowait())
+        jobs = [item for item in items if item is not None]
+        return jobs, len(jobs) == len(items)
+
+    def _commit(self, jobs: Sequence[_Job[object]]) -> None:
+        try:
+            if self._file is not None:
+                self._file.check()
+            self._connection.execute("BEGIN IMMEDIATE")
+        except (sqlite3.Error, StoreUnavailable) as exc:
+            _fail_all(jobs, exc)
+            return
+        try:
+            outcomes = [self._attempt(job) for job in jobs]
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as exc:
+            roll_back(self._connection)
+            if len(jobs) == 1:
+                _fail_all(jobs, exc)
+                return
+        else:
+            self._publish(jobs, outcomes)
+            return
+        # Perhaps only one of them is too much for the disk: each gets its own transaction.
+        for job in jobs:
+            self._commit([job])
+
+    def _attempt(self, job: _Job[object]) -> _Outcome:
+        self._connection.execute("SAVEPOINT job")
+        outcome: _Outcome
+        try:
+            outcome = job.work(self._connection)
+        except (sqlite3.Error, LikenessError, ValueError) as exc:
+            if not self._connection.in_transaction:  # SQLite has given up all of it
+                raise
+            self._connection.execute("ROLLBACK TO job")
+            outcome = exc
+        self._connection.execute("RELEASE job")
+        return outcome
+
+    def _publish(self, jobs: Sequence[_Job[object]], outcomes: Sequence[_Outcome]) -> None:
+        """Change the index, then answer: who has an answer, and searches, finds it true."""
+        done = [outcome for outcome in outcomes if isinstance(outcome, Done)]
+        for each in done:
+            self._index.apply(each.removed, each.added)
+        is_clean = not any(each.erases for each in done) or truncate_log(self._connection)
+        for job, outcome in zip(jobs, outcomes, strict=True):
+            if isinstance(outcome, Exception):
+                _fail_all([job], outcome)
+            elif outcome.erases and not is_clean:
+                _fail_all([job], _not_erased())
+            else:
+                job.future.set_result(outcome.result)
+
+    def _fail_queued(self) -> None:
+        with suppress(Empty):
+            while True:
+                job = self._queue.get_nowait()
+                if job is not None and job.future.set_running_or_notify_cancel():
+                    _fail_all([job], _closed())
+
+
+def roll_back(connection: sqlite3.Connection) -> None:
+    """End a transaction that may be open, without its changes."""
+    if connection.in_transaction:
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+
+
+def truncate_log(connection: sqlite3.Connection) -> bool:
+    """Move the write-ahead log into the database and empty it; False if it is in use."""
+    try:
+        ((busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except sqlite3.Error:
+        return False
+    return not busy
+
+
+def unavailable(exc: sqlite3.Error) -> StoreUnavailable:
+    """Say what SQLite says, as an error of ours."""
+    error = StoreUnavailable(f"The database cannot be used now ({exc}); try again later.")
+    error.__cause__ = exc
+    return error
+
+
+def _fail_all(jobs: Sequence[_Job[object]], exc: Exception) -> None:
+    for job in jobs:
+        # Each caller raises its own: a shared exception collects the tracebacks of all.
+        error = unavailable(exc) if isinstance(exc, sqlite3.Error) else copy(exc)
+        job.future.set_exception(error)
+
+
+def _closed() -> StoreUnavailable:
+    return StoreUnavailable("The store is closed.")
+
+
+def _not_erased() -> StoreUnavailable:
+    return StoreUnavailable(
+        "It is deleted and will not be found, but its bytes are still in the database's log, "
+        "which another program is reading. Close that program; the next deletion, or stopping "
+        "the service, erases them."
+    )

@@ -1,0 +1,52 @@
+"""Say what was measured on: hardware, versions, commit."""
+
+import os
+import platform
+import subprocess
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from models.device import choose_device, choose_precision
+
+PACKAGES = ("torch", "transformers", "dlib-bin", "opencv-python-headless", "pillow", "fastapi")
+
+
+def describe_machine() -> str:
+    """Return a few lines that make a figure reproducible."""
+    device = choose_device()
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    gpu = f", {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
+    cpu = f"{_cpu()}, {os.cpu_count()} cores{gpu}"
+    versions = ", ".join(f"{package} {version(package)}" for package in PACKAGES)
+    return "\n".join(
+        (
+            f"hardware  {cpu}; precision {choose_precision(device)}",
+            f"software  Python {platform.python_version()}, {versions}",
+            f"commit    {commit or 'unknown'}",
+        )
+    )
+
+
+def markdown(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table that reads well as text and as Markdown."""
+    columns = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = (cell.ljust(width) for cell, width in zip(cells, columns, strict=True))
+        return "| " + " | ".join(padded) + " |"
+
+    rule = "|" + "|".join("-" * (width + 2) for width in columns) + "|"
+    return "\n".join((f"### {title}", "", line(head), rule, *map(line, rows)))
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")

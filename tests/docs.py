@@ -1,0 +1,79 @@
+"""The parts of the README that are made from code; `python -m tests.docs` writes them anew."""
+
+import re
+from pathlib import Path
+
+from models.bundle import BUILTIN_FOLDER, BUILTIN_NAMES, read_manifest
+from models.decision import Rate
+from service.errors import STATUS
+from service.metrics import CATALOGUE
+from service.settings import settings_table
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def results_table() -> str:
+    """Return what was measured of the built-in bundles."""
+    rows = ["| bundle | accuracy | FNMR at FMR 1e-2 | at 1e-3 | at 1e-4 | failure to enrol |"]
+    rows.append("|---|---|---|---|---|---|")
+    for name in BUILTIN_NAMES:
+        calibration = read_manifest(BUILTIN_FOLDER / name).calibration
+        if calibration is None:
+            continue
+        fnmr = {point.name: _percent(point.fnmr) for point in calibration.operating_points}
+        cells = (fnmr.get(f"fmr_1e-{power}", "not supported") for power in (2, 3, 4))
+        rows.append(
+            f"| `{name}` | {calibration.accuracy:.3f} | {' | '.join(cells)} "
+            f"| {calibration.failure_to_enrol:.2%} |"
+        )
+    return "\n".join(rows)
+
+
+def _percent(rate: Rate) -> str:
+    return f"{rate.value:.1%} ({rate.low:.1%} to {rate.high:.1%})"
+
+
+def problems_table() -> str:
+    """Return every code and its status."""
+    by_status: dict[int, list[str]] = {}
+    for code, status in STATUS.items():
+        by_status.setdefault(status, []).append(f"`{code}`")
+    rows = ["| status | codes |", "|---|---|"]
+    rows += [f"| {status} | {', '.join(codes)} |" for status, codes in sorted(by_status.items())]
+    return "\n".join(rows)
+
+
+def metrics_table() -> str:
+    """Return every metric and its meaning."""
+    rows = ["| metric | meaning |", "|---|---|"]
+    rows += [f"| `{name}` | {meaning} |" for name, meaning in CATALOGUE.items()]
+    return "\n".join(rows)
+
+
+SECTIONS = {
+    "results": results_table,
+    "settings": settings_table,
+    "problems": problems_table,
+    "metrics": metrics_table,
+}
+
+
+def section(text: str, name: str) -> str:
+    """Return what stands between a section's marks."""
+    found = re.search(rf"<!-- {name}:begin -->\n(.*?)\n?<!-- {name}:end -->", text, re.DOTALL)
+    assert found is not None, f"README has no section {name}"
+    return found[1]
+
+
+def main() -> None:
+    """Write all sections."""
+    text = README.read_text()
+    for name, render in SECTIONS.items():
+        begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
+        before, rest = text.split(begin)
+        text = f"{before}{begin}{render()}\n{end}{rest.split(end)[1]}"
+    README.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""What the README says is what the code does."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from service.app import create_app
+from service.cli import app
+from service.settings import Settings
+from tests.docs import README, SECTIONS, section
+
+ROOT = README.parent
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_a_section_made_from_code_is_up_to_date(name: str) -> None:
+    assert section(README.read_text(), name) == SECTIONS[name](), "run python -m tests.docs"
+
+
+def test_every_make_target_the_readme_names_exists() -> None:
+    named = set(re.findall(r"\bmake ([a-z]+)", README.read_text()))
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert named - targets == set()
+
+
+def test_every_command_the_readme_names_exists() -> None:
+    named = set(re.findall(r"^likeness (\w+)", README.read_text(), re.MULTILINE))
+    shown = CliRunner().invoke(app, ["--help"]).output
+    assert {name for name in named if name not in shown} == set()
+
+
+def test_every_route_the_readme_names_exists() -> None:
+    named = set(re.findall(r"`(?:GET|POST)?`? ?`?(?:DELETE )?(/[a-z]+)", README.read_text()))
+    paths = {"/" + path.split("/")[1] for path in create_app(Settings()).openapi()["paths"]}
+    assert named - paths - {"/docs"} == set()
+
+
+def test_links_inside_the_repository_lead_somewhere() -> None:
+    links = re.findall(r"\]\(((?!http)[^)#]+)\)", README.read_text())
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_only_what_the_layout_allows_lies_at_top_level() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.split("\n")
+    top = {Path(name).parts[0] for name in listed if name}
+    allowed = {"Dockerfile", "docker-compose.yml", "pyproject.toml", "service", "models", "tests",
+               "README.md", "LICENSE", "Makefile", "deploy"}  # fmt: skip
+    assert {name for name in top - allowed if not name.startswith(".")} == set()
+
+
+def test_every_field_of_a_request_has_an_explanation_or_an_example() -> None:
+    paths = create_app(Settings()).openapi()["paths"]
+    bare = [
+        f"{path}.{name}"
+        for path, item in paths.items()
+        for content in item.get("post", {}).get("requestBody", {}).get("content", {}).values()
+        for name, field in content["schema"]["properties"].items()
+        if not {"description", "examples"} & set(field)
+    ]
+    assert bare == []
