@@ -1,9 +1,9 @@
 """What callers get back: answers that carry their evidence."""
 
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from models.decision import Decision, OperatingPoint, Outcome, Rate, Rule
 from models.errors import LikenessError
@@ -16,11 +16,15 @@ class Answer(BaseModel):
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
 
+# What is measured in pixels or grey values is not known to fifteen digits.
+Rounded = Annotated[float, AfterValidator(lambda value: round(value, 3))]
+
+
 class BoxAnswer(Answer):
-    left: float = Field(examples=[102.0], description="pixels of the upright image")
-    top: float = Field(examples=[64.0])
-    width: float = Field(examples=[180.0])
-    height: float = Field(examples=[180.0])
+    left: Rounded = Field(examples=[102.0], description="pixels of the upright image")
+    top: Rounded = Field(examples=[64.0])
+    width: Rounded = Field(examples=[180.0])
+    height: Rounded = Field(examples=[180.0])
 
 
 class IssueAnswer(Answer):
@@ -29,13 +33,15 @@ class IssueAnswer(Answer):
 
 
 class QualityAnswer(Answer):
-    face_px: float = Field(examples=[180.0], description="shorter side of the face's box")
-    sharpness: float = Field(examples=[14.2], description="deviation of the Laplacian, grey values")
-    brightness: float = Field(examples=[128.0], description="mean grey value, 0 to 255")
-    contrast: float = Field(examples=[47.0], description="deviation of the grey values")
-    roll_degrees: float = Field(examples=[2.5], description="tilt of the head")
-    misfit: float = Field(examples=[0.03], description="distance from a frontal face's landmarks")
-    detection: float = Field(examples=[1.9], description="the detector's score")
+    face_px: Rounded = Field(examples=[180.0], description="shorter side of the face's box")
+    sharpness: Rounded = Field(
+        examples=[14.2], description="deviation of the Laplacian, grey values"
+    )
+    brightness: Rounded = Field(examples=[128.0], description="mean grey value, 0 to 255")
+    contrast: Rounded = Field(examples=[47.0], description="deviation of the grey values")
+    roll_degrees: Rounded = Field(examples=[2.5], description="tilt of the head")
+    misfit: Rounded = Field(examples=[0.03], description="distance from a frontal face's landmarks")
+    detection: Rounded = Field(examples=[1.9], description="the detector's score")
     issues: list[IssueAnswer] = Field(description="what would make the next photo better")
 
 

@@ -1,6 +1,7 @@
 """Face verification with decisions that can be defended."""
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, NoReturn, TypeVar
@@ -13,6 +14,7 @@ from rich.progress import Progress
 
 from models.errors import LikenessError
 from service.answers import EnrollAnswer, EnrolledImage, VerifyAnswer
+from service.app import create_app
 from service.health_routes import describe
 from service.local import connect
 from service.metrics import Metrics
@@ -53,7 +55,8 @@ def serve(
         out.print(f"[bold]listening[/]  {url}   documentation: {url}/docs", soft_wrap=True)
 
     settings = settings_from(host=host, port=port, without_keys=without_keys)
-    raise typer.Exit(finish(serve_app(settings, announce)))
+    configure_logs(settings)
+    raise typer.Exit(finish(serve_app(create_app(settings), settings, announce)))
 
 
 @app.command()
@@ -152,6 +155,14 @@ def answer(response: httpx.Response, model: type[T]) -> T:
     if response.is_success:
         return model.model_validate_json(response.content)
     raise Refused(Problem.model_validate_json(response.content))
+
+
+def configure_logs(settings: Settings) -> None:
+    """Write logs to standard error; what uvicorn says at each start is said better above."""
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 
 
 def settings_from(**overrides: object) -> Settings:

@@ -119,7 +119,8 @@ async def identify(service: Service, form: IdentifyRequest, caller: object) -> I
     gallery = (await service.store.count()).templates
     if not found and gallery:
         raise FingerprintMismatch(
-            f"The gallery holds no template made by the bundle now served ({fingerprint[:12]})."
+            "The gallery holds no template that is valid and made by the bundle now served "
+            f"({fingerprint[:12]})."
         )
     kept = [candidate for candidate in found if candidate.similarity >= rule.threshold]
     return IdentifyAnswer.of(

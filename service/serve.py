@@ -11,7 +11,6 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.admission import Gate
-from service.app import create_app
 from service.errors import InvalidSettings
 from service.health_routes import describe
 from service.model_answers import ModelAnswer
@@ -63,14 +62,13 @@ def check_exposure(settings: Settings) -> None:
         )
 
 
-async def serve(settings: Settings, announce: Announce) -> int:
-    """Serve until told to end; return the process's exit status.
+async def serve(app: FastAPI, settings: Settings, announce: Announce) -> int:
+    """Serve an app of these settings until told to end; return the process's exit status.
 
     Raises what opening the service raises, before anything listens.
     """
     check_exposure(settings)
     listener = _bind(settings)
-    app = create_app(settings)
     # The lifespan is run here, not by uvicorn, so that a start that fails is one clear line.
     with listener:
         async with app.router.lifespan_context(app):
@@ -99,7 +97,7 @@ def _bind(settings: Settings) -> socket.socket:
 def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        log_level=settings.log_level,
+        log_config=None,
         lifespan="off",
         access_log=False,
         server_header=False,

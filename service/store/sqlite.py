@@ -39,7 +39,6 @@ T = TypeVar("T")
 MEMORY = ":memory:"
 
 _READERS = 2
-_BUSY_TIMEOUT_S = 5.0
 
 
 class SqliteStore:
@@ -49,8 +48,9 @@ class SqliteStore:
     Raises StoreInUse, StoreUnavailable.
     """
 
-    def __init__(self, name: str, clock: Clock) -> None:
+    def __init__(self, name: str, clock: Clock, busy_timeout_s: float = 5.0) -> None:
         self._clock = clock
+        self._busy_timeout_s = busy_timeout_s
         self._index = VectorIndex()
         self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
         self._closing: asyncio.Future[None] | None = None
@@ -71,14 +71,14 @@ class SqliteStore:
             file = DatabaseFile(Path(name))
             stack.callback(file.release)
             name = str(file.path)
-        connection = connect(name)
+        connection = connect(name, self._busy_timeout_s)
         stack.callback(connection.close)
         stack.callback(truncate_log, connection)
         migrate(connection)
         statements.forget_requests(connection, self._clock())
         self._index.apply((), queries.entries(connection))
         for _ in range(0 if self._is_memory else _READERS):
-            reader = connect(name)
+            reader = connect(name, self._busy_timeout_s)
             stack.callback(reader.close)
             self._idle.put(reader)
         writer = Writer(connection, self._index, file)
@@ -169,13 +169,13 @@ class SqliteStore:
             raise StoreUnavailable("The store is closed.")
 
 
-def connect(name: str) -> sqlite3.Connection:
+def connect(name: str, busy_timeout_s: float) -> sqlite3.Connection:
     """Open a connection that leaves transactions to its user, who is in one thread at a time.
 
     A deletion overwrites with zeros, and a commit is on the disk when it returns.
     """
     connection = sqlite3.connect(
-        name, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        name, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False
     )
     try:
         for setting in (

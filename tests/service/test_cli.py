@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from service.cli import EXIT_ERROR, EXIT_NO_MATCH, app
 from tests.photos import mirrored, photo_bytes

@@ -1,0 +1,107 @@
+"""Templates, probes and a slow search, for tests of the store."""
+
+import hashlib
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.store import Candidate, NewTemplate, Store, SubjectExport
+
+DIMENSION = 8
+FINGERPRINT = "f" * 64
+
+
+class Clock:
+    """Tell a time that only the test moves."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2030, 1, 1, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def vector_of(image: str, dimension: int = DIMENSION) -> NDArray[np.float32]:
+    """Return the (d,) float32 unit vector that an image's name leads to."""
+    seed = int.from_bytes(hashlib.sha256(image.encode()).digest()[:8])
+    vector = np.random.default_rng(seed).standard_normal(dimension)
+    return (vector / np.linalg.norm(vector)).astype(np.float32)
+
+
+def template(
+    image: str,
+    template_id: str | None = None,
+    *,
+    fingerprint: str = FINGERPRINT,
+    vector: NDArray[np.float32] | None = None,
+    expires_at: datetime | None = None,
+) -> NewTemplate:
+    """Return a template of an image; without an id of its own it gets a new one each time."""
+    return NewTemplate(
+        template_id=template_id or f"t{random.getrandbits(64):016x}",
+        vector=vector_of(image) if vector is None else vector,
+        fingerprint=fingerprint,
+        image_sha256=hashlib.sha256(image.encode()).hexdigest(),
+        quality={"sharpness": 14.5},
+        expires_at=expires_at,
+    )
+
+
+def near(axis: int, similarity: float) -> NDArray[np.float32]:
+    """Return a (d,) float32 unit vector with a given cosine to an axis."""
+    vector = np.zeros(DIMENSION, np.float32)
+    vector[axis] = similarity
+    vector[(axis + 1) % DIMENSION] = np.sqrt(1 - similarity**2)
+    return vector
+
+
+async def names_found(store: Store, image: str, limit: int = 100) -> list[str]:
+    found = await store.search(vector_of(image), FINGERPRINT, limit)
+    return [candidate.subject for candidate in found]
+
+
+async def all_exports(store: Store) -> list[SubjectExport]:
+    """Return every subject, by pages of three."""
+    exports: list[SubjectExport] = []
+    after: str | None = None
+    while True:
+        page = await store.subjects(after, 3)
+        exports += [await store.export(item.subject) for item in page.items]
+        if page.next is None:
+            return exports
+        after = page.next
+
+
+def expected(
+    exports: Sequence[SubjectExport], probe: NDArray[np.float32], fingerprint: str, now: datetime
+) -> list[Candidate]:
+    """Search the slow way."""
+    best = []
+    for export in exports:
+        live = [
+            Candidate(export.subject, each.template_id, float(each.vector @ probe))
+            for each in export.templates
+            if each.fingerprint == fingerprint
+            and (each.expires_at is None or each.expires_at > now)
+        ]
+        if live:
+            best.append(max(live, key=lambda candidate: candidate.similarity))
+    return sorted(best, key=lambda candidate: -candidate.similarity)
+
+
+async def assert_search_agrees(store: Store, now: datetime) -> None:
+    """Compare the search with what is stored, for every fingerprint used here."""
+    exports = await all_exports(store)
+    for fingerprint in (FINGERPRINT, "other"):
+        probe = vector_of("probe")
+        found = await store.search(probe, fingerprint, 1000)
+        wanted = expected(exports, probe, fingerprint, now)
+        assert [(c.subject, c.template_id) for c in found] == [
+            (c.subject, c.template_id) for c in wanted
+        ]
+        np.testing.assert_allclose(
+            [c.similarity for c in found], [c.similarity for c in wanted], atol=1e-6
+        )

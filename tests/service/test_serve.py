@@ -1,0 +1,41 @@
+"""How the process starts and ends."""
+
+import asyncio
+import socket
+
+import pytest
+
+from service.app import create_app
+from service.errors import InvalidSettings
+from service.model_answers import ModelAnswer
+from service.serve import DEVICE_LOST_EXIT, check_exposure, serve
+from service.settings import Settings
+
+
+def settings(**fields: object) -> Settings:
+    return Settings.model_validate({"store": "sqlite:///:memory:", "port": 0, **fields})
+
+
+def test_listening_beyond_loopback_needs_a_decision() -> None:
+    with pytest.raises(InvalidSettings, match="without-keys"):
+        check_exposure(settings(host="0.0.0.0"))
+
+
+def test_listening_beyond_loopback_can_be_decided() -> None:
+    check_exposure(settings(host="0.0.0.0", without_keys=True))
+
+
+async def test_a_port_in_use_is_a_clear_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        wanted = settings(port=taken.getsockname()[1])
+        with pytest.raises(InvalidSettings, match=str(wanted.port)):
+            await serve(create_app(wanted), wanted, lambda card, url: None)
+
+
+async def test_a_lost_device_ends_the_process_with_a_status_of_its_own() -> None:
+    app = create_app(settings())
+
+    def lose(card: ModelAnswer, url: str) -> None:
+        asyncio.get_running_loop().call_soon(app.state.service.lost.set)
+
+    assert await serve(app, settings(), lose) == DEVICE_LOST_EXIT

@@ -1,0 +1,206 @@
+"""SQLite keeps the contract of the store, and its file to itself."""
+
+import asyncio
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from service.errors import InvalidSettings, StoreInUse, StoreUnavailable
+from service.store import Idempotency, Store, open_store
+from service.store.sqlite import SqliteStore
+from tests.service.store_contract import LastingStoreContract, StoreContract
+from tests.service.store_samples import Clock, names_found, template, vector_of
+
+OPEN_IN_ANOTHER_PROCESS = """
+import asyncio, sys
+from service.errors import StoreInUse
+from service.store import open_store
+try:
+    asyncio.run(open_store(sys.argv[1]))
+except StoreInUse as error:
+    print(error.sentence)
+"""
+
+
+class TestSqliteFile(LastingStoreContract):
+    @pytest.fixture
+    def url(self, tmp_path: Path) -> str:
+        return f"sqlite:///{tmp_path}/contract.db"
+
+
+class TestSqliteMemory(StoreContract):
+    @pytest.fixture
+    def url(self) -> str:
+        return "sqlite:///:memory:"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "likeness.db"
+
+
+@pytest.fixture
+async def store(path: Path) -> AsyncIterator[Store]:
+    store = await open_store(f"sqlite:///{path}")
+    yield store
+    await store.close()
+
+
+def files_of(path: Path) -> bytes:
+    """Return the bytes of the database, its log and its shared memory."""
+    names = [path, Path(f"{path}-wal"), Path(f"{path}-shm")]
+    return b"".join(name.read_bytes() for name in names if name.exists())
+
+
+def is_in(image: str, raw: bytes) -> bool:
+    """Tell whether any four numbers in a row of an image's vector are in bytes."""
+    vector = vector_of(image, 128).tobytes()
+    return any(vector[at : at + 16] in raw for at in range(0, len(vector) - 15, 16))
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def write_garbage(path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(b"this is no database, " * 100)
+
+
+# Which stores there are
+
+
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("postgresql://user:hunter2@host/db", "planned"),
+        ("mysql://user:hunter2@host/db", "`mysql` is not supported"),
+        ("likeness.db", "no URL"),
+        ("sqlite://likeness.db", "names no file"),
+        ("sqlite:///", "names no file"),
+        ("sqlite:////tmp/", "names no file"),
+    ],
+)
+async def test_other_url_is_refused_and_says_what_is_supported(url: str, says: str) -> None:
+    with pytest.raises(InvalidSettings) as caught:
+        await open_store(url)
+    assert says in caught.value.sentence
+    assert "sqlite:///relative.db" in caught.value.sentence
+    assert "hunter2" not in caught.value.sentence
+
+
+async def test_three_slashes_are_relative_and_four_absolute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absolute = tmp_path / "absolute.db"
+    monkeypatch.chdir(tmp_path)
+    for url in (f"sqlite:///{absolute}", "sqlite:///data/relative.db"):
+        await (await open_store(url)).close()
+    assert absolute.exists()
+    assert (tmp_path / "data" / "relative.db").exists()
+
+
+# One process
+
+
+async def test_second_process_is_refused_and_told_who_holds_the_store(
+    store: Store, path: Path
+) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        OPEN_IN_ANOTHER_PROCESS,
+        f"sqlite:///{path}",
+        stdout=subprocess.PIPE,
+    )
+    said = (await process.communicate())[0].decode()
+    assert f"process {os.getpid()}." in said
+    assert "postgresql://" in said
+    assert "running server" in said
+
+
+async def test_other_name_of_the_file_is_refused_too(store: Store, path: Path) -> None:
+    link = path.parent.parent / "link"
+    link.symlink_to(path.parent)
+    with pytest.raises(StoreInUse):
+        await open_store(f"sqlite:///{link}/{path.name}")
+
+
+async def test_closed_store_can_be_opened_again(store: Store, path: Path) -> None:
+    await store.close()
+    await (await open_store(f"sqlite:///{path}")).close()
+
+
+async def test_failed_opening_leaves_no_lock(path: Path) -> None:
+    write_garbage(path)
+    with pytest.raises(StoreUnavailable):
+        await open_store(f"sqlite:///{path}")
+    os.unlink(path)
+    await (await open_store(f"sqlite:///{path}")).close()
+
+
+# Privacy
+
+
+async def test_only_the_owner_can_read_what_is_stored(store: Store, path: Path) -> None:
+    await store.enroll("ada", [template("one")])
+    assert mode_of(path.parent) == 0o700
+    modes = {file.name: mode_of(file) for file in path.parent.iterdir()}
+    names = ("likeness.db", "likeness.db-wal", "likeness.db-shm", "likeness.db.lock")
+    assert modes == dict.fromkeys(names, 0o600)
+
+
+async def test_file_that_others_could_read_is_made_private(path: Path) -> None:
+    await (await open_store(f"sqlite:///{path}")).close()
+    os.chmod(path, 0o644)
+    await (await open_store(f"sqlite:///{path}")).close()
+    assert mode_of(path) == 0o600
+
+
+async def test_deleted_vectors_are_in_no_file_when_the_deletion_answers(
+    store: Store, path: Path
+) -> None:
+    images = [f"i{i}" for i in range(120)]
+    for at in range(0, 120, 6):
+        new = [template(i, i, vector=vector_of(i, 128)) for i in images[at : at + 6]]
+        await store.enroll(f"s{at % 4}", new)
+    assert all(is_in(image, files_of(path)) for image in images)
+    await store.delete_template("s0", "i0")
+    assert not is_in("i0", files_of(path))
+    await store.delete_subject("s0")
+    raw = files_of(path)
+    gone = [image for at, image in enumerate(images) if (at - at % 6) % 4 == 0]
+    assert len(gone) == 60
+    assert not any(is_in(image, raw) for image in gone)
+    assert all(is_in(image, raw) for image in set(images) - set(gone))
+
+
+async def test_deletion_that_cannot_clean_the_log_says_so(path: Path) -> None:
+    store = SqliteStore(str(path), Clock(), busy_timeout_s=0.01)
+    await store.enroll("ada", [template("one")])
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT count(*) FROM templates").fetchall()
+        with pytest.raises(StoreUnavailable, match="will not be found"):
+            await store.delete_subject("ada")
+        assert await names_found(store, "one") == []
+    await store.close()
+
+
+async def test_expired_keys_are_erased_when_the_store_is_opened(path: Path) -> None:
+    clock = Clock()
+    store = await open_store(f"sqlite:///{path}", clock)
+    await store.enroll("ada", [template("one")], None, Idempotency("k", "d"))
+    await store.close()
+    clock.now += timedelta(days=1)
+    await (await open_store(f"sqlite:///{path}", clock)).close()
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("SELECT count(*) FROM idempotency").fetchall() == [(0,)]

@@ -1,0 +1,97 @@
+"""The container's files agree with each other and with the project."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from service.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+CONSTRAINTS = (ROOT / "deploy" / "constraints.txt").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def pins() -> dict[str, str]:
+    lines = (line.split("#")[0].strip() for line in CONSTRAINTS.splitlines())
+    return {
+        canonicalize_name(name): version
+        for name, version in (line.split("==") for line in lines if line)
+    }
+
+
+def test_every_copied_path_exists() -> None:
+    copied = re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, re.MULTILINE)
+    sources = [source for line in copied for source in line.split()[:-1]]
+    assert [source for source in sources if not (ROOT / source).exists()] == []
+
+
+def test_every_copied_path_is_sent_to_the_builder() -> None:
+    copied = re.findall(r"^COPY (?!--from)(.+)$", DOCKERFILE, re.MULTILINE)
+    sources = {source for line in copied for source in line.split()[:-1]}
+    sent = set(re.findall(r"^!(\S+)", (ROOT / ".dockerignore").read_text(), re.MULTILINE))
+    assert sources - sent == set()
+
+
+def test_dependencies_are_installed_before_the_code_is_copied() -> None:
+    assert DOCKERFILE.index("-r requirements.txt") < DOCKERFILE.index("COPY service")
+
+
+def test_the_service_does_not_run_as_root() -> None:
+    assert re.findall(r"^USER (\d+)$", DOCKERFILE, re.MULTILINE)[-1] != "0"
+
+
+def test_the_command_is_run_without_a_shell() -> None:
+    assert re.search(r'^ENTRYPOINT \["likeness"\]$', DOCKERFILE, re.MULTILINE)
+
+
+def test_health_is_readiness() -> None:
+    health = DOCKERFILE[DOCKERFILE.index("HEALTHCHECK") :].split("ENTRYPOINT")[0]
+    assert "/readyz" in health
+
+
+def test_the_image_does_not_decide_to_go_without_keys() -> None:
+    assert "WITHOUT_KEYS" not in DOCKERFILE
+
+
+@pytest.mark.parametrize("service", ["likeness", "gpu"])
+def test_the_root_file_system_is_read_only(service: str) -> None:
+    assert COMPOSE["services"][service]["read_only"] is True
+
+
+@pytest.mark.parametrize("service", ["likeness", "gpu"])
+def test_the_grace_period_is_longer_than_the_drain(service: str) -> None:
+    grace = COMPOSE["services"][service]["stop_grace_period"]
+    assert int(grace.removesuffix("s")) > Settings().drain_s
+
+
+@pytest.mark.parametrize("service", ["likeness", "gpu"])
+def test_without_keys_only_the_hosts_loopback_is_published(service: str) -> None:
+    assert all(port.startswith("127.0.0.1:") for port in COMPOSE["services"][service]["ports"])
+
+
+def test_every_variable_of_compose_is_a_setting() -> None:
+    known = {f"LIKENESS_{name.upper()}" for name in Settings.model_fields}
+    used = {name for service in COMPOSE["services"].values() for name in service["environment"]}
+    assert used - known == set()
+
+
+def test_the_gpu_is_reserved_by_a_profile() -> None:
+    gpu = COMPOSE["services"]["gpu"]
+    devices = gpu["deploy"]["resources"]["reservations"]["devices"]
+    assert (gpu["profiles"], devices[0]["capabilities"]) == (["gpu"], ["gpu"])
+
+
+@pytest.mark.parametrize(
+    "requirement",
+    [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]],
+)
+def test_a_dependency_is_pinned_within_its_range(requirement: str) -> None:
+    wanted = Requirement(requirement)
+    assert wanted.specifier.contains(pins()[canonicalize_name(wanted.name)])
