@@ -36,7 +36,7 @@ class Comparisons:
 
     @property
     def same(self) -> NDArray[np.bool_]:
-        return self.first == self.second
+        return np.equal(self.first, self.second)
 
     @property
     def genuine(self) -> Scores:

@@ -18,6 +18,7 @@ import argparse
 import csv
 import time
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,6 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from models.calibration import all_pairs, fnmr_at, pair_accuracy, threshold_at
 from models.crops import CropSet, cut, photos_in
@@ -125,9 +125,7 @@ class Run:
         self.device = torch.device(device)
         self.schedule = schedule
         self.student = student.to(self.device)
-        self.average = AveragedModel(
-            self.student, multi_avg_fn=get_ema_multi_avg_fn(schedule.average)
-        )
+        self.average = deepcopy(self.student).requires_grad_(False)
         self.optimizers = optimizers(self.student, schedule)
         self.step = 0
         self._path = work / "checkpoint.pt"
@@ -163,7 +161,8 @@ class Run:
         nn.utils.clip_grad_norm_(self.student.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
-        self.average.update_parameters(self.student)
+        for mean, value in zip(self.average.parameters(), self.student.parameters(), strict=True):
+            mean.lerp_(value.detach(), 1 - self.schedule.average)
         self.step += 1
 
 
@@ -202,7 +201,7 @@ def _report(
     run: Run, watch: Watch, rate: float, losses: list[tuple[float, float]], speed: float, work: Path
 ) -> None:
     run.save()
-    accuracy, tar = watch.measure(run.average.module, run.device)
+    accuracy, tar = watch.measure(run.average, run.device)
     loss, cosine = np.mean(losses, axis=0) if losses else (np.nan, np.nan)
     images = run.step * run.schedule.batch
     row = (run.step, images, f"{rate:.2e}", f"{loss:.4f}", f"{cosine:.4f}", f"{speed:.0f}",
@@ -220,7 +219,7 @@ def _report(
 def export(arguments: argparse.Namespace) -> None:
     """Write the averaged student as `encoder/` and `head.safetensors`, in float16."""
     run = Run(new_student(None), Schedule(), arguments.work, "cpu")
-    student: Student = run.average.module
+    student = run.average
     arguments.out.mkdir(parents=True, exist_ok=True)
     student.encoder.half().save_pretrained(arguments.out / "encoder")
     head = {name: value.half().contiguous() for name, value in student.head.state_dict().items()}

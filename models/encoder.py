@@ -83,8 +83,7 @@ class DlibEncoder:
     width = WIDTH
 
     def __init__(self, network: DlibResNet) -> None:
-        frozen = network.eval().requires_grad_(False)
-        self.network: nn.Module = frozen.to(memory_format=torch.channels_last)
+        self.network: nn.Module = network.eval().requires_grad_(False)
 
     @classmethod
     def load(cls) -> "DlibEncoder":

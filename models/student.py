@@ -54,8 +54,7 @@ class Teacher:
     """Give dlib's unit vectors and the feature maps of some of its blocks."""
 
     def __init__(self, device: torch.device) -> None:
-        network = load_dlib_resnet(model_file(DLIB_WEIGHTS))
-        self._network = network.to(device, memory_format=torch.channels_last)
+        self._network = load_dlib_resnet(model_file(DLIB_WEIGHTS)).to(device)
 
     @torch.no_grad()
     def __call__(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
