@@ -1,28 +1,42 @@
-# The stage that installs has pip and its caches; the image that ships has neither.
 ARG BASE_IMAGE=python:3.11-slim
 
-FROM ${BASE_IMAGE} AS build
-# Extra options for pip, for example an index that carries torch built for CPUs: the
-# default wheels for Linux bring CUDA along, which DEVICE=cuda wants and DEVICE=cpu does not.
+# An empty place for wheels; `--build-context wheels=DIRECTORY` puts a directory in its place.
+FROM scratch AS wheels
+
+FROM ${BASE_IMAGE} AS dependencies
+# Where torch is built for CUDA by default, options for pip can name an index that has it built
+# for CPUs alone: a third of the size.
 ARG PIP_OPTIONS=""
 ARG DEVICE=cpu
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-RUN python3 -m venv /opt/likeness
+# pip lives apart, so that what is shipped has none.
+RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/likeness
 WORKDIR /src
 # Dependencies change rarely and weigh most: they are a layer of their own.
 COPY pyproject.toml deploy/constraints.txt ./
 RUN python3 -c "import tomllib; \
         print('\n'.join(tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies']))" \
-        > requirements.txt \
-    && /opt/likeness/bin/pip install ${PIP_OPTIONS} -c constraints.txt -r requirements.txt
+        > requirements.txt
+RUN --mount=from=wheels,target=/wheels --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+    /opt/pip/bin/pip --python /opt/likeness/bin/python install \
+        --find-links /wheels ${PIP_OPTIONS} -c constraints.txt -r requirements.txt
+RUN /opt/likeness/bin/python -c "import sys, torch; \
+        cuda = torch.version.cuda is not None; \
+        '${DEVICE}' == 'cuda' and not cuda and sys.exit('DEVICE=cuda, but pip found a torch without CUDA.'); \
+        '${DEVICE}' == 'cpu' and cuda and print('DEVICE=cpu, but pip found a torch with CUDA: it works, and weighs gigabytes. See PIP_OPTIONS.')"
+# What the service never opens: headers, test programs, and the large one of two landmark models.
+RUN cd /opt/likeness/lib/python3*/site-packages \
+    && rm -rf torch/include torch/test torch/bin/test_* torch/bin/*Test torch/bin/protoc* \
+        face_recognition_models/models/shape_predictor_68_face_landmarks.dat \
+    && find . -type d -name tests -prune -exec rm -rf {} +
+
+FROM dependencies AS project
 COPY README.md LICENSE ./
 COPY models models
 COPY service service
-RUN /opt/likeness/bin/pip install --no-deps . \
-    && /opt/likeness/bin/python -c "import torch, sys; \
-        sys.exit(0 if ('${DEVICE}' == 'cuda') == (torch.version.cuda is not None) else \
-        'torch is not built for DEVICE=${DEVICE}; see PIP_OPTIONS')" \
-    && /opt/likeness/bin/pip uninstall --yes --quiet pip
+RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+    PIP_CONSTRAINT=/src/constraints.txt /opt/pip/bin/pip --python /opt/likeness/bin/python install \
+        ${PIP_OPTIONS} --no-deps --prefix /opt/project .
 
 FROM ${BASE_IMAGE}
 LABEL org.opencontainers.image.title="Likeness" \
@@ -30,14 +44,20 @@ LABEL org.opencontainers.image.title="Likeness" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin likeness \
     && install --directory --owner likeness --group likeness --mode 700 /data
-COPY --from=build /opt/likeness /opt/likeness
+COPY --from=dependencies /opt/likeness /opt/likeness
+COPY --from=project /opt/project /opt/likeness
+# /data and /tmp are all that is written to: the rest may be mounted read-only. Whoever starts
+# the container decides about keys; undecided, the service refuses to listen on this address.
 ENV PATH=/opt/likeness/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
     HF_HOME=/data/hub \
     LIKENESS_STORE=sqlite:////data/likeness.db \
     LIKENESS_HOST=0.0.0.0
 USER 10001
 WORKDIR /data
+# An image that cannot load its bundle is not built.
+RUN ["likeness", "info"]
 VOLUME /data
 EXPOSE 8000
 STOPSIGNAL SIGTERM

@@ -1,10 +1,12 @@
 #!/bin/sh
 # Build the container image with docker, or with buildah where no docker engine answers.
 #
-#   DEVICE=cpu|cuda   what torch is built for                     (cpu)
-#   BASE_IMAGE        an image with Python 3.11 and venv          (python:3.11-slim)
-#   PIP_OPTIONS       options for pip, such as another index      (none)
-#   BUILD_OPTIONS     options for the builder, such as a volume   (none)
+#   DEVICE=cpu|cuda   what torch is built for                              (cpu)
+#   BASE_IMAGE        an image with Python 3.11 and venv                   (python:3.11-slim)
+#   WHEELS            a directory whose wheels pip may take                (none)
+#   PIP_OPTIONS       options for pip, such as another index               (none)
+#   BUILD_OPTIONS     options for the builder, such as a secret: pip reads
+#                     `--secret id=pip.conf,src=FILE` as its configuration (none)
 set -eu
 cd "$(dirname "$0")/.."
 device=${DEVICE:-cpu}
@@ -12,6 +14,7 @@ set -- --tag "likeness:$device" \
     --build-arg "BASE_IMAGE=${BASE_IMAGE:-python:3.11-slim}" \
     --build-arg "DEVICE=$device" \
     --build-arg "PIP_OPTIONS=${PIP_OPTIONS:-}" \
+    ${WHEELS:+--build-context "wheels=$WHEELS"} \
     ${BUILD_OPTIONS:-} .
 if docker info >/dev/null 2>&1; then
     exec docker build "$@"
@@ -20,5 +23,5 @@ elif command -v buildah >/dev/null; then
     # the docker format keeps the health check.
     exec buildah --storage-driver vfs build --isolation chroot --format docker "$@"
 fi
-echo "Neither a docker engine nor buildah is here to build with." >&2
+echo "Nothing to build an image with: start a docker engine, or install buildah." >&2
 exit 1

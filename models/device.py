@@ -32,7 +32,7 @@ def choose_precision(device: torch.device, wanted: str = "auto") -> Precision:
 
 def _multiplies_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     # oneDNN's own answer: it is what will run the matrix products.
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return bool(native and torch.ops.mkldnn._is_mkldnn_bf16_supported())

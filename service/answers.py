@@ -143,7 +143,7 @@ class EnrolledImage(Answer):
 class EnrollAnswer(Answer):
     subject: str = Field(examples=["ada"])
     images: list[EnrolledImage]
-    fingerprint: str = Field(description="of the bundle that made the templates")
+    fingerprint: str = Field(examples=["5ff4a49eee64..."], description="of the bundle that decided")
 
 
 class VerifyAnswer(Answer):
@@ -165,7 +165,7 @@ class VerifyAnswer(Answer):
     subject: str | None = Field(None, examples=["ada"])
     template_id: str | None = Field(None, description="the subject's template that fits best")
     faces: list[FaceAnswer] = Field(description="the face used in every photo sent")
-    fingerprint: str
+    fingerprint: str = Field(examples=["5ff4a49eee64..."], description="of the bundle that decided")
     took: list[TookAnswer] = Field(description="per photo sent")
 
     @classmethod
@@ -224,26 +224,26 @@ class EmbedAnswer(Answer):
     images: list[EmbeddedImage]
     output: Literal["vector", "features"]
     dimension: int = Field(examples=[128])
-    fingerprint: str
+    fingerprint: str = Field(examples=["5ff4a49eee64..."], description="of the bundle that decided")
 
 
 class CandidateAnswer(Answer):
     subject: str = Field(examples=["ada"])
-    template_id: str
-    similarity: float = Field(examples=[0.957])
+    template_id: str = Field(examples=["passport-2026"], description="the one that fits best")
+    similarity: float = Field(examples=[0.957], description="cosine, -1 to 1")
 
 
 class IdentifyAnswer(Answer):
     outcome: Literal["identified", "unknown"]
     candidates: list[CandidateAnswer] = Field(description="at or above the threshold, best first")
-    threshold: float
+    threshold: float = Field(examples=[0.914], description="a candidate from here on")
     operating_point: OperatingPointAnswer | None = None
     gallery: int = Field(examples=[120], description="templates searched")
     fpir_bound: float | None = Field(
         None, description="chance that a stranger is identified, at most: FMR times templates"
     )
     face: FaceAnswer
-    fingerprint: str
+    fingerprint: str = Field(examples=["5ff4a49eee64..."], description="of the bundle that decided")
     took: TookAnswer
 
     @classmethod

@@ -10,26 +10,26 @@ from service.answers import Answer
 
 
 class TemplateAnswer(Answer):
-    template_id: str
-    fingerprint: str
-    image_sha256: str
-    quality: dict[str, float]
-    created_at: datetime
-    expires_at: datetime | None = None
+    template_id: str = Field(examples=["passport-2026"])
+    fingerprint: str = Field(description="of the bundle that made it")
+    image_sha256: str = Field(description="of the photo's bytes")
+    quality: dict[str, float] = Field(examples=[{"face_px": 180.0, "sharpness": 14.2}])
+    created_at: datetime = Field(examples=["2026-11-23T12:00:00Z"])
+    expires_at: datetime | None = Field(None, description="never matched from then on")
 
 
 class SubjectSummaryAnswer(Answer):
     subject: str = Field(examples=["ada"])
     templates: int = Field(examples=[2])
-    created_at: datetime
-    metadata: dict[str, str]
-    fingerprints: list[str]
+    created_at: datetime = Field(examples=["2026-11-23T12:00:00Z"])
+    metadata: dict[str, str] = Field(examples=[{"source": "onboarding"}])
+    fingerprints: list[str] = Field(description="of the bundles that made its templates")
 
 
 class SubjectAnswer(Answer):
     subject: str = Field(examples=["ada"])
-    created_at: datetime
-    metadata: dict[str, str]
+    created_at: datetime = Field(examples=["2026-11-23T12:00:00Z"])
+    metadata: dict[str, str] = Field(examples=[{"source": "onboarding"}])
     templates: list[TemplateAnswer]
 
 
@@ -48,9 +48,9 @@ class ExportedTemplateAnswer(TemplateAnswer):
 
 
 class ExportAnswer(Answer):
-    subject: str
-    created_at: datetime
-    metadata: dict[str, str]
+    subject: str = Field(examples=["ada"])
+    created_at: datetime = Field(examples=["2026-11-23T12:00:00Z"])
+    metadata: dict[str, str] = Field(examples=[{"source": "onboarding"}])
     templates: list[ExportedTemplateAnswer]
 
 

@@ -15,20 +15,20 @@ class BatchAnswer(Answer):
 
 class ModelAnswer(Answer):
     name: str = Field(examples=["dlib"])
-    chosen_because: str
-    fingerprint: str
+    chosen_because: str = Field(description="why this bundle is served")
+    fingerprint: str = Field(description="changes whenever vectors stop being comparable")
     dimension: int = Field(examples=[128])
-    encoder: str
-    trained_on: str
-    not_good_for: str
-    calibrated_on: str | None
+    encoder: str = Field(description="kind of encoder")
+    trained_on: str = Field(description="what it was trained on")
+    not_good_for: str = Field(description="where it should not be trusted")
+    calibrated_on: str | None = Field(description="photos that its error rates were measured on")
     accuracy: float | None = Field(None, examples=[0.987])
     failure_to_enrol: float | None = Field(None, examples=[0.001])
     operating_points: list[OperatingPointAnswer]
-    default_operating_point: str | None
-    detector: str
-    device: str
-    precision: str
+    default_operating_point: str | None = Field(description="used when a request names none")
+    detector: str = Field(description="what finds faces")
+    device: str = Field(description="what computes")
+    precision: str = Field(description="number format of the encoder")
     batch: BatchAnswer
     liveness: Literal["none"] = Field("none", description="photos of photos are not detected")
 

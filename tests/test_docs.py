@@ -1,5 +1,6 @@
 """What the README says is what the code does."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from service.answers import VerifyAnswer
 from service.app import create_app
 from service.cli import app
 from service.settings import Settings
@@ -61,5 +63,23 @@ def test_every_field_of_a_request_has_an_explanation_or_an_example() -> None:
         for content in item.get("post", {}).get("requestBody", {}).get("content", {}).values()
         for name, field in content["schema"]["properties"].items()
         if not {"description", "examples"} & set(field)
+    ]
+    assert bare == []
+
+
+def test_the_answer_the_readme_shows_has_the_fields_of_an_answer() -> None:
+    shown = json.loads(re.findall(r"```json\n(.*?)```", README.read_text(), re.DOTALL)[0])
+    assert set(shown) - set(VerifyAnswer.model_fields) == set()
+
+
+def test_every_field_of_an_answer_has_an_explanation_or_an_example() -> None:
+    schemas = create_app(Settings()).openapi()["components"]["schemas"]
+    bare = [
+        f"{name}.{field}"
+        for name, schema in schemas.items()
+        if name.endswith(("Answer", "Image", "Health"))
+        for field, value in schema.get("properties", {}).items()
+        # A field that is itself an answer, or one of a few words, explains itself.
+        if not re.search("description|examples|[$]ref|enum|const", str(value))
     ]
     assert bare == []
