@@ -1,0 +1,92 @@
+"""From photos to probes: what fails, fails alone, and nothing is computed for nobody."""
+
+import threading
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+
+from models.bundle import BUILTIN_FOLDER, read_manifest
+from models.detectors import DlibDetector
+from models.embedder import Row
+from models.errors import NoFace, NotAnImage
+from models.image import Limits
+from service.batcher import Batcher, Crop
+from service.metrics import Metrics
+from service.pipeline import Pipeline, Probe
+from service.prepare import DecodePool, Preparation
+from tests.images import encode, picture
+from tests.photos import photo_bytes
+
+
+@dataclass
+class Encoder:
+    """Give every crop the same row; count passes, and wait while the gate is shut."""
+
+    gate: threading.Event = field(default_factory=threading.Event)
+    crops: int = 0
+
+    def __call__(self, crops: Sequence[Crop]) -> list[Row]:
+        self.gate.wait()
+        self.crops += len(crops)
+        row = np.array([1, 0], np.float32)
+        return [Row(row, row) for _ in crops]
+
+
+@pytest.fixture
+def encoder() -> Encoder:
+    encoder = Encoder()
+    encoder.gate.set()
+    return encoder
+
+
+@pytest.fixture
+async def pipeline(encoder: Encoder) -> AsyncIterator[Pipeline]:
+    metrics = Metrics()
+    pixels = read_manifest(BUILTIN_FOLDER / "dlib").pixels
+    pool = DecodePool(Preparation(Limits(), pixels, min_face_px=32), DlibDetector, threads=2)
+    batcher: Batcher[Row] = Batcher(encoder, observer=metrics)
+    yield Pipeline(pool, batcher, "fingerprint", metrics, width=2)
+    encoder.gate.set()
+    await batcher.close()
+    pool.close()
+
+
+async def test_a_photo_becomes_a_template_of_the_bundle(pipeline: Pipeline) -> None:
+    probe = await pipeline.probe(photo_bytes("grace"), "single", caller=None)
+    assert probe.template.fingerprint == "fingerprint"
+
+
+async def test_an_unusable_photo_harms_no_other(pipeline: Pipeline) -> None:
+    photos = [photo_bytes("grace"), b"text", encode(picture(), "PNG"), photo_bytes("astronaut")]
+    kinds = [type(p) for p in await pipeline.probe_each(photos, "single", caller=None)]
+    assert kinds == [Probe, NotAnImage, NoFace, Probe]
+
+
+async def test_many_photos_keep_their_order(pipeline: Pipeline) -> None:
+    photos = [photo_bytes("grace"), photo_bytes("astronaut")] * 3
+    probes = await pipeline.probe_each(photos, "single", caller=None)
+    heights = [p.report.image_height for p in probes if isinstance(p, Probe)]
+    assert heights == [600, 512] * 3
+
+
+async def test_when_one_of_two_photos_fails_its_error_is_raised(pipeline: Pipeline) -> None:
+    with pytest.raises(NotAnImage):
+        await pipeline.probe_both(photo_bytes("grace"), b"text", "single", caller=None)
+
+
+async def test_when_one_of_two_photos_fails_the_other_is_not_waited_for(
+    pipeline: Pipeline, encoder: Encoder
+) -> None:
+    encoder.gate.clear()  # the good photo would wait for ever
+    with pytest.raises(NotAnImage):
+        await pipeline.probe_both(photo_bytes("grace"), b"text", "single", caller=None)
+
+
+async def test_a_photo_without_a_face_never_reaches_the_encoder(
+    pipeline: Pipeline, encoder: Encoder
+) -> None:
+    with pytest.raises(NoFace):
+        await pipeline.probe(encode(picture(), "PNG"), "single", caller=None)
+    assert encoder.crops == 0
