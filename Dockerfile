@@ -4,11 +4,12 @@ ARG BASE_IMAGE=python:3.11-slim
 FROM scratch AS wheels
 
 FROM ${BASE_IMAGE} AS dependencies
-# Where torch is built for CUDA by default, options for pip can name an index that has it built
-# for CPUs alone: a third of the size.
+# Where pip's index has torch built for CUDA, options for pip can name one that has it built for
+# CPUs alone, which saves gigabytes.
 ARG PIP_OPTIONS=""
 ARG DEVICE=cpu
-ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+# The variable, unlike the option, binds what pip builds with as well.
+ENV PIP_CONSTRAINT=/src/constraints.txt PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 # pip lives apart, so that what is shipped has none.
 RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/likeness
 WORKDIR /src
@@ -19,7 +20,7 @@ RUN python3 -c "import tomllib; \
         > requirements.txt
 RUN --mount=from=wheels,target=/wheels --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     /opt/pip/bin/pip --python /opt/likeness/bin/python install \
-        --find-links /wheels ${PIP_OPTIONS} -c constraints.txt -r requirements.txt
+        --no-compile --find-links /wheels ${PIP_OPTIONS} -r requirements.txt
 RUN /opt/likeness/bin/python -c "import sys, torch; \
         cuda = torch.version.cuda is not None; \
         '${DEVICE}' == 'cuda' and not cuda and sys.exit('DEVICE=cuda, but pip found a torch without CUDA.'); \
@@ -29,14 +30,18 @@ RUN cd /opt/likeness/lib/python3*/site-packages \
     && rm -rf torch/include torch/test torch/bin/test_* torch/bin/*Test torch/bin/protoc* \
         face_recognition_models/models/shape_predictor_68_face_landmarks.dat \
     && find . -type d -name tests -prune -exec rm -rf {} +
+# Layers round the times of files, and bytecode that goes by them would be stale at every start.
+RUN /opt/likeness/bin/python -m compileall -q -f -x py312_ --invalidation-mode unchecked-hash \
+        /opt/likeness/lib
 
 FROM dependencies AS project
 COPY README.md LICENSE ./
 COPY models models
 COPY service service
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
-    PIP_CONSTRAINT=/src/constraints.txt /opt/pip/bin/pip --python /opt/likeness/bin/python install \
-        ${PIP_OPTIONS} --no-deps --prefix /opt/project .
+    /opt/pip/bin/pip --python /opt/likeness/bin/python install \
+        ${PIP_OPTIONS} --no-compile --no-deps --prefix /opt/project . \
+    && /opt/likeness/bin/python -m compileall -q -f --invalidation-mode unchecked-hash /opt/project
 
 FROM ${BASE_IMAGE}
 LABEL org.opencontainers.image.title="Likeness" \

@@ -1,9 +1,12 @@
 # Everything runs from .venv, made from pyproject.toml and the pins in deploy/constraints.txt.
-PYTHON ?= $(shell command -v python3.11 || command -v python3)
+PYTHON ?= $(shell for python in python3.11 python3; do \
+    $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+    && echo $$python && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint deploy/constraints.txt
 INPUTS := pyproject.toml deploy/constraints.txt
+# The variable, unlike the option, binds what pip builds with as well.
+PIP := PIP_CONSTRAINT=deploy/constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
 .PHONY: help install serve test lint bench crash image clean
@@ -11,11 +14,12 @@ INPUTS := pyproject.toml deploy/constraints.txt
 help: ## Show what there is to make
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-install: $(VENV)/installed ## Install what the service needs
+install: $(VENV)/installed-dev ## Install the service and what its checks use
 
 serve: $(VENV)/installed ## Start the service on 127.0.0.1:8000 (ARGS="--port 9000")
 	$(BIN)/likeness serve $(ARGS)
 
+test crash: export HF_HUB_OFFLINE = 1
 test: lint ## Run every check
 	$(BIN)/python -m pytest
 
@@ -36,13 +40,15 @@ image: ## Build the container with docker, or with buildah where there is no doc
 clean: ## Remove what was installed and built
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-$(VENV)/bin/python:
+$(BIN)/pip:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed: make PYTHON=..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/installed: $(VENV)/bin/python $(INPUTS)
+# What the service needs is a minute's work; the checks add to it and do not repeat it.
+$(VENV)/installed: $(INPUTS) | $(BIN)/pip
 	$(PIP) --editable .
 	@touch $@
 
-$(VENV)/installed-dev: $(VENV)/installed $(INPUTS)
-	$(PIP) --editable '.[dev]'
+$(VENV)/installed-dev: $(VENV)/installed
+	$(PIP) --editable '.[dev,offline]'
 	@touch $@

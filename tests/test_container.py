@@ -1,7 +1,10 @@
 """The container's files agree with each other and with the project."""
 
 import re
+import subprocess
 import tomllib
+from importlib.metadata import requires
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,10 @@ DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 CONSTRAINTS = (ROOT / "deploy" / "constraints.txt").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DIRECT = [*PROJECT["dependencies"], *chain(*PROJECT["optional-dependencies"].values())]
+TARGETS = ["help", "install", "serve", "test", "lint", "bench", "crash", "image", "clean"]
+# A torch for GPUs pins the libraries it brings by itself.
+OF_TORCH = ("nvidia", "cuda", "triton")
 
 
 def pins() -> dict[str, str]:
@@ -24,6 +31,18 @@ def pins() -> dict[str, str]:
         canonicalize_name(name): version
         for name, version in (line.split("==") for line in lines if line)
     }
+
+
+def needed(requirements: list[str], extras: frozenset[str], seen: set[str]) -> None:
+    """Add the names of what the requirements need here to `seen`, and what those need in turn."""
+    for wanted in map(Requirement, requirements):
+        name = canonicalize_name(wanted.name)
+        chosen = ({"extra": extra} for extra in extras | {""})
+        if wanted.marker and not any(map(wanted.marker.evaluate, chosen)):
+            continue
+        if name not in seen and not name.startswith(OF_TORCH):
+            seen.add(name)
+            needed(requires(name) or [], frozenset(wanted.extras), seen)
 
 
 def test_every_copied_path_exists() -> None:
@@ -88,10 +107,36 @@ def test_the_gpu_is_reserved_by_a_profile() -> None:
     assert (gpu["profiles"], devices[0]["capabilities"]) == (["gpu"], ["gpu"])
 
 
-@pytest.mark.parametrize(
-    "requirement",
-    [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]],
-)
+@pytest.mark.parametrize("requirement", DIRECT)
 def test_a_dependency_is_pinned_within_its_range(requirement: str) -> None:
     wanted = Requirement(requirement)
     assert wanted.specifier.contains(pins()[canonicalize_name(wanted.name)])
+
+
+def test_what_dependencies_depend_on_is_pinned() -> None:
+    names: set[str] = set()
+    needed(DIRECT, frozenset(), names)
+    assert names - set(pins()) == set()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_make_knows_how_to_make(target: str) -> None:
+    plan = subprocess.run(["make", "--dry-run", target], cwd=ROOT, capture_output=True, text=True)
+    assert plan.returncode == 0, plan.stderr
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "Dockerfile",
+        "docker-compose.yml",
+        ".dockerignore",
+        "Makefile",
+        ".ci/run",
+        "deploy/constraints.txt",
+        "deploy/image.sh",
+    ],
+)
+def test_no_host_is_named_but_the_loopback(file: str) -> None:
+    text = (ROOT / file).read_text()
+    assert re.findall(r"\b[\w-]+\.(?:com|dev|io|net|org)\b|://(?!127\.0\.0\.1)\w", text) == []
