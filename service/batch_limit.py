@@ -1,40 +1,69 @@
 """How many crops fit in one forward pass: learnt from memory errors, regained with care."""
 
+from collections.abc import Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
 
 class BatchLimit:
     """Hold the largest batch that fits; always a power of two, at most `max_batch`.
 
-    Running out of memory halves it. Full batches that succeed earn a try at twice the size;
-    every try that fails doubles what the next one costs, so that a limit set by the memory
-    itself is not tested for ever.
+    Running out of memory halves it. After `patience` full batches in a row it is doubled, on
+    trial for as many more; every trial that fails doubles what the next one costs, so that a
+    limit set by the memory itself is not tested for ever.
     """
 
     def __init__(self, max_batch: int, patience: int = 64) -> None:
-        self._most = 1 << (max_batch.bit_length() - 1)
-        self._patience = patience
+        self._most = _shape(max_batch)
+        self._patience = self._wait = patience
         self._streak = 0
+        self._on_trial = False
         self.value = self._most
 
-    def bucket(self, waiting: int) -> int:
-        """Return the largest batch shape that `waiting` crops fill: 1, 2, 4, ... the limit."""
-        return min(self.value, 1 << (waiting.bit_length() - 1))
+    def shapes(self) -> list[int]:
+        """Return the batch sizes there are, smallest first: 1, 2, 4, ... the limit."""
+        return [1 << power for power in range(self.value.bit_length())]
 
-    def buckets(self) -> list[int]:
-        """Return all shapes there are, smallest first."""
-        return [1 << power for power in range(self._most.bit_length())]
+    def full(self, waiting: int) -> int:
+        """Return the largest shape that `waiting` crops fill; 0 for none."""
+        return min(self.value, _shape(waiting))
+
+    def cut(self, items: Sequence[T]) -> list[Sequence[T]]:
+        """Cut items into full shapes, none larger than the limit."""
+        parts, start = [], 0
+        while start < len(items):
+            size = self.full(len(items) - start)
+            parts.append(items[start : start + size])
+            start += size
+        return parts
 
     def fitted(self, size: int) -> None:
         """Note that a batch of this size succeeded."""
-        if size < self.value or self.value == self._most:
+        if size < self.value or (self.value == self._most and not self._on_trial):
             return
         self._streak += 1
-        if self._streak >= self._patience:
-            self._streak = 0
+        if self._streak < self._wait:
+            return
+        self._streak = 0
+        if self._on_trial:
+            self._on_trial = False
+            self._wait = self._patience
+        else:
+            self._on_trial = True
             self.value *= 2
 
     def overflowed(self, size: int) -> None:
         """Note that a batch of this size did not fit."""
-        if size <= self.value:
-            self.value = max(1, size // 2)
-            self._patience *= 2
         self._streak = 0
+        if size > self.value:
+            return  # it was formed before the limit fell
+        if self._on_trial:
+            self._on_trial = False
+            self._wait *= 2
+        self.value = max(1, size // 2)
+
+
+def _shape(count: int) -> int:
+    """Return the largest power of two that is not larger; 0 for 0."""
+    return 1 << (count.bit_length() - 1) if count else 0

@@ -1,9 +1,10 @@
-"""The one thread that runs an encoder, asked from the event loop."""
+"""The one thread that runs an encoder, asked from the event loop and watched by it."""
 
 import asyncio
 import logging
 import threading
 import traceback
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,8 +12,7 @@ from queue import SimpleQueue
 from time import perf_counter
 from typing import Generic, TypeVar
 
-from models.errors import LikenessError
-from service.errors import EncoderStopped
+from service.errors import EncoderStalled, EncoderStopped
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -22,80 +22,131 @@ logger = logging.getLogger("likeness")
 
 @dataclass(frozen=True, slots=True)
 class Pass(Generic[B]):
-    """Hold what one forward pass gave, or what it raised, and how long it took."""
+    """Hold what one forward pass gave, or what it raised, when it began and how long it took."""
 
     outcome: Sequence[B] | Exception
+    started: float
+    """By `time.perf_counter`, which all threads share."""
     seconds: float
 
 
 class EncoderThread(Generic[A, B]):
-    """Run forward passes one after the other; a pass that raises does not end the thread."""
+    """Run forward passes in the order they were asked for; one that raises ends nothing.
 
-    def __init__(self, embed: Callable[[Sequence[A]], Sequence[B]]) -> None:
+    A pass that runs for more than `watchdog_s` fails all that was asked for. The thread
+    counts as stalled until it answers again: nothing less proves that it can.
+    """
+
+    def __init__(self, embed: Callable[[Sequence[A]], Sequence[B]], watchdog_s: float) -> None:
         self._embed = embed
+        self._watchdog_s = watchdog_s
         self._loop = asyncio.get_running_loop()
         self._orders: SimpleQueue[tuple[Sequence[A], asyncio.Future[Pass[B]]] | None] = (
             SimpleQueue()
         )
+        self._unanswered: deque[asyncio.Future[Pass[B]]] = deque()
+        self._watchdog: asyncio.Handle | None = None
+        self._ended = False
+        self.stalled = False
         # A daemon: a pass that hangs must not keep the process from ending.
         self._thread = threading.Thread(target=self._serve, name="encoder", daemon=True)
         self._thread.start()
 
     @property
     def alive(self) -> bool:
-        """Tell whether the thread takes orders."""
-        return self._thread.is_alive()
+        """Tell whether the thread answers."""
+        return not self._ended and not self.stalled and self._thread.is_alive()
 
     def order(self, items: Sequence[A]) -> asyncio.Future[Pass[B]]:
-        """Ask for a pass; the future fails with EncoderStopped if the thread is dead."""
+        """Ask for a pass; the future fails with EncoderStalled or EncoderStopped.
+
+        A future that is cancelled before its turn is never computed.
+        """
         future: asyncio.Future[Pass[B]] = self._loop.create_future()
-        if self.alive:
-            self._orders.put((items, future))
-        else:
+        if self.stalled:
+            future.set_exception(EncoderStalled("A forward pass hangs."))
+        elif not self.alive:
             future.set_exception(EncoderStopped("The encoder's thread has ended."))
+        else:
+            self._unanswered.append(future)
+            if len(self._unanswered) == 1:
+                self._watch()
+            self._orders.put((items, future))
         return future
 
     def stop(self) -> None:
         """Let the thread end after what it is doing; nobody waits for it."""
         self._orders.put(None)
+        self._end()
 
     def _serve(self) -> None:
         while (order := self._orders.get()) is not None:
-            items, future = order
-            started = perf_counter()
             try:
-                outcome: Sequence[B] | Exception = self._embed(items)
-            except Exception as exc:
-                outcome = exc
+                result = self._run(*order)
             except BaseException:
                 # Not an error of the batch: the thread is told to end. Who waits must know.
                 logger.exception("the encoder's thread ends")
-                self._tell(_fail, future)
+                self._tell(self._end)
                 return
-            if isinstance(outcome, Exception):
-                _release(outcome)
-            self._tell(_fulfil, future, Pass(outcome, perf_counter() - started))
+            self._tell(self._answer, result)
+            # Crops and rows are not held while the thread waits for the next order.
+            del order, result
+
+    def _run(self, items: Sequence[A], future: "asyncio.Future[Pass[B]]") -> Pass[B]:
+        started = perf_counter()
+        if future.done():
+            return Pass((), started, 0.0)  # nobody waits for it any more
+        try:
+            outcome: Sequence[B] | Exception = list(self._embed(items))
+        except Exception as exc:
+            _release(exc)
+            outcome = exc
+        return Pass(outcome, started, perf_counter() - started)
 
     def _tell(self, what: Callable[..., None], *arguments: object) -> None:
         with suppress(RuntimeError):  # the loop has closed: nobody waits any more
             self._loop.call_soon_threadsafe(what, *arguments)
 
+    def _answer(self, result: Pass[B]) -> None:
+        if self._ended:
+            return
+        future = self._unanswered.popleft()
+        self.stalled = False
+        self._watch()
+        if not future.done():
+            future.set_result(result)
+
+    def _watch(self) -> None:
+        """Begin to time the oldest pass, if there is one."""
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        self._watchdog = (
+            self._loop.call_later(self._watchdog_s, self._suspect) if self._unanswered else None
+        )
+
+    def _suspect(self) -> None:
+        # If it was the loop that hung, the answer has arrived and is next: it comes first.
+        self._watchdog = self._loop.call_soon(self._stall)
+
+    def _stall(self) -> None:
+        self.stalled = True
+        self._fail(EncoderStalled, f"A forward pass takes more than {self._watchdog_s:g} seconds.")
+
+    def _end(self) -> None:
+        self._ended = True
+        if self._watchdog is not None:
+            self._watchdog.cancel()
+        self._fail(EncoderStopped, "The encoder's thread has ended.")
+
+    def _fail(self, error: type[EncoderStalled | EncoderStopped], sentence: str) -> None:
+        for future in self._unanswered:
+            if not future.done():
+                future.set_exception(error(sentence))
+
 
 def _release(error: BaseException) -> None:
     """Empty the frames of a traceback: they pin the tensors that a retry needs room for."""
-    if not isinstance(error, LikenessError):
-        logger.error("a forward pass failed", exc_info=error)
     chain: BaseException | None = error
     while chain is not None:
         traceback.clear_frames(chain.__traceback__)
         chain = chain.__cause__ or chain.__context__
-
-
-def _fulfil(future: "asyncio.Future[Pass[B]]", result: Pass[B]) -> None:
-    if not future.done():
-        future.set_result(result)
-
-
-def _fail(future: "asyncio.Future[Pass[B]]") -> None:
-    if not future.done():
-        future.set_exception(EncoderStopped("The encoder's thread has ended."))

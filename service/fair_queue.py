@@ -1,4 +1,4 @@
-"""A queue in which everybody's turn comes: one crop per caller, round robin."""
+"""A queue in which everybody's turn comes: one item per caller, round robin."""
 
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterator
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class FairQueue(Generic[T]):
-    """Hold items by caller; a caller with many waits behind callers with few.
+    """Hold items by caller; who has many in line does not hold up who has one.
 
     Owned by one thread: there are no locks.
     """
@@ -19,6 +19,11 @@ class FairQueue(Generic[T]):
 
     def __len__(self) -> int:
         return self._length
+
+    def __iter__(self) -> Iterator[T]:
+        """Go through all items, caller by caller."""
+        for line in self._lines.values():
+            yield from line
 
     def push(self, caller: Hashable, item: T) -> None:
         """Add an item at the end of its caller's line."""

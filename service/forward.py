@@ -1,0 +1,130 @@
+"""What becomes of one batch: everybody their own row, and failures only whose they are."""
+
+import logging
+from collections.abc import Sequence
+from typing import Generic, TypeVar
+
+from models.errors import DeviceLost, LikenessError, OutOfMemory, WrongRowCount
+from service.batch_limit import BatchLimit
+from service.encoder_thread import EncoderThread, Pass
+from service.errors import EncoderFailed
+from service.job import Crop, Job, Observer
+
+logger = logging.getLogger("likeness")
+
+R = TypeVar("R")
+
+# One crop that does not fit may be bad luck; three in a row are a device without memory.
+_HOPELESS = 3
+
+
+class Forward(Generic[R]):
+    """Carry batches through the encoder; halve what fails until only who is to blame fails."""
+
+    def __init__(
+        self,
+        thread: EncoderThread[Crop, R | LikenessError],
+        limit: BatchLimit,
+        observer: Observer,
+    ) -> None:
+        self._thread = thread
+        self._limit = limit
+        self._observer = observer
+        self._misfits = 0
+        observer.batch_limit(limit.value)
+
+    @property
+    def fits(self) -> bool:
+        """Tell whether the device has memory for one crop at least."""
+        return self._misfits < _HOPELESS
+
+    async def serve(self, jobs: Sequence[Job[R]]) -> None:
+        """Embed a batch and answer every job in it.
+
+        Raises, with jobs unanswered, what no smaller batch would mend: DeviceLost,
+        EncoderStalled, EncoderStopped.
+        """
+        parts = [jobs]
+        while parts:
+            # Meanwhile callers may have left and the limit may have fallen.
+            waiting = [job for job in parts.pop() if not job.future.done()]
+            if not waiting:
+                continue
+            part, *rest = self._limit.cut(waiting)
+            parts += reversed(rest)
+            result = await self._thread.order([job.crop for job in part])
+            match result.outcome:
+                case DeviceLost() as lost:
+                    raise lost
+                case Exception() as error if len(part) == 1:
+                    self._blame(part[0], error)
+                case Exception() as error:
+                    self._note(error, len(part))
+                    half = len(part) // 2
+                    parts += [part[half:], part[:half]]
+                case rows:
+                    self._scatter(part, rows, result)
+
+    async def rehearse(self, sample: Crop) -> None:
+        """Run every batch shape once with a sample, and lower the limit to what fits.
+
+        Raises what the encoder raises, and WrongRowCount.
+        """
+        for size in self._limit.shapes():
+            outcome = (await self._thread.order([sample] * size)).outcome
+            if isinstance(outcome, OutOfMemory) and size > 1:
+                self._note(outcome, size)
+                return
+            if isinstance(outcome, Exception):
+                raise outcome
+            if len(outcome) != size:
+                raise _wrong_count(len(outcome), size)
+
+    def _scatter(
+        self,
+        jobs: Sequence[Job[R]],
+        rows: Sequence[R | LikenessError],
+        result: Pass[R | LikenessError],
+    ) -> None:
+        """Give everybody their own row; a row too many or too few makes all of them doubtful."""
+        size = len(jobs)
+        if len(rows) != size:
+            self._observer.batch_failed("wrong_rows")
+            for job in jobs:
+                job.fail(_wrong_count(len(rows), size))
+            return
+        self._misfits = 0
+        self._limit.fitted(size)
+        self._observer.batch(size, result.seconds)
+        self._observer.batch_limit(self._limit.value)
+        for job, row in zip(jobs, rows, strict=True):
+            if isinstance(row, LikenessError):
+                job.fail(row)
+            else:
+                job.succeed(row, result.started, result.seconds, size)
+
+    def _blame(self, job: Job[R], error: Exception) -> None:
+        """Fail the one caller whose crop cannot be embedded even alone."""
+        self._note(error, 1)
+        if isinstance(error, OutOfMemory):
+            self._misfits += 1
+        if isinstance(error, LikenessError):
+            job.fail(error)
+            return
+        failed = EncoderFailed("The encoder failed on this face.")
+        failed.__cause__ = error
+        job.fail(failed)
+
+    def _note(self, error: Exception, size: int) -> None:
+        """Count a failed pass, and learn from it if it was the memory."""
+        if isinstance(error, OutOfMemory):
+            self._limit.overflowed(size)
+            self._observer.batch_limit(self._limit.value)
+            self._observer.batch_failed("out_of_memory")
+        else:
+            logger.error("a forward pass of %d failed", size, exc_info=error)
+            self._observer.batch_failed("raised")
+
+
+def _wrong_count(rows: int, faces: int) -> WrongRowCount:
+    return WrongRowCount(f"The encoder gave {rows} rows for {faces} faces.")
