@@ -8,13 +8,14 @@ from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from models.decision import OperatingPoint
 from models.encoder import ClipEncoder, DlibEncoder, Encoder, digest
 from models.errors import InvalidBundle
 from models.head import Head, check_fit
 from models.pixels import PixelSpec
+from models.probability import Logistic
 
 BuiltinName = Literal["builtin", "dlib"]
 BUILTIN_NAMES: tuple[BuiltinName, ...] = get_args(BuiltinName)
@@ -47,16 +48,18 @@ class Calibration(BaseModel):
     accuracy: float = Field(ge=0, le=1, description="best accuracy over the balanced pairs")
     eer: float = Field(ge=0, le=1)
     operating_points: tuple[OperatingPoint, ...]
+    probability: Logistic | None = None
 
 
 class Manifest(BaseModel):
-    """Hold `bundle.json`."""
+    """Hold `bundle.json`; `head` lists the head's widths, from features to vector."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     format: Literal[1] = 1
     name: str
     encoder: EncoderReference
+    head: tuple[int, ...] | None = None
     pixels: PixelSpec
     trained_on: str
     not_good_for: str
@@ -84,16 +87,21 @@ class Bundle:
         calibration = self.manifest.calibration
         return () if calibration is None else calibration.operating_points
 
+    @property
+    def probability(self) -> Logistic | None:
+        calibration = self.manifest.calibration
+        return None if calibration is None else calibration.probability
 
-def choose(source: str | None) -> tuple[str, str]:
+
+def choose(source: str | None, folder: Path = BUILTIN_FOLDER) -> tuple[str, str]:
     """Return the bundle to load and why.
 
     Unless one is named, `builtin` is served once its View 1 accuracy has reached 0.96, and
-    `dlib` until then.
+    `dlib` until then. `folder` holds the built-in bundles.
     """
     if source is not None:
         return source, "named in the settings"
-    calibration = read_manifest(BUILTIN_FOLDER / "builtin").calibration
+    calibration = read_manifest(folder / "builtin").calibration
     accuracy = 0.0 if calibration is None else calibration.accuracy
     if accuracy >= DEFAULT_ACCURACY:
         return "builtin", f"its LFW View 1 accuracy of {accuracy:.3f} reaches {DEFAULT_ACCURACY}"
@@ -114,7 +122,7 @@ def load_bundle(source: str | None = None) -> Bundle:
     if (folder / "bundle.json").is_file():
         manifest = read_manifest(folder)
         encoder = _load_encoder(manifest.encoder, folder)
-        head = _load_head(folder / "head.safetensors")
+        head = _load_head(folder / "head.safetensors", manifest.head)
     else:
         encoder, head = ClipEncoder.load(name), None
         manifest = _bare_manifest(name, encoder.image_size)
@@ -131,7 +139,10 @@ def load_bundle(source: str | None = None) -> Bundle:
 def fingerprint(encoder: Encoder, head: Head | None, pixels: PixelSpec) -> str:
     """Return 64 hexadecimal digits that change whenever vectors stop being comparable."""
     preprocessing = json.dumps(pixels.as_dict(), sort_keys=True).encode()
-    parts = [digest(encoder.network), b"" if head is None else digest(head), preprocessing]
+    parts = [
+        *(digest(encoder.network), encoder.architecture.encode()),
+        *(b"" if head is None else digest(head), preprocessing),
+    ]
     return hashlib.sha256(b"|".join(hashlib.sha256(p).digest() for p in parts)).hexdigest()
 
 
@@ -149,20 +160,39 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     (folder / "bundle.json").write_text(text + "\n")
 
 
+def save_weights(folder: Path, encoder: ClipEncoder, head: Head | None) -> None:
+    """Write `encoder/` and `head.safetensors` beside the manifest, at their present precision."""
+    folder.mkdir(parents=True, exist_ok=True)
+    encoder.save(folder / "encoder")
+    if head is not None:
+        tensors = {name: value.contiguous() for name, value in head.layers.state_dict().items()}
+        save_file(tensors, folder / "head.safetensors")
+
+
 def _load_encoder(reference: EncoderReference, folder: Path) -> Encoder:
     if reference.kind == "dlib":
         return DlibEncoder.load()
     local = folder / reference.source
-    return ClipEncoder.load(local if local.is_dir() else reference.source, reference.revision)
+    if local.is_dir():
+        return ClipEncoder.load(local)
+    if "/" not in reference.source:
+        # The hub has repositories of one word too, and they would be somebody else's encoder.
+        raise InvalidBundle(f"{local} is missing: the bundle keeps its encoder there.")
+    return ClipEncoder.load(reference.source, reference.revision)
 
 
-def _load_head(path: Path) -> Head | None:
+def _load_head(path: Path, widths: tuple[int, ...] | None) -> Head | None:
     if not path.exists():
+        if widths is not None:
+            raise InvalidBundle(f"{path} is missing: the bundle was calibrated with its head.")
         return None
     try:
-        return Head.from_tensors(load_file(path))
+        head = Head.from_tensors(load_file(path))
     except (OSError, SafetensorError) as exc:
         raise InvalidBundle(f"{path} cannot be read: {exc}") from exc
+    if widths is not None and widths != head.widths:
+        raise InvalidBundle(f"{path} has widths {head.widths}; bundle.json says {widths}.")
+    return head
 
 
 def _bare_manifest(name: str, image_size: int) -> Manifest:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -65,7 +66,9 @@ def cut(files: Sequence[Path], root: Path, size: int, margin: float, workers: in
 def _cut_each(
     files: Sequence[Path], size: int, margin: float, workers: int
 ) -> Iterator[tuple[Path, Pixels | str]]:
-    with ProcessPoolExecutor(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    # Forked workers would inherit the locks of torch's and OpenCV's threads, but not the threads.
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, context, cv2.setNumThreads, (1,)) as pool:
         results = pool.map(partial(_cut_one, size=size, margin=margin), files, chunksize=32)
         yield from zip(files, results, strict=True)
 

@@ -52,7 +52,9 @@ class DlibDetector:
     """
 
     name = "dlib"
+    # On web photos, 3 % of the faces score less than 0.4 upright, 98 % on their side or head.
     confident = 0.1
+    upright = 0.4
     template: Points = _DLIB_TEMPLATE
 
     def __init__(self, side: int = 320, threshold: float = -0.3) -> None:
@@ -107,7 +109,9 @@ class YuNetDetector:
     """Find faces with OpenCV's YuNet, on the image scaled to a short side of `side` pixels."""
 
     name = "yunet"
+    # On web photos, faces upright score 0.91 and more, on their side 0.92 and less.
     confident = 0.8
+    upright = 0.92
     template: Points = _YUNET_TEMPLATE
 
     def __init__(self, weights: Path, side: int = 320, threshold: float = 0.6) -> None:
@@ -136,6 +140,7 @@ class NoDetector:
 
     name = "none"
     confident = 0.0
+    upright = 0.0
     template = None
 
     def detect(self, pixels: Pixels) -> list[Face]:

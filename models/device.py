@@ -13,9 +13,13 @@ def choose_device(wanted: str = "auto") -> torch.device:
     """Return the device asked for, or CUDA when there is one; raises InvalidBundle if absent."""
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = torch.device(wanted)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InvalidBundle(f"Device `{wanted}` was asked for, but torch sees no CUDA device.")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as exc:
+        raise InvalidBundle(f"`{wanted}` is no device; `auto`, `cpu` and `cuda` are.") from exc
+    seen = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= seen:
+        raise InvalidBundle(f"Device `{wanted}` was asked for, but torch sees {seen} CUDA devices.")
     return device
 
 

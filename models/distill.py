@@ -16,8 +16,9 @@ al. 2015: hints), without which a transformer needs several times the photos.
 
 import argparse
 import csv
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +26,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from models.bundle import save_weights
 from models.calibration import all_pairs, fnmr_at, pair_accuracy, threshold_at
 from models.crops import CropSet, cut, photos_in
+from models.encoder import ClipEncoder
+from models.head import Head
 from models.student import Goal, Student, Teacher, batch_loss, new_student, student_vectors
 from models.views import CROP_MARGIN, CROP_SIZE, Jitter
 
@@ -110,6 +113,8 @@ def optimizers(student: Student, schedule: Schedule) -> list[torch.optim.Optimiz
 
 def batches(crops: NDArray[np.uint8], size: int, seed: int) -> Iterator[Tensor]:
     """Yield `(size, 3, 160, 160)` float32 crops, every crop once per epoch, for ever."""
+    if len(crops) < size:
+        raise ValueError(f"{len(crops)} crops do not fill a batch of {size}.")
     random = np.random.default_rng(seed)
     while True:
         order = random.permutation(len(crops))
@@ -167,8 +172,11 @@ class Run:
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """Go on with a run for so many minutes."""
-    schedule, work = Schedule(batch=arguments.batch, rate=arguments.rate), arguments.work
+    """Go on with a run for so many minutes or steps."""
+    schedule = Schedule(
+        batch=arguments.batch, rate=arguments.rate, watch_steps=arguments.watch_steps
+    )
+    work = arguments.work
     work.mkdir(parents=True, exist_ok=True)
     crops = CropSet.load(arguments.crops).crops
     watch = read_watch(arguments.watch, arguments.watch_folder)
@@ -181,7 +189,7 @@ def train(arguments: argparse.Namespace) -> None:
     marked = started
     for batch in batches(crops, schedule.batch, seed=run.step):
         elapsed = time.monotonic() - started
-        if elapsed > seconds:
+        if elapsed > seconds or run.step - first >= arguments.steps:
             break
         rate = schedule.rate * min(1, (run.step - first + 1) / schedule.warm_up_steps)
         if arguments.decay:
@@ -193,8 +201,8 @@ def train(arguments: argparse.Namespace) -> None:
             speed = len(losses) * schedule.batch / (time.monotonic() - marked)
             _report(run, watch, rate, losses, speed, work)
             losses, marked = [], time.monotonic()
-    run.save()
-    _report(run, watch, 0.0, losses, 0.0, work)
+    if losses:
+        _report(run, watch, 0.0, losses, 0.0, work)
 
 
 def _report(
@@ -202,28 +210,23 @@ def _report(
 ) -> None:
     run.save()
     accuracy, tar = watch.measure(run.average, run.device)
-    loss, cosine = np.mean(losses, axis=0) if losses else (np.nan, np.nan)
+    loss, cosine = np.mean(losses, axis=0)
     images = run.step * run.schedule.batch
     row = (run.step, images, f"{rate:.2e}", f"{loss:.4f}", f"{cosine:.4f}", f"{speed:.0f}",
            f"{accuracy:.4f}", f"{tar:.4f}")  # fmt: skip
-    print("  ".join(f"{n} {v}" for n, v in zip(LOG_FIELDS, row, strict=True)), flush=True)
-    log = work / "log.csv"
-    fresh = not log.exists()
-    with log.open("a", newline="") as file:
+    with (work / "log.csv").open("a", newline="") as file:
         writer = csv.writer(file)
-        if fresh:
+        if file.tell() == 0:
             writer.writerow(LOG_FIELDS)
         writer.writerow(row)
+    print("  ".join(f"{n} {v}" for n, v in zip(LOG_FIELDS, row, strict=True)), flush=True)
 
 
 def export(arguments: argparse.Namespace) -> None:
     """Write the averaged student as `encoder/` and `head.safetensors`, in float16."""
-    run = Run(new_student(None), Schedule(), arguments.work, "cpu")
-    student = run.average
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    student.encoder.half().save_pretrained(arguments.out / "encoder")
-    head = {name: value.half().contiguous() for name, value in student.head.state_dict().items()}
-    save_file(head, arguments.out / "head.safetensors")
+    student = Run(new_student(arguments.init), Schedule(), arguments.work, "cpu").average
+    head = Head.from_tensors(student.head.state_dict())
+    save_weights(arguments.out, ClipEncoder(student.encoder.half()), head.half())
 
 
 def cut_crops(arguments: argparse.Namespace) -> None:
@@ -234,7 +237,7 @@ def cut_crops(arguments: argparse.Namespace) -> None:
     print(f"{len(crops.names)} crops, {len(crops.rejected)} photos without one")
 
 
-def main() -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Read the command line and do what it says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     commands = parser.add_subparsers(required=True)
@@ -249,6 +252,8 @@ def main() -> None:
     command.add_argument("--work", type=Path, required=True)
     command.add_argument("--init", type=Path, help="an earlier encoder/ and head.safetensors")
     command.add_argument("--minutes", type=float, default=60)
+    command.add_argument("--steps", type=int, default=sys.maxsize)
+    command.add_argument("--watch-steps", type=int, default=Schedule().watch_steps)
     command.add_argument("--decay", action="store_true", help="let the rate fall to zero")
     command.add_argument("--batch", type=int, default=192)
     command.add_argument("--rate", type=float, default=1e-3)
@@ -256,9 +261,10 @@ def main() -> None:
     command.set_defaults(do=train)
     command = commands.add_parser("export", help=export.__doc__)
     command.add_argument("--work", type=Path, required=True)
+    command.add_argument("--init", type=Path, help="as given to `run`")
     command.add_argument("--out", type=Path, required=True)
     command.set_defaults(do=export)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     arguments.do(arguments)
 
 

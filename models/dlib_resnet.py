@@ -79,7 +79,12 @@ def _residual(x: Tensor, first: nn.Module, second: nn.Module) -> Tensor:
 
 def load_dlib_resnet(path: Path) -> DlibResNet:
     """Build the network from dlib's `.dat` file; raises InvalidBundle if it is another file."""
-    layers = _read_layers(path.read_bytes())
+    try:
+        layers = _read_layers(path.read_bytes())
+    except OSError as exc:
+        raise InvalidBundle(f"{path} cannot be read: {exc}") from exc
+    except (IndexError, ValueError) as exc:
+        raise InvalidBundle(f"{path.name} ends too early.") from exc
     if len(layers) != 2 * len(_PLAN) + 1:
         raise InvalidBundle(f"{path.name} is not dlib's face recognition ResNet.")
     network = DlibResNet()

@@ -4,11 +4,14 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import shorten
 from typing import Protocol
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import CLIPVisionModel
+from transformers import CLIPVisionConfig, CLIPVisionModel
 from transformers.utils import logging as transformers_logging
 
 from models.detectors import model_file
@@ -19,7 +22,8 @@ from models.errors import InvalidBundle
 class Encoder(Protocol):
     """Map `(n, 3, size, size)` normalised pixels to `(n, width)` features, frozen.
 
-    `image_size` is what the network was built for; `network` holds its weights.
+    `image_size` is what the network was built for; `network` holds its weights and
+    `architecture` names what decides its features besides them.
     """
 
     @property
@@ -31,6 +35,9 @@ class Encoder(Protocol):
     @property
     def network(self) -> nn.Module: ...
 
+    @property
+    def architecture(self) -> str: ...
+
     def __call__(self, pixels: Tensor) -> Tensor: ...
 
 
@@ -39,8 +46,14 @@ class ClipEncoder:
 
     def __init__(self, network: CLIPVisionModel) -> None:
         self.network: nn.Module = network.eval().requires_grad_(False)
-        self.width: int = network.config.hidden_size
-        self.image_size: int = network.config.image_size
+        config = network.config
+        self.width: int = config.hidden_size
+        self.image_size: int = config.image_size
+        # The shapes of the weights tell all the rest.
+        self.architecture = (
+            f"clip, {config.num_attention_heads} heads, {config.hidden_act}, "
+            f"epsilon {config.layer_norm_eps}"
+        )
 
     @classmethod
     def load(cls, source: str | Path, revision: str | None = None) -> "ClipEncoder":
@@ -51,25 +64,31 @@ class ClipEncoder:
         """
         try:
             with _quiet_transformers():
-                network, report = CLIPVisionModel.from_pretrained(
-                    source,
-                    revision=revision or "main",
-                    use_safetensors=True,
-                    dtype="auto",
-                    output_loading_info=True,
-                )
-        except (OSError, ValueError, KeyError, RuntimeError) as exc:
+                network, missing, misshapen = _read(source, revision or "main")
+        except _UNREADABLE as exc:
             raise InvalidBundle(
                 f"No CLIP vision encoder could be loaded from `{source}`: "
-                f"{str(exc).splitlines()[0] if str(exc) else type(exc).__name__}"
+                f"{shorten(str(exc), 240, placeholder=' ...').rstrip('.')}. Give a directory "
+                "that holds config.json and model.safetensors (or its shards), or the id of a "
+                "hub repository within reach; pickle files are never read."
             ) from exc
-        missing = sorted(report["missing_keys"])
         if missing:
             raise InvalidBundle(
                 f"`{source}` lacks {len(missing)} weights of a CLIP vision encoder, "
                 f"the first being {missing[0]}."
             )
+        if misshapen:
+            raise InvalidBundle(
+                f"{len(misshapen)} weights in `{source}` have another shape than its config.json "
+                f"asks for, the first being {misshapen[0]}."
+            )
         return cls(network)
+
+    def save(self, folder: Path) -> None:
+        """Write the encoder so that `load` reads it, at its present precision."""
+        assert isinstance(self.network, CLIPVisionModel)
+        with _quiet_transformers():
+            self.network.save_pretrained(folder)
 
     def __call__(self, pixels: Tensor) -> Tensor:
         features: Tensor = self.network(pixel_values=pixels).pooler_output
@@ -81,6 +100,7 @@ class DlibEncoder:
 
     image_size = 150
     width = WIDTH
+    architecture = "dlib"
 
     def __init__(self, network: DlibResNet) -> None:
         self.network: nn.Module = network.eval().requires_grad_(False)
@@ -108,6 +128,31 @@ def digest(network: nn.Module) -> bytes:
         for tensor in network.parameters()
     )
     return hashlib.sha256(b"".join(parts)).digest()
+
+
+# What the libraries below raise over files that are absent, damaged or somebody else's.
+_UNREADABLE = (
+    *(OSError, ValueError, KeyError, TypeError, RuntimeError),
+    *(SafetensorError, StrictDataclassError),
+)
+
+
+def _read(source: str | Path, revision: str) -> tuple[CLIPVisionModel, list[str], list[str]]:
+    """Return the network and the names of the weights that are missing and misshapen."""
+    config, _ = CLIPVisionConfig.get_config_dict(source, revision=revision)
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    if kind not in ("clip", "clip_vision_model"):
+        raise ValueError(f"Its config.json describes a model of type {kind}, not clip.")
+    network, report = CLIPVisionModel.from_pretrained(
+        source,
+        revision=revision,
+        use_safetensors=True,
+        dtype="auto",
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # to name them: transformers' error does not
+    )
+    misshapen = [str(name) for name, *_ in report["mismatched_keys"]]
+    return network, sorted(report["missing_keys"]), sorted(misshapen)
 
 
 @contextmanager

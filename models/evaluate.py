@@ -2,107 +2,219 @@
 
     python -m models.evaluate dlib --photos lfw_view1 --data "LFW View 1 test" --write
 
-The folder holds `people.csv` (image,person) and `pairs.csv` (a,b,same). Accuracy comes from
-the pairs; operating points come from all pairs of the photos. Photos go through the
-service's own decoding, detection and alignment.
+Accuracy comes from the protocol's pairs; operating points come from all pairs of the photos.
+Photos go through the service's own decoding, detection and alignment. `likeness evaluate`
+does the same and writes a report.
 """
 
 import argparse
-import csv
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from models.bundle import BUILTIN_FOLDER, Bundle, Calibration, load_bundle, write_manifest
+from models.bootstrap import Bootstrap
+from models.bundle import (
+    BUILTIN_FOLDER,
+    BUILTIN_NAMES,
+    Bundle,
+    Calibration,
+    load_bundle,
+    write_manifest,
+)
 from models.calibration import (
-    Comparisons,
-    all_pairs,
+    best_threshold,
     equal_error_rate,
     operating_points,
     pair_accuracy,
 )
-from models.crops import cut
-from models.embedder import Embedder, Row
+from models.comparisons import Comparisons, Scores, all_pairs, compare, cosines, subset
+from models.decision import OperatingPoint, Rate
+from models.embedded import embed_photos as embed_photos
+from models.errors import LikenessError
+from models.probability import fit_probability
+from models.protocols import LabelledSet as LabelledSet
+from models.protocols import read_labelled as read_labelled
+
+FOLDS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledSet:
-    """Hold photos of a folder, the person on each, and the pairs of its protocol."""
+class FoldAccuracy:
+    """Hold the accuracy on every fold at the best threshold of the other folds.
 
-    folder: Path
-    images: list[str]
-    people: NDArray[np.int64]
-    pairs: list[tuple[int, int, bool]]
+    `given` tells the protocol's own folds from folds drawn at random.
+    """
 
-
-def read_labelled(folder: Path) -> LabelledSet:
-    """Read `people.csv` and `pairs.csv`."""
-    with (folder / "people.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    images = [row["image"] for row in rows]
-    index = {image: i for i, image in enumerate(images)}
-    _, people = np.unique([row["person"] for row in rows], return_inverse=True)
-    with (folder / "pairs.csv").open() as file:
-        pairs = [
-            (index[row["a"]], index[row["b"]], row["same"] == "1") for row in csv.DictReader(file)
-        ]
-    return LabelledSet(folder, images, people.astype(np.int64), pairs)
+    mean: float
+    standard_error: float
+    folds: tuple[float, ...]
+    given: bool
 
 
-def embed_photos(labelled: LabelledSet, bundle: Bundle) -> NDArray[np.float32]:
-    """Return `(n, d)` unit vectors in the order of the images; a row of zeros where none."""
-    spec = bundle.manifest.pixels
-    files = [labelled.folder / image for image in labelled.images]
-    crops = cut(files, labelled.folder, spec.size, spec.margin)
-    embedder = Embedder(bundle, torch.device("cpu"), "fp32")
-    index = {image: i for i, image in enumerate(labelled.images)}
-    vectors = np.zeros((len(files), bundle.dimension), np.float32)
-    for start in range(0, len(crops.names), 32):
-        rows = embedder(list(crops.crops[start : start + 32]))
-        for name, row in zip(crops.names[start : start + 32], rows, strict=True):
-            if isinstance(row, Row):
-                vectors[index[name]] = row.vector
-    return vectors
+@dataclass(frozen=True, slots=True)
+class GroupRates:
+    """Hold the rates among the people of one group, at one operating point of everybody."""
+
+    group: str
+    point: str
+    images: int
+    failure_to_enrol: float
+    genuine_pairs: int
+    impostor_pairs: int
+    fmr: Rate | None
+    fnmr: Rate | None
 
 
-def calibrate(labelled: LabelledSet, vectors: NDArray[np.float32], data: str) -> Calibration:
-    """Measure accuracy over the pairs and operating points over all pairs."""
+def compared(labelled: LabelledSet, vectors: NDArray[np.float32]) -> Comparisons:
+    """Compare all photos, or only the listed pairs where it is not known who is who.
+
+    Raises LikenessError unless there are pairs of both kinds.
+    """
     enrolled = np.any(vectors != 0, axis=1)
-    a, b, same = (np.array(column) for column in zip(*labelled.pairs, strict=True))
-    scores = np.einsum("ij,ij->i", vectors[a], vectors[b])
-    scores = np.where(enrolled[a] & enrolled[b], scores, -1).astype(np.float32)
-    every: Comparisons = all_pairs(vectors, labelled.people, enrolled)
+    if labelled.complete:
+        every = all_pairs(vectors, labelled.people, enrolled)
+    else:
+        a, b, _ = _columns(labelled)
+        every = compare(vectors, labelled.people, enrolled, a, b)
+    if not len(every.genuine) or not len(every.impostor):
+        raise LikenessError("There must be pairs of one person and of two, of photos with faces.")
+    return every
+
+
+def calibrate(
+    labelled: LabelledSet,
+    vectors: NDArray[np.float32],
+    data: str,
+    comparisons: Comparisons | None = None,
+) -> Calibration:
+    """Measure accuracy over the pairs and operating points over all comparisons."""
+    scores, same = pair_scores(labelled, vectors)
+    every = compared(labelled, vectors) if comparisons is None else comparisons
     return Calibration(
         data=data,
         identities=int(labelled.people.max()) + 1,
         images=len(labelled.images),
         genuine_pairs=len(every.genuine),
         impostor_pairs=len(every.impostor),
-        failure_to_enrol=float(np.mean(~enrolled)),
+        failure_to_enrol=float(np.mean(~np.any(vectors != 0, axis=1))),
         accuracy=pair_accuracy(scores[same], scores[~same]),
         eer=equal_error_rate(every.genuine, every.impostor),
         operating_points=operating_points(every),
+        probability=fit_probability(every),
     )
 
 
-def main() -> None:
+def pair_scores(
+    labelled: LabelledSet, vectors: NDArray[np.float32]
+) -> tuple[Scores, NDArray[np.bool_]]:
+    """Return the scores of the protocol's pairs, -1 where not enrolled, and which are same."""
+    if not labelled.pairs:
+        raise LikenessError("The protocol has no pairs.")
+    a, b, same = _columns(labelled)
+    enrolled = np.any(vectors != 0, axis=1)
+    scores = np.where(enrolled[a] & enrolled[b], cosines(vectors, a, b), -1)
+    return scores.astype(np.float32), same
+
+
+def _columns(
+    labelled: LabelledSet,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    table = np.array(labelled.pairs, np.int64).reshape(-1, 3)
+    return table[:, 0], table[:, 1], table[:, 2].astype(bool)
+
+
+def fold_accuracy(
+    labelled: LabelledSet, vectors: NDArray[np.float32], seed: int = 0
+) -> FoldAccuracy | None:
+    """Judge each fold at the threshold of the others, as LFW's View 2 does; None if too small.
+
+    Without folds of its own a protocol is cut in ten at random, with as many of each kind in
+    each: such folds share people, as those of LFW do not.
+    """
+    scores, same = pair_scores(labelled, vectors)
+    folds = np.array(labelled.folds, np.int64)
+    if not len(folds):
+        random = np.random.default_rng(seed)
+        folds = np.empty(len(same), np.int64)
+        for kind in (same, ~same):
+            folds[kind] = random.permutation(int(kind.sum())) % FOLDS
+    numbers = np.unique(folds)
+    if any(len(np.unique(same[folds == number])) < 2 for number in numbers) or len(numbers) < 2:
+        return None
+    rates = []
+    for number in numbers:
+        own = folds == number
+        threshold = best_threshold(scores[~own & same], scores[~own & ~same])
+        rates.append(float(np.mean((scores[own] >= threshold) == same[own])))
+    error = float(np.std(rates, ddof=1) / np.sqrt(len(rates)))
+    return FoldAccuracy(float(np.mean(rates)), error, tuple(rates), bool(labelled.folds))
+
+
+def group_rates(
+    labelled: LabelledSet,
+    comparisons: Comparisons,
+    enrolled: NDArray[np.bool_],
+    points: Sequence[OperatingPoint],
+) -> tuple[GroupRates, ...]:
+    """Measure every group by itself: both photos of every comparison are of the group."""
+    groups = np.array(labelled.groups)
+    rows = []
+    for group in sorted(set(labelled.groups) - {""}):
+        member = groups == group
+        within = subset(comparisons, member[comparisons.photos].all(axis=1))
+        bootstrap = Bootstrap(within) if len(within.scores) else None
+        genuine, impostor = len(within.genuine), len(within.impostor)
+        for point in points:
+            fmr = bootstrap.fmr(point.threshold) if bootstrap and impostor else None
+            fnmr = bootstrap.fnmr(point.threshold) if bootstrap and genuine else None
+            failed = float(np.mean(~enrolled[member]))
+            images = int(member.sum())
+            rows.append(GroupRates(group, point.name, images, failed, genuine, impostor, fmr, fnmr))
+    return tuple(rows)
+
+
+def write_calibration(
+    source: str, bundle: Bundle, calibration: Calibration, out: Path | None = None
+) -> Path:
+    """Write the calibration into the bundle loaded from `source`, or into a copy at `out`.
+
+    Raises LikenessError for a bare encoder without `out`: it has no `bundle.json` to write.
+    """
+    folder = BUILTIN_FOLDER / source if source in BUILTIN_NAMES else Path(source)
+    manifest = bundle.manifest.model_copy(update={"calibration": calibration})
+    bare = not (folder / "bundle.json").is_file()
+    if bare and out is None:
+        raise LikenessError(f"{source} is an encoder without a bundle.json; name a folder for one.")
+    target = folder if out is None else out
+    if bare:
+        target.mkdir(parents=True, exist_ok=True)
+        where = str(folder.resolve()) if folder.is_dir() else source
+        encoder = manifest.encoder.model_copy(update={"source": where})
+        manifest = manifest.model_copy(update={"encoder": encoder})
+    elif target.resolve() != folder.resolve():
+        shutil.copytree(folder, target, dirs_exist_ok=True)
+    write_manifest(target, manifest)
+    return target
+
+
+def main(words: Sequence[str] | None = None) -> None:
     """Read the command line, measure, print, and write when asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("bundle", help="name of a built-in bundle")
+    parser.add_argument("bundle", help="name of a built-in bundle, or its directory")
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--data", required=True, help="one sentence on what the photos are")
     parser.add_argument("--write", action="store_true", help="write the result into the bundle")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     bundle = load_bundle(arguments.bundle)
     labelled = read_labelled(arguments.photos)
     calibration = calibrate(labelled, embed_photos(labelled, bundle), arguments.data)
     print(calibration.model_dump_json(indent=2))
     if arguments.write:
-        folder = BUILTIN_FOLDER / arguments.bundle
-        write_manifest(folder, bundle.manifest.model_copy(update={"calibration": calibration}))
+        write_calibration(arguments.bundle, bundle, calibration)
 
 
 if __name__ == "__main__":

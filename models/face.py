@@ -7,6 +7,7 @@ from typing import Literal, Protocol
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from models.errors import FaceTooSmall, NoFace, SeveralFaces
 
@@ -47,7 +48,8 @@ class Detector(Protocol):
 
     `template` gives where the landmarks lie in a crop of margin 0, as `(5, 2)` float32 in
     units of the crop's side; None means that the image is a crop already. `confident` is
-    the score from which a detection is taken for a face without further evidence.
+    the score from which a detection is taken for a face without further evidence, `upright`
+    the score that a face lying on its side hardly ever reaches.
     """
 
     @property
@@ -58,6 +60,9 @@ class Detector(Protocol):
 
     @property
     def confident(self) -> float: ...
+
+    @property
+    def upright(self) -> float: ...
 
     def detect(self, pixels: Pixels) -> list[Face]:
         """Return the faces of `(h, w, 3)` uint8 RGB, in no particular order."""
@@ -85,26 +90,41 @@ class Found:
 def find(
     pixels: Pixels, detector: Detector, policy: Policy = "single", min_face_px: float = 0
 ) -> Found:
-    """Find the face that counts, trying three quarter turns when none is upright.
+    """Find the face that counts, trying three quarter turns when none is surely upright.
 
     Raises NoFace, SeveralFaces (policy `single`), FaceTooSmall (shorter side of its box
     under `min_face_px`).
     """
-    for turns in range(4):
-        turned = np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
-        faces = detector.detect(turned)
-        if turns:
-            # A face seen only after turning must be beyond doubt: wallpaper has four sides.
-            faces = [face for face in faces if face.score >= detector.confident]
-        if faces:
-            found = choose(faces, policy, detector.confident)
-            shorter = min(found.box.width, found.box.height)
-            if shorter < min_face_px:
-                raise FaceTooSmall(
-                    f"The face is {shorter:.0f} pixels wide; {min_face_px:.0f} are needed."
-                )
-            return Found(turned, found, len(faces), turns)
-    raise NoFace("No face was found in the image, upright or turned.")
+    turned, faces, turns = _upright(pixels, detector)
+    if not faces:
+        raise NoFace("No face was found in the image, upright or turned.")
+    face = choose(faces, policy, detector.confident)
+    shorter = min(face.box.width, face.box.height)
+    if shorter < min_face_px:
+        raise FaceTooSmall(f"The face is {shorter:.0f} pixels wide; {min_face_px:.0f} are needed.")
+    return Found(turned, face, len(faces), turns)
+
+
+def _upright(pixels: Pixels, detector: Detector) -> tuple[Pixels, list[Face], int]:
+    """Return the image turned so that its best face scores highest, its faces, the turns.
+
+    Detectors see faces in photos that lie on their side, but put the landmarks wrong. The
+    score tells: measured on web photos, it is lower than upright in all but one of a thousand.
+    """
+    best = pixels, detector.detect(pixels), 0
+    for turns in (1, 2, 3):
+        if _top_score(best[1]) >= detector.upright:
+            break
+        turned = np.ascontiguousarray(np.rot90(pixels, turns))
+        # A face seen only after turning must be beyond doubt: wallpaper has four sides.
+        faces = [face for face in detector.detect(turned) if face.score >= detector.confident]
+        if _top_score(faces) > _top_score(best[1]):
+            best = turned, faces, turns
+    return best
+
+
+def _top_score(faces: Sequence[Face]) -> float:
+    return max((face.score for face in faces), default=-np.inf)
 
 
 def choose(faces: Sequence[Face], policy: Policy, confident: float) -> Face:
@@ -190,14 +210,22 @@ def similarity_transform(source: Points, target: Points) -> NDArray[np.float64]:
 
 
 def fit(pixels: Pixels, size: int) -> Pixels:
-    """Scale the shorter side to `size` and cut the centre square."""
+    """Scale the shorter side to `size` and cut the centre square, as CLIP's processor does.
+
+    Bicubic with antialiasing, the longer side rounded down. Only what the square shows is
+    scaled: an image of one row would else become gigabytes.
+    """
     height, width = pixels.shape[:2]
-    scale = size / min(height, width)
-    shape = (max(size, round(width * scale)), max(size, round(height * scale)))
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    scaled = np.asarray(cv2.resize(pixels, shape, interpolation=method), np.uint8)
-    top, left = (scaled.shape[0] - size) // 2, (scaled.shape[1] - size) // 2
-    return np.ascontiguousarray(scaled[top : top + size, left : left + size])
+    across, down = _fit_side(width, height, size), _fit_side(height, width, size)
+    left, top = (across - size) // 2, (down - size) // 2
+    per_x, per_y = width / across, height / down
+    seen = (left * per_x, top * per_y, (left + size) * per_x, (top + size) * per_y)
+    scaled = Image.fromarray(pixels).resize((size, size), Image.Resampling.BICUBIC, seen)
+    return np.array(scaled, np.uint8)
+
+
+def _fit_side(side: int, other: int, size: int) -> int:
+    return size if side <= other else int(size * side / other)
 
 
 def _turn_back(box: Box, turns: int, width: float, height: float) -> Box:

@@ -1,5 +1,6 @@
 """The trained part: a small MLP from pooled features to a face vector."""
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
@@ -7,12 +8,15 @@ from torch import Tensor, nn
 
 from models.errors import InvalidBundle
 
+_WEIGHT = re.compile(r"\d+\.weight")
+
 
 class Head(nn.Module):
     """Map features `(n, width)` to vectors `(n, d)`, not yet of unit length."""
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
+        self.widths = tuple(widths)
         layers: list[nn.Module] = []
         for into, out in pairwise(widths):
             layers += [nn.Linear(into, out), nn.GELU()]
@@ -25,7 +29,8 @@ class Head(nn.Module):
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "Head":
         """Build the head whose linear layers these are, keyed `0.weight 0.bias 2.weight ...`."""
-        weights = [tensors[key] for key in sorted(tensors) if key.endswith(".weight")]
+        places = sorted(int(key.split(".")[0]) for key in tensors if _WEIGHT.fullmatch(key))
+        weights = [tensors[f"{place}.weight"] for place in places]
         if not weights or any(weight.ndim != 2 for weight in weights):
             raise InvalidBundle("head.safetensors holds no linear layers.")
         head = cls([weights[0].shape[1], *(weight.shape[0] for weight in weights)])
@@ -38,16 +43,12 @@ class Head(nn.Module):
     @property
     def width(self) -> int:
         """Return the number of features the head expects."""
-        first = self.layers[0]
-        assert isinstance(first, nn.Linear)
-        return first.in_features
+        return self.widths[0]
 
     @property
     def dimension(self) -> int:
         """Return the length of the vectors the head gives."""
-        last = self.layers[-1]
-        assert isinstance(last, nn.Linear)
-        return last.out_features
+        return self.widths[-1]
 
 
 def check_fit(head: Head, encoder_width: int) -> None:

@@ -121,7 +121,7 @@ def student_vectors(
     """Return the unit vectors `(n, 128)` of stored crops, each summed with its mirror image."""
     vectors = []
     for start in range(0, len(crops), 128):
-        part = torch.from_numpy(np.ascontiguousarray(crops[start : start + 128])).to(device)
+        part = torch.from_numpy(np.array(crops[start : start + 128])).to(device)
         plain = torch.eye(2, 3, device=device).expand(len(part), 2, 3)
         pixels, _ = window(
             part.permute(0, 3, 1, 2).contiguous().float(), plain, STUDENT_SIZE, STUDENT_MARGIN

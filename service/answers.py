@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from models.decision import Decision, OperatingPoint, Outcome, Rate, Rule
 from models.errors import LikenessError
+from service.explanation import explain
 from service.pipeline import Probe
 from service.prepare import FaceReport
 from service.problems import Problem
@@ -98,6 +99,10 @@ class OperatingPointAnswer(Answer):
     threshold: float = Field(examples=[0.914])
     fmr: RateAnswer = Field(description="false match rate of one comparison")
     fnmr: RateAnswer = Field(description="false non-match rate of one comparison")
+    held_out_fmr: float | None = Field(
+        None, examples=[0.0011], description="FMR on people the threshold was not set on"
+    )
+    extrapolated: bool = Field(False, description="rests on fewer than 30 false matches")
 
     @classmethod
     def of(cls, point: OperatingPoint) -> Self:
@@ -150,6 +155,12 @@ class VerifyAnswer(Answer):
     verified: bool = Field(description="true only for the decision `match`")
     decision: Outcome
     similarity: float = Field(examples=[0.957], description="cosine, -1 to 1")
+    probability: float | None = Field(
+        None,
+        examples=[0.998],
+        description="that it is one person, if both answers were equally likely beforehand; "
+        "none if the bundle is not calibrated for it",
+    )
     threshold: float = Field(examples=[0.914], description="a match from here on")
     floor: float = Field(examples=[0.882], description="no match below; between: inconclusive")
     operating_point: OperatingPointAnswer | None = Field(
@@ -184,6 +195,7 @@ class VerifyAnswer(Answer):
             verified=decision.outcome == "match",
             decision=decision.outcome,
             similarity=decision.similarity,
+            probability=decision.probability,
             threshold=decision.threshold,
             floor=decision.floor,
             operating_point=None if point is None else OperatingPointAnswer.of(point),
@@ -268,30 +280,3 @@ class IdentifyAnswer(Answer):
             fingerprint=fingerprint,
             took=TookAnswer.of(probe),
         )
-
-
-def explain(decision: Decision, comparisons: int) -> str:
-    """Say in a sentence why the decision fell as it did."""
-    score = f"The similarity {decision.similarity:.3f}"
-    point = decision.point
-    if point is None:
-        place = "reaches" if decision.outcome == "match" else "is below"
-        return f"{score} {place} the threshold {decision.threshold:.3f} that you chose."
-    one_in = round(1 / max(point.fmr.value, 1e-9))
-    many = f" Best of {comparisons} templates." if comparisons > 1 else ""
-    match decision.outcome:
-        case "match":
-            return (
-                f"{score} reaches {decision.threshold:.3f}; of {one_in:,} comparisons of "
-                f"strangers one does.{many}"
-            )
-        case "no_match":
-            return (
-                f"{score} is below {decision.floor:.3f}; of comparisons of one person, "
-                f"{point.fnmr.value:.1%} fall below {decision.threshold:.3f}.{many}"
-            )
-        case "inconclusive":
-            return (
-                f"{score} is between {decision.floor:.3f} and {decision.threshold:.3f}: too like "
-                f"for strangers, too unlike to vouch for. Take another photo.{many}"
-            )

@@ -188,8 +188,6 @@ class Batcher(Generic[R]):
             await self._some.wait()
             await self._gather()
             jobs = self._take()
-            if not jobs:
-                continue
             try:
                 await self._forward.serve(jobs)
             except EncoderStalled as error:

@@ -4,17 +4,18 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, NoReturn, TypeVar
+from typing import Annotated, TypeVar
 
 import httpx
 import typer
 from pydantic import BaseModel
-from rich.console import Console
 from rich.progress import Progress
 
 from models.errors import LikenessError
 from service.answers import EnrollAnswer, EnrolledImage, VerifyAnswer
 from service.app import create_app
+from service.commands_evaluate import evaluate
+from service.commands_map import draw_map
 from service.health_routes import describe
 from service.local import connect
 from service.metrics import Metrics
@@ -23,6 +24,8 @@ from service.problems import Problem
 from service.serve import serve as serve_app
 from service.service import open_service
 from service.settings import Settings, load_settings
+from service.terminal import EXIT_ERROR as EXIT_ERROR
+from service.terminal import err, fail, out
 
 T = TypeVar("T", bound=BaseModel)
 R = TypeVar("R")
@@ -30,13 +33,12 @@ R = TypeVar("R")
 app = typer.Typer(
     help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
-out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Url = Annotated[str | None, typer.Option(help="Ask the service at this URL, not this process.")]
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
 
-EXIT_NO_MATCH, EXIT_ERROR, EXIT_INCONCLUSIVE = 1, 2, 3
+EXIT_NO_MATCH, EXIT_INCONCLUSIVE = 1, 3
 
 
 @app.command()
@@ -142,7 +144,7 @@ async def enroll_one(
     return [image.model_copy(update={"image": position}) for image in images]
 
 
-class Refused(LikenessError):
+class Refused(Exception):
     """Carry the problem a service answered with."""
 
     def __init__(self, problem: Problem) -> None:
@@ -185,12 +187,6 @@ def finish(work: Coroutine[None, None, R]) -> R:
         fail(f"The service does not answer: {error}")
 
 
-def fail(sentence: str) -> NoReturn:
-    """Print why, and exit."""
-    err.print(f"[bold red]error[/]  {sentence}", soft_wrap=True)
-    raise typer.Exit(EXIT_ERROR)
-
-
 def print_card(card: ModelAnswer) -> None:
     """Print the model card in a few lines."""
     out.print(f"[bold]bundle[/]     {card.name}, {card.chosen_because}", soft_wrap=True)
@@ -205,6 +201,9 @@ def print_card(card: ModelAnswer) -> None:
     if not card.operating_points:
         out.print("[bold]no operating points[/]: /verify needs a threshold")
 
+
+app.command()(evaluate)
+app.command("map")(draw_map)
 
 if __name__ == "__main__":
     app()

@@ -150,7 +150,9 @@ def _policy(asked: Policy | None, service: Service) -> Policy:
 
 
 def _rule(form: Choice, service: Service) -> Rule:
-    return rule_at(service.bundle.operating_points, form.operating_point, form.threshold)
+    bundle = service.bundle
+    chosen = form.operating_point, form.threshold
+    return rule_at(bundle.operating_points, *chosen, bundle.probability)
 
 
 def _raise_if_none(probes: Sequence[Probe | LikenessError]) -> None:

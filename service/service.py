@@ -8,7 +8,6 @@ from functools import partial
 from typing import Annotated
 
 import numpy as np
-import torch
 from fastapi import Depends, Request
 
 from models.bundle import Bundle, load_bundle
@@ -81,7 +80,6 @@ async def open_service(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
 def load_embedder(settings: Settings) -> Embedder:
     """Load the bundle on the device and at the precision that the settings lead to."""
     device = choose_device(settings.device)
-    torch.set_grad_enabled(False)
     return Embedder(
         load_bundle(settings.bundle), device, choose_precision(device, settings.precision)
     )
@@ -109,6 +107,7 @@ def open_batcher(
         max_queue=settings.queue_limit(on_gpu),
         queue_timeout_s=settings.queue_timeout_s,
         gather_ms=settings.gather_ms,
+        prefetch=1 if on_gpu else 0,
         watchdog_s=settings.watchdog_s,
         observer=metrics,
         on_fatal=lost.set,

@@ -170,6 +170,25 @@ async def test_a_caller_gone_while_queued_is_never_computed() -> None:
     assert (encoder.batches, recorder.drops) == ([[0], [2]], {"cancelled": 1})
 
 
+async def test_a_caller_gone_as_the_batch_is_formed_is_never_computed() -> None:
+    encoder, recorder = Encoder(), Recorder()
+    async with batching(encoder, observer=recorder) as batcher:
+        tasks = await submitted(batcher, 1, 2)
+        tasks[0].cancel()
+        await outcomes(tasks)
+    assert (encoder.batches, recorder.drops) == ([[2]], {"cancelled": 1})
+
+
+async def test_a_caller_gone_before_their_pass_fails_harms_nobody() -> None:
+    encoder = Encoder(no_memory)
+    async with batching(encoder) as batcher:
+        first = await occupy(batcher, encoder)
+        first.cancel()
+        [second] = await submitted(batcher, 1)
+        encoder.let_go()
+        assert await outcomes([first, second]) == [asyncio.CancelledError, OutOfMemory]
+
+
 async def test_a_caller_gone_while_running_harms_nobody() -> None:
     encoder = Encoder()
     async with batching(encoder) as batcher:

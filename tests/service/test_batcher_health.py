@@ -1,6 +1,7 @@
 """What the batcher says of itself, and who is told what when it ends, well or badly."""
 
 import asyncio
+import threading
 from contextlib import suppress
 
 import pytest
@@ -233,6 +234,15 @@ async def test_closing_fails_what_cannot_be_served_in_time() -> None:
         await batcher.close(SOON_S)  # the pass hangs, and closing does not
         assert await outcomes([first, *tasks]) == [Draining] * 3
     assert recorder.drops == {"shutdown": 2}
+
+
+async def test_closing_ends_the_encoders_thread() -> None:
+    before = set(threading.enumerate())
+    batcher: Batcher[int] = Batcher(Encoder())
+    [thread] = set(threading.enumerate()) - before
+    await batcher.close()
+    thread.join(PATIENCE_S)
+    assert not thread.is_alive()
 
 
 async def test_closing_twice_is_closing_once() -> None:

@@ -1,0 +1,130 @@
+"""Scored comparisons of photos, whose people are known."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scores = NDArray[np.float32]
+
+# A million comparisons of strangers support FMR 1e-4; more of the same people add little.
+MOST_PAIRS = 5_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Comparisons:
+    """Hold scored comparisons of `n` pairs; every array is `(n,)`.
+
+    `first` and `second` number the people compared, `photos` `(n, 2)` their photos, where
+    they are known. A photo that could not be enrolled has score -1 against its own person:
+    whoever is not enrolled is not recognised.
+    """
+
+    scores: Scores
+    first: NDArray[np.int64]
+    second: NDArray[np.int64]
+    photos: NDArray[np.int64] = field(default_factory=lambda: np.empty((0, 2), np.int64))
+
+    @property
+    def same(self) -> NDArray[np.bool_]:
+        return np.equal(self.first, self.second)
+
+    @property
+    def genuine(self) -> Scores:
+        return self.scores[self.same]
+
+    @property
+    def impostor(self) -> Scores:
+        return self.scores[~self.same]
+
+
+def all_pairs(
+    vectors: NDArray[np.float32], people: NDArray[np.int64], enrolled: NDArray[np.bool_]
+) -> Comparisons:
+    """Compare every photo with every other; `vectors` `(n, d)` of unit length.
+
+    Impostor comparisons with a photo that was not enrolled are left out. Above MOST_PAIRS
+    they are drawn at random.
+    """
+    return compare(vectors, people, enrolled, *pair_places(people))
+
+
+def compare(
+    vectors: NDArray[np.float32],
+    people: NDArray[np.int64],
+    enrolled: NDArray[np.bool_],
+    a: NDArray[np.int64],
+    b: NDArray[np.int64],
+) -> Comparisons:
+    """Compare photos `a` `(n,)` with photos `b` `(n,)`, as `all_pairs` does."""
+    both = enrolled[a] & enrolled[b]
+    scores = np.where(both, cosines(vectors, a, b), -1).astype(np.float32)
+    kept = both | (people[a] == people[b])
+    a, b = a[kept], b[kept]
+    return Comparisons(scores[kept], people[a], people[b], np.stack([a, b], 1))
+
+
+def cosines(
+    vectors: NDArray[np.float32], a: NDArray[np.int64], b: NDArray[np.int64], rows: int = 512
+) -> Scores:
+    """Return the products of unit vectors `a` and `b`, a block of rows at a time."""
+    order = np.argsort(a, kind="stable")
+    starts = np.arange(0, len(vectors) + rows, rows)
+    edges = np.searchsorted(a[order], starts)
+    scores = np.empty(len(a), np.float32)
+    for start, low, high in zip(starts[:-1], edges[:-1], edges[1:], strict=True):
+        at = order[low:high]
+        scores[at] = (vectors[start : start + rows] @ vectors.T)[a[at] - start, b[at]]
+    return scores
+
+
+def pair_places(
+    people: NDArray[np.int64], most: int = MOST_PAIRS, seed: int = 0
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the places of all pairs of photos, or of `most` of them.
+
+    Where they are too many, up to half are genuine ones and the others are drawn at random.
+    """
+    count = len(people)
+    if count * (count - 1) // 2 <= most:
+        a, b = np.triu_indices(count, 1)
+        return a.astype(np.int64), b.astype(np.int64)
+    random = np.random.default_rng(seed)
+    genuine = _genuine_keys(people)
+    if len(genuine) > most // 2:
+        genuine = random.choice(genuine, most // 2, replace=False)
+    drawn = random.integers(0, count, (2, most - len(genuine)))
+    strangers = people[drawn[0]] != people[drawn[1]]
+    keys = np.min(drawn[:, strangers], 0) * count + np.max(drawn[:, strangers], 0)
+    keys = np.unique(np.concatenate([genuine, keys]))
+    return keys // count, keys % count
+
+
+def _genuine_keys(people: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return `a * n + b` for every pair of photos of one person, `a < b`."""
+    order = np.argsort(people, kind="stable")
+    keys = [
+        places[a] * len(people) + places[b]
+        for places in np.split(order, np.flatnonzero(np.diff(people[order])) + 1)
+        for a, b in [np.triu_indices(len(places), 1)]
+    ]
+    return np.concatenate(keys).astype(np.int64)
+
+
+def halves(comparisons: Comparisons, seed: int = 0) -> tuple[Comparisons, Comparisons]:
+    """Return the comparisons within one half of the people, and within the other."""
+    people = np.union1d(comparisons.first, comparisons.second)
+    chosen = np.random.default_rng(seed).permutation(people)[: len(people) // 2]
+    first, second = (np.isin(side, chosen) for side in (comparisons.first, comparisons.second))
+    return subset(comparisons, first & second), subset(comparisons, ~first & ~second)
+
+
+def subset(comparisons: Comparisons, kept: NDArray[np.bool_]) -> Comparisons:
+    """Return the comparisons that `kept` `(n,)` marks."""
+    photos = comparisons.photos
+    return Comparisons(
+        comparisons.scores[kept],
+        comparisons.first[kept],
+        comparisons.second[kept],
+        photos[kept] if len(photos) else photos,
+    )

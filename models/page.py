@@ -1,0 +1,195 @@
+"""An evaluation as one HTML page that needs nothing else."""
+
+import base64
+from collections.abc import Iterable, Sequence
+from html import escape
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image as Pillow
+
+from models.bundle import Calibration
+from models.decision import Rate
+from models.errors import LikenessError
+from models.image import decode
+from models.plots import draw_det, draw_histogram
+from models.report import Report, TableRow, WorstError
+
+_THUMBNAIL = 160
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #0f172a; max-width: 60rem;
+  margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.6rem; margin-bottom: 0 } h2 { font-size: 1.15rem; margin-top: 2.2rem }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
+th, td { text-align: left; padding: .35rem .8rem .35rem 0; border-bottom: 1px solid #e2e8f0 }
+th { font-weight: 600; color: #475569 } small, .note { color: #64748b }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(26rem, 1fr)); gap: 1rem }
+.plots img { width: 100% }
+.pairs { display: grid; grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)); gap: 1rem }
+figure { margin: 0 } figure img { width: 48%; aspect-ratio: 1; object-fit: cover;
+  background: #f1f5f9; font-size: .7rem }
+figcaption { font-size: .8rem; overflow-wrap: anywhere } code { overflow-wrap: anywhere }
+"""
+
+
+def render(report: Report, embed_photos: bool = False) -> str:
+    """Return the page; photos of people are referred to where they lie, unless asked for."""
+    measured = report.calibration
+    points = [row.point for row in report.table if row.point is not None]
+    parts = [
+        f"<h1>{escape(report.bundle)}</h1>",
+        f"<p>{escape(measured.data)}<br><small>{measured.images:,} photos of "
+        f"{measured.identities:,} people; {measured.genuine_pairs:,} comparisons of one person, "
+        f"{measured.impostor_pairs:,} of two. Bundle <code>{report.fingerprint[:16]}</code>"
+        "</small></p>",
+        _rates(report),
+        f"<div class=plots>{_plot(draw_det(report.det, points), 'DET curve')}"
+        f"{_plot(draw_histogram(report.histogram, points), 'Histogram of similarities')}</div>",
+        _accuracy(report),
+        _groups(report),
+        _rejected(report),
+        _worst(report, embed_photos),
+        _footnotes(measured),
+    ]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        f"<title>{escape(report.bundle)}: evaluation</title><style>{STYLE}</style></head>"
+        f"<body>{''.join(parts)}</body></html>\n"
+    )
+
+
+def percent(value: float) -> str:
+    """Return a rate with as many digits as a small one needs."""
+    return f"{value:.2%}" if value >= 0.01 or value == 0 else f"{value * 100:.2g}%"
+
+
+def interval(rate: Rate | None) -> str:
+    """Return a rate with its 95 % interval."""
+    if rate is None:
+        return "none compared"
+    return f"{percent(rate.value)} ({percent(rate.low)} to {percent(rate.high)})"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return an HTML table; texts are escaped."""
+    lines = ["".join(f"<th>{escape(cell)}</th>" for cell in head)]
+    lines += ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
+    return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
+
+
+def _rates(report: Report) -> str:
+    head = ("FMR wanted", "threshold", "FMR measured", "FMR on other people", "FNMR")
+    note = (
+        "A rate in brackets has its 95 % interval, from a bootstrap over people. “On other "
+        "people”: the threshold was set on one half of the people and its FMR counted on the "
+        "other half, both ways. Extrapolated: it rests on fewer than 30 false matches. Photos "
+        "that could not be enrolled count as non-matches."
+    )
+    rows = [_rate_row(row, report.calibration) for row in report.table]
+    return f"<h2>Errors</h2>{table(head, rows)}<p class=note>{note}</p>"
+
+
+def _rate_row(row: TableRow, measured: Calibration) -> tuple[str, ...]:
+    point = row.point
+    if point is None:
+        reason = f"not supported: needs {row.needed:,} comparisons, has {measured.impostor_pairs:,}"
+        return (percent(row.fmr), reason, "", "", "")
+    name = percent(row.fmr) + (" (extrapolated)" if point.extrapolated else "")
+    other = "too few people" if point.held_out_fmr is None else percent(point.held_out_fmr)
+    return (name, f"{point.threshold:.4f}", interval(point.fmr), other, interval(point.fnmr))
+
+
+def _accuracy(report: Report) -> str:
+    measured, folds = report.calibration, report.fold_accuracy
+    if folds is None:
+        return ""
+    kind = "the protocol's" if folds.given else "random"
+    return (
+        f"<h2>For comparison with LFW figures</h2><p>Accuracy over {len(folds.folds)} {kind} "
+        f"folds, each at the threshold of the others: <b>{folds.mean:.4f}</b> ± "
+        f"{folds.standard_error:.4f} (standard error); at the best single threshold "
+        f"{measured.accuracy:.4f}.</p>"
+    )
+
+
+def _groups(report: Report) -> str:
+    if not report.groups:
+        return ""
+    head = ("group", "point", "photos", "not enrolled", "FMR within", "FNMR")
+    rows = [
+        (
+            *(row.group, row.point, f"{row.images:,}", percent(row.failure_to_enrol)),
+            *(interval(row.fmr), interval(row.fnmr)),
+        )
+        for row in report.groups
+    ]
+    note = "Thresholds are those of everybody; both photos of a comparison are of the group."
+    return f"<h2>Groups</h2>{table(head, rows)}<p class=note>{note}</p>"
+
+
+def _rejected(report: Report) -> str:
+    count = len(report.rejected)
+    share = percent(report.calibration.failure_to_enrol)
+    shown = table(("photo", "reason"), ((r.image, r.reason) for r in report.rejected[:100]))
+    details = f"<details><summary>Which</summary>{shown}</details>" if count else ""
+    return f"<h2>Failure to enrol</h2><p>{count:,} photos, {share}.</p>{details}"
+
+
+def _worst(report: Report, embed_photos: bool) -> str:
+    titles = {
+        "false_match": "Likest photos of two people",
+        "false_non_match": "Unlikest photos of one person",
+    }
+    parts = []
+    for kind, title in titles.items():
+        figures = "".join(
+            _pair(error, report.folder, embed_photos)
+            for error in report.worst
+            if error.kind == kind
+        )
+        parts.append(f"<h2>{title}</h2><div class=pairs>{figures}</div>")
+    note = (
+        ""
+        if embed_photos
+        else f"<p class=note>Photos are shown from {escape(str(report.folder))}.</p>"
+    )
+    return "".join(parts) + note
+
+
+def _pair(error: WorstError, folder: Path, embed_photos: bool) -> str:
+    photos = "".join(
+        f'<img loading="lazy" alt="{escape(name)}" src="{_source(folder / name, embed_photos)}"> '
+        for name in (error.a, error.b)
+    )
+    names = f"{escape(error.a)}, {escape(error.b)}"
+    return f"<figure>{photos}<figcaption>{error.similarity:.3f} {names}</figcaption></figure>"
+
+
+def _source(path: Path, embed_photos: bool) -> str:
+    if not embed_photos:
+        return escape(path.absolute().as_uri())
+    try:
+        photo = Pillow.fromarray(decode(path.read_bytes()).pixels)
+    except (OSError, LikenessError):
+        return ""
+    photo.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    stream = BytesIO()
+    photo.save(stream, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"
+
+
+def _plot(svg: str, title: str) -> str:
+    data = base64.b64encode(svg.encode()).decode()
+    return f'<img alt="{title}" src="data:image/svg+xml;base64,{data}">'
+
+
+def _footnotes(measured: Calibration) -> str:
+    probability = measured.probability
+    cost = (
+        "The bundle gives no probability: there were too few comparisons to fit one."
+        if probability is None
+        else f"Cost of the calibrated probability on people it was not fitted on (Cllr): "
+        f"{probability.cllr:.3f} bits; 0 is perfect, 1 knows nothing."
+    )
+    return f"<p class=note>Equal error rate: {percent(measured.eer)}. {cost}</p>"

@@ -1,0 +1,103 @@
+"""From a similarity to the probability that two photos show one person."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.comparisons import Comparisons, Scores, halves
+
+_COMPARISONS_NEEDED = 30
+_STEPS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Logistic:
+    """Map a similarity to a probability, if both answers were equally likely beforehand.
+
+    The log odds are `slope` * similarity + `intercept`, held within +-`limit`. `cllr` is the
+    cost of the log likelihood ratio on people it was not fitted on, in bits: 0 for a judge
+    who knows, 1 for one who always says one half (Bruemmer and du Preez 2006).
+    """
+
+    slope: float
+    intercept: float
+    limit: float
+    cllr: float
+
+    def __call__(self, similarity: float) -> float:
+        """Return the probability; it never falls as the similarity rises."""
+        odds = self.slope * similarity + self.intercept
+        return 1 / (1 + math.exp(-min(max(odds, -self.limit), self.limit)))
+
+
+def fit_probability(comparisons: Comparisons, seed: int = 0) -> Logistic | None:
+    """Fit on all comparisons; judge on either half of the people the fit on the other half.
+
+    None where there are too few comparisons, or where a higher similarity does not mean more
+    likely one person.
+    """
+    sides = halves(comparisons, seed)
+    fits = [_fit(side) for side in (comparisons, *sides)]
+    if any(fit is None or fit[0] <= 0 for fit in fits):
+        return None
+    (slope, intercept), low, high = (fit for fit in fits if fit is not None)
+    # Nobody can vouch for odds longer than the number of people ever looked at.
+    limit = math.log(len(np.union1d(comparisons.first, comparisons.second)))
+    costs = [_cllr(side, *fit, limit) for side, fit in zip(sides, (high, low), strict=True)]
+    return Logistic(slope, intercept, limit, sum(costs) / 2)
+
+
+def _fit(comparisons: Comparisons) -> tuple[float, float] | None:
+    """Fit slope and intercept to enrolled photos, both kinds of equal weight (Platt 1999)."""
+    genuine, impostor = _enrolled(comparisons)
+    if min(len(genuine), len(impostor)) < _COMPARISONS_NEEDED:
+        return None
+    scores = np.concatenate([genuine, impostor]).astype(np.float64)
+    centre, spread = float(scores.mean()), float(scores.std()) or 1.0
+    design = np.stack([(scores - centre) / spread, np.ones(len(scores))])
+    sizes = [np.full(len(kind), 1 / len(kind)) for kind in (genuine, impostor)]
+    # Targets short of 0 and 1 keep the slope finite where the scores separate.
+    ends = (len(genuine) + 1) / (len(genuine) + 2), 1 / (len(impostor) + 2)
+    targets = np.repeat(ends, [len(genuine), len(impostor)])
+    slope, intercept = _newton(design, targets, np.concatenate(sizes))
+    return slope / spread, intercept - slope * centre / spread
+
+
+def _newton(
+    design: NDArray[np.float64], targets: NDArray[np.float64], weights: NDArray[np.float64]
+) -> tuple[float, float]:
+    """Minimise the weighted cross entropy; `design` `(2, n)`; a step that rises is halved."""
+    at: NDArray[np.float64] = np.zeros(2)
+    step: NDArray[np.float64] = np.zeros(2)
+    loss = math.inf
+    for _ in range(_STEPS):
+        odds = (at - step) @ design
+        trial = float(weights @ (np.logaddexp(0, odds) - targets * odds))
+        if trial > loss:
+            step /= 2
+            continue
+        done = loss - trial < 1e-12
+        at, loss = at - step, trial
+        if done:
+            break
+        chances = 1 / (1 + np.exp(-odds))
+        slope = design @ (weights * (chances - targets))
+        curvature = (design * (weights * chances * (1 - chances))) @ design.T
+        step = np.linalg.solve(curvature + 1e-9 * np.eye(2), slope).astype(np.float64)
+    return float(at[0]), float(at[1])
+
+
+def _cllr(comparisons: Comparisons, slope: float, intercept: float, limit: float) -> float:
+    genuine, impostor = (
+        np.clip(slope * scores + intercept, -limit, limit) for scores in _enrolled(comparisons)
+    )
+    nats = np.logaddexp(0, -genuine).mean() + np.logaddexp(0, impostor).mean()
+    return float(nats / 2 / math.log(2))
+
+
+def _enrolled(comparisons: Comparisons) -> tuple[Scores, Scores]:
+    """Return genuine and impostor scores; who is not enrolled has no similarity to judge."""
+    genuine, impostor = comparisons.genuine, comparisons.impostor
+    return genuine[genuine > -1], impostor[impostor > -1]

@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from models.crops import CropSet, cut, photos_in
+from models.detectors import DlibDetector
+from models.face import align, find
+from models.image import decode
+from tests.images import encode, picture
+from tests.photos import photo_bytes
+
+Pixels = NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write two portraits, one of them in a subfolder, and two files that show no face."""
+    folder = tmp_path_factory.mktemp("photos")
+    (folder / "b").mkdir()
+    (folder / "a.jpg").write_bytes(photo_bytes("grace"))
+    (folder / "b" / "c.PNG").write_bytes(photo_bytes("astronaut"))
+    (folder / "d.png").write_bytes(encode(picture(), "PNG"))
+    (folder / "e.jpg").write_bytes(b"not a photo")
+    (folder / "notes.txt").write_text("no photo either")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def crops(folder: Path) -> CropSet:
+    return cut(photos_in(folder), folder, 120, 0.3)
+
+
+def test_photos_are_listed_in_a_stable_order(folder: Path) -> None:
+    names = [path.relative_to(folder).as_posix() for path in photos_in(folder)]
+    assert names == ["a.jpg", "b/c.PNG", "d.png", "e.jpg"]
+
+
+def test_photos_with_a_face_are_named_by_their_place_in_the_folder(crops: CropSet) -> None:
+    assert crops.names == ["a.jpg", "b/c.PNG"]
+
+
+def test_the_others_are_rejected_with_the_reason(crops: CropSet) -> None:
+    assert crops.rejected == {"d.png": "no_face", "e.jpg": "not_an_image"}
+
+
+def test_crops_are_those_of_the_service(crops: CropSet, dlib_detector: DlibDetector) -> None:
+    for crop, name in zip(crops.crops, ("grace", "astronaut"), strict=True):
+        found = find(decode(photo_bytes(name)).pixels, dlib_detector, "largest")
+        wanted = align(found, dlib_detector.template, 120, 0.3).pixels
+        np.testing.assert_array_equal(crop, wanted)
+
+
+def test_a_folder_without_faces_gives_no_crops(folder: Path) -> None:
+    crops = cut([folder / "d.png"], folder, 120, 0.3, workers=1)
+    assert (crops.names, crops.crops.shape) == ([], (0, 120, 120, 3))
+
+
+def test_crops_are_loaded_as_they_were_saved(crops: CropSet, tmp_path: Path) -> None:
+    crops.save(tmp_path / "crops.npy")
+    loaded = CropSet.load(tmp_path / "crops.npy")
+    assert (loaded.names, loaded.rejected) == (crops.names, crops.rejected)
+    np.testing.assert_array_equal(loaded.crops, crops.crops)
+
+
+def test_an_empty_set_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
+    CropSet([], np.empty((0, 4, 4, 3), np.uint8), {}).save(tmp_path / "crops.npy")
+    loaded = CropSet.load(tmp_path / "crops.npy")
+    assert (loaded.names, loaded.rejected, len(loaded.crops)) == ([], {}, 0)
+
+
+def test_loaded_crops_stay_on_disk(crops: CropSet, tmp_path: Path) -> None:
+    crops.save(tmp_path / "crops.npy")
+    assert isinstance(CropSet.load(tmp_path / "crops.npy").crops, np.memmap)

@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import dlib
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from models.detectors import model_file
+from models.dlib_resnet import DLIB_WEIGHTS, DlibResNet, load_dlib_resnet
+from models.errors import InvalidBundle
+from models.pixels import DLIB_MEAN, DLIB_STD, stack, standardise
+
+Pixels = NDArray[np.uint8]
+
+
+@pytest.fixture(scope="module")
+def network() -> DlibResNet:
+    return load_dlib_resnet(model_file(DLIB_WEIGHTS))
+
+
+@pytest.fixture(scope="module")
+def original() -> dlib.face_recognition_model_v1:
+    return dlib.face_recognition_model_v1(str(model_file(DLIB_WEIGHTS)))
+
+
+@torch.inference_mode()
+def descriptors(network: DlibResNet, crops: list[Pixels]) -> NDArray[np.float32]:
+    pixels = standardise(stack(crops).float(), DLIB_MEAN, DLIB_STD)
+    return np.asarray(network(pixels).numpy(), np.float32)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_descriptors_of_noise_equal_dlibs(
+    network: DlibResNet, original: dlib.face_recognition_model_v1, seed: int
+) -> None:
+    noise = np.random.default_rng(seed).integers(0, 256, (150, 150, 3), np.uint8)
+    theirs = np.array(original.compute_face_descriptor(noise))
+    np.testing.assert_allclose(descriptors(network, [noise])[0], theirs, atol=1e-5)
+
+
+def test_descriptors_of_faces_equal_dlibs(
+    network: DlibResNet, original: dlib.face_recognition_model_v1, chips: list[Pixels]
+) -> None:
+    faces = chips[::4]
+    theirs = np.array([original.compute_face_descriptor(chip) for chip in faces])
+    np.testing.assert_allclose(descriptors(network, faces), theirs, atol=1e-5)
+
+
+def test_feature_maps_come_from_the_blocks_asked_for(network: DlibResNet) -> None:
+    with torch.inference_mode():
+        _, maps = network.with_maps(torch.zeros(1, 3, 150, 150), [9, 12])
+    assert [tuple(m.shape[1:]) for m in maps] == [(128, 8, 8), (256, 4, 4)]
+
+
+def test_another_of_dlibs_files_is_refused() -> None:
+    with pytest.raises(InvalidBundle, match="is not dlib's face recognition ResNet"):
+        load_dlib_resnet(model_file("shape_predictor_5_face_landmarks.dat"))
+
+
+def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "half.dat"
+    path.write_bytes(model_file(DLIB_WEIGHTS).read_bytes()[:10_000_001])
+    with pytest.raises(InvalidBundle, match=r"half\.dat"):
+        load_dlib_resnet(path)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidBundle, match=r"absent\.dat"):
+        load_dlib_resnet(tmp_path / "absent.dat")

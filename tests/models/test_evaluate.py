@@ -1,0 +1,146 @@
+import csv
+import shutil
+import zipfile
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from models.bundle import Bundle, Calibration, read_manifest
+from models.calibration import all_pairs, fmr_at, fnmr_at
+from models.decision import rule_at
+from models.evaluate import LabelledSet, calibrate, embed_photos, main, read_labelled
+from tests.images import encode, picture
+from tests.photos import mirrored, photo_bytes, reencoded
+
+Vectors = NDArray[np.float32]
+
+
+def write_csv(path: Path, fields: tuple[str, ...], rows: Iterable[Iterable[object]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(fields)
+        writer.writerows(rows)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write three photos of person 7, two of person 3, and one of person 3 without a face."""
+    folder = tmp_path_factory.mktemp("labelled")
+    photos = {
+        "grace.jpg": photo_bytes("grace"),
+        "small.jpg": reencoded("grace", 250),
+        "mirrored.jpg": mirrored(photo_bytes("grace")),
+        "ada.png": photo_bytes("astronaut"),
+        "again.jpg": reencoded("astronaut", 400),
+        "empty.png": encode(picture(), "PNG"),
+    }
+    for name, data in photos.items():
+        (folder / name).write_bytes(data)
+    write_csv(folder / "people.csv", ("image", "person"), zip(photos, "777333", strict=True))
+    pairs = [
+        ("grace.jpg", "small.jpg", 1),
+        ("ada.png", "again.jpg", 1),
+        ("ada.png", "empty.png", 1),
+        ("grace.jpg", "ada.png", 0),
+        ("small.jpg", "again.jpg", 0),
+    ]
+    write_csv(folder / "pairs.csv", ("a", "b", "same"), pairs)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def labelled(folder: Path) -> LabelledSet:
+    return read_labelled(folder)
+
+
+@pytest.fixture(scope="module")
+def vectors(labelled: LabelledSet, dlib_bundle: Bundle) -> Vectors:
+    return embed_photos(labelled, dlib_bundle)
+
+
+@pytest.fixture(scope="module")
+def measured(labelled: LabelledSet, vectors: Vectors) -> Calibration:
+    return calibrate(labelled, vectors, "six photos")
+
+
+def test_people_are_numbered_from_zero(labelled: LabelledSet) -> None:
+    assert labelled.people.tolist() == [1, 1, 1, 0, 0, 0]
+
+
+def test_pairs_are_places_in_the_list_of_images(labelled: LabelledSet) -> None:
+    assert labelled.pairs[2:] == [(3, 5, True), (0, 3, False), (1, 4, False)]
+
+
+def test_photos_are_embedded_in_their_order(vectors: Vectors) -> None:
+    same = (vectors @ vectors.T)[:5, :5] > 0.95
+    assert same.tolist() == [[True] * 3 + [False] * 2] * 3 + [[False] * 3 + [True] * 2] * 2
+
+
+def test_a_photo_without_a_face_is_a_row_of_zeros(vectors: Vectors) -> None:
+    assert np.flatnonzero(~vectors.any(axis=1)).tolist() == [5]
+
+
+def test_what_was_measured_on_is_counted(measured: Calibration) -> None:
+    counts = (measured.identities, measured.images, measured.genuine_pairs, measured.impostor_pairs)
+    assert counts == (2, 6, 6, 6)
+
+
+def test_photos_without_a_face_are_failures_to_enrol(measured: Calibration) -> None:
+    assert measured.failure_to_enrol == pytest.approx(1 / 6)
+
+
+def test_a_pair_that_could_not_be_enrolled_is_an_error(measured: Calibration) -> None:
+    assert measured.accuracy == 4 / 5
+
+
+def test_six_photos_support_no_operating_point(measured: Calibration) -> None:
+    assert measured.operating_points == ()
+
+
+def test_the_measurement_is_written_into_the_bundle_when_asked(
+    folder: Path, tiny_bundle_folder: Path, tmp_path: Path
+) -> None:
+    bundle = Path(shutil.copytree(tiny_bundle_folder, tmp_path / "bundle"))
+    main([str(bundle), "--photos", str(folder), "--data", "six photos", "--write"])
+    written = read_manifest(bundle).calibration
+    assert written is not None
+    assert (written.data, written.images) == ("six photos", 6)
+
+
+def test_the_measurement_is_printed_and_nothing_written_unless_asked(
+    folder: Path, tiny_bundle_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (tiny_bundle_folder / "bundle.json").read_bytes()
+    main([str(tiny_bundle_folder), "--photos", str(folder), "--data", "six photos"])
+    assert Calibration.model_validate_json(capsys.readouterr().out).images == 6
+    assert (tiny_bundle_folder / "bundle.json").read_bytes() == before
+
+
+@pytest.fixture(scope="module")
+def web_photos(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> LabelledSet:
+    """Take the photos of 60 genuine pairs of the labelled web photos."""
+    folder = tmp_path_factory.mktemp("lfw")
+    with zipfile.ZipFile(faces / "lfw_view1_devtest.zip") as archive:
+        archive.extractall(folder)
+    every = read_labelled(next(folder.rglob("people.csv")).parent)
+    genuine = [(a, b) for a, b, same in every.pairs if same][::8][:60]
+    kept = sorted({place for pair in genuine for place in pair})
+    return replace(
+        every, images=[every.images[k] for k in kept], people=every.people[kept], pairs=[]
+    )
+
+
+@pytest.mark.faces
+def test_people_in_web_photos_are_told_apart_at_the_default_point(
+    web_photos: LabelledSet, dlib_bundle: Bundle
+) -> None:
+    vectors = embed_photos(web_photos, dlib_bundle)
+    every = all_pairs(vectors, web_photos.people, np.linalg.norm(vectors, axis=1) > 0)
+    threshold = rule_at(dlib_bundle.operating_points).threshold
+    assert len(every.impostor) > 6000
+    assert fnmr_at(every.genuine, threshold) <= 0.15
+    assert fmr_at(every.impostor, threshold) <= 0.02
