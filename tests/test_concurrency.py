@@ -19,7 +19,9 @@ TOLERANCE = {"fp32": 0.99999, "bf16": 0.999}
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     store = tmp_path_factory.mktemp("data") / "likeness.db"
-    with running_server(store, {"LIKENESS_QUEUE_TIMEOUT_S": "60"}) as running:
+    # More decoders than cores: else a crop is embedded before the next one is cut.
+    settings = {"LIKENESS_QUEUE_TIMEOUT_S": "60", "LIKENESS_DECODE_THREADS": "4"}
+    with running_server(store, settings) as running:
         yield running
 
 

@@ -1,0 +1,58 @@
+"""`likeness evaluate` and `likeness map`, on two people of two photos."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from models.bundle import read_manifest
+from models.report import Report
+from service.cli import EXIT_ERROR, app
+from tests.checkpoints import write_bundle
+from tests.photos import mirrored, photo_bytes
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("people")
+    for person, data in (("grace", photo_bytes("grace")), ("ada", photo_bytes("astronaut"))):
+        (folder / person).mkdir()
+        (folder / person / "1.jpg").write_bytes(data)
+        (folder / person / "2.jpg").write_bytes(mirrored(data))
+    return folder
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    return write_bundle(tmp_path / "bundle")
+
+
+def likeness(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def test_evaluate_writes_report_page_and_calibrated_copy(
+    photos: Path, bundle: Path, tmp_path: Path
+) -> None:
+    out, copy = tmp_path / "report", tmp_path / "copy"
+    result = likeness(
+        *("evaluate", photos, "--bundle", bundle, "--report", out, "--out", copy, "--data", "four")
+    )
+    assert result.exit_code == 0, result.output
+    report = Report.model_validate_json((out / "report.json").read_text())
+    assert (out / "report.html").read_text().startswith("<!doctype html>")
+    assert read_manifest(copy).calibration == report.calibration
+    assert read_manifest(bundle).calibration is None
+
+
+def test_evaluate_says_in_a_line_what_is_wrong(bundle: Path, tmp_path: Path) -> None:
+    result = likeness("evaluate", tmp_path, "--bundle", bundle)
+    assert result.exit_code == EXIT_ERROR
+    assert "two at least" in result.output
+
+
+def test_map_writes_picture_and_page(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    result = likeness("map", photos, "--bundle", bundle, "--out", tmp_path / "map")
+    assert result.exit_code == 0, result.output
+    assert "4 faces of 2 people" in result.output
+    assert {file.name for file in (tmp_path / "map").iterdir()} == {"map.html", "map.png"}
