@@ -61,7 +61,7 @@ def render(report: Report, embed_photos: bool = False) -> str:
 
 def percent(value: float) -> str:
     """Return a rate with as many digits as a small one needs."""
-    return f"{value:.2%}" if value >= 0.01 or value == 0 else f"{value * 100:.2g}%"
+    return f"{value:.2%}" if value >= 0.01 or value == 0 else f"{value * 100:#.2g}%"
 
 
 def interval(rate: Rate | None) -> str:
@@ -81,21 +81,21 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _rates(report: Report) -> str:
     head = ("FMR wanted", "threshold", "FMR measured", "FMR on other people", "FNMR")
     note = (
-        "A rate in brackets has its 95 % interval, from a bootstrap over people. “On other "
+        "In brackets the 95 % interval, from a bootstrap over people. “On other "
         "people”: the threshold was set on one half of the people and its FMR counted on the "
         "other half, both ways. Extrapolated: it rests on fewer than 30 false matches. Photos "
         "that could not be enrolled count as non-matches."
     )
-    rows = [_rate_row(row, report.calibration) for row in report.table]
+    rows = [_rate_row(row) for row in report.table]
     return f"<h2>Errors</h2>{table(head, rows)}<p class=note>{note}</p>"
 
 
-def _rate_row(row: TableRow, measured: Calibration) -> tuple[str, ...]:
+def _rate_row(row: TableRow) -> tuple[str, ...]:
     point = row.point
     if point is None:
-        reason = f"not supported: needs {row.needed:,} comparisons, has {measured.impostor_pairs:,}"
-        return (percent(row.fmr), reason, "", "", "")
-    name = percent(row.fmr) + (" (extrapolated)" if point.extrapolated else "")
+        reason = f"not supported: needs {row.needed:,} comparisons"
+        return (f"{row.fmr:.3%}", reason, "", "", "")
+    name = f"{row.fmr:.3%}" + (" (extrapolated)" if point.extrapolated else "")
     other = "too few people" if point.held_out_fmr is None else percent(point.held_out_fmr)
     return (name, f"{point.threshold:.4f}", interval(point.fmr), other, interval(point.fnmr))
 
@@ -133,7 +133,7 @@ def _rejected(report: Report) -> str:
     share = percent(report.calibration.failure_to_enrol)
     shown = table(("photo", "reason"), ((r.image, r.reason) for r in report.rejected[:100]))
     details = f"<details><summary>Which</summary>{shown}</details>" if count else ""
-    return f"<h2>Failure to enrol</h2><p>{count:,} photos, {share}.</p>{details}"
+    return f"<h2>Failure to enrol</h2><p>{count:,} of the photos, {share}.</p>{details}"
 
 
 def _worst(report: Report, embed_photos: bool) -> str:

@@ -5,6 +5,7 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.decision import OperatingPoint
 from models.report import Curve, Histogram
@@ -21,6 +22,7 @@ def draw_det(curve: Curve, points: Sequence[OperatingPoint]) -> str:
     figure, axes = _figure()
     fmr, fnmr = np.array(curve.fmr), np.array(curve.fnmr)
     seen = (fmr > 0) & (fnmr > 0)
+    axes.set(xscale="log", yscale="log", xlim=_decades(fmr), ylim=_decades(fnmr))
     axes.step(fmr[seen], fnmr[seen], color=INK, linewidth=1.5, where="post")
     for point in points:
         if point.fmr.value and point.fnmr.value:
@@ -41,12 +43,16 @@ def draw_det(curve: Curve, points: Sequence[OperatingPoint]) -> str:
                 textcoords="offset points",
                 fontsize=8,
             )
-    axes.set_xscale("log")
-    axes.set_yscale("log")
     axes.set_xlabel("FMR: strangers taken for one person")
     axes.set_ylabel("FNMR: one person taken for strangers")
     axes.grid(True, which="both", color="#e2e8f0", linewidth=0.6)
     return _svg(figure)
+
+
+def _decades(rates: NDArray[np.float64]) -> tuple[float, float]:
+    """Return limits that hold all rates above 0, and two decades at least."""
+    least = min(rates[rates > 0], default=1.0)
+    return min(0.7 * float(least), 0.01), 1.4
 
 
 def draw_histogram(histogram: Histogram, points: Sequence[OperatingPoint]) -> str:

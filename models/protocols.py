@@ -88,8 +88,9 @@ def read_lfw(path: Path, photos: Path) -> LabelledSet:
     fold has; `name i j` is one person, `name i other j` two. Photo `i` of a person is
     `name/name_000i.jpg`.
     """
-    head, *lines = [line.split() for line in path.read_text().splitlines() if line.strip()]
-    if not all(word.isdigit() for word in head) or len(head) > 2:
+    lines = [line.split() for line in path.read_text().splitlines() if line.strip()]
+    head, lines = (lines[0], lines[1:]) if lines else ([], [])
+    if not head or not all(word.isdigit() for word in head) or len(head) > 2:
         raise LikenessError(f"{path} does not begin with the number of folds and pairs.")
     per_fold = 2 * int(head[-1])
     named = [_lfw_pair(line, path) for line in lines]

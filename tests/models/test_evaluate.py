@@ -9,10 +9,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.bundle import Bundle, Calibration, read_manifest
+from models.bundle import Bundle, Calibration, load_bundle, read_manifest
 from models.calibration import all_pairs, fmr_at, fnmr_at
 from models.decision import rule_at
-from models.evaluate import LabelledSet, calibrate, embed_photos, main, read_labelled
+from models.errors import LikenessError
+from models.evaluate import (
+    LabelledSet,
+    calibrate,
+    compared,
+    embed_photos,
+    fold_accuracy,
+    main,
+    read_labelled,
+    write_calibration,
+)
+from tests.checkpoints import write_vision_only
 from tests.images import encode, picture
 from tests.photos import mirrored, photo_bytes, reencoded
 
@@ -118,6 +129,72 @@ def test_the_measurement_is_printed_and_nothing_written_unless_asked(
     main([str(tiny_bundle_folder), "--photos", str(folder), "--data", "six photos"])
     assert Calibration.model_validate_json(capsys.readouterr().out).images == 6
     assert (tiny_bundle_folder / "bundle.json").read_bytes() == before
+
+
+def test_a_calibrated_copy_leaves_the_bundle_as_it_was(
+    measured: Calibration, tiny_bundle_folder: Path, tmp_path: Path
+) -> None:
+    bundle = load_bundle(str(tiny_bundle_folder))
+    write_calibration(str(tiny_bundle_folder), bundle, measured, tmp_path / "copy")
+    copy = load_bundle(str(tmp_path / "copy"))
+    assert copy.manifest.calibration == measured
+    assert copy.fingerprint == bundle.fingerprint
+    assert read_manifest(tiny_bundle_folder).calibration is None
+
+
+def test_a_bare_encoder_becomes_a_bundle_of_its_own(measured: Calibration, tmp_path: Path) -> None:
+    source = str(write_vision_only(tmp_path / "encoder"))
+    bundle = load_bundle(source)
+    write_calibration(source, bundle, measured, tmp_path / "bundle")
+    assert load_bundle(str(tmp_path / "bundle")).fingerprint == bundle.fingerprint
+
+
+def test_a_bare_encoder_has_no_place_for_a_calibration(
+    measured: Calibration, tmp_path: Path
+) -> None:
+    source = str(write_vision_only(tmp_path / "encoder"))
+    with pytest.raises(LikenessError, match="name a folder"):
+        write_calibration(source, load_bundle(source), measured)
+
+
+# Folds, of one-dimensional vectors: a photo of angle 0 and one of another
+
+
+def at_angles(genuine: list[float], impostor: list[float]) -> tuple[LabelledSet, Vectors]:
+    """Put photo 0 at angle 0; the others are compared with it."""
+    angles = np.array([0, *genuine, *impostor])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
+    people = np.array([0] * (1 + len(genuine)) + list(range(1, 1 + len(impostor))))
+    pairs = [(0, at, bool(people[at] == 0)) for at in range(1, len(people))]
+    images = [str(at) for at in range(len(people))]
+    return LabelledSet(Path(), images, people, pairs), vectors
+
+
+def test_every_fold_is_judged_at_the_threshold_of_the_others() -> None:
+    labelled, vectors = at_angles([0.1, 0.5, 0.2], [1.0, 1.1, 0.3])
+    folds = fold_accuracy(replace(labelled, folds=[0, 1, 2, 0, 1, 2]), vectors)
+    assert folds is not None
+    # The last fold's impostor passes the threshold that the others set at 0.5 rad, and the
+    # second fold's genuine pair fails the one at 0.2.
+    assert folds.folds == (0.5 + 0.5, 0.5, 0.5)
+    assert folds.given
+
+
+def test_folds_of_one_kind_cannot_be_judged() -> None:
+    labelled, vectors = at_angles([0.1, 0.2], [1.0, 1.1])
+    assert fold_accuracy(replace(labelled, folds=[0, 0, 1, 1]), vectors) is None
+
+
+def test_only_listed_pairs_are_compared_where_it_is_not_known_who_is_who() -> None:
+    labelled, vectors = at_angles([0.1, 0.2], [1.0, 1.1])
+    assert len(compared(replace(labelled, complete=False), vectors).scores) == 4
+    assert len(compared(labelled, vectors).scores) == 10
+
+
+def test_pairs_of_one_kind_measure_nothing() -> None:
+    labelled, vectors = at_angles([0.1, 0.2], [])
+    with pytest.raises(LikenessError, match="of one person and of two"):
+        compared(labelled, vectors)
 
 
 @pytest.fixture(scope="module")

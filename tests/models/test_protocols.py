@@ -1,0 +1,152 @@
+from pathlib import Path
+
+import pytest
+
+from models.errors import LikenessError
+from models.protocols import read_protocol, with_groups
+
+LFW = """2\t1
+Ada_Lovelace\t1\t2
+Ada_Lovelace\t1\tGrace_Hopper\t3
+Grace_Hopper\t1\t3
+Grace_Hopper\t1\tAda_Lovelace\t2
+"""
+
+
+def write(path: Path, text: str = "") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+# LFW's own layout
+
+
+def test_lfw_pairs_name_files_by_person_and_number(tmp_path: Path) -> None:
+    labelled = read_protocol(tmp_path, write(tmp_path / "pairs.txt", LFW))
+    assert labelled.images == [
+        "Ada_Lovelace/Ada_Lovelace_0001.jpg",
+        "Ada_Lovelace/Ada_Lovelace_0002.jpg",
+        "Grace_Hopper/Grace_Hopper_0001.jpg",
+        "Grace_Hopper/Grace_Hopper_0003.jpg",
+    ]
+    assert labelled.people.tolist() == [0, 0, 1, 1]
+
+
+def test_lfw_pairs_of_one_name_are_of_one_person(tmp_path: Path) -> None:
+    labelled = read_protocol(tmp_path, write(tmp_path / "pairs.txt", LFW))
+    assert labelled.pairs == [(0, 1, True), (0, 3, False), (2, 3, True), (2, 1, False)]
+
+
+def test_lfw_folds_are_kept(tmp_path: Path) -> None:
+    assert read_protocol(tmp_path, write(tmp_path / "pairs.txt", LFW)).folds == [0, 0, 1, 1]
+
+
+def test_view_1_has_no_folds(tmp_path: Path) -> None:
+    text = "1\nAda_Lovelace\t1\t2\nAda_Lovelace\t1\tGrace_Hopper\t3\n"
+    assert read_protocol(tmp_path, write(tmp_path / "pairsDevTest.txt", text)).folds == []
+
+
+def test_lfw_photos_may_have_another_suffix(tmp_path: Path) -> None:
+    write(tmp_path / "Ada_Lovelace" / "Ada_Lovelace_0001.png")
+    labelled = read_protocol(tmp_path, write(tmp_path / "pairs.txt", LFW))
+    assert labelled.images[0] == "Ada_Lovelace/Ada_Lovelace_0001.png"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("a b c\n", id="no head"),
+        pytest.param("5\nAda\t1\t2\n", id="too few pairs"),
+        pytest.param("1\nAda\t1\t2\nAda\tone\tGrace\t1\n", id="a line that is no pair"),
+    ],
+)
+def test_a_file_that_is_not_lfw_layout_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(LikenessError):
+        read_protocol(tmp_path, write(tmp_path / "pairs.txt", text))
+
+
+# CSV
+
+
+def test_people_follow_from_pairs(tmp_path: Path) -> None:
+    text = "a,b,same\n1.jpg,2.jpg,1\n2.jpg,3.jpg,true\n3.jpg,4.jpg,0\n"
+    labelled = read_protocol(tmp_path, write(tmp_path / "pairs.csv", text))
+    assert labelled.people.tolist() == [0, 0, 0, 1]
+
+
+def test_pairs_alone_do_not_say_who_else_is_one_person(tmp_path: Path) -> None:
+    text = "a,b,same\n1.jpg,2.jpg,1\n3.jpg,4.jpg,0\n"
+    assert not read_protocol(tmp_path, write(tmp_path / "pairs.csv", text)).complete
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("a,b,same\n1,2,1\n2,3,1\n1,3,0\n", id="contradiction"),
+        pytest.param("a,b,same\n1,2,perhaps\n", id="neither 0 nor 1"),
+        pytest.param("left,right\n1,2\n", id="other columns"),
+    ],
+)
+def test_pairs_that_make_no_sense_are_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(LikenessError):
+        read_protocol(tmp_path, write(tmp_path / "pairs.csv", text))
+
+
+def test_a_file_that_is_missing_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(LikenessError, match=r"none\.csv"):
+        read_protocol(tmp_path, tmp_path / "none.csv")
+
+
+# A folder per person
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("ada/1.jpg", "ada/2.jpg", "ada/old/3.jpg", "grace/1.png", "grace/notes.txt"):
+        write(tmp_path / name)
+    write(tmp_path / "nobody.jpg")
+    return tmp_path
+
+
+def test_a_folder_names_the_person_in_all_photos_below_it(folder: Path) -> None:
+    labelled = read_protocol(folder)
+    assert labelled.images == ["ada/1.jpg", "ada/2.jpg", "ada/old/3.jpg", "grace/1.png"]
+    assert labelled.names() == ["ada", "ada", "ada", "grace"]
+
+
+def test_as_many_pairs_of_each_kind_are_drawn(folder: Path) -> None:
+    kinds = [same for _, _, same in read_protocol(folder).pairs]
+    assert (kinds.count(True), kinds.count(False)) == (3, 3)
+
+
+def test_drawn_pairs_are_of_the_kind_they_say(folder: Path) -> None:
+    labelled = read_protocol(folder)
+    assert all((labelled.people[a] == labelled.people[b]) == same for a, b, same in labelled.pairs)
+
+
+def test_a_folder_of_one_person_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "ada" / "1.jpg")
+    with pytest.raises(LikenessError, match="two at least"):
+        read_protocol(tmp_path)
+
+
+def test_people_csv_in_the_folder_says_who_is_who(folder: Path) -> None:
+    write(folder / "people.csv", "image,person\nada/1.jpg,9\ngrace/1.png,4\n")
+    write(folder / "pairs.csv", "a,b,same\nada/1.jpg,grace/1.png,0\n")
+    assert read_protocol(folder).names() == ["9", "4"]
+
+
+# Groups
+
+
+def test_groups_are_in_the_order_of_the_photos(folder: Path) -> None:
+    path = write(folder / "groups.csv", "image,group\ngrace/1.png,y\nada/1.jpg,x\n")
+    assert with_groups(read_protocol(folder), path).groups == ["x", "", "", "y"]
+
+
+def test_groups_of_other_photos_are_refused(folder: Path) -> None:
+    path = write(folder / "groups.csv", "image,group\nelsewhere.jpg,x\n")
+    with pytest.raises(LikenessError, match="none of the photos"):
+        with_groups(read_protocol(folder), path)
