@@ -29,10 +29,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.bundle import save_weights
-from models.calibration import all_pairs, fnmr_at, pair_accuracy, threshold_at
+from models.calibration import fnmr_at, pair_accuracy, threshold_at
 from models.crops import CropSet, cut, photos_in
 from models.encoder import ClipEncoder
+from models.evaluate import compared, pair_scores
 from models.head import Head
+from models.protocols import LabelledSet, read_labelled
 from models.student import Goal, Student, Teacher, batch_loss, new_student, student_vectors
 from models.views import CROP_MARGIN, CROP_SIZE, Jitter
 
@@ -55,37 +57,19 @@ class Schedule:
 class Watch:
     """Hold labelled crops that no step learns from, to see how far the run is."""
 
-    crops: NDArray[np.uint8]
-    people: NDArray[np.int64]
-    pairs: list[tuple[int, int, bool]]
+    labelled: LabelledSet
+    crops: CropSet
 
     def measure(self, student: Student, device: torch.device) -> tuple[float, float]:
-        """Return pair accuracy and TAR at FMR 1e-3 over all pairs."""
-        vectors = student_vectors(student, self.crops, device)
-        every = all_pairs(vectors, self.people, np.ones(len(vectors), bool))
-        scores = np.array([vectors[a] @ vectors[b] for a, b, _ in self.pairs], np.float32)
-        same = np.array([s for *_, s in self.pairs])
+        """Return pair accuracy and TAR at FMR 1e-3; a photo without a crop is no match."""
+        found = student_vectors(student, self.crops.crops, device)
+        vectors = np.zeros((len(self.labelled.images), found.shape[1]), np.float32)
+        places = {image: at for at, image in enumerate(self.labelled.images)}
+        vectors[[places[name] for name in self.crops.names]] = found
+        scores, same = pair_scores(self.labelled, vectors)
+        every = compared(self.labelled, vectors)
         accuracy = pair_accuracy(scores[same], scores[~same])
         return accuracy, 1 - fnmr_at(every.genuine, threshold_at(every.impostor, 1e-3))
-
-
-def read_watch(path: Path, folder: Path) -> Watch:
-    """Read crops cut from a folder with `people.csv` (image,person) and `pairs.csv` (a,b,same)."""
-    crops = CropSet.load(path)
-    index = {Path(name).name: i for i, name in enumerate(crops.names)}
-    with (folder / "people.csv").open() as file:
-        people = {row["image"]: int(row["person"]) for row in csv.DictReader(file)}
-    with (folder / "pairs.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    return Watch(
-        crops.crops,
-        np.array([people[Path(name).name] for name in crops.names]),
-        [
-            (index[row["a"]], index[row["b"]], row["same"] == "1")
-            for row in rows
-            if row["a"] in index and row["b"] in index
-        ],
-    )
 
 
 def optimizers(student: Student, schedule: Schedule) -> list[torch.optim.Optimizer]:
@@ -179,7 +163,7 @@ def train(arguments: argparse.Namespace) -> None:
     work = arguments.work
     work.mkdir(parents=True, exist_ok=True)
     crops = CropSet.load(arguments.crops).crops
-    watch = read_watch(arguments.watch, arguments.watch_folder)
+    watch = Watch(read_labelled(arguments.watch_folder), CropSet.load(arguments.watch))
     run = Run(new_student(arguments.init), schedule, work, arguments.device)
     teacher = Teacher(run.device)
     goal, jitter = Goal(), Jitter()
