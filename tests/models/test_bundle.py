@@ -313,27 +313,43 @@ def test_the_fingerprint_does_not_change_with_the_precision_of_serving(
 # Which bundle is served by default
 
 
-def builtin_of_accuracy(folder: Path, accuracy: float | None) -> Path:
+def builtin_measured(folder: Path, accuracy: float, fnmr: float) -> Path:
+    point = OperatingPoint("fmr_1e-3", 0.9, Rate(1e-3, 0, 1), Rate(fnmr, 0, 1))
+    measured = calibration(accuracy).model_copy(update={"operating_points": (point,)})
     (folder / "builtin").mkdir()
-    measured = None if accuracy is None else calibration(accuracy)
     write_manifest(folder / "builtin", tiny_manifest(calibration=measured))
     return folder
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "name"), [(None, "dlib"), (0.9599, "dlib"), (0.96, "builtin"), (0.99, "builtin")]
+    ("accuracy", "fnmr", "name"),
+    [
+        (0.9599, 0.05, "dlib"),
+        (0.96, 0.11, "dlib"),
+        (0.96, 0.10, "builtin"),
+        (0.99, 0.01, "builtin"),
+    ],
 )
-def test_the_default_is_decided_by_measured_accuracy(
-    tmp_path: Path, accuracy: float | None, name: str
+def test_the_default_is_decided_by_what_was_measured(
+    tmp_path: Path, accuracy: float, fnmr: float, name: str
 ) -> None:
-    assert choose(None, builtin_of_accuracy(tmp_path, accuracy))[0] == name
+    assert choose(None, builtin_measured(tmp_path, accuracy, fnmr))[0] == name
+
+
+def test_an_encoder_that_was_not_measured_is_not_the_default(tmp_path: Path) -> None:
+    (tmp_path / "builtin").mkdir()
+    write_manifest(tmp_path / "builtin", tiny_manifest(calibration=None))
+    assert choose(None, tmp_path)[0] == "dlib"
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "reason"), [(0.955, "0.955 is below 0.96"), (0.971, "0.971 reaches 0.96")]
+    ("accuracy", "fnmr", "reason"),
+    [(0.955, 0.05, "0.955, under 0.96"), (0.97, 0.4, "40.0% at FMR 1e-3"), (0.971, 0.05, "0.971")],
 )
-def test_the_reason_names_the_accuracy(tmp_path: Path, accuracy: float, reason: str) -> None:
-    assert reason in choose(None, builtin_of_accuracy(tmp_path, accuracy))[1]
+def test_the_reason_names_what_was_measured(
+    tmp_path: Path, accuracy: float, fnmr: float, reason: str
+) -> None:
+    assert reason in choose(None, builtin_measured(tmp_path, accuracy, fnmr))[1]
 
 
 def test_a_bundle_that_is_named_is_taken() -> None:
