@@ -24,9 +24,9 @@ async def table(store: Path) -> str:
         limits = httpx.Limits(max_connections=max(CONNECTIONS))
         async with httpx.AsyncClient(base_url=server.url, limits=limits, timeout=60) as client:
             await client.post(
-                "/enroll", data={"subject": "ada"}, files={"image": photo_bytes("astronaut")}
+                "/enroll", data={"subject": "grace"}, files={"image": photo_bytes("grace")}
             )
-            for route, data in (("/embed", {}), ("/verify", {"subject": "ada"})):
+            for route, data in (("/embed", {}), ("/verify", {"subject": "grace"})):
                 for connections in CONNECTIONS:
                     row = await closed_loop(client, route, data, photo, connections)
                     rows.append((route, str(connections), *row))

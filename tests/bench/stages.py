@@ -6,6 +6,7 @@ from statistics import median
 from time import perf_counter
 
 import cv2
+from PIL import ImageOps
 
 from models.bundle import choose, load_bundle
 from models.detectors import DlibDetector
@@ -30,8 +31,8 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def photo_of(width: int, height: int) -> bytes:
-    """Return a JPEG of a face that fills about a third of the height."""
-    return jpeg(open_photo("astronaut").resize((width, height)))
+    """Return a JPEG of a face that fills a third of the height, its proportions kept."""
+    return jpeg(ImageOps.pad(open_photo("grace"), (width, height), color="grey"))
 
 
 def table() -> str:
