@@ -8,7 +8,7 @@ import pytest
 from service.app import create_app
 from service.errors import InvalidSettings
 from service.model_answers import ModelAnswer
-from service.serve import DEVICE_LOST_EXIT, check_exposure, serve
+from service.serve import DEVICE_LOST_EXIT, bind, check_exposure, serve
 from service.settings import Settings
 
 
@@ -30,6 +30,15 @@ async def test_a_port_in_use_is_a_clear_error() -> None:
         wanted = settings(port=taken.getsockname()[1])
         with pytest.raises(InvalidSettings, match=str(wanted.port)):
             await serve(create_app(wanted), wanted, lambda card, url: None)
+
+
+def test_an_answer_does_not_wait_for_an_acknowledgement() -> None:
+    with (
+        bind(settings()) as listener,
+        socket.create_connection(listener.getsockname()),
+        listener.accept()[0] as accepted,
+    ):
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 async def test_a_lost_device_ends_the_process_with_a_status_of_its_own() -> None:
