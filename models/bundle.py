@@ -124,7 +124,7 @@ def load_bundle(source: str | None = None) -> Bundle:
     InvalidBundle.
     """
     name, reason = choose(source)
-    folder = BUILTIN_FOLDER / name if name in BUILTIN_NAMES else Path(name)
+    folder = folder_of(name)
     if (folder / "bundle.json").is_file():
         manifest = read_manifest(folder)
         encoder = _load_encoder(manifest.encoder, folder)
@@ -171,8 +171,35 @@ def save_weights(folder: Path, encoder: ClipEncoder, head: Head | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     encoder.save(folder / "encoder")
     if head is not None:
-        tensors = {name: value.contiguous() for name, value in head.layers.state_dict().items()}
-        save_file(tensors, folder / "head.safetensors")
+        save_head(folder, head)
+
+
+def save_head(folder: Path, head: Head) -> None:
+    """Write `head.safetensors` beside the manifest, at its present precision."""
+    tensors = {name: value.contiguous() for name, value in head.layers.state_dict().items()}
+    save_file(tensors, folder / "head.safetensors")
+
+
+def place_encoder(bundle: Bundle, source: str, out: Path) -> EncoderReference:
+    """Make a new bundle at `out` find the encoder of the bundle that `source` names.
+
+    An encoder on this machine is copied; one on the hub is referred to, at the revision that
+    was loaded.
+    """
+    reference = bundle.manifest.encoder
+    if reference.kind == "dlib" or not isinstance(bundle.encoder, ClipEncoder):
+        return reference
+    inside = folder_of(source) / reference.source
+    if not inside.is_dir() and not Path(reference.source).is_dir():
+        revision = reference.revision or bundle.encoder.revision
+        return reference.model_copy(update={"revision": revision})
+    bundle.encoder.save(out / "encoder")
+    return EncoderReference(kind="clip", source="encoder")
+
+
+def folder_of(source: str) -> Path:
+    """Return where the bundle of this name or directory would be."""
+    return BUILTIN_FOLDER / source if source in BUILTIN_NAMES else Path(source)
 
 
 def _load_encoder(reference: EncoderReference, folder: Path) -> Encoder:

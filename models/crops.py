@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Self
 
 import cv2
 import numpy as np
@@ -49,28 +50,48 @@ def photos_in(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES)
 
 
-def cut(files: Sequence[Path], root: Path, size: int, margin: float, workers: int = 2) -> CropSet:
+class Cutter:
+    """Detect and align the largest face of many files, in processes that stay.
+
+    `size` in pixels and `margin` are those of the crops.
+    """
+
+    def __init__(self, size: int, margin: float, workers: int | None = None) -> None:
+        self._cut = partial(_cut_one, size=size, margin=margin)
+        # Forked workers would inherit the locks of torch's and OpenCV's threads, but not the
+        # threads.
+        context = get_context("spawn")
+        self._pool = ProcessPoolExecutor(workers, context, cv2.setNumThreads, (1,))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def __call__(self, files: Sequence[Path]) -> Iterator[Pixels | str]:
+        """Yield a crop `(size, size, 3)` or the error's code for every file, in order.
+
+        All of them are begun at once: give no more files than there is room for crops.
+        """
+        yield from self._pool.map(self._cut, files, chunksize=16)
+
+
+def cut(
+    files: Sequence[Path], root: Path, size: int, margin: float, workers: int | None = None
+) -> CropSet:
     """Detect and align the largest face of every file, in parallel processes."""
     names, crops, rejected = [], [], {}
-    for file, result in _cut_each(files, size, margin, workers):
-        name = file.relative_to(root).as_posix()
-        if isinstance(result, str):
-            rejected[name] = result
-        else:
-            names.append(name)
-            crops.append(result)
+    with Cutter(size, margin, workers) as cutter:
+        for file, result in zip(files, cutter(files), strict=True):
+            name = file.relative_to(root).as_posix()
+            if isinstance(result, str):
+                rejected[name] = result
+            else:
+                names.append(name)
+                crops.append(result)
     stacked = np.stack(crops) if crops else np.empty((0, size, size, 3), np.uint8)
     return CropSet(names, stacked, rejected)
-
-
-def _cut_each(
-    files: Sequence[Path], size: int, margin: float, workers: int
-) -> Iterator[tuple[Path, Pixels | str]]:
-    # Forked workers would inherit the locks of torch's and OpenCV's threads, but not the threads.
-    context = get_context("spawn")
-    with ProcessPoolExecutor(workers, context, cv2.setNumThreads, (1,)) as pool:
-        results = pool.map(partial(_cut_one, size=size, margin=margin), files, chunksize=32)
-        yield from zip(files, results, strict=True)
 
 
 @cache

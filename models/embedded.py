@@ -1,6 +1,5 @@
 """Embed labelled photos as the service would: decode, detect, align, encode."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,11 +7,12 @@ import torch
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
-from models.crops import cut
-from models.embedder import Embedder, Row
+from models.embedder import Embedder, is_usable, unit_vectors
+from models.errors import DegenerateVector
+from models.extract import Extracted, Extractor, Progress
+from models.extract import ignore as ignore
+from models.head import Head
 from models.protocols import LabelledSet
-
-_PHOTOS_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,37 +31,24 @@ class Embedded:
         return np.asarray(self.vectors.any(axis=1))
 
 
-def ignore(done: int, of: int) -> None:
-    """Report progress to nobody."""
-
-
-def embed(
-    labelled: LabelledSet, bundle: Bundle, progress: Callable[[int, int], None] = ignore
-) -> Embedded:
+def embed(labelled: LabelledSet, bundle: Bundle, progress: Progress = ignore) -> Embedded:
     """Embed the photos in their order; `progress` is told how many of how many are done."""
-    spec = bundle.manifest.pixels
-    embedder = Embedder(bundle, torch.device("cpu"), "fp32")
-    index = {image: i for i, image in enumerate(labelled.images)}
-    vectors = np.zeros((len(index), bundle.dimension), np.float32)
-    features = np.zeros((len(index), bundle.encoder.width), np.float32)
-    rejected: dict[str, str] = {}
-    for first in range(0, len(index), _PHOTOS_AT_ONCE):
-        names = labelled.images[first : first + _PHOTOS_AT_ONCE]
-        files = [labelled.folder / name for name in names]
-        present = [file for file in files if file.is_file()]
-        rejected |= {n: "missing" for n, f in zip(names, files, strict=True) if not f.is_file()}
-        crops = cut(present, labelled.folder, spec.size, spec.margin)
-        rejected |= crops.rejected
-        for start in range(0, len(crops.names), 32):
-            part = slice(start, start + 32)
-            rows = embedder(list(crops.crops[part]))
-            for name, row in zip(crops.names[part], rows, strict=True):
-                if isinstance(row, Row):
-                    vectors[index[name]], features[index[name]] = row.vector, row.features
-                else:
-                    rejected[name] = row.code
-            progress(first + min(start + 32, len(crops.names)), len(index))
-    return Embedded(vectors, features, rejected)
+    extractor = Extractor(Embedder(bundle, torch.device("cpu"), "fp32"))
+    return with_head(labelled, extractor(labelled.images, labelled.folder, progress), bundle.head)
+
+
+def with_head(labelled: LabelledSet, extracted: Extracted, head: Head | None) -> Embedded:
+    """Turn the features of labelled photos into vectors."""
+    vectors = unit_vectors(head, torch.from_numpy(extracted.features)).numpy()
+    usable = np.array([is_usable(vector) for vector in vectors], bool) & extracted.usable
+    lost = {
+        image: DegenerateVector.code
+        for image, good in zip(labelled.images, usable, strict=True)
+        if not good
+    }
+    features = np.where(usable[:, None], extracted.features.sum(1), 0)
+    vectors = np.where(usable[:, None], vectors, 0)
+    return Embedded(vectors, features, lost | extracted.rejected)
 
 
 def embed_photos(labelled: LabelledSet, bundle: Bundle) -> NDArray[np.float32]:

@@ -1,6 +1,7 @@
 """The only thing the batcher calls: uint8 crops to unit vectors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from models.bundle import Bundle
 from models.device import Precision
 from models.errors import DegenerateVector, DeviceLost, OutOfMemory
+from models.head import Head
 from models.pixels import stack, standardise
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -42,40 +44,44 @@ class Embedder:
         Raises OutOfMemory if the device could not hold the batch and DeviceLost if it is
         unusable until the process restarts.
         """
-        try:
-            vectors, features = self._forward(stack(crops))
-        except torch.OutOfMemoryError as exc:
-            raise OutOfMemory(f"A batch of {len(crops)} does not fit the device.") from exc
-        except RuntimeError as exc:
-            _raise_device_error(exc, len(crops))
-            raise
+        with _told_apart(len(crops)):
+            views = self._encode(stack(crops))
+            vectors = unit_vectors(self._head, views).cpu().numpy()
+            features = views.sum(1).cpu().numpy()
         return [
-            Row(vector, feature) if _is_usable(vector) else _degenerate()
+            Row(vector, feature) if is_usable(vector) else _degenerate()
             for vector, feature in zip(vectors, features, strict=True)
         ]
 
+    def features(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        """Return pooled features `(n, views, w)`, the head left out.
+
+        One view, or with `mirror` two: the crop and its mirror image. Raises as a call does.
+        """
+        with _told_apart(len(crops)):
+            return np.asarray(self._encode(stack(crops)).cpu().numpy(), np.float32)
+
     @torch.inference_mode()
-    def _forward(self, crops: Tensor) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def _encode(self, crops: Tensor) -> Tensor:
         spec = self.bundle.manifest.pixels
         pixels = crops.pin_memory() if self.device.type == "cuda" else crops
         pixels = pixels.to(self.device, non_blocking=True).to(self._dtype)
         pixels = standardise(pixels, spec.mean, spec.std)
         if spec.mirror:
             pixels = torch.cat([pixels, pixels.flip(3)])
-        features = self.bundle.encoder(pixels).float()
-        vectors = features if self._head is None else self._head(features)
-        if spec.mirror:
-            vectors, features = _sum_halves(vectors), _sum_halves(features)
-        vectors = torch.nn.functional.normalize(vectors, dim=1)
-        return vectors.cpu().numpy(), features.cpu().numpy()
+        features: Tensor = self.bundle.encoder(pixels).float()
+        return features.view(-1, len(crops), features.shape[1]).transpose(0, 1)
 
 
-def _sum_halves(rows: Tensor) -> Tensor:
-    upright, mirrored = rows.chunk(2)
-    return upright + mirrored
+@torch.inference_mode()
+def unit_vectors(head: Head | None, features: Tensor) -> Tensor:
+    """Return unit vectors `(n, d)` of features `(n, views, w)`, summed over views."""
+    vectors: Tensor = features if head is None else head(features)
+    return torch.nn.functional.normalize(vectors.sum(1), dim=1)
 
 
-def _is_usable(vector: NDArray[np.float32]) -> bool:
+def is_usable(vector: NDArray[np.float32]) -> bool:
+    """Tell a unit vector from one without a direction."""
     return bool(abs(float(np.linalg.norm(vector)) - 1) < 1e-3)  # False for NaN and for zero
 
 
@@ -83,10 +89,17 @@ def _degenerate() -> DegenerateVector:
     return DegenerateVector("The encoder gave no direction for this face: NaN or zero length.")
 
 
-def _raise_device_error(exc: RuntimeError, count: int) -> None:
+@contextmanager
+def _told_apart(count: int) -> Iterator[None]:
     """Tell memory and device faults, which torch words differently, from all others."""
-    text = str(exc)
-    if "can't allocate memory" in text or "could not create a memory" in text:
-        raise OutOfMemory(f"A batch of {count} does not fit the memory.") from exc
-    if isinstance(exc, torch.AcceleratorError) or "CUDA error" in text:
-        raise DeviceLost("The device reported an error it does not recover from.") from exc
+    try:
+        yield
+    except torch.OutOfMemoryError as exc:
+        raise OutOfMemory(f"A batch of {count} does not fit the device.") from exc
+    except RuntimeError as exc:
+        text = str(exc)
+        if "can't allocate memory" in text or "could not create a memory" in text:
+            raise OutOfMemory(f"A batch of {count} does not fit the memory.") from exc
+        if isinstance(exc, torch.AcceleratorError) or "CUDA error" in text:
+            raise DeviceLost("The device reported an error it does not recover from.") from exc
+        raise

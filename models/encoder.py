@@ -49,6 +49,7 @@ class ClipEncoder:
         config = network.config
         self.width: int = config.hidden_size
         self.image_size: int = config.image_size
+        self.revision: str | None = getattr(config, "_commit_hash", None)
         # The shapes of the weights tell all the rest.
         self.architecture = (
             f"clip, {config.num_attention_heads} heads, {config.hidden_act}, "

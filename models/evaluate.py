@@ -17,14 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bootstrap import Bootstrap
-from models.bundle import (
-    BUILTIN_FOLDER,
-    BUILTIN_NAMES,
-    Bundle,
-    Calibration,
-    load_bundle,
-    write_manifest,
-)
+from models.bundle import Bundle, Calibration, folder_of, load_bundle, write_manifest
 from models.calibration import (
     best_threshold,
     equal_error_rate,
@@ -184,7 +177,7 @@ def write_calibration(
 
     Raises LikenessError for a bare encoder without `out`: it has no `bundle.json` to write.
     """
-    folder = BUILTIN_FOLDER / source if source in BUILTIN_NAMES else Path(source)
+    folder = folder_of(source)
     manifest = bundle.manifest.model_copy(update={"calibration": calibration})
     bare = not (folder / "bundle.json").is_file()
     if bare and out is None:

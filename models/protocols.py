@@ -108,15 +108,41 @@ def read_lfw(path: Path, photos: Path) -> LabelledSet:
 
 def read_folder(folder: Path, seed: int = 0) -> LabelledSet:
     """Read a folder of one folder per person, and draw as many pairs of each kind."""
-    files = [file.relative_to(folder) for file in photos_in(folder)]
-    files = [file for file in files if len(file.parts) > 1]
-    names = [file.parts[0] for file in files]
-    if len(set(names)) < 2:
-        raise LikenessError(f"{folder} needs folders of photos, one per person, two at least.")
-    known, numbers = np.unique(names, return_inverse=True)
-    people = numbers.astype(np.int64)
-    images = [file.as_posix() for file in files]
-    return LabelledSet(folder, images, people, _drawn(people, seed), person_names=known.tolist())
+    labelled = read_people(folder)
+    return replace(labelled, pairs=draw_pairs(labelled.people, seed))
+
+
+def read_people(source: Path) -> LabelledSet:
+    """Read who is on which photo, without pairs: a folder per person, or a CSV `path,identity`.
+
+    Paths in the CSV start at its own folder. Raises LikenessError.
+    """
+    if source.is_file():
+        named = _rows(source, ("path", "identity"))
+        folder = source.parent
+    else:
+        folder = source
+        files = [file.relative_to(folder) for file in photos_in(folder)]
+        named = [(file.as_posix(), file.parts[0]) for file in files if len(file.parts) > 1]
+    if len({name for _, name in named}) < 2:
+        raise LikenessError(
+            f"{source} needs folders of photos, one per person, two at least; or give a CSV "
+            "path,identity."
+        )
+    known, people = np.unique([name for _, name in named], return_inverse=True)
+    images = [image for image, _ in named]
+    return LabelledSet(folder, images, people.astype(np.int64), [], person_names=known.tolist())
+
+
+def select(labelled: LabelledSet, places: NDArray[np.int64], seed: int = 0) -> LabelledSet:
+    """Return the photos at these places as a set of its own, with pairs drawn among them."""
+    known, people = np.unique(labelled.people[places], return_inverse=True)
+    people = people.astype(np.int64)
+    names = [labelled.person_names[at] for at in known] if labelled.person_names else []
+    images = [labelled.images[at] for at in places]
+    return LabelledSet(
+        labelled.folder, images, people, draw_pairs(people, seed), person_names=names
+    )
 
 
 def with_groups(labelled: LabelledSet, path: Path) -> LabelledSet:
@@ -179,7 +205,8 @@ def _lfw_file(photos: Path, name: str, number: int) -> str:
     return next((file for file in found if (photos / file).is_file()), f"{stem}.jpg")
 
 
-def _drawn(people: NDArray[np.int64], seed: int) -> list[tuple[int, int, bool]]:
+def draw_pairs(people: NDArray[np.int64], seed: int = 0) -> list[tuple[int, int, bool]]:
+    """Draw as many pairs of one person as of two."""
     a, b = pair_places(people, seed=seed)
     random = np.random.default_rng(seed)
     same = people[a] == people[b]

@@ -16,6 +16,7 @@ from service.answers import EnrollAnswer, EnrolledImage, VerifyAnswer
 from service.app import create_app
 from service.commands_evaluate import evaluate
 from service.commands_map import draw_map
+from service.commands_train import train
 from service.health_routes import describe
 from service.local import connect
 from service.metrics import Metrics
@@ -204,6 +205,7 @@ def print_card(card: ModelAnswer) -> None:
 
 app.command()(evaluate)
 app.command("map")(draw_map)
+app.command()(train)
 
 if __name__ == "__main__":
     app()

@@ -1,9 +1,10 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from models.errors import LikenessError
-from models.protocols import read_protocol, with_groups
+from models.protocols import read_people, read_protocol, select, with_groups
 
 LFW = """2\t1
 Ada_Lovelace\t1\t2
@@ -150,3 +151,33 @@ def test_groups_of_other_photos_are_refused(folder: Path) -> None:
     path = write(folder / "groups.csv", "image,group\nelsewhere.jpg,x\n")
     with pytest.raises(LikenessError, match="none of the photos"):
         with_groups(read_protocol(folder), path)
+
+
+# Who is who, without pairs
+
+
+def test_people_are_read_from_folders_without_pairs(folder: Path) -> None:
+    read = read_people(folder)
+    assert read.pairs == []
+    assert read.images == read_protocol(folder).images
+
+
+def test_people_are_read_from_a_list_whose_paths_start_at_its_folder(tmp_path: Path) -> None:
+    text = "path,identity\nx/1.jpg,ada\ny.jpg,grace\nx/2.jpg,ada\n"
+    read = read_people(write(tmp_path / "people.csv", text))
+    assert read.folder == tmp_path
+    assert read.images == ["x/1.jpg", "y.jpg", "x/2.jpg"]
+    assert read.names() == ["ada", "grace", "ada"]
+
+
+def test_a_list_without_identities_is_refused_by_its_column(tmp_path: Path) -> None:
+    with pytest.raises(LikenessError, match="identity"):
+        read_people(write(tmp_path / "people.csv", "path,name\nx.jpg,ada\n"))
+
+
+def test_selected_photos_keep_their_names_and_get_pairs_of_their_own(folder: Path) -> None:
+    whole = read_people(folder)
+    part = select(whole, np.arange(len(whole.images))[1:])
+    assert part.images == whole.images[1:]
+    assert part.names() == whole.names()[1:]
+    assert all(max(a, b) < len(part.images) for a, b, _ in part.pairs)

@@ -1,0 +1,73 @@
+"""Adapt the encoder of a plan by LoRA, before its features are taken."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from models.bundle import EncoderReference, load_bundle, write_manifest
+from models.crops import CropSet, cut
+from models.encoder import ClipEncoder
+from models.errors import LikenessError
+from models.head import Head
+from models.learning import Identities, Training
+from models.lora import Crops, Lora, LoraLearner
+from models.pixels import PixelSpec
+from models.plan import Listener, Plan
+from models.splits import Split
+
+
+def adapt(
+    plan: Plan, lora: Lora, start: Head | None, split: Split, listener: Listener
+) -> tuple[str, Head]:
+    """Write the adapted encoder as a bundle without a head at `plan.out`, and name it.
+
+    Also returns the head that was trained along. Raises LikenessError for an encoder
+    without attention.
+    """
+    bundle = load_bundle(plan.encoder)
+    if not isinstance(bundle.encoder, ClipEncoder):
+        raise LikenessError("LoRA changes the attention of a transformer; this encoder has none.")
+    pixels = bundle.manifest.pixels
+    options = replace(plan.options, epochs=lora.epochs, batch=lora.batch, rate=lora.rate)
+    crops = _crops(plan, pixels, split)
+    learner = LoraLearner(bundle.encoder, pixels, crops, lora, options, plan.device, start)
+    training = Training(
+        learner,
+        Identities.of(plan.photos.people, split),
+        options,
+        plan.run / "encoder.pt",
+        f"{bundle.fingerprint} {lora.rank}",
+    )
+    for epoch in training.epochs():
+        listener.epoch("encoder", epoch, training.fmr)
+    plan.out.mkdir(parents=True, exist_ok=True)
+    (plan.out / "head.safetensors").unlink(missing_ok=True)
+    learner.encoder().save(plan.out / "encoder")
+    manifest = bundle.manifest.model_copy(
+        update={
+            "encoder": EncoderReference(kind="clip", source="encoder"),
+            "head": None,
+            "calibration": None,
+        }
+    )
+    write_manifest(plan.out, manifest)
+    return str(plan.out), learner.head()
+
+
+def _crops(plan: Plan, pixels: PixelSpec, split: Split) -> Crops:
+    """Cut the crops of every part, or map those that an earlier run has cut."""
+    photos = plan.photos
+    parts = (split.train, split.held_out, split.validation)
+    wanted = [photos.images[at] for at in np.concatenate(parts)]
+    path = plan.run / "crops.npy"
+    crops = CropSet.load(path) if path.exists() else None
+    if crops is None or crops.names != wanted or crops.crops.shape[1] != pixels.size:
+        files = [photos.folder / name for name in wanted]
+        cut(files, photos.folder, pixels.size, pixels.margin).save(path)
+        crops = CropSet.load(path)
+    if crops.names != wanted:
+        raise LikenessError("Photos have changed while they were read; run it again.")
+    ends = np.cumsum([len(part) for part in parts])
+    return Crops(
+        *(crops.crops[end - len(part) : end] for part, end in zip(parts, ends, strict=True))
+    )

@@ -1,0 +1,119 @@
+"""The model card of a trained bundle, written from the run."""
+
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from importlib.metadata import version
+
+import numpy as np
+
+from models.bundle import Manifest
+from models.page import interval, percent
+from models.plan import Plan, Trained
+from models.report import Report
+
+LIBRARIES = ("torch", "transformers", "numpy")
+
+
+def model_card(plan: Plan, manifest: Manifest, trained: Trained) -> str:
+    """Return Markdown; no photo and no name of a person is in it."""
+    sections = (
+        f"# {manifest.name}",
+        "A face-verification bundle: `LIKENESS_BUNDLE` names its folder, `likeness evaluate` "
+        "measures it anew.",
+        "## What it is",
+        _what(plan, manifest),
+        "## What it was trained on",
+        _photos(plan, trained),
+        "## How it was trained",
+        _training(plan, trained),
+        "## How well it decides",
+        *(_report(report) for report in trained.reports),
+        "## What it is not good for",
+        manifest.not_good_for,
+    )
+    return "\n\n".join(sections) + "\n"
+
+
+def _what(plan: Plan, manifest: Manifest) -> str:
+    pixels = manifest.pixels
+    adapted = "" if plan.lora is None else f", adapted by LoRA of rank {plan.lora.rank}"
+    widths = " x ".join(str(width) for width in manifest.head or ())
+    return (
+        f"Encoder `{plan.encoder}`{adapted}, at {pixels.size} pixels with a margin of "
+        f"{pixels.margin:g}; head of widths {widths}. Vectors are summed over a face and its "
+        "mirror image."
+    )
+
+
+def _photos(plan: Plan, trained: Trained) -> str:
+    people, split = plan.photos.people, trained.split
+    parts = (
+        ("train", split.train),
+        ("held out of it, for the classifier", split.held_out),
+        ("validation", split.validation),
+        ("test", split.test),
+    )
+    rows = [("part", "photos", "people")]
+    rows += [(name, f"{len(at):,}", f"{len(np.unique(people[at])):,}") for name, at in parts]
+    counted = Counter(trained.rejected.values()).most_common()
+    unusable = ", ".join(f"{count:,} {reason}" for reason, count in counted) or "none"
+    left_out = len({people[leak.place] for leak in trained.leaks})
+    return (
+        f"{_set(plan)} Nobody is in two parts, but for photos held out of `train`.\n\n"
+        f"{_table(rows)}\n\nPhotos that could not be used: {unusable}. People left out because a "
+        f"photo of theirs is in an evaluation set: {left_out}."
+    )
+
+
+def _set(plan: Plan) -> str:
+    people = len(np.unique(plan.photos.people))
+    return (
+        f"{len(plan.photos.images):,} photos of {people:,} people in `{plan.photos.folder.name}`."
+    )
+
+
+def _training(plan: Plan, trained: Trained) -> str:
+    options, best = plan.options, trained.best
+    versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    accuracy = "no photos were held out for it"
+    if best.accuracy is not None:
+        accuracy = f"it names {best.accuracy:.1%} of the photos held out of `train` rightly"
+    settings = ", ".join(
+        f"{name} {getattr(options, name)}"
+        for name in ("loss", "epochs", "batch", "rate", "balance", "noise", "seed")
+    )
+    begun = " (the head it began with)" if best.number == 0 else ""
+    return (
+        f"{settings}. The best of {len(trained.history) - 1} epochs is number "
+        f"{best.number}{begun}: TAR "
+        f"{best.tar:.3f} at FMR {trained.fmr:g} on the people of `validation`; as a classifier "
+        f"{accuracy}. `curves.csv` and `curves.png` show every epoch. Python "
+        f"{platform.python_version()}, {versions}."
+    )
+
+
+def _report(report: Report) -> str:
+    measured = report.calibration
+    rows = [("operating point", "similarity", "FMR", "FNMR", "")]
+    rows += [
+        (
+            f"`{point.name}`",
+            f"{point.threshold:.4f}",
+            interval(point.fmr),
+            interval(point.fnmr),
+            "extrapolated" if point.extrapolated else "",
+        )
+        for point in measured.operating_points
+    ]
+    points = _table(rows) if len(rows) > 1 else "Too few comparisons for an operating point."
+    return (
+        f"**{measured.data}**: accuracy {measured.accuracy:.4f}, EER {percent(measured.eer)}, "
+        f"failure to enrol {percent(measured.failure_to_enrol)}; {measured.genuine_pairs:,} "
+        f"genuine and {measured.impostor_pairs:,} impostor comparisons.\n\n{points}"
+    )
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    head, *body = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([head, "|" + "---|" * len(rows[0]), *body])

@@ -1,0 +1,265 @@
+"""Train something that turns photos into vectors, so that people are told apart."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from math import cos, pi
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from models.errors import LikenessError
+from models.identity_loss import IdentityLoss, LossName
+from models.judge import Judge
+from models.splits import Split
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """Hold how to train.
+
+    `balance` 0 draws photos evenly, 1 people evenly. `noise` is the share of photos of a
+    batch, those that fit their label worst, that nothing is learned from: as many as are
+    thought to be labelled wrongly. A run stops after `patience` epochs without progress.
+    """
+
+    loss: LossName = "cross_entropy"
+    hidden: int = 512
+    dimension: int = 128
+    epochs: int = 60
+    batch: int = 256
+    rate: float = 1e-3
+    weight_decay: float = 0.05
+    dropout: float = 0.1
+    scale: float = 16.0
+    margin: float | None = None
+    balance: float = 0.5
+    noise: float = 0.0
+    patience: int = 15
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """Hold what one epoch came to; number 0 is the state before the first step.
+
+    `accuracy` is that of the classifier on held-out photos.
+    """
+
+    number: int
+    rate: float
+    loss: float | None
+    accuracy: float | None
+    tar: float
+    best: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Identities:
+    """Hold who is on which photo, `(n,)` each.
+
+    Those of `train` are numbered from 0 without gaps, `held_out` are other photos of the same
+    people, and `validation` are other people.
+    """
+
+    train: NDArray[np.int64]
+    held_out: NDArray[np.int64]
+    validation: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, people: NDArray[np.int64], split: Split) -> "Identities":
+        """Return those of a split; `people` `(n,)` numbers them anyhow."""
+        known, train = np.unique(people[split.train], return_inverse=True)
+        held_out = np.searchsorted(known, people[split.held_out])
+        return cls(train.astype(np.int64), held_out.astype(np.int64), people[split.validation])
+
+
+class Learner(Protocol):
+    """Turn photos into vectors, by weights that can be trained."""
+
+    @property
+    def module(self) -> nn.Module:
+        """Return what holds the weights; those with a gradient are trained and kept."""
+
+    def vectors(self, places: Tensor, random: torch.Generator) -> Tensor:
+        """Return vectors `(n, d)` of training photos, as this step sees them, on the CPU."""
+
+    def judged(self) -> tuple[Tensor, Tensor]:
+        """Return unit vectors of the held-out photos and of the validation photos."""
+
+
+class Training:
+    """Hold a run: learner, loss, optimizer, and the best weights so far.
+
+    With a `checkpoint` every epoch is kept on disk, and a run that was killed goes on after
+    its last one, to the same numbers. `about` says what it trains on; raises LikenessError if
+    the checkpoint is of something else.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        identities: Identities,
+        options: Options,
+        checkpoint: Path,
+        about: str,
+    ) -> None:
+        self._learner = learner
+        self._options = options
+        self._checkpoint = checkpoint
+        self._held_out = identities.held_out
+        self._train = torch.from_numpy(identities.train)
+        self._judge = Judge(identities.validation)
+        self._started_with = json.dumps([about, asdict(options)])
+        torch.manual_seed(options.seed)
+        classes = int(self._train.max()) + 1
+        self._loss = IdentityLoss(
+            options.loss, classes, options.dimension, options.scale, options.margin
+        )
+        self._weights = {n: p for n, p in learner.module.named_parameters() if p.requires_grad}
+        self._optimizer = torch.optim.AdamW(
+            [*self._weights.values(), *self._loss.parameters()], weight_decay=options.weight_decay
+        )
+        self._chances = torch.bincount(self._train).float()[self._train] ** -options.balance
+        self._best = self._copy()
+        self.history: list[Epoch] = []
+        if checkpoint.exists():
+            self._resume()
+        else:
+            self._aim()
+
+    @property
+    def fmr(self) -> float:
+        """Return where the TAR of validation is measured."""
+        return self._judge.fmr
+
+    @property
+    def finished(self) -> bool:
+        if not self.history:
+            return False
+        done = self.history[-1].number
+        best = max(epoch.number for epoch in self.history if epoch.best)
+        return done >= self._options.epochs or done - best >= self._options.patience
+
+    def epochs(self) -> Iterator[Epoch]:
+        """Train and yield every epoch, and leave the learner with the weights of the best."""
+        while not self.finished:
+            epoch = self._one(len(self.history))
+            self.history.append(epoch)
+            if epoch.best:
+                self._best = self._copy()
+            self._save()
+            yield epoch
+        self._put(self._best)
+
+    def _one(self, number: int) -> Epoch:
+        started = time.perf_counter()
+        losses, rate = self._learn(number) if number else ([], 0.0)
+        held_out, validation = self._learner.judged()
+        tar = self._judge(validation.numpy())
+        return Epoch(
+            number,
+            rate,
+            float(np.mean(losses)) if losses else None,
+            self._accuracy(held_out),
+            tar,
+            tar > max((epoch.tar for epoch in self.history), default=-1.0),
+            time.perf_counter() - started,
+        )
+
+    def _learn(self, number: int) -> tuple[list[float], float]:
+        """Return the loss of every step of an epoch, and its last rate."""
+        # Numbers drawn from the epoch alone: a resumed run draws what it would have drawn.
+        random = torch.Generator().manual_seed(self._options.seed * 100_003 + number)
+        torch.manual_seed(self._options.seed * 100_003 + number)
+        batches = torch.split(self._order(random), self._options.batch)
+        losses, rate = [], 0.0
+        for at, places in enumerate(batches):
+            rate = self._rate(number - 1 + at / len(batches))
+            losses.append(self._step(places, rate, number, random))
+        return losses, rate
+
+    @torch.no_grad()
+    def _aim(self) -> None:
+        random = torch.Generator().manual_seed(self._options.seed)
+        places = torch.split(torch.arange(len(self._train)), self._options.batch)
+        vectors = torch.cat([self._learner.vectors(part, random) for part in places])
+        self._loss.aim(vectors, self._train)
+
+    def _order(self, random: torch.Generator) -> Tensor:
+        count = len(self._train)
+        if not self._options.balance:
+            return torch.randperm(count, generator=random)
+        return torch.multinomial(self._chances, count, replacement=True, generator=random)
+
+    def _rate(self, done: float) -> float:
+        """Rise over the first epoch, then fall along a cosine to zero."""
+        fall = (1 + cos(pi * done / self._options.epochs)) / 2
+        return self._options.rate * min(1.0, done + 0.05) * fall
+
+    def _step(self, places: Tensor, rate: float, epoch: int, random: torch.Generator) -> float:
+        losses = self._loss(self._learner.vectors(places, random), self._train[places])
+        kept = len(losses) - int(self._distrusted(epoch) * len(losses))
+        loss = losses.topk(kept, largest=False).values.mean()
+        self._optimizer.zero_grad(set_to_none=True)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        loss.backward()
+        nn.utils.clip_grad_norm_(self._weights.values(), 5.0)
+        self._optimizer.step()
+        return float(loss.detach())
+
+    def _distrusted(self, epoch: int) -> float:
+        """Return the share of photos not learned from: more once the fit tells wrong labels.
+
+        Han et al. 2018 (co-teaching): at first the worst fit is only the least trained.
+        """
+        return self._options.noise * min(1.0, (epoch - 1) / (0.3 * self._options.epochs))
+
+    @torch.inference_mode()
+    def _accuracy(self, vectors: Tensor) -> float | None:
+        """Return how often the nearest identity is the right one."""
+        if not len(vectors):
+            return None
+        named = self._loss.cosines(vectors).argmax(1).numpy()
+        return float(np.mean(named == self._held_out))
+
+    def _copy(self) -> dict[str, Tensor]:
+        return {name: weight.detach().clone() for name, weight in self._weights.items()}
+
+    @torch.no_grad()
+    def _put(self, values: dict[str, Tensor]) -> None:
+        for name, weight in self._weights.items():
+            weight.copy_(values[name])
+
+    def _save(self) -> None:
+        state = {
+            "started_with": self._started_with,
+            "weights": self._copy(),
+            "loss": self._loss.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "best": self._best,
+            "history": json.dumps([asdict(epoch) for epoch in self.history]),
+        }
+        partial = self._checkpoint.with_suffix(".partial")
+        torch.save(state, partial)
+        partial.replace(self._checkpoint)
+
+    def _resume(self) -> None:
+        state = torch.load(self._checkpoint, weights_only=True)
+        if state["started_with"] != self._started_with:
+            raise LikenessError(
+                f"{self._checkpoint} is of a run on other photos or with other options. Remove it "
+                "to start afresh, or name another folder."
+            )
+        self._put(state["weights"])
+        self._loss.load_state_dict(state["loss"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._best = state["best"]
+        self.history = [Epoch(**epoch) for epoch in json.loads(state["history"])]

@@ -1,0 +1,134 @@
+"""Adapt a CLIP encoder to faces before its head is trained: low-rank changes of its attention.
+
+Hu et al. 2021 (LoRA). The changes are merged into the weights afterwards, so that what is
+served is an ordinary encoder.
+"""
+
+import warnings
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import CLIPVisionModel
+
+from models.embedder import unit_vectors
+from models.encoder import ClipEncoder
+from models.head import Head
+from models.learning import Options
+from models.pixels import PixelSpec, standardise
+from models.views import Jitter, random_views, recolour
+
+_ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
+_JUDGED_AT_ONCE = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """Hold how the encoder is adapted; `rank` is the width of the change of every matrix."""
+
+    rank: int = 8
+    epochs: int = 5
+    batch: int = 64
+    rate: float = 5e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Crops:
+    """Hold the crops `(n, size, size, 3)` uint8 of every part."""
+
+    train: NDArray[np.uint8]
+    held_out: NDArray[np.uint8]
+    validation: NDArray[np.uint8]
+
+
+class LoraLearner:
+    """Train low-rank changes of an encoder together with a head, `start` or a fresh one."""
+
+    def __init__(
+        self,
+        encoder: ClipEncoder,
+        pixels: PixelSpec,
+        crops: Crops,
+        lora: Lora,
+        options: Options,
+        device: torch.device,
+        start: Head | None = None,
+    ) -> None:
+        from peft import LoraConfig, get_peft_model
+
+        torch.manual_seed(options.seed)
+        self._dtype = next(encoder.network.parameters()).dtype
+        self._pixels = pixels
+        self._crops = crops
+        self._device = device
+        self._jitter = Jitter()
+        config = LoraConfig(
+            r=lora.rank,
+            lora_alpha=2 * lora.rank,
+            target_modules=list(_ATTENTION),
+            lora_dropout=0.05,
+        )
+        with warnings.catch_warnings():
+            # peft asks transformers in a way that transformers will drop in its version 6.
+            warnings.simplefilter("ignore", FutureWarning)
+            network = get_peft_model(deepcopy(encoder.network).float(), config)
+        self._network = network.to(device)
+        fresh = Head((encoder.width, options.hidden, options.dimension))
+        self._head = (fresh if start is None else deepcopy(start).float()).to(device)
+        self._module = nn.ModuleList([self._network, self._head])
+
+    @property
+    def module(self) -> nn.Module:
+        return self._module
+
+    def vectors(self, places: Tensor, random: torch.Generator) -> Tensor:
+        del random  # augmentation draws from torch's own generator, seeded for every epoch
+        self._network.train()
+        crops = self._take(self._crops.train, places.numpy())
+        view = random_views(len(crops), self._jitter, self._device)
+        if torch.rand(()) < 0.5:
+            crops = crops.flip(3)
+        grid = functional.affine_grid(view, list(crops.shape), align_corners=False)
+        crops = functional.grid_sample(crops, grid, align_corners=False, padding_mode="border")
+        features = self._features(recolour(crops, self._jitter))
+        vectors: Tensor = self._head(features)
+        return vectors.cpu()
+
+    def judged(self) -> tuple[Tensor, Tensor]:
+        held_out, validation = (
+            self._unit(part) for part in (self._crops.held_out, self._crops.validation)
+        )
+        return held_out, validation
+
+    def encoder(self) -> ClipEncoder:
+        """Return the encoder with the changes merged into its weights; ends the training."""
+        merged: CLIPVisionModel = self._network.cpu().merge_and_unload()
+        return ClipEncoder(merged.to(self._dtype))
+
+    def head(self) -> Head:
+        """Return the head that was trained along."""
+        return self._head.cpu().requires_grad_(False)
+
+    def _take(self, crops: NDArray[np.uint8], places: NDArray[np.int64] | slice) -> Tensor:
+        part = torch.from_numpy(np.array(crops[places])).to(self._device)
+        return part.permute(0, 3, 1, 2).float().contiguous()
+
+    def _features(self, crops: Tensor) -> Tensor:
+        pixels = standardise(crops, self._pixels.mean, self._pixels.std)
+        with torch.autocast(self._device.type, torch.bfloat16):
+            features: Tensor = self._network(pixel_values=pixels).pooler_output
+        return features.float()
+
+    @torch.no_grad()
+    def _unit(self, crops: NDArray[np.uint8]) -> Tensor:
+        self._network.eval()
+        parts = []
+        for start in range(0, len(crops), _JUDGED_AT_ONCE):
+            part = self._take(crops, slice(start, start + _JUDGED_AT_ONCE))
+            views = torch.stack([self._features(part), self._features(part.flip(3))], 1)
+            parts.append(unit_vectors(self._head, views).cpu())
+        return torch.cat(parts) if parts else torch.empty(0, self._head.dimension)

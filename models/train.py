@@ -1,0 +1,247 @@
+"""Train a head on labelled photos, offline, and write a bundle.
+
+    photos -> features of the frozen encoder (cached) -> people split three ways -> head
+           -> what it reaches on people it never saw -> bundle, model card, curves
+
+`likeness train` is the command. With `lora` the encoder is adapted to the same people first.
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from models.adapt import adapt
+from models.bundle import (
+    Bundle,
+    Manifest,
+    folder_of,
+    load_bundle,
+    place_encoder,
+    save_head,
+    write_manifest,
+)
+from models.card import model_card
+from models.curves import curves_csv, draw_curves
+from models.embedded import with_head
+from models.embedder import Embedder
+from models.errors import LikenessError
+from models.extract import Extracted, Extractor
+from models.feature_cache import FeatureCache, cache_key
+from models.head import Head
+from models.head_learner import Features, HeadLearner
+from models.leaks import Leak, find_leaks
+from models.learning import Identities, Training
+from models.page import render
+from models.plan import Listener, Plan, Trained
+from models.protocols import LabelledSet, select
+from models.report import Report, make_report
+from models.splits import Split, split_people
+
+SMOKE_PEOPLE, SMOKE_PHOTOS, SMOKE_EPOCHS = 24, 10, 5
+NOT_GOOD_FOR = (
+    "Faces unlike those it was trained and measured on: measure it on yours with `likeness "
+    "evaluate`. It does not detect photos of photos, masks or screens. Error rates differ "
+    "between groups of people."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Hold the features of the training photos and of every evaluation set."""
+
+    photos: Extracted
+    evaluation: tuple[Extracted, ...]
+
+
+def train(plan: Plan, listener: Listener) -> Trained:
+    """Do all of it; a run that was killed goes on where it was. Raises LikenessError."""
+    if plan.out.resolve() == folder_of(plan.encoder).resolve():
+        raise LikenessError("The new bundle would overwrite the one that its encoder comes from.")
+    plan.run.mkdir(parents=True, exist_ok=True)
+    source, bundle = plan.encoder, load_bundle(plan.encoder)
+    start = None if plan.fresh_head else bundle.head
+    if start is not None:
+        plan = replace(plan, options=replace(plan.options, dimension=start.dimension))
+    seen = look(plan, bundle, listener)
+    leaks = [leak for other in seen.evaluation for leak in find_leaks(seen.photos, other)]
+    _list_unused(plan, seen, leaks, listener)
+    split = _split(plan, seen.photos, leaks)
+    if plan.lora is not None:
+        source, start = adapt(plan, plan.lora, start, split, listener)
+        seen = look(plan, load_bundle(source), listener)
+    training, learner = _head_training(plan, start, seen.photos, split)
+    for epoch in training.epochs():
+        listener.epoch("head", epoch, training.fmr)
+    head = learner.head()
+    bundle = _write(plan, source, head)
+    reports = _reports(plan, bundle, head, seen, split)
+    trained = Trained(
+        split,
+        tuple(training.history),
+        training.fmr,
+        reports,
+        seen.photos.rejected,
+        tuple(leaks),
+    )
+    # The set that the user named says more of where the bundle will be used.
+    calibration = reports[min(1, len(plan.evaluation))].calibration
+    manifest = bundle.manifest.model_copy(update={"calibration": calibration})
+    write_manifest(plan.out, manifest)
+    (plan.out / "README.md").write_text(model_card(plan, manifest, trained))
+    (plan.out / "curves.csv").write_text(curves_csv(training.history))
+    draw_curves(training.history, training.fmr, plan.out / "curves.png")
+    for name, report in zip(_report_names(plan), reports, strict=True):
+        (plan.run / f"{name}.html").write_text(render(report))
+    return trained
+
+
+def look(plan: Plan, bundle: Bundle, listener: Listener) -> Seen:
+    """Return the features of all photos of the plan, those seen before from the cache."""
+    cache = FeatureCache(plan.cache, cache_key(bundle, plan.precision, "dlib"))
+    embedder = Embedder(headless(bundle), plan.device, plan.precision)
+    extractor = Extractor(embedder, cache, note=listener.note)
+
+    def extract(labelled: LabelledSet) -> Extracted:
+        def progress(done: int, of: int) -> None:
+            listener.progress(f"embedding {labelled.folder.name}", done, of)
+
+        return extractor(labelled.images, labelled.folder, progress)
+
+    return Seen(extract(plan.photos), tuple(extract(other) for other in plan.evaluation))
+
+
+def headless(bundle: Bundle) -> Bundle:
+    """Return the encoder alone, looking at every face and at its mirror image."""
+    pixels = replace(bundle.manifest.pixels, mirror=True)
+    manifest = bundle.manifest.model_copy(
+        update={"pixels": pixels, "head": None, "calibration": None}
+    )
+    return replace(bundle, manifest=manifest, head=None)
+
+
+def _split(plan: Plan, photos: Extracted, leaks: Sequence[Leak]) -> Split:
+    """Leave out everybody of whom one photo is in an evaluation set, and split the others."""
+    people = plan.photos.people
+    leaked = np.unique(people[[leak.place for leak in leaks]])
+    usable = photos.usable & ~np.isin(people, leaked)
+    return split_people(people, usable, plan.photos.person_names, plan.shares, plan.options.seed)
+
+
+def _head_training(
+    plan: Plan, start: Head | None, photos: Extracted, split: Split
+) -> tuple[Training, HeadLearner]:
+    parts = Features(
+        *(photos.features[at] for at in (split.train, split.held_out, split.validation))
+    )
+    learner = HeadLearner(parts, plan.options, start)
+    about = sha256(parts.train.tobytes()).hexdigest()
+    training = Training(
+        learner,
+        Identities.of(plan.photos.people, split),
+        plan.options,
+        plan.run / "head.pt",
+        about,
+    )
+    return training, learner
+
+
+def _write(plan: Plan, source: str, head: Head) -> Bundle:
+    """Write encoder, head and manifest, and load them as the service will."""
+    bundle = load_bundle(source)
+    people = len(np.unique(plan.photos.people))
+    manifest = Manifest(
+        name=plan.out.resolve().name,
+        encoder=(
+            bundle.manifest.encoder
+            if plan.lora is not None
+            else place_encoder(bundle, source, plan.out)
+        ),
+        head=head.widths,
+        pixels=replace(bundle.manifest.pixels, mirror=True),
+        trained_on=f"Encoder: {bundle.manifest.trained_on.rstrip('.')}. Head: "
+        f"{plan.photos.folder.name}, {len(plan.photos.images):,} photos of {people:,} people.",
+        not_good_for=NOT_GOOD_FOR,
+        commit=plan.commit,
+    )
+    save_head(plan.out, head)
+    write_manifest(plan.out, manifest)
+    return load_bundle(str(plan.out))
+
+
+def _reports(
+    plan: Plan, bundle: Bundle, head: Head, seen: Seen, split: Split
+) -> tuple[Report, ...]:
+    held_back = select(plan.photos, split.test)
+    people = len(np.unique(held_back.people))
+    sets: list[tuple[LabelledSet, Extracted, str]] = [
+        (
+            held_back,
+            seen.photos.at(split.test, plan.photos.images),
+            f"{len(held_back.images):,} photos of {people:,} people of "
+            f"{plan.photos.folder.name} that were held back from training",
+        )
+    ]
+    for labelled, extracted in zip(plan.evaluation, seen.evaluation, strict=True):
+        sets.append((labelled, extracted, f"photos of {labelled.folder.name}"))
+    return tuple(
+        make_report(labelled, with_head(labelled, extracted, head), bundle, data)
+        for labelled, extracted, data in sets
+    )
+
+
+def _report_names(plan: Plan) -> Iterable[str]:
+    yield "held-back"
+    for at, labelled in enumerate(plan.evaluation, 1):
+        yield f"evaluation-{at}-{labelled.folder.name}"
+
+
+def _list_unused(plan: Plan, seen: Seen, leaks: Sequence[Leak], listener: Listener) -> None:
+    """Write the photos that cannot be used, and those that an evaluation set has too."""
+    images, rejected = plan.photos.images, seen.photos.rejected
+    _write_rows(plan.run / "rejected.csv", ("path", "reason"), sorted(rejected.items()))
+    if rejected:
+        counted = Counter(rejected.values()).most_common()
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in counted)
+        listener.note(f"photos that cannot be used: {reasons}; {plan.run / 'rejected.csv'}")
+    _write_rows(
+        plan.run / "leaks.csv",
+        ("path", "how", "similarity"),
+        [(images[leak.place], leak.how, f"{leak.similarity:.4f}") for leak in leaks],
+    )
+    if leaks:
+        left_out = len({plan.photos.people[leak.place] for leak in leaks})
+        listener.note(
+            f"{left_out} people are not trained on: {len(leaks)} of their photos are in an "
+            f"evaluation set; {plan.run / 'leaks.csv'}"
+        )
+
+
+def _write_rows(path: Path, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(head)
+        writer.writerows(rows)
+
+
+def smaller(plan: Plan) -> Plan:
+    """Return the plan for a few people, photos and epochs, to see that everything works."""
+    return replace(
+        plan,
+        photos=_few(plan.photos),
+        evaluation=tuple(_few(labelled) for labelled in plan.evaluation),
+        options=replace(plan.options, epochs=SMOKE_EPOCHS, batch=32),
+        lora=None if plan.lora is None else replace(plan.lora, epochs=1),
+    )
+
+
+def _few(labelled: LabelledSet) -> LabelledSet:
+    """Return some photos of the people with most of them."""
+    people = labelled.people
+    most = np.argsort(-np.bincount(people), kind="stable")[:SMOKE_PEOPLE]
+    places = [np.flatnonzero(people == person)[:SMOKE_PHOTOS] for person in most]
+    return select(labelled, np.concatenate(places))
