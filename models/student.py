@@ -41,6 +41,10 @@ class Student(nn.Module):
         self.head = nn.Sequential(nn.Linear(width, 512), nn.GELU(), nn.Linear(512, 128))
         self.hints = nn.ModuleList(nn.Linear(width, channels) for _, _, channels in HINTS)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
     def forward(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
         out = self.encoder(pixel_values=pixels, output_hidden_states=True)
         tokens = [
@@ -99,7 +103,8 @@ def batch_loss(
     view, mapping = window(crops, random_views(n, jitter, device), STUDENT_SIZE, STUDENT_MARGIN)
     with torch.autocast(device.type, torch.bfloat16):
         target, maps = teacher(standardise(clear, DLIB_MEAN, DLIB_STD))
-        output, tokens = student(standardise(recolour(view, jitter), CLIP_MEAN, CLIP_STD))
+    pixels = standardise(recolour(view, jitter), CLIP_MEAN, CLIP_STD)
+    output, tokens = student(pixels.to(student.dtype))
     vectors = functional.normalize(output.float())
     cosine = (1 - (vectors * target).sum(1)).mean()
     relation = (vectors @ vectors.T - target @ target.T).square().mean()

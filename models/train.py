@@ -42,7 +42,7 @@ from models.protocols import LabelledSet, select
 from models.report import Report, make_report
 from models.splits import Split, split_people
 
-SMOKE_PEOPLE, SMOKE_PHOTOS, SMOKE_EPOCHS = 24, 10, 5
+SMOKE_PEOPLE, SMOKE_PHOTOS, SMOKE_EPOCHS = 16, 8, 5
 NOT_GOOD_FOR = (
     "Faces unlike those it was trained and measured on: measure it on yours with `likeness "
     "evaluate`. It does not detect photos of photos, masks or screens. Error rates differ "

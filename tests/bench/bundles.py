@@ -1,21 +1,30 @@
 """Bundles side by side on labelled photos: `python -m tests.bench.bundles --photos DIR`.
 
-All take the same path through decoding, detection and alignment. `--bundle` adds others:
-trained heads, a checkpoint of the hub.
+All take the same path through decoding, detection and alignment. `--train PEOPLE` adds heads
+trained afresh on the built-in encoder, one for every loss; `--bundle` adds others, a
+checkpoint of the hub for one.
 """
 
 import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from models.bundle import Calibration, load_bundle
+from models.bundle import BUILTIN_NAMES, Calibration, load_bundle
+from models.device import choose_precision
 from models.embedded import embed
 from models.evaluate import calibrate
+from models.identity_loss import LossName
+from models.learning import Epoch, Options
 from models.page import interval, percent
-from models.protocols import LabelledSet, read_protocol
+from models.plan import Plan
+from models.protocols import LabelledSet, read_people, read_protocol
+from models.train import train
 from tests.bench.machine import describe_machine, markdown
 
 POINTS = ("fmr_1e-2", "fmr_1e-3", "fmr_1e-4")
@@ -36,8 +45,8 @@ def variants(labelled: LabelledSet, name: str) -> Iterator[tuple[str, NDArray[np
     """Yield the vectors of a bundle and, where it has a head, its pooled features."""
     bundle = load_bundle(name)
     embedded = embed(labelled, bundle)
-    yield name, embedded.vectors
-    if bundle.head is not None:
+    yield bundle.manifest.name, embedded.vectors
+    if name in BUILTIN_NAMES and bundle.head is not None:
         lengths = np.linalg.norm(embedded.features, axis=1, keepdims=True)
         yield f"{name} without head", embedded.features / np.maximum(lengths, 1e-12)
 
@@ -49,17 +58,46 @@ def row_of(title: str, calibration: Calibration) -> tuple[str, ...]:
     return (title, f"{calibration.accuracy:.4f}", *fnmr, failed)
 
 
+def trained_heads(people: Path, judged: LabelledSet, folder: Path) -> Iterator[str]:
+    """Train a fresh head with every loss; nobody on the photos judged is trained on."""
+    for loss in get_args(LossName):
+        plan = Plan(
+            photos=read_people(people),
+            out=folder / f"builtin encoder, head by {loss}",
+            cache=folder,
+            evaluation=(judged,),
+            options=Options(loss=loss),
+            fresh_head=True,
+            precision=choose_precision(torch.device("cpu")),
+        )
+        train(plan, Silence())
+        yield str(plan.out)
+
+
+class Silence:
+    """Say nothing of how far a run is."""
+
+    def note(self, line: str) -> None: ...
+
+    def progress(self, what: str, done: int, of: int) -> None: ...
+
+    def epoch(self, stage: str, epoch: Epoch, fmr: float) -> None: ...
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--photos", type=Path, required=True, help="labelled photos")
     parser.add_argument("--pairs", type=Path, help="LFW's pairs.txt, or a CSV a,b,same")
+    parser.add_argument("--train", type=Path, help="a folder per person, or a CSV path,identity")
     parser.add_argument("--bundle", action="append", default=[], help="one more bundle")
     arguments = parser.parse_args()
     print(describe_machine())
     print()
     labelled = read_protocol(arguments.photos, arguments.pairs)
-    print(table(labelled, ["builtin", "dlib", *arguments.bundle]))
+    with TemporaryDirectory() as folder:
+        own = trained_heads(arguments.train, labelled, Path(folder)) if arguments.train else ()
+        print(table(labelled, ["builtin", "dlib", *own, *arguments.bundle]))
 
 
 if __name__ == "__main__":

@@ -151,7 +151,8 @@ def student(data: Path) -> Student:
 def step(run: Run, rate: float = 1e-3) -> None:
     """Take a step that makes the head's answers smaller."""
     torch.manual_seed(run.step)
-    vectors, tokens = run.student(torch.randn(2, 3, STUDENT_SIZE, STUDENT_SIZE))
+    pixels = torch.randn(2, 3, STUDENT_SIZE, STUDENT_SIZE)
+    vectors, tokens = run.worker(pixels.bfloat16())
     run.advance(vectors.square().mean() + sum(t.square().mean() for t in tokens), rate)
 
 
