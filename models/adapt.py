@@ -37,6 +37,7 @@ def adapt(
         options,
         plan.run / "encoder.pt",
         f"{bundle.fingerprint} {lora.rank}",
+        keep_start=start is not None,
     )
     for epoch in training.epochs():
         listener.epoch("encoder", epoch, training.fmr)

@@ -37,6 +37,7 @@ from models.head import Head
 from models.protocols import LabelledSet, read_labelled
 from models.student import Goal, Student, Teacher, batch_loss, new_student, student_vectors
 from models.views import CROP_MARGIN, CROP_SIZE, Jitter
+from models.whole import whole_file
 
 LOG_FIELDS = ("step", "images", "rate", "loss", "cosine", "images_per_s", "accuracy", "tar_1e-3")
 
@@ -134,17 +135,14 @@ class Run:
 
     def save(self) -> None:
         """Write the checkpoint in one piece: a killed run finds the old or the new one."""
-        partial = self._path.with_suffix(".partial")
-        torch.save(
-            {
-                "student": self.student.state_dict(),
-                "average": self.average.state_dict(),
-                "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
-                "step": self.step,
-            },
-            partial,
-        )
-        partial.replace(self._path)
+        state = {
+            "student": self.student.state_dict(),
+            "average": self.average.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "step": self.step,
+        }
+        with whole_file(self._path) as file:
+            torch.save(state, file)
 
     def advance(self, loss: Tensor, rate: float) -> None:
         """Take one step down the loss."""

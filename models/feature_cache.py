@@ -1,6 +1,5 @@
 """Features of photos on disk, so that no photo is put through the encoder twice."""
 
-import os
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from hashlib import sha256
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle, fingerprint
 from models.device import Precision
+from models.whole import whole_file
 
 Features = NDArray[np.float32]
 
@@ -49,18 +49,13 @@ class FeatureCache:
         """Remember these; `shape` is that of the features, `(views, w)`."""
         if not entries:
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
         nothing = np.zeros(shape, np.float32)
         rows = [nothing if isinstance(entry, str) else entry for entry in entries.values()]
         codes = [entry if isinstance(entry, str) else "" for entry in entries.values()]
         name = sha256("".join(entries).encode()).hexdigest()[:24]
-        partial = self._folder / f"{name}.{os.getpid()}.partial"
-        with partial.open("wb") as file:
+        with whole_file(self._folder / f"{name}.npz") as file:
             digests = np.array(list(entries))
             np.savez(file, digests=digests, features=np.stack(rows), codes=np.array(codes))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self._folder / f"{name}.npz")
 
 
 def cache_key(bundle: Bundle, precision: Precision, detector: str) -> str:

@@ -17,6 +17,7 @@ from models.errors import LikenessError
 from models.identity_loss import IdentityLoss, LossName
 from models.judge import Judge
 from models.splits import Split
+from models.whole import whole_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,8 @@ class Training:
 
     With a `checkpoint` every epoch is kept on disk, and a run that was killed goes on after
     its last one, to the same numbers. `about` says what it trains on; raises LikenessError if
-    the checkpoint is of something else.
+    the checkpoint is of something else. With `keep_start` the weights it begins with are kept
+    when none are better; weights drawn at random are nobody's choice, however they do.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class Training:
         options: Options,
         checkpoint: Path,
         about: str,
+        keep_start: bool,
     ) -> None:
         self._learner = learner
         self._options = options
@@ -116,6 +119,7 @@ class Training:
         self._held_out = identities.held_out
         self._train = torch.from_numpy(identities.train)
         self._judge = Judge(identities.validation)
+        self._keep_start = keep_start
         self._started_with = json.dumps([about, asdict(options)])
         torch.manual_seed(options.seed)
         classes = int(self._train.max()) + 1
@@ -144,7 +148,7 @@ class Training:
         if not self.history:
             return False
         done = self.history[-1].number
-        best = max(epoch.number for epoch in self.history if epoch.best)
+        best = max((epoch.number for epoch in self.history if epoch.best), default=0)
         return done >= self._options.epochs or done - best >= self._options.patience
 
     def epochs(self) -> Iterator[Epoch]:
@@ -169,9 +173,14 @@ class Training:
             float(np.mean(losses)) if losses else None,
             self._accuracy(held_out),
             tar,
-            tar > max((epoch.tar for epoch in self.history), default=-1.0),
+            self._is_best(number, tar),
             time.perf_counter() - started,
         )
+
+    def _is_best(self, number: int, tar: float) -> bool:
+        first = 0 if self._keep_start else 1
+        rivals = (epoch.tar for epoch in self.history if epoch.number >= first)
+        return number >= first and tar > max(rivals, default=-1.0)
 
     def _learn(self, number: int) -> tuple[list[float], float]:
         """Return the loss of every step of an epoch, and its last rate."""
@@ -247,9 +256,8 @@ class Training:
             "best": self._best,
             "history": json.dumps([asdict(epoch) for epoch in self.history]),
         }
-        partial = self._checkpoint.with_suffix(".partial")
-        torch.save(state, partial)
-        partial.replace(self._checkpoint)
+        with whole_file(self._checkpoint) as file:
+            torch.save(state, file)
 
     def _resume(self) -> None:
         state = torch.load(self._checkpoint, weights_only=True)

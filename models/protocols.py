@@ -117,13 +117,7 @@ def read_people(source: Path) -> LabelledSet:
 
     Paths in the CSV start at its own folder. Raises LikenessError.
     """
-    if source.is_file():
-        named = _rows(source, ("path", "identity"))
-        folder = source.parent
-    else:
-        folder = source
-        files = [file.relative_to(folder) for file in photos_in(folder)]
-        named = [(file.as_posix(), file.parts[0]) for file in files if len(file.parts) > 1]
+    folder, named = list_people(source)
     if len({name for _, name in named}) < 2:
         raise LikenessError(
             f"{source} needs folders of photos, one per person, two at least; or give a CSV "
@@ -132,6 +126,14 @@ def read_people(source: Path) -> LabelledSet:
     known, people = np.unique([name for _, name in named], return_inverse=True)
     images = [image for image, _ in named]
     return LabelledSet(folder, images, people.astype(np.int64), [], person_names=known.tolist())
+
+
+def list_people(source: Path) -> tuple[Path, list[tuple[str, str]]]:
+    """Return a folder and `(path below it, identity)` of the photos of such a source."""
+    if source.is_file():
+        return source.parent, [(row[0], row[1]) for row in _rows(source, ("path", "identity"))]
+    files = [file.relative_to(source) for file in photos_in(source)]
+    return source, [(file.as_posix(), file.parts[0]) for file in files if len(file.parts) > 1]
 
 
 def select(labelled: LabelledSet, places: NDArray[np.int64], seed: int = 0) -> LabelledSet:

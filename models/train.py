@@ -146,6 +146,7 @@ def _head_training(
         plan.options,
         plan.run / "head.pt",
         about,
+        keep_start=start is not None,
     )
     return training, learner
 

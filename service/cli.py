@@ -1,32 +1,27 @@
 """Face verification with decisions that can be defended."""
 
-import asyncio
 import logging
-from collections.abc import Coroutine
-from pathlib import Path
 from typing import Annotated, TypeVar
 
-import httpx
 import typer
 from pydantic import BaseModel
-from rich.progress import Progress
 
-from models.errors import LikenessError
-from service.answers import EnrollAnswer, EnrolledImage, VerifyAnswer
+from service.answers import VerifyAnswer
 from service.app import create_app
+from service.commands_embed_folder import embed_folder
+from service.commands_enroll import enroll, enroll_folder
 from service.commands_evaluate import evaluate
 from service.commands_map import draw_map
 from service.commands_train import train
 from service.health_routes import describe
-from service.local import connect
+from service.local import answer, connect
 from service.metrics import Metrics
 from service.model_answers import ModelAnswer
-from service.problems import Problem
 from service.serve import serve as serve_app
 from service.service import open_service
-from service.settings import Settings, load_settings
+from service.settings import Settings
 from service.terminal import EXIT_ERROR as EXIT_ERROR
-from service.terminal import err, fail, out
+from service.terminal import File, Json, Url, finish, out, settings_from
 
 T = TypeVar("T", bound=BaseModel)
 R = TypeVar("R")
@@ -35,9 +30,6 @@ app = typer.Typer(
     help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Url = Annotated[str | None, typer.Option(help="Ask the service at this URL, not this process.")]
-File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
 
 EXIT_NO_MATCH, EXIT_INCONCLUSIVE = 1, 3
 
@@ -106,86 +98,12 @@ def verify(
     raise typer.Exit(status[result.decision])
 
 
-@app.command()
-def enroll(subject: str, files: list[File], url: Url = None, as_json: Json = False) -> None:
-    """Enrol photos of one subject, in the store of the settings or at a service."""
-
-    async def send() -> list[EnrolledImage]:
-        images: list[EnrolledImage] = []
-        with Progress(console=err, transient=True) as progress:
-            task = progress.add_task("enrolling", total=len(files))
-            async with connect(url, settings_from()) as client:
-                for file in files:
-                    images += await enroll_one(client, subject, file.read_bytes(), len(images))
-                    progress.advance(task)
-        return images
-
-    images = finish(send())
-    if as_json:
-        out.print_json(data=[image.model_dump(mode="json") for image in images])
-    else:
-        for file, image in zip(files, images, strict=True):
-            reason = "" if image.problem is None else f"  {image.problem.detail}"
-            out.print(f"{image.status.replace('_', ' '):17}{file}{reason}", soft_wrap=True)
-    if any(image.status == "failed" for image in images):
-        raise typer.Exit(EXIT_ERROR)
-
-
-async def enroll_one(
-    client: httpx.AsyncClient, subject: str, photo: bytes, position: int
-) -> list[EnrolledImage]:
-    """Send one photo; what is wrong with it is an outcome, what is wrong elsewhere is raised."""
-    response = await client.post("/enroll", data={"subject": subject}, files={"image": photo})
-    try:
-        images = answer(response, EnrollAnswer).images
-    except Refused as refused:
-        if refused.problem.status not in (413, 415, 422):
-            raise
-        return [EnrolledImage.refused(position, refused.problem)]
-    return [image.model_copy(update={"image": position}) for image in images]
-
-
-class Refused(Exception):
-    """Carry the problem a service answered with."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.detail)
-        self.problem = problem
-
-
-def answer(response: httpx.Response, model: type[T]) -> T:
-    """Read an answer; raises Refused with the problem if it is none."""
-    if response.is_success:
-        return model.model_validate_json(response.content)
-    raise Refused(Problem.model_validate_json(response.content))
-
-
 def configure_logs(settings: Settings) -> None:
     """Write logs to standard error; what uvicorn says at each start is said better above."""
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-
-
-def settings_from(**overrides: object) -> Settings:
-    """Read the settings, or say what is wrong with them and exit."""
-    try:
-        return load_settings(**overrides)
-    except LikenessError as error:
-        fail(error.sentence)
-
-
-def finish(work: Coroutine[None, None, R]) -> R:
-    """Run to the end; an error of ours or of the connection is one line, not a traceback."""
-    try:
-        return asyncio.run(work)
-    except Refused as refused:
-        fail(" ".join(filter(None, (refused.problem.detail, refused.problem.advice))))
-    except LikenessError as error:
-        fail(" ".join(filter(None, (error.sentence, error.advice))))
-    except httpx.TransportError as error:
-        fail(f"The service does not answer: {error}")
 
 
 def print_card(card: ModelAnswer) -> None:
@@ -203,6 +121,9 @@ def print_card(card: ModelAnswer) -> None:
         out.print("[bold]no operating points[/]: /verify needs a threshold")
 
 
+app.command()(enroll)
+app.command("enroll-folder")(enroll_folder)
+app.command("embed-folder")(embed_folder)
 app.command()(evaluate)
 app.command("map")(draw_map)
 app.command()(train)

@@ -1,16 +1,93 @@
-"""What every command writes to: results to standard output, all else to standard error."""
+"""How every command begins and ends: settings, results to standard output, all else to error."""
 
-from typing import NoReturn
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated, NoReturn, TypeVar
 
+import httpx
 import typer
 from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from models.errors import LikenessError
+from models.rejected import RejectedFile
+from service.local import Refused
+from service.settings import Settings, load_settings
+
+R = TypeVar("R")
 
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
 EXIT_ERROR = 2
+SHOWN = 10
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Url = Annotated[str | None, typer.Option(help="Ask the service at this URL, not this process.")]
+File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
 
 
 def fail(sentence: str) -> NoReturn:
     """Print why, and exit."""
     err.print(f"[bold red]error[/]  {sentence}", soft_wrap=True)
     raise typer.Exit(EXIT_ERROR)
+
+
+def settings_from(**overrides: object) -> Settings:
+    """Read the settings, or say what is wrong with them and exit."""
+    try:
+        return load_settings(**overrides)
+    except LikenessError as error:
+        fail(error.sentence)
+
+
+def finish(work: Coroutine[None, None, R]) -> R:
+    """Run to the end; an error of ours or of the connection is one line, not a traceback."""
+    try:
+        return asyncio.run(work)
+    except Refused as refused:
+        fail(" ".join(filter(None, (refused.problem.detail, refused.problem.advice))))
+    except LikenessError as error:
+        fail(" ".join(filter(None, (error.sentence, error.advice))))
+    except httpx.TransportError as error:
+        fail(f"The service does not answer: {error}")
+
+
+@contextmanager
+def photo_progress(what: str, done: int, of: int) -> Iterator[Callable[[], None]]:
+    """Show a bar with rate and time left; call what is given once per photo."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]} photos/s"),
+        TimeRemainingColumn(),
+    )
+    started, first = perf_counter(), done
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task(what, total=of, completed=done, rate="-")
+
+        def advance() -> None:
+            nonlocal done
+            done += 1
+            rate = (done - first) / max(perf_counter() - started, 1e-9)
+            progress.update(task, completed=done, rate=f"{rate:.0f}")
+
+        yield advance
+
+
+def print_rejected(rows: Sequence[RejectedFile], listed_in: Path) -> None:
+    """Print the first files that could not be used, and where all of them are listed."""
+    if not rows:
+        return
+    for row in rows[:SHOWN]:
+        err.print(f"not used  {row.path}  {row.sentence}", soft_wrap=True)
+    err.print(f"{len(rows):,} not used, all of them in {listed_in}", soft_wrap=True)

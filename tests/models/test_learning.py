@@ -41,10 +41,14 @@ def run(
     options: Options = OPTIONS,
     labels: NDArray[np.int64] = TRAIN,
     about: str = "invented",
+    keep_start: bool = False,
 ) -> tuple[Training, HeadLearner]:
     learner = HeadLearner(FEATURES, options)
     identities = Identities(labels, HELD_OUT, VALIDATION)
-    return Training(learner, identities, options, folder / "head.pt", about), learner
+    training = Training(
+        learner, identities, options, folder / "head.pt", about, keep_start=keep_start
+    )
+    return training, learner
 
 
 def finish(
@@ -121,7 +125,7 @@ def test_a_checkpoint_of_other_photos_is_refused(tmp_path: Path) -> None:
 
 def test_a_run_without_progress_stops_early(tmp_path: Path) -> None:
     still = replace(OPTIONS, rate=0.0, epochs=50, patience=4)
-    assert [epoch.number for epoch in finish(tmp_path, still)] == [0, 1, 2, 3, 4]
+    assert [epoch.number for epoch in finish(tmp_path, still)] == [0, 1, 2, 3, 4, 5]
 
 
 def test_the_weights_of_the_best_epoch_are_kept(tmp_path: Path) -> None:
@@ -130,6 +134,18 @@ def test_the_weights_of_the_best_epoch_are_kept(tmp_path: Path) -> None:
     best = max(training.history, key=lambda epoch: epoch.tar)
     _, validation = learner.judged()
     assert training._judge(validation.numpy()) == best.tar
+
+
+def test_weights_worth_keeping_are_kept_when_nothing_is_better(tmp_path: Path) -> None:
+    training, _ = run(tmp_path, replace(OPTIONS, rate=0.0), keep_start=True)
+    list(training.epochs())
+    assert [epoch.number for epoch in training.history if epoch.best] == [0]
+
+
+def test_weights_drawn_at_random_are_not_kept_for_the_best(tmp_path: Path) -> None:
+    training, _ = run(tmp_path, replace(OPTIONS, rate=0.0), keep_start=False)
+    list(training.epochs())
+    assert [epoch.number for epoch in training.history if epoch.best] == [1]
 
 
 def test_wrong_labels_harm_less_when_they_are_expected(tmp_path: Path) -> None:
@@ -157,7 +173,7 @@ def test_balance_draws_people_evenly(tmp_path: Path) -> None:
     for balance in (0.0, 1.0):
         options = replace(OPTIONS, balance=balance)
         learner = Watched(FEATURES, options)
-        training = Training(learner, identities, options, tmp_path / f"{balance}.pt", "")
+        training = Training(learner, identities, options, tmp_path / f"{balance}.pt", "", False)
         learner.drawn.clear()
         epochs = training.epochs()
         next(epochs), next(epochs)  # the state before the first epoch, and the first

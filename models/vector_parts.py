@@ -1,0 +1,158 @@
+"""A folder of vectors in part files, written by a run that may be killed at any time."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import LikenessError
+from models.face import Box
+from models.rejected import RejectedFile, read_rejected, write_rejected
+from models.whole import whole_file
+
+Format = Literal["parquet", "npz"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """Say what made the vectors; vectors of two fingerprints are never compared."""
+
+    bundle: str
+    fingerprint: str
+    dimension: int
+
+
+@dataclass(frozen=True, slots=True)
+class VectorRow:
+    """Hold the `vector` `(d,)` float32 of unit length of the photo `path`, and its face."""
+
+    path: str
+    sha256: str
+    vector: NDArray[np.float32]
+    box: Box
+    score: float
+
+
+class VectorFolder:
+    """Keep vectors in `part-000000.parquet` and so on, and the files without one in a CSV.
+
+    Every part is written whole. What is not in a part yet is lost with a killed run, and
+    taken again by the next: no file is in two parts, none is missed. Raises LikenessError for
+    a folder that holds vectors of another bundle or in another format.
+    """
+
+    def __init__(self, folder: Path, about: About, format_: Format) -> None:
+        self._folder = folder
+        self._about = about
+        self._format = format_
+        self._check()
+        folder.mkdir(parents=True, exist_ok=True)
+        for left in folder.glob("*.partial"):
+            left.unlink()
+        self._rejected = {row.path: row for row in read_rejected(self.rejected_path)}
+        self._next = 1 + max((int(part.stem[5:]) for part in self._paths()), default=-1)
+        with whole_file(folder / "about.json") as file:
+            file.write(json.dumps(self._as_dict(), indent=2).encode() + b"\n")
+
+    @property
+    def rejected_path(self) -> Path:
+        return self._folder / "rejected.csv"
+
+    @property
+    def rejected(self) -> list[RejectedFile]:
+        """Return the files that have no vector, by path."""
+        return [self._rejected[path] for path in sorted(self._rejected)]
+
+    def done(self) -> set[str]:
+        """Return the files that have a vector."""
+        return {path for part in self._paths() for path in self._read_names(part)}
+
+    def add(self, taken: Sequence[VectorRow | RejectedFile]) -> None:
+        """Write one more part of those with a vector, and list the others."""
+        rows = [row for row in taken if isinstance(row, VectorRow)]
+        self._rejected |= {row.path: row for row in taken if isinstance(row, RejectedFile)}
+        for row in rows:
+            self._rejected.pop(row.path, None)
+        if rows:
+            rows.sort(key=lambda row: row.path)
+            write = _write_parquet if self._format == "parquet" else _write_npz
+            with whole_file(self._folder / f"part-{self._next:06}.{self._format}") as file:
+                write(file, rows, self._about)
+            self._next += 1
+        write_rejected(self.rejected_path, self.rejected)
+
+    def _check(self) -> None:
+        path = self._folder / "about.json"
+        if not path.is_file():
+            if self._folder.is_dir() and any(self._folder.iterdir()):
+                raise LikenessError(f"{self._folder} holds other files; name a folder of its own.")
+            return
+        held = json.loads(path.read_bytes())
+        for name, value in self._as_dict().items():
+            if held.get(name) != value:
+                raise LikenessError(
+                    f"{self._folder} holds vectors of {name} {held.get(name)}; these would be of "
+                    f"{value}. Name another folder."
+                )
+
+    def _as_dict(self) -> dict[str, str | int]:
+        about = self._about
+        return {
+            "bundle": about.bundle,
+            "fingerprint": about.fingerprint,
+            "dimension": about.dimension,
+            "format": self._format,
+        }
+
+    def _paths(self) -> list[Path]:
+        return sorted(self._folder.glob(f"part-*.{self._format}"))
+
+    def _read_names(self, part: Path) -> list[str]:
+        if self._format == "npz":
+            with np.load(part) as arrays:
+                return [str(name) for name in arrays["path"]]
+        from pyarrow import parquet
+
+        names: list[str] = parquet.read_table(part, columns=["path"])["path"].to_pylist()
+        return names
+
+
+def _write_npz(file: BinaryIO, rows: Sequence[VectorRow], about: About) -> None:
+    np.savez(
+        file,
+        path=np.array([row.path for row in rows]),
+        sha256=np.array([row.sha256 for row in rows]),
+        vector=np.stack([row.vector for row in rows]),
+        box=np.array([_box(row) for row in rows], np.float32),
+        score=np.array([row.score for row in rows], np.float32),
+        bundle=np.array(about.bundle),
+        fingerprint=np.array(about.fingerprint),
+    )
+
+
+def _write_parquet(file: BinaryIO, rows: Sequence[VectorRow], about: About) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    flat = np.concatenate([row.vector for row in rows])
+    boxes = np.array([_box(row) for row in rows], np.float32).ravel()
+    table = pyarrow.table(
+        {
+            "path": [row.path for row in rows],
+            "sha256": [row.sha256 for row in rows],
+            "vector": pyarrow.FixedSizeListArray.from_arrays(flat, about.dimension),
+            "box": pyarrow.FixedSizeListArray.from_arrays(boxes, 4),
+            "score": pyarrow.array([row.score for row in rows], pyarrow.float32()),
+        },
+        metadata={"bundle": about.bundle, "fingerprint": about.fingerprint},
+    )
+    parquet.write_table(table, file)
+
+
+def _box(row: VectorRow) -> tuple[float, float, float, float]:
+    return (row.box.left, row.box.top, row.box.width, row.box.height)

@@ -1,0 +1,90 @@
+"""Files through the service's pipeline, many at a time."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from models.errors import LikenessError
+from service.bulk import Bulk, Taken, decode_threads, open_bulk
+from service.pipeline import Probe
+from service.settings import load_settings
+from tests.checkpoints import write_bundle
+from tests.images import encode, picture
+from tests.people import write_people
+
+
+@pytest.fixture
+async def bulk(tmp_path: Path) -> AsyncIterator[Bulk]:
+    bundle = write_bundle(tmp_path / "bundle")
+    settings = load_settings(bundle=str(bundle), decode_threads=2, max_batch=4)
+    async with open_bulk(settings) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = write_people(tmp_path_factory.mktemp("bulk") / "people")
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
+    (folder / "nobody.png").write_bytes(encode(picture(), "PNG"))
+    return [*sorted(folder.rglob("*.*")), folder / "gone.jpg"]
+
+
+async def take(bulk: Bulk, files: list[Path]) -> list[Taken]:
+    return [taken async for taken in bulk.take(files, "largest")]
+
+
+async def test_every_file_is_taken_once(bulk: Bulk, photos: list[Path]) -> None:
+    assert sorted(taken.file for taken in await take(bulk, photos)) == sorted(photos)
+
+
+async def test_a_file_that_cannot_be_used_harms_only_itself(bulk: Bulk, photos: list[Path]) -> None:
+    failed = {
+        taken.file.name: taken.outcome.code
+        for taken in await take(bulk, photos)
+        if isinstance(taken.outcome, LikenessError)
+    }
+    assert failed == {
+        "broken.jpg": "undecodable_image",
+        "nobody.png": "no_face",
+        "gone.jpg": "unreadable",
+    }
+
+
+async def test_the_digest_is_that_of_the_bytes(bulk: Bulk, photos: list[Path]) -> None:
+    (taken,) = await take(bulk, photos[:1])
+    assert taken.sha256 == sha256(photos[0].read_bytes()).hexdigest()
+
+
+async def test_vectors_are_those_of_the_photos_alone(bulk: Bulk, photos: list[Path]) -> None:
+    many = {taken.file: taken.outcome for taken in await take(bulk, photos)}
+    (alone,) = await take(bulk, photos[5:6])
+    together = many[alone.file]
+    assert isinstance(alone.outcome, Probe)
+    assert isinstance(together, Probe)
+    assert float(alone.outcome.row.vector @ together.row.vector) > 0.999
+
+
+async def test_only_so_many_files_are_under_way(bulk: Bulk, photos: list[Path]) -> None:
+    begun = 0
+
+    def files() -> Iterator[Path]:
+        nonlocal begun
+        for file in photos:
+            begun += 1
+            yield file
+
+    async with aclosing(bulk.take(files(), "largest")) as results:
+        await anext(results)
+        assert begun <= bulk.width
+
+
+@pytest.mark.parametrize(("cores", "decoding"), [(1, 1), (2, 1), (4, 3), (16, 12)])
+def test_on_a_cpu_some_cores_are_left_to_the_encoder(cores: int, decoding: int) -> None:
+    assert decode_threads(cores, on_gpu=False) == decoding
+
+
+def test_with_a_gpu_all_cores_decode() -> None:
+    assert decode_threads(16, on_gpu=True) == 16

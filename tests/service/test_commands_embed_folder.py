@@ -1,0 +1,89 @@
+"""`likeness embed-folder` on a few photos and a tiny random encoder."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pyarrow import parquet
+from typer.testing import CliRunner, Result
+
+from models.bundle import load_bundle
+from models.rejected import read_rejected
+from service.cli import EXIT_ERROR, app
+from tests.checkpoints import write_bundle
+from tests.photos import mirrored, photo_bytes
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "a.jpg").write_bytes(photo_bytes("grace"))
+    (folder / "deep" / "b.jpg").write_bytes(mirrored(photo_bytes("grace")))
+    (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+def embed_folder(photos: Path, bundle: Path, out: Path, *more: object) -> Result:
+    words = ("embed-folder", photos, "--bundle", bundle, "--out", out, *more)
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_vectors_of_all_photos_are_written(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    result = embed_folder(photos, bundle, tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    table = parquet.read_table(tmp_path / "out" / "part-000000.parquet")
+    assert table["path"].to_pylist() == ["a.jpg", "deep/b.jpg"]
+    assert np.linalg.norm(table["vector"].to_pylist()[0]) == pytest.approx(1, abs=1e-3)
+    held = load_bundle(str(bundle)).fingerprint
+    assert table.schema.metadata[b"fingerprint"].decode() == held
+
+
+def test_npz_is_written_when_asked_for(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    embed_folder(photos, bundle, tmp_path / "out", "--format", "npz")
+    with np.load(tmp_path / "out" / "part-000000.npz") as part:
+        assert part["vector"].shape == (2, 16)
+
+
+def test_broken_files_are_listed_at_the_end_and_in_a_file(
+    photos: Path, bundle: Path, tmp_path: Path
+) -> None:
+    result = embed_folder(photos, bundle, tmp_path / "out")
+    assert "broken.jpg" in result.output
+    (listed,) = read_rejected(tmp_path / "out" / "rejected.csv")
+    assert (listed.path, listed.code) == ("broken.jpg", "undecodable_image")
+
+
+def test_a_second_run_takes_only_what_is_new(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    embed_folder(photos, bundle, tmp_path / "out")
+    (photos / "c.jpg").write_bytes(photo_bytes("astronaut"))
+    result = embed_folder(photos, bundle, tmp_path / "out")
+    assert "3 vectors" in result.output
+    table = parquet.read_table(tmp_path / "out" / "part-000001.parquet")
+    assert table["path"].to_pylist() == ["c.jpg"]
+
+
+def test_a_rejected_file_is_tried_again_only_when_asked_for(
+    photos: Path, bundle: Path, tmp_path: Path
+) -> None:
+    embed_folder(photos, bundle, tmp_path / "out")
+    (photos / "broken.jpg").write_bytes(photo_bytes("astronaut"))
+    assert "2 vectors" in embed_folder(photos, bundle, tmp_path / "out").output
+    again = embed_folder(photos, bundle, tmp_path / "out", "--retry-rejected")
+    assert "3 vectors" in again.output
+    assert not (tmp_path / "out" / "rejected.csv").exists()
+
+
+def test_vectors_of_another_bundle_are_refused_in_a_line(
+    photos: Path, bundle: Path, tmp_path: Path
+) -> None:
+    embed_folder(photos, bundle, tmp_path / "out")
+    other = write_bundle(tmp_path / "other", seed=5)
+    result = embed_folder(photos, other, tmp_path / "out")
+    assert result.exit_code == EXIT_ERROR
+    assert "Name another folder" in result.output.replace("\n", " ")
