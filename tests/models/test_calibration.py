@@ -13,7 +13,6 @@ from models.calibration import (
     pair_accuracy,
     threshold_at,
 )
-from models.comparisons import cosines, halves, pair_places
 
 
 def scores(*values: float) -> NDArray[np.float32]:
@@ -78,60 +77,6 @@ def test_as_many_impostors_pass_as_the_rate_allows() -> None:
     impostor = np.linspace(0, 1, 100, dtype=np.float32)
     rates = [fmr_at(impostor, threshold_at(impostor, percent / 100)) for percent in range(100)]
     np.testing.assert_allclose(rates, np.arange(100) / 100)
-
-
-# All pairs
-
-
-def test_huge_sets_are_compared_in_part() -> None:
-    people = np.arange(1000) // 2
-    a, b = pair_places(people, most=5000)
-    same = people[a] == people[b]
-    assert np.all(a < b)
-    assert same.sum() == 500
-    assert 4000 < (~same).sum() <= 4500
-
-
-def test_huge_people_do_not_crowd_out_strangers() -> None:
-    people = np.arange(1000) // 500
-    a, b = pair_places(people, most=5000)
-    assert 0.4 < np.mean(people[a] == people[b]) < 0.7
-
-
-def test_drawn_pairs_are_the_same_every_time() -> None:
-    people = np.arange(1000) // 2
-    np.testing.assert_array_equal(pair_places(people, most=500), pair_places(people, most=500))
-
-
-def test_cosines_do_not_depend_on_blocks_or_order() -> None:
-    random = np.random.default_rng(0)
-    vectors = random.normal(size=(20, 4)).astype(np.float32)
-    a, b = random.integers(0, 20, (2, 50))
-    expected = np.sum(vectors[a] * vectors[b], 1)
-    np.testing.assert_allclose(cosines(vectors, a, b, rows=7), expected, rtol=1e-5)
-
-
-def test_every_photo_is_compared_with_every_other() -> None:
-    vectors = np.array([[1, 0], [0.6, 0.8], [0, 1]], np.float32)
-    every = all_pairs(vectors, np.array([0, 0, 1]), np.ones(3, bool))
-    np.testing.assert_allclose(every.genuine, [0.6])
-    np.testing.assert_allclose(every.impostor, [0, 0.8])
-
-
-@pytest.fixture
-def partly_enrolled() -> Comparisons:
-    """Compare two photos of person 0 with two of person 1, of whom one was not enrolled."""
-    vectors = np.array([[1, 0], [1, 0], [0, 1], [0, 0]], np.float32)
-    return all_pairs(vectors, np.array([0, 0, 1, 1]), np.array([True, True, True, False]))
-
-
-def test_whoever_is_not_enrolled_is_not_recognised(partly_enrolled: Comparisons) -> None:
-    assert sorted(partly_enrolled.genuine.tolist()) == [-1, 1]
-    assert fnmr_at(partly_enrolled.genuine, 0.5) == 1 / 2
-
-
-def test_a_photo_that_is_not_enrolled_is_no_impostor(partly_enrolled: Comparisons) -> None:
-    assert partly_enrolled.impostor.tolist() == [0, 0]
 
 
 # Operating points
@@ -199,12 +144,6 @@ def test_points_are_checked_on_people_they_were_not_set_on(comparisons: Comparis
     assert p.held_out_fmr == pytest.approx(0.1, abs=0.03)
 
 
-def test_halves_of_the_people_share_nobody(comparisons: Comparisons) -> None:
-    people = [{*side.first.tolist(), *side.second.tolist()} for side in halves(comparisons)]
-    assert not people[0] & people[1]
-    assert len(people[0] | people[1]) == 50
-
-
 def test_halves_too_small_to_set_a_threshold_check_nothing(comparisons: Comparisons) -> None:
     assert operating_points(comparisons, (3e-2,))[0].held_out_fmr is not None
     assert held_out_fmr(comparisons, 5e-4) is None
@@ -218,33 +157,3 @@ def test_intervals_contain_what_was_measured(comparisons: Comparisons) -> None:
 
 def test_intervals_are_the_same_every_time(comparisons: Comparisons) -> None:
     assert operating_points(comparisons) == operating_points(comparisons)
-
-
-def test_intervals_are_wider_where_errors_come_from_few_people() -> None:
-    # The same 30 errors in 300 genuine pairs: of one person each, or all of three people.
-    people = np.repeat(np.arange(30), 10)
-    spread = np.where(np.arange(300) % 10 == 0, 0.0, 1.0)
-    crowded = np.where(people < 3, 0.0, 1.0)
-    widths = []
-    for genuine in (spread, crowded):
-        impostor = np.linspace(0, 0.5, 300)
-        everything = Comparisons(
-            np.concatenate([genuine, impostor]).astype(np.float32),
-            np.concatenate([people, people]),
-            np.concatenate([people, (people + 1) % 30]),
-        )
-        (p,) = operating_points(everything, (0.1,))
-        widths.append(p.fnmr.high - p.fnmr.low)
-    assert widths[1] > 3 * widths[0]
-
-
-def test_no_error_among_few_people_is_no_proof_of_none() -> None:
-    people = np.arange(60)
-    impostor, genuine = np.linspace(0, 0.5, 60), np.ones(60)
-    everything = Comparisons(
-        np.concatenate([impostor, genuine]).astype(np.float32),
-        np.concatenate([people, people]),
-        np.concatenate([(people + 1) % 60, people]),
-    )
-    (p,) = operating_points(everything, (0.5,))
-    assert (p.fnmr.low, p.fnmr.value, p.fnmr.high) == (0, 0, 3 / 60)

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from models.calibration import fnmr_at
+from models.comparisons import Comparisons, all_pairs, cosines, halves, pair_places, subset
+
+
+def test_huge_sets_are_compared_in_part() -> None:
+    people = np.arange(1000) // 2
+    a, b = pair_places(people, most=5000)
+    same = people[a] == people[b]
+    assert np.all(a < b)
+    assert same.sum() == 500
+    assert 4000 < (~same).sum() <= 4500
+
+
+def test_huge_people_do_not_crowd_out_strangers() -> None:
+    people = np.arange(1000) // 500
+    a, b = pair_places(people, most=5000)
+    assert 0.4 < np.mean(people[a] == people[b]) < 0.7
+
+
+def test_drawn_pairs_are_the_same_every_time() -> None:
+    people = np.arange(1000) // 2
+    np.testing.assert_array_equal(pair_places(people, most=500), pair_places(people, most=500))
+
+
+def test_cosines_do_not_depend_on_blocks_or_order() -> None:
+    random = np.random.default_rng(0)
+    vectors = random.normal(size=(20, 4)).astype(np.float32)
+    a, b = random.integers(0, 20, (2, 50))
+    expected = np.sum(vectors[a] * vectors[b], 1)
+    np.testing.assert_allclose(cosines(vectors, a, b, rows=7), expected, rtol=1e-5)
+
+
+def test_every_photo_is_compared_with_every_other() -> None:
+    vectors = np.array([[1, 0], [0.6, 0.8], [0, 1]], np.float32)
+    every = all_pairs(vectors, np.array([0, 0, 1]), np.ones(3, bool))
+    np.testing.assert_allclose(every.genuine, [0.6])
+    np.testing.assert_allclose(every.impostor, [0, 0.8])
+
+
+@pytest.fixture
+def partly_enrolled() -> Comparisons:
+    """Compare two photos of person 0 with two of person 1, of whom one was not enrolled."""
+    vectors = np.array([[1, 0], [1, 0], [0, 1], [0, 0]], np.float32)
+    return all_pairs(vectors, np.array([0, 0, 1, 1]), np.array([True, True, True, False]))
+
+
+def test_whoever_is_not_enrolled_is_not_recognised(partly_enrolled: Comparisons) -> None:
+    assert sorted(partly_enrolled.genuine.tolist()) == [-1, 1]
+    assert fnmr_at(partly_enrolled.genuine, 0.5) == 1 / 2
+
+
+def test_a_photo_that_is_not_enrolled_is_no_impostor(partly_enrolled: Comparisons) -> None:
+    assert partly_enrolled.impostor.tolist() == [0, 0]
+
+
+def test_halves_of_the_people_share_nobody() -> None:
+    people = np.repeat(np.arange(50), 3)
+    vectors = np.random.default_rng(0).normal(size=(150, 4)).astype(np.float32)
+    comparisons = all_pairs(vectors, people, np.ones(150, bool))
+    sides = [{*side.first.tolist(), *side.second.tolist()} for side in halves(comparisons)]
+    assert not sides[0] & sides[1]
+    assert len(sides[0] | sides[1]) == 50
+
+
+def test_a_subset_keeps_scores_people_and_photos_together() -> None:
+    vectors = np.eye(4, dtype=np.float32)
+    every = all_pairs(vectors, np.array([0, 0, 1, 1]), np.ones(4, bool))
+    part = subset(every, every.same)
+    assert part.photos.tolist() == [[0, 1], [2, 3]]
+    assert part.first.tolist() == part.second.tolist() == [0, 1]
