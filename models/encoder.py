@@ -8,6 +8,7 @@ from textwrap import shorten
 from typing import Protocol
 
 import torch
+from huggingface_hub import try_to_load_from_cache
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -42,14 +43,17 @@ class Encoder(Protocol):
 
 
 class ClipEncoder:
-    """Encode with the vision half of a CLIP checkpoint; features are its `pooler_output`."""
+    """Encode with the vision half of a CLIP checkpoint; features are its `pooler_output`.
 
-    def __init__(self, network: CLIPVisionModel) -> None:
+    `revision` is the commit on the hub that it was loaded from, if it was.
+    """
+
+    def __init__(self, network: CLIPVisionModel, revision: str | None = None) -> None:
         self.network: nn.Module = network.eval().requires_grad_(False)
         config = network.config
         self.width: int = config.hidden_size
         self.image_size: int = config.image_size
-        self.revision: str | None = getattr(config, "_commit_hash", None)
+        self.revision = revision
         # The shapes of the weights tell all the rest.
         self.architecture = (
             f"clip, {config.num_attention_heads} heads, {config.hidden_act}, "
@@ -83,7 +87,7 @@ class ClipEncoder:
                 f"{len(misshapen)} weights in `{source}` have another shape than its config.json "
                 f"asks for, the first being {misshapen[0]}."
             )
-        return cls(network)
+        return cls(network, _commit_of(source, revision or "main"))
 
     def save(self, folder: Path) -> None:
         """Write the encoder so that `load` reads it, at its present precision."""
@@ -136,6 +140,14 @@ _UNREADABLE = (
     *(OSError, ValueError, KeyError, TypeError, RuntimeError),
     *(SafetensorError, StrictDataclassError),
 )
+
+
+def _commit_of(source: str | Path, revision: str) -> str | None:
+    """Return the commit that a revision on the hub was when it was loaded; None for a folder."""
+    if Path(source).is_dir():
+        return None
+    kept = try_to_load_from_cache(str(source), "config.json", revision=revision)
+    return Path(kept).parent.name if isinstance(kept, str) else None
 
 
 def _read(source: str | Path, revision: str) -> tuple[CLIPVisionModel, list[str], list[str]]:

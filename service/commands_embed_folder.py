@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from service.terminal import finish, out, print_rejected, settings_from
+from service.terminal import finish, out, print_rejected, require, settings_from
 
 
 class Format(StrEnum):
@@ -48,6 +48,8 @@ def embed_folder(
     is not taken again. A photo that has changed since under its name keeps its old vector;
     name another folder for new ones.
     """
+    if format_ is Format.PARQUET:
+        require("pyarrow")
     from service.embed_files import embed_files
 
     settings = settings_from(bundle=bundle, store="sqlite:///:memory:")

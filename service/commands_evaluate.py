@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from models.errors import LikenessError
-from service.terminal import err, fail, out
+from service.terminal import err, fail, out, require
 
 if TYPE_CHECKING:
     from models.report import Report
@@ -55,6 +55,7 @@ def evaluate(
 
     Photos take the service's own path: decode, detect, align, encode.
     """
+    require("matplotlib")
     from rich.progress import Progress
 
     from models.bundle import choose, load_bundle

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from models.errors import LikenessError
-from service.terminal import Url, err, fail, finish, out, settings_from
+from service.terminal import Url, err, fail, finish, out, require, settings_from
 
 if TYPE_CHECKING:
     from models.tsne import FaceMap
@@ -31,6 +31,7 @@ def draw_map(
 
     The gallery is that of the store in the settings, or of the service at --url.
     """
+    require("matplotlib", "sklearn")
     from models.tsne import caption, draw_png, render
 
     try:

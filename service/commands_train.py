@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from models.errors import LikenessError
-from service.terminal import err, fail, out
+from service.terminal import err, fail, out, require
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -87,6 +87,7 @@ def train(
     Photos take the service's own path once; a second run finds their features in a cache. A
     run that was stopped goes on where it was when the same command is given again.
     """
+    require("matplotlib", "pytorch_metric_learning", "peft")
     from models.device import choose_device, choose_precision
     from models.learning import Options
     from models.lora import Lora
@@ -144,7 +145,7 @@ class Terminal:
         self._progress.stop()
 
     def note(self, line: str) -> None:
-        err.print(line, soft_wrap=True)
+        err.print(line, soft_wrap=True, markup=False)
 
     def progress(self, what: str, done: int, of: int) -> None:
         if what not in self._tasks:
@@ -172,15 +173,18 @@ def print_trained(trained: "Trained", folder: Path) -> None:
         )
     for report in trained.reports:
         measured = report.calibration
-        out.print(f"[bold]{measured.data}[/]", soft_wrap=True)
+        out.print(measured.data, style="bold", soft_wrap=True, markup=False)
         for point in measured.operating_points:
             out.print(f"  {point.name:10} FNMR {interval(point.fnmr)}", soft_wrap=True)
         out.print(
             f"  accuracy {measured.accuracy:.4f}; EER {percent(measured.eer)}; "
             f"failure to enrol {percent(measured.failure_to_enrol)}"
         )
-    out.print(f"bundle   {folder}  (LIKENESS_BUNDLE={folder} serves it)", soft_wrap=True)
-    out.print(f"card     {folder / 'README.md'}", soft_wrap=True)
+    out.print(
+        f"bundle   {folder}  (LIKENESS_BUNDLE={folder} serves it)\ncard     {folder / 'README.md'}",
+        soft_wrap=True,
+        markup=False,
+    )
 
 
 def user_cache() -> Path:

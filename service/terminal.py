@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, NoReturn, TypeVar
@@ -10,6 +11,7 @@ from typing import Annotated, NoReturn, TypeVar
 import httpx
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -37,8 +39,15 @@ File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True
 
 def fail(sentence: str) -> NoReturn:
     """Print why, and exit."""
-    err.print(f"[bold red]error[/]  {sentence}", soft_wrap=True)
+    err.print(f"[bold red]error[/]  {escape(sentence)}", soft_wrap=True)
     raise typer.Exit(EXIT_ERROR)
+
+
+def require(*modules: str) -> None:
+    """Say in a line which libraries of the extra `offline` a command lacks, and exit."""
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        fail(f"This needs {', '.join(missing)}: pip install 'likeness[offline]'")
 
 
 def settings_from(**overrides: object) -> Settings:
@@ -89,5 +98,5 @@ def print_rejected(rows: Sequence[RejectedFile], listed_in: Path) -> None:
     if not rows:
         return
     for row in rows[:SHOWN]:
-        err.print(f"not used  {row.path}  {row.sentence}", soft_wrap=True)
-    err.print(f"{len(rows):,} not used, all of them in {listed_in}", soft_wrap=True)
+        err.print(f"not used  {row.path}  {row.sentence}", soft_wrap=True, markup=False)
+    err.print(f"{len(rows):,} not used, all of them in {listed_in}", soft_wrap=True, markup=False)

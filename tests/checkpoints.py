@@ -60,6 +60,16 @@ def write_older(folder: Path) -> Path:
     return folder
 
 
+def write_hub_cache(home: Path, repository: str) -> str:
+    """Write a full CLIP as the hub's client keeps it under `HF_HOME`; return its commit."""
+    commit = "3d74acf9a28c67741b2f4f2ea7635f0aaf6f0268"
+    folder = home / "hub" / f"models--{repository.replace('/', '--')}"
+    write_full(folder / "snapshots" / commit)
+    (folder / "refs").mkdir()
+    (folder / "refs" / "main").write_text(commit)
+    return commit
+
+
 def tiny_head(*widths: int, seed: int = 1) -> Head:
     """Build a random head whose numbers float16 holds exactly."""
     torch.manual_seed(seed)

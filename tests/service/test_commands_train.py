@@ -1,14 +1,17 @@
 """`likeness train` on invented people and a tiny random encoder."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
-from models.bundle import load_bundle
+from models.bundle import load_bundle, read_manifest
 from service.cli import EXIT_ERROR, app
 from service.commands_train import user_cache
-from tests.checkpoints import write_bundle
+from tests.checkpoints import write_bundle, write_hub_cache
 from tests.people import write_list, write_people
 
 
@@ -82,3 +85,23 @@ def test_features_are_kept_in_the_users_cache(
     smoke(photos, encoder, tmp_path / "out")
     assert user_cache() == cache / "likeness"
     assert list((cache / "likeness" / "features").rglob("*.npz"))
+
+
+def test_a_hub_id_trains_and_the_bundle_refers_to_the_commit(photos: Path, tmp_path: Path) -> None:
+    """In a process of its own: the hub's client reads where its cache is only once."""
+    name = "openai/clip-vit-base-patch32"
+    commit = write_hub_cache(tmp_path / "hf", name)
+    environment = os.environ | {"HF_HOME": str(tmp_path / "hf")}
+    words = ["train", str(photos), "--encoder", name, "--out", str(tmp_path / "out"), "--smoke"]
+    trained = subprocess.run(
+        [sys.executable, "-m", "service.cli", *words], env=environment, capture_output=True
+    )
+    assert trained.returncode == 0, trained.stderr.decode()
+    reference = read_manifest(tmp_path / "out").encoder
+    assert (reference.source, reference.revision) == (name, commit)
+    served = subprocess.run(
+        [sys.executable, "-m", "service.cli", "info", "--json"],
+        env=environment | {"LIKENESS_BUNDLE": str(tmp_path / "out")},
+        capture_output=True,
+    )
+    assert served.returncode == 0, served.stderr.decode()
