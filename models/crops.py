@@ -1,10 +1,12 @@
 """Cut aligned crops from many photo files at once, for training and evaluation."""
 
+import os
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 from typing import Self
 
@@ -16,7 +18,9 @@ from models.errors import LikenessError
 from models.face import Pixels, align, find
 from models.image import decode
 
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".avif"})
+_OF_CAMERAS = (".jpg", ".jpeg", ".jfif", ".heic", ".heif", ".avif")
+_OF_OTHERS = (".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+PHOTO_SUFFIXES = frozenset((*_OF_CAMERAS, *_OF_OTHERS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,9 @@ class CropSet:
 
 def photos_in(folder: Path) -> list[Path]:
     """List the photo files below a folder in a stable order."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES)
+    return sorted(
+        p for p in folder.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and p.is_file()
+    )
 
 
 class Cutter:
@@ -61,7 +67,7 @@ class Cutter:
         # Forked workers would inherit the locks of torch's and OpenCV's threads, but not the
         # threads.
         context = get_context("spawn")
-        self._pool = ProcessPoolExecutor(workers, context, cv2.setNumThreads, (1,))
+        self._pool = ProcessPoolExecutor(workers, context, _begin)
 
     def __enter__(self) -> Self:
         return self
@@ -92,6 +98,20 @@ def cut(
                 crops.append(result)
     stacked = np.stack(crops) if crops else np.empty((0, size, size, 3), np.uint8)
     return CropSet(names, stacked, rejected)
+
+
+def _begin() -> None:
+    """Prepare a worker process: one core each, and no life after its parent's."""
+    cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End once the parent has: workers of a killed one wait for work for ever."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)
 
 
 @cache

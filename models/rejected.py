@@ -25,16 +25,17 @@ def write_rejected(path: Path, rows: Sequence[RejectedFile]) -> None:
         return
     text = StringIO()
     names = [field.name for field in fields(RejectedFile)]
-    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer = csv.DictWriter(text, names)
     writer.writeheader()
     writer.writerows(asdict(row) for row in sorted(rows, key=lambda row: row.path))
     with whole_file(path) as file:
-        file.write(text.getvalue().encode())
+        # Names of files need not be text; those that are not come back as they were.
+        file.write(text.getvalue().encode(errors="surrogateescape"))
 
 
 def read_rejected(path: Path) -> list[RejectedFile]:
     """Read what `write_rejected` wrote."""
     if not path.is_file():
         return []
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         return [RejectedFile(**row) for row in csv.DictReader(file)]

@@ -1,7 +1,10 @@
 """A folder of vectors in part files, written by a run that may be killed at any time."""
 
+import fcntl
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, get_args
@@ -38,8 +41,29 @@ class VectorRow:
     score: float
 
 
+@contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Hold a folder of vectors for one run; raises LikenessError if another holds it.
+
+    Two runs would give their parts the same names, and each would lose what the other wrote.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise LikenessError(f"Another run writes to {folder}.") from exc
+        yield
+    finally:
+        os.close(lock)
+
+
 class VectorFolder:
     """Keep vectors in `part-000000.parquet` and so on, and the files without one in a CSV.
+
+    A folder of Parquet parts is a data set: readers of those pass over names that begin with
+    `_` or `.`, as all others here do.
 
     Every part is written whole. What is not in a part yet is lost with a killed run, and
     taken again by the next: no file is in two parts, none is missed. Raises LikenessError for
@@ -56,12 +80,12 @@ class VectorFolder:
             left.unlink()
         self._rejected = {row.path: row for row in read_rejected(self.rejected_path)}
         self._next = 1 + max((int(part.stem[5:]) for part in self._paths()), default=-1)
-        with whole_file(folder / "about.json") as file:
+        with whole_file(folder / "_about.json") as file:
             file.write(json.dumps(self._as_dict(), indent=2).encode() + b"\n")
 
     @property
     def rejected_path(self) -> Path:
-        return self._folder / "rejected.csv"
+        return self._folder / "_rejected.csv"
 
     @property
     def rejected(self) -> list[RejectedFile]:
@@ -87,9 +111,9 @@ class VectorFolder:
         write_rejected(self.rejected_path, self.rejected)
 
     def _check(self) -> None:
-        path = self._folder / "about.json"
+        path = self._folder / "_about.json"
         if not path.is_file():
-            if self._folder.is_dir() and any(self._folder.iterdir()):
+            if any(not file.name.startswith(".") for file in self._folder.glob("*")):
                 raise LikenessError(f"{self._folder} holds other files; name a folder of its own.")
             return
         held = json.loads(path.read_bytes())

@@ -11,11 +11,11 @@ from typing import BinaryIO
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Give a file to write; it stands at `path` once it is complete and on the disk.
 
-    Until then it has another name. Whoever is killed on the way leaves what was there before,
-    and a `.partial` beside it.
+    Until then it has another name, hidden from who reads the folder as a data set. Whoever is
+    killed on the way leaves what was there before, and a `.partial` beside it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
             yield file

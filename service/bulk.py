@@ -28,7 +28,9 @@ GATHER_MS = 200.0
 WAIT_S = 3600.0
 
 # What is no fault of the file: going on would list good files as broken.
-FATAL = frozenset({"out_of_memory", "device_lost", "encoder_stopped", "encoder_stalled"})
+FATAL = frozenset(
+    ("out_of_memory", "device_lost", "wrong_row_count", "encoder_stopped", "encoder_stalled")
+)
 
 
 class Unreadable(ImageError):
@@ -81,6 +83,7 @@ class Bulk:
         finally:
             for task in running:
                 task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
     async def _one(self, file: Path, policy: Policy) -> Taken:
         try:

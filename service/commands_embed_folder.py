@@ -37,7 +37,7 @@ def embed_folder(
     ] = Faces.LARGEST,
     part: Annotated[
         int, typer.Option(min=1, help="Photos a part; a stopped run loses at most so many.")
-    ] = 1000,
+    ] = 256,
     retry_rejected: Annotated[
         bool, typer.Option("--retry-rejected", help="Try again what was rejected before.")
     ] = False,

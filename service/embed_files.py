@@ -6,8 +6,8 @@ from pathlib import Path
 from models.crops import photos_in
 from models.face import Policy
 from models.rejected import RejectedFile
-from models.vector_parts import About, Format, VectorFolder, VectorRow
-from service.bulk import Taken, open_bulk
+from models.vector_parts import About, Format, VectorFolder, VectorRow, only_writer
+from service.bulk import Taken, Unreadable, open_bulk
 from service.pipeline import Probe
 from service.settings import Settings
 from service.terminal import photo_progress
@@ -23,6 +23,19 @@ async def embed_files(
     retry_rejected: bool,
 ) -> VectorFolder:
     """Embed what has no vector yet; raises LikenessError."""
+    with only_writer(out):
+        return await _embed(settings, photos, out, format_, policy, photos_a_part, retry_rejected)
+
+
+async def _embed(
+    settings: Settings,
+    photos: Path,
+    out: Path,
+    format_: Format,
+    policy: Policy,
+    photos_a_part: int,
+    retry_rejected: bool,
+) -> VectorFolder:
     async with open_bulk(settings) as bulk:
         bundle = bulk.embedder.bundle
         about = About(bundle.manifest.name, bundle.fingerprint, bundle.dimension)
@@ -48,7 +61,18 @@ def as_row(taken: Taken, photos: Path) -> VectorRow | RejectedFile:
     """Return what is to be kept of a file."""
     name = taken.file.relative_to(photos).as_posix()
     outcome = taken.outcome
+    if not is_text(name):
+        return RejectedFile(name, Unreadable.code, "The name of the file is not UTF-8.")
     if isinstance(outcome, Probe):
         face = outcome.report
         return VectorRow(name, taken.sha256, outcome.row.vector, face.box, face.score)
     return RejectedFile(name, outcome.code, outcome.sentence)
+
+
+def is_text(name: str) -> bool:
+    """Tell whether a file's name can be written into a table."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from time import monotonic
 from urllib.parse import quote
 
 import httpx
@@ -18,6 +19,8 @@ from service.model_answers import ModelAnswer
 # What a photo alone is to blame for; everything else ends the command.
 OF_THE_PHOTO = (413, 415, 422)
 UNREADABLE = "unreadable"
+# A service that is busy gets better within that time; one whose device is lost does not.
+PATIENCE_S = 120.0
 
 
 @dataclass(slots=True)
@@ -94,14 +97,20 @@ class Enrolment:
             self._outcome.enrolled += 1
 
 
-async def enroll_patiently(client: httpx.AsyncClient, subject: str, photo: bytes) -> EnrolledImage:
-    """Send one photo, and again after as long as a busy service asks to wait."""
+async def enroll_patiently(
+    client: httpx.AsyncClient, subject: str, photo: bytes, patience_s: float = PATIENCE_S
+) -> EnrolledImage:
+    """Send one photo, and again after as long as a busy service asks to wait.
+
+    Raises Refused once the service has been asking for more than `patience_s`.
+    """
+    until = monotonic() + patience_s
     while True:
         try:
             (image,) = await enroll_one(client, subject, photo, 0)
             return image
         except Refused as refused:
-            if refused.retry_after_s is None:
+            if refused.retry_after_s is None or monotonic() >= until:
                 raise
             await asyncio.sleep(refused.retry_after_s)
 

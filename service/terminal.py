@@ -68,6 +68,8 @@ def finish(work: Coroutine[None, None, R]) -> R:
         fail(" ".join(filter(None, (error.sentence, error.advice))))
     except httpx.TransportError as error:
         fail(f"The service does not answer: {error}")
+    except OSError as error:
+        fail(f"{error.filename or 'The disk'}: {error.strerror}.")
 
 
 @contextmanager

@@ -1,3 +1,7 @@
+import os
+import selectors
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +41,12 @@ def test_photos_are_listed_in_a_stable_order(folder: Path) -> None:
     assert names == ["a.jpg", "b/c.PNG", "d.png", "e.jpg"]
 
 
+def test_what_a_phone_names_is_a_photo_and_a_folder_is_none(tmp_path: Path) -> None:
+    (tmp_path / "a.HEIC").write_bytes(b"")
+    (tmp_path / "album.jpg").mkdir()
+    assert photos_in(tmp_path) == [tmp_path / "a.HEIC"]
+
+
 def test_photos_with_a_face_are_named_by_their_place_in_the_folder(crops: CropSet) -> None:
     assert crops.names == ["a.jpg", "b/c.PNG"]
 
@@ -73,3 +83,33 @@ def test_an_empty_set_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
 def test_loaded_crops_stay_on_disk(crops: CropSet, tmp_path: Path) -> None:
     crops.save(tmp_path / "crops.npy")
     assert isinstance(CropSet.load(tmp_path / "crops.npy").crops, np.memmap)
+
+
+WORKERS_AND_WAIT = """
+import multiprocessing, sys, threading
+from pathlib import Path
+from models.crops import Cutter
+
+if __name__ == "__main__":
+    with Cutter(120, 0.3, workers=1) as cutter:
+        list(cutter([Path(sys.argv[1])]))
+        print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+        threading.Event().wait()
+"""
+
+
+def test_workers_do_not_outlive_a_killed_parent(folder: Path, tmp_path: Path) -> None:
+    script = tmp_path / "cutting.py"
+    script.write_text(WORKERS_AND_WAIT)
+    words = [sys.executable, str(script), str(folder / "a.jpg")]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, env=environment) as parent:
+        assert parent.stdout is not None
+        (worker,) = (int(word) for word in parent.stdout.readline().split())
+        ended = os.pidfd_open(worker)
+        parent.kill()
+        parent.wait()
+    with selectors.DefaultSelector() as selector:
+        selector.register(ended, selectors.EVENT_READ)
+        assert selector.select(timeout=60), "the worker lives on"
+    os.close(ended)

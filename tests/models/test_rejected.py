@@ -1,4 +1,7 @@
+import os
 from pathlib import Path
+
+import pytest
 
 from models.rejected import RejectedFile, read_rejected, write_rejected
 
@@ -15,3 +18,9 @@ def test_without_rows_an_earlier_list_goes(tmp_path: Path) -> None:
     write_rejected(tmp_path / "rejected.csv", [])
     assert read_rejected(tmp_path / "rejected.csv") == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["two\nlines.jpg", "a\rb.jpg", os.fsdecode(b"caf\xe9.jpg")])
+def test_odd_names_read_back_as_they_were(tmp_path: Path, name: str) -> None:
+    write_rejected(tmp_path / "rejected.csv", [RejectedFile(name, "no_face", "No face.")])
+    assert read_rejected(tmp_path / "rejected.csv")[0].path == name

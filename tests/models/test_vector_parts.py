@@ -8,7 +8,14 @@ from pyarrow import dataset
 from models.errors import LikenessError
 from models.face import Box
 from models.rejected import RejectedFile
-from models.vector_parts import FORMATS, About, Format, VectorFolder, VectorRow
+from models.vector_parts import (
+    FORMATS,
+    About,
+    Format,
+    VectorFolder,
+    VectorRow,
+    only_writer,
+)
 
 ABOUT = About("tiny", "f" * 64, 4)
 
@@ -45,7 +52,8 @@ def test_parquet_reads_as_one_table_that_names_its_bundle(tmp_path: Path) -> Non
     folder = VectorFolder(tmp_path / "out", ABOUT, "parquet")
     folder.add([row("b.jpg"), row("a.jpg")])
     folder.add([row("long.jpg")])
-    table = dataset.dataset(sorted((tmp_path / "out").glob("*.parquet"))).to_table()
+    folder.add([RejectedFile("x.jpg", "no_face", "No face.")])
+    table = dataset.dataset(tmp_path / "out").to_table()
     assert table["path"].to_pylist() == ["a.jpg", "b.jpg", "long.jpg"]
     assert table["vector"].to_pylist()[2] == pytest.approx(row("long.jpg").vector.tolist())
     assert table["box"].to_pylist()[0] == [1, 2, 30, 40]
@@ -95,6 +103,29 @@ def test_a_folder_of_other_files_is_left_alone(tmp_path: Path) -> None:
 
 def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path) -> None:
     VectorFolder(tmp_path / "out", ABOUT, "npz").add([row("a.jpg")])
-    (tmp_path / "out" / "part-000001.npz.17.partial").write_bytes(b"half")
+    (tmp_path / "out" / ".part-000001.npz.17.partial").write_bytes(b"half")
     VectorFolder(tmp_path / "out", ABOUT, "npz")
     assert not list((tmp_path / "out").glob("*.partial"))
+
+
+def test_a_run_killed_before_its_first_file_was_whole_is_no_folder_of_others(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "._about.json.17.partial").write_bytes(b"half")
+    VectorFolder(tmp_path, ABOUT, "npz").add([row("a.jpg")])
+    assert VectorFolder(tmp_path, ABOUT, "npz").done() == {"a.jpg"}
+
+
+def test_two_runs_never_write_to_one_folder(tmp_path: Path) -> None:
+    with (
+        only_writer(tmp_path / "out"),
+        pytest.raises(LikenessError, match="Another run"),
+        only_writer(tmp_path / "out"),
+    ):
+        pass
+
+
+def test_a_folder_is_free_again_when_its_run_has_ended(tmp_path: Path) -> None:
+    for _ in range(2):
+        with only_writer(tmp_path / "out"):
+            VectorFolder(tmp_path / "out", ABOUT, "npz").add([row("a.jpg")])

@@ -1,5 +1,6 @@
 """`likeness embed-folder` on a few photos and a tiny random encoder."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ def test_broken_files_are_listed_at_the_end_and_in_a_file(
 ) -> None:
     result = embed_folder(photos, bundle, tmp_path / "out")
     assert "broken.jpg" in result.output
-    (listed,) = read_rejected(tmp_path / "out" / "rejected.csv")
+    (listed,) = read_rejected(tmp_path / "out" / "_rejected.csv")
     assert (listed.path, listed.code) == ("broken.jpg", "undecodable_image")
 
 
@@ -76,7 +77,7 @@ def test_a_rejected_file_is_tried_again_only_when_asked_for(
     assert "2 vectors" in embed_folder(photos, bundle, tmp_path / "out").output
     again = embed_folder(photos, bundle, tmp_path / "out", "--retry-rejected")
     assert "3 vectors" in again.output
-    assert not (tmp_path / "out" / "rejected.csv").exists()
+    assert not (tmp_path / "out" / "_rejected.csv").exists()
 
 
 def test_vectors_of_another_bundle_are_refused_in_a_line(
@@ -87,3 +88,24 @@ def test_vectors_of_another_bundle_are_refused_in_a_line(
     result = embed_folder(photos, other, tmp_path / "out")
     assert result.exit_code == EXIT_ERROR
     assert "Name another folder" in result.output.replace("\n", " ")
+
+
+def test_a_folder_of_vectors_reads_as_one_table(photos: Path, bundle: Path, tmp_path: Path) -> None:
+    embed_folder(photos, bundle, tmp_path / "out")
+    assert parquet.read_table(tmp_path / "out")["path"].to_pylist() == ["a.jpg", "deep/b.jpg"]
+
+
+def test_a_photo_whose_name_is_no_text_stops_nobody(
+    photos: Path, bundle: Path, tmp_path: Path
+) -> None:
+    (photos / os.fsdecode(b"caf\xe9.jpg")).write_bytes(photo_bytes("grace"))
+    for _ in range(2):
+        assert "2 vectors" in embed_folder(photos, bundle, tmp_path / "out").output
+    assert len(read_rejected(tmp_path / "out" / "_rejected.csv")) == 2
+
+
+def test_a_place_that_cannot_be_written_to_is_one_line(
+    photos: Path, bundle: Path, tmp_path: Path
+) -> None:
+    result = embed_folder(photos, bundle, photos / "a.jpg" / "out")
+    assert (result.exit_code, len(result.stderr.strip().splitlines())) == (EXIT_ERROR, 1)
