@@ -8,6 +8,8 @@ from pathlib import Path
 
 from models.whole import whole_file
 
+UNREADABLE = "unreadable"  # no bytes can be had of it; all other codes are those of errors
+
 
 @dataclass(frozen=True, slots=True)
 class RejectedFile:

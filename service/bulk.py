@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from models.embedder import Embedder
-from models.errors import ImageError, LikenessError
+from models.errors import LikenessError
 from models.face import Policy
+from models.rejected import UNREADABLE
 from service.batcher import Batcher
 from service.metrics import Metrics
 from service.pipeline import Pipeline, Probe
@@ -33,10 +34,12 @@ FATAL = frozenset(
 )
 
 
-class Unreadable(ImageError):
-    """The file cannot be read."""
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """Say why a file gives no vector."""
 
-    code = "unreadable"
+    code: str
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,7 @@ class Taken:
 
     file: Path
     sha256: str
-    outcome: Probe | LikenessError
+    outcome: Probe | Unusable
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +92,15 @@ class Bulk:
         try:
             data = await asyncio.to_thread(file.read_bytes)
         except OSError as error:
-            return Taken(file, "", Unreadable(error.strerror or "The file cannot be read."))
+            sentence = error.strerror or "The file cannot be read."
+            return Taken(file, "", Unusable(UNREADABLE, sentence))
         digest = hashlib.sha256(data).hexdigest()
         try:
             return Taken(file, digest, await self.pipeline.probe(data, policy, file))
         except LikenessError as error:
             if error.code in FATAL:
                 raise
-            return Taken(file, digest, error)
+            return Taken(file, digest, Unusable(error.code, error.sentence))
 
 
 def decode_threads(cores: int, on_gpu: bool) -> int:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from models.crops import photos_in
 from models.face import Policy
-from models.rejected import RejectedFile
+from models.rejected import UNREADABLE, RejectedFile
 from models.vector_parts import About, Format, VectorFolder, VectorRow, only_writer
-from service.bulk import Taken, Unreadable, open_bulk
+from service.bulk import Taken, open_bulk
 from service.pipeline import Probe
 from service.settings import Settings
 from service.terminal import photo_progress
@@ -62,7 +62,7 @@ def as_row(taken: Taken, photos: Path) -> VectorRow | RejectedFile:
     name = taken.file.relative_to(photos).as_posix()
     outcome = taken.outcome
     if not is_text(name):
-        return RejectedFile(name, Unreadable.code, "The name of the file is not UTF-8.")
+        return RejectedFile(name, UNREADABLE, "The name of the file is not UTF-8.")
     if isinstance(outcome, Probe):
         face = outcome.report
         return VectorRow(name, taken.sha256, outcome.row.vector, face.box, face.score)

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import httpx
 
-from models.rejected import RejectedFile
+from models.rejected import UNREADABLE, RejectedFile
 from service.answers import EnrollAnswer, EnrolledImage
 from service.gallery_answers import SubjectAnswer
 from service.local import Refused, answer
@@ -18,7 +18,6 @@ from service.model_answers import ModelAnswer
 
 # What a photo alone is to blame for; everything else ends the command.
 OF_THE_PHOTO = (413, 415, 422)
-UNREADABLE = "unreadable"
 # A service that is busy gets better within that time; one whose device is lost does not.
 PATIENCE_S = 120.0
 

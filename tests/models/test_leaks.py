@@ -1,16 +1,18 @@
 import hashlib
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
-from models.bundle import Bundle
+from models.bundle import load_bundle
 from models.embedder import Embedder
 from models.extract import Extracted, Extractor
 from models.leaks import Leak, find_leaks
-from tests.photos import photo_bytes, reencoded
+from tests.photos import jpeg
 
 
 def extracted(features: NDArray[np.float32], name: str) -> Extracted:
@@ -46,19 +48,20 @@ def test_missing_photos_are_not_the_same_photo() -> None:
     assert find_leaks(nothing, nothing) == []
 
 
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("photos")
-    (folder / "grace.jpg").write_bytes(photo_bytes("grace"))
-    (folder / "astronaut.png").write_bytes(photo_bytes("astronaut"))
-    (folder / "recoded.jpg").write_bytes(reencoded("grace", 300))
-    return folder
-
-
-def test_a_photo_scaled_and_recoded_is_found_and_a_stranger_is_not(
-    photos: Path, dlib_bundle: Bundle
+@pytest.mark.faces
+def test_web_photos_scaled_and_recoded_are_found_and_strangers_are_not(
+    faces: Path, tmp_path: Path
 ) -> None:
-    extractor = Extractor(Embedder(dlib_bundle, torch.device("cpu"), "fp32"))
-    train = extractor(["grace.jpg", "astronaut.png"], photos)
-    other = extractor(["recoded.jpg"], photos)
-    assert [leak.place for leak in find_leaks(train, other)] == [0]
+    with zipfile.ZipFile(faces / "lfw_view1_devtest.zip") as archive:
+        names = sorted(name for name in archive.namelist() if name.endswith(".jpg"))[:120]
+        archive.extractall(tmp_path, names)
+    for name in names[:20]:
+        photo = Image.open(tmp_path / name)
+        scaled = photo.resize((photo.width * 7 // 10, photo.height * 7 // 10))
+        (tmp_path / name).with_suffix(".small.jpg").write_bytes(jpeg(scaled))
+    extractor = Extractor(Embedder(load_bundle("builtin"), torch.device("cpu"), "fp32"))
+    train = extractor(names, tmp_path)
+    small = [name.replace(".jpg", ".small.jpg") for name in names[:20]]
+    leaks = find_leaks(train, extractor(small, tmp_path))
+    assert {leak.place for leak in leaks} <= set(range(20))
+    assert len(leaks) >= 18

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import LikenessError
-from service.bulk import Bulk, Taken, decode_threads, open_bulk
+from service.bulk import Bulk, Taken, Unusable, decode_threads, open_bulk
 from service.pipeline import Probe
 from service.settings import load_settings
 from tests.checkpoints import write_bundle
@@ -44,7 +43,7 @@ async def test_a_file_that_cannot_be_used_harms_only_itself(bulk: Bulk, photos: 
     failed = {
         taken.file.name: taken.outcome.code
         for taken in await take(bulk, photos)
-        if isinstance(taken.outcome, LikenessError)
+        if isinstance(taken.outcome, Unusable)
     }
     assert failed == {
         "broken.jpg": "undecodable_image",
