@@ -15,8 +15,8 @@ import numpy as np
 
 from models.detectors import DlibDetector
 from models.errors import LikenessError
-from models.face import Pixels, align, find
-from models.image import decode
+from models.face import Pixels
+from models.portrait import take_portrait
 
 _OF_CAMERAS = (".jpg", ".jpeg", ".jfif", ".heic", ".heif", ".avif")
 _OF_OTHERS = (".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
@@ -123,7 +123,6 @@ def _detector() -> DlibDetector:
 def _cut_one(file: Path, size: int, margin: float) -> Pixels | str:
     detector = _detector()
     try:
-        found = find(decode(file.read_bytes()).pixels, detector, "largest")
-        return align(found, detector.template, size, margin).pixels
+        return take_portrait(file.read_bytes(), detector, "largest", size, margin).crop.pixels
     except LikenessError as error:
         return error.code

@@ -5,6 +5,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 
 import numpy as np
@@ -41,24 +42,23 @@ DEFAULT_LIMITS = Limits()
 class Image:
     """Hold one upright image: `pixels` is `(h, w, 3)` uint8 RGB, contiguous and writable.
 
-    `format` is the file's: JPEG, PNG, WEBP, BMP, TIFF, GIF, AVIF or HEIF.
+    `format` is the file's: JPEG, PNG, WEBP, BMP, TIFF, GIF, AVIF or HEIF. `width` and
+    `height` are those of the file, upright; `reduction` is how many of its pixels one of
+    `pixels` is wide: 1, 2, 4 or 8.
     """
 
     pixels: Pixels
     format: str
-
-    @property
-    def width(self) -> int:
-        return int(self.pixels.shape[1])
-
-    @property
-    def height(self) -> int:
-        return int(self.pixels.shape[0])
+    width: int
+    height: int
+    reduction: int
 
 
-def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Image:
+def decode(data: bytes, limits: Limits = DEFAULT_LIMITS, shortest: int | None = None) -> Image:
     """Decode the first frame of an image file completely, turned upright.
 
+    A JPEG is decoded at a half, a quarter or an eighth of its size where its shorter side
+    stays at least `shortest` pixels: its own transform gives that for a fraction of the time.
     Transparent parts become white, as a viewer shows them, so that what is compared is what
     a person sees. Colour profiles are ignored. Raises ImageTooLarge, NotAnImage (unknown
     signature), TooManyPixels (by the header, nothing is decoded), UndecodableImage.
@@ -67,7 +67,7 @@ def decode(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Image:
         raise ImageTooLarge(f"The file has {len(data)} bytes; {limits.max_bytes} are allowed.")
     kind = _recognise(data)
     try:
-        return Image(_read(kind, data, limits), kind.name)
+        return _read(kind, data, limits, shortest)
     except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning) as exc:
         raise TooManyPixels(f"The {kind.name} file unfolds to more pixels than allowed.") from exc
     except _DAMAGE as exc:
@@ -141,7 +141,7 @@ def _recognise(data: bytes) -> _Kind:
     raise NotAnImage("The bytes are no image of a known format." if data else "The file is empty.")
 
 
-def _read(kind: _Kind, data: bytes, limits: Limits) -> Pixels:
+def _read(kind: _Kind, data: bytes, limits: Limits, shortest: int | None) -> Image:
     stream = BytesIO(data)
     with kind.open(stream) as image:
         width, height = image.size
@@ -150,6 +150,7 @@ def _read(kind: _Kind, data: bytes, limits: Limits) -> Pixels:
                 f"The image has {width} x {height} pixels; {limits.max_pixels} are allowed."
             )
         header_bytes = stream.tell()
+        reduction = 1
         match kind.name:
             case "PNG":
                 complete.check_png(data, image.size)
@@ -157,11 +158,32 @@ def _read(kind: _Kind, data: bytes, limits: Limits) -> Pixels:
                 complete.check_tiles([tile.extents for tile in image.tile], image.size)
             case "JPEG":
                 complete.check_scans(data, header_bytes)
+                reduction = _reduction(image.size, shortest)
+                _reduce(image, reduction)
         image.load()
         if kind.name == "JPEG":
-            complete.check_end(data, header_bytes, image, kind.open)
+            complete.check_end(data, header_bytes, image, partial(_reopen, kind, reduction))
         upright = image if kind.turned else _turn(image, image.info.get("exif", b""))
-        return _to_array(_to_rgb(upright))
+        lies = (upright.width > upright.height) != (width > height)
+        width, height = (height, width) if lies else (width, height)
+        return Image(_to_array(_to_rgb(upright)), kind.name, width, height, reduction)
+
+
+def _reduction(size: tuple[int, int], shortest: int | None) -> int:
+    """Return the largest reduction that leaves the shorter side so long."""
+    fitting = (by for by in (8, 4, 2) if shortest is not None and min(size) // by >= shortest)
+    return next(fitting, 1)
+
+
+def _reduce(image: ImageFile, by: int) -> None:
+    if by > 1:
+        image.draft(None, (image.width // by, image.height // by))
+
+
+def _reopen(kind: _Kind, reduction: int, stream: BytesIO) -> ImageFile:
+    image = kind.open(stream)
+    _reduce(image, reduction)
+    return image
 
 
 _TURNS = {

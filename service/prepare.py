@@ -5,15 +5,15 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from time import perf_counter
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.face import Box, Detector, Policy, align, find
-from models.image import Limits, decode
+from models.face import Box, Detector, Policy
+from models.image import Limits
 from models.pixels import PixelSpec
+from models.portrait import take_portrait
 from models.quality import Quality, measure
 
 
@@ -86,23 +86,27 @@ class DecodePool:
 
     def _prepare(self, data: bytes, policy: Policy) -> Prepared:
         detector: Detector = self._own.detector
-        spec = self._preparation.pixels
-        started = perf_counter()
-        image = decode(data, self._preparation.limits)
-        decoded = perf_counter()
-        found = find(image.pixels, detector, policy, self._preparation.min_face_px)
-        detected = perf_counter()
-        crop = align(found, detector.template, spec.size, spec.margin)
+        preparation = self._preparation
+        spec = preparation.pixels
+        portrait = take_portrait(
+            data,
+            detector,
+            policy,
+            spec.size,
+            spec.margin,
+            preparation.limits,
+            preparation.min_face_px,
+        )
+        found = portrait.found
         report = FaceReport(
             found.box,
             found.face.score,
             found.faces,
             found.turns,
-            image.width,
-            image.height,
-            measure(found, crop),
+            portrait.width,
+            portrait.height,
+            measure(found, portrait.crop),
         )
-        aligned = perf_counter()
         return Prepared(
-            crop.pixels, report, decoded - started, detected - decoded, aligned - detected
+            portrait.crop.pixels, report, portrait.decode_s, portrait.detect_s, portrait.align_s
         )

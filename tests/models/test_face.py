@@ -275,3 +275,13 @@ def test_a_face_smaller_than_wanted_is_refused_with_both_sizes(
 ) -> None:
     with pytest.raises(FaceTooSmall, match="200 pixels wide; 201 are needed"):
         find(grace, dlib_detector, min_face_px=201)
+
+
+def test_a_face_in_a_huge_image_is_found_where_it_is(
+    grace: Pixels, dlib_detector: DlibDetector
+) -> None:
+    """Four times as large it is shrunk before anybody looks at it."""
+    huge = np.asarray(cv2.resize(grace, None, fx=4, fy=4), np.uint8)
+    small, large = (find(pixels, dlib_detector) for pixels in (grace, huge))
+    np.testing.assert_allclose(large.face.landmarks / 4, small.face.landmarks, atol=4)
+    assert large.pixels.shape == huge.shape

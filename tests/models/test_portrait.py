@@ -1,0 +1,120 @@
+"""Large photos are decoded small where that shows as much."""
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+from PIL import ImageOps
+
+from models.detectors import DlibDetector
+from models.embedder import Embedder, Row
+from models.errors import FaceTooSmall, UndecodableImage
+from models.face import align, find
+from models.image import decode
+from models.portrait import Portrait, take_portrait
+from tests.photos import jpeg, open_photo
+
+SIZE, MARGIN = 150, 0.25
+
+
+def large(share: float = 1.0) -> Pillow.Image:
+    """Return a photo of 12 megapixels in which the portrait fills so much of the height."""
+    portrait = open_photo("grace").resize((round(2560 * share), round(3000 * share)))
+    photo = Pillow.new("RGB", (4000, 3000), "grey")
+    photo.paste(portrait, ((4000 - portrait.width) // 2, (3000 - portrait.height) // 2))
+    return photo
+
+
+def taken(photo: bytes, detector: DlibDetector, size: int = SIZE) -> Portrait:
+    return take_portrait(photo, detector, "single", size, MARGIN)
+
+
+@pytest.fixture(scope="module")
+def photo() -> bytes:
+    return jpeg(large())
+
+
+@pytest.fixture(scope="module")
+def portrait(photo: bytes, dlib_detector: DlibDetector) -> Portrait:
+    return taken(photo, dlib_detector)
+
+
+def test_a_large_face_is_cut_from_a_reduced_photo(portrait: Portrait) -> None:
+    assert portrait.found.reduction == 4
+
+
+def test_the_box_is_in_pixels_of_the_photo(
+    portrait: Portrait, photo: bytes, dlib_detector: DlibDetector
+) -> None:
+    whole = find(decode(photo).pixels, dlib_detector).box
+    box = portrait.found.box
+    assert (box.left, box.top) == pytest.approx((whole.left, whole.top), abs=0.05 * whole.width)
+    assert box.width == pytest.approx(whole.width, rel=0.05)
+
+
+def test_the_size_is_that_of_the_photo(portrait: Portrait) -> None:
+    assert (portrait.width, portrait.height) == (4000, 3000)
+
+
+def test_a_reduced_photo_gives_the_vector_of_the_whole(
+    portrait: Portrait, photo: bytes, dlib_detector: DlibDetector, dlib_embedder: Embedder
+) -> None:
+    found = find(decode(photo).pixels, dlib_detector)
+    whole = align(found, dlib_detector.template, SIZE, MARGIN)
+    one, other = dlib_embedder([portrait.crop.pixels, whole.pixels])
+    assert isinstance(one, Row)
+    assert isinstance(other, Row)
+    assert float(one.vector @ other.vector) > 0.995
+
+
+def test_a_crop_that_shows_more_is_cut_from_the_whole_photo(dlib_detector: DlibDetector) -> None:
+    portrait = taken(jpeg(large(share=0.5)), dlib_detector, size=600)
+    assert portrait.found.reduction == 1
+    assert portrait.found.pixels.shape == (3000, 4000, 3)
+
+
+def test_a_photo_that_lies_on_its_side_is_turned_whole(dlib_detector: DlibDetector) -> None:
+    photo = large(share=0.5)
+    upright = taken(jpeg(photo), dlib_detector, size=600)
+    turned = taken(jpeg(photo.rotate(90, expand=True)), dlib_detector, size=600)
+    assert turned.found.turns == 3
+    assert turned.found.pixels.shape == upright.found.pixels.shape == (3000, 4000, 3)
+    apart = np.abs(turned.found.face.landmarks - upright.found.face.landmarks)
+    assert apart.max() < 20  # the detector's landmarks are whole pixels of 320, ten of these
+
+
+def test_a_face_is_measured_in_pixels_of_the_photo(
+    photo: bytes, dlib_detector: DlibDetector
+) -> None:
+    with pytest.raises(FaceTooSmall):
+        take_portrait(photo, dlib_detector, "single", SIZE, MARGIN, min_face_px=3000)
+    take_portrait(photo, dlib_detector, "single", SIZE, MARGIN, min_face_px=800)
+
+
+def test_orientation_is_applied_to_a_reduced_photo(dlib_detector: DlibDetector) -> None:
+    exif = Pillow.Exif()
+    exif[0x0112] = 6
+    stream = BytesIO()
+    large().rotate(90, expand=True).save(stream, "JPEG", exif=exif)
+    portrait = taken(stream.getvalue(), dlib_detector)
+    assert (portrait.width, portrait.height, portrait.found.turns) == (4000, 3000, 0)
+
+
+def test_a_large_photo_that_stops_early_is_refused(photo: bytes) -> None:
+    with pytest.raises(UndecodableImage):
+        decode(photo[: len(photo) * 2 // 3], shortest=640)
+
+
+def test_a_large_photo_that_ends_in_grey_is_whole() -> None:
+    image = decode(jpeg(large(share=0.5)), shortest=640)
+    assert image.reduction == 4
+
+
+@pytest.mark.parametrize(
+    ("size", "reduction"), [((1279, 2000), 1), ((1280, 1280), 2), ((2560, 4000), 4), ((9, 9), 1)]
+)
+def test_the_shorter_side_stays_as_long_as_asked_for(size: tuple[int, int], reduction: int) -> None:
+    image = decode(jpeg(ImageOps.pad(open_photo("grace"), size)), shortest=640)
+    assert image.reduction == reduction
+    assert min(image.pixels.shape[:2]) >= min(640, *size)
