@@ -13,12 +13,13 @@ from tests.photos import photo_bytes
 from tests.server import running_server
 
 CONNECTIONS = (1, 4, 16)
+SMALL, LARGE = (640, 480), (4000, 3000)
+LOADS = (*((SMALL, connections) for connections in CONNECTIONS), (LARGE, 1))
 REQUESTS = 96
 
 
 async def table(store: Path) -> str:
-    """Return requests per second and latencies by route and connections."""
-    photo = photo_of(640, 480)
+    """Return requests per second and latencies by route, photo and connections."""
     rows = []
     with running_server(store) as server:
         limits = httpx.Limits(max_connections=max(CONNECTIONS))
@@ -27,11 +28,11 @@ async def table(store: Path) -> str:
                 "/enroll", data={"subject": "grace"}, files={"image": photo_bytes("grace")}
             )
             for route, data in (("/embed", {}), ("/verify", {"subject": "grace"})):
-                for connections in CONNECTIONS:
-                    row = await closed_loop(client, route, data, photo, connections)
-                    rows.append((route, str(connections), *row))
-    head = ("route", "connections", "requests/s", "p50 ms", "p95 ms")
-    return markdown("HTTP, one photo of 640 x 480 a request, closed loop", head, rows)
+                for size, connections in LOADS:
+                    row = await closed_loop(client, route, data, photo_of(*size), connections)
+                    rows.append((route, "{} x {}".format(*size), str(connections), *row))
+    head = ("route", "photo", "connections", "requests/s", "p50 ms", "p95 ms")
+    return markdown("HTTP, one photo a request, closed loop", head, rows)
 
 
 async def closed_loop(
