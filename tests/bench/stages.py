@@ -10,7 +10,7 @@ from PIL import ImageOps
 
 from models.bundle import choose, load_bundle
 from models.detectors import DlibDetector
-from models.face import align, find
+from models.face import DETECTION_SIDE, align, find
 from models.image import decode
 from models.quality import measure
 from tests.bench.machine import markdown
@@ -43,12 +43,12 @@ def table() -> str:
     rows = []
     for width, height in SIZES:
         data = photo_of(width, height)
-        pixels = decode(data).pixels
-        found = find(pixels, detector)
+        image = decode(data, shortest=DETECTION_SIDE)
+        found = find(image.pixels, detector, reduction=image.reduction)
         crop = align(found, detector.template, spec.size, spec.margin)
         stages = (
-            timed(partial(decode, data)),
-            timed(partial(find, pixels, detector)),
+            timed(partial(decode, data, shortest=DETECTION_SIDE)),
+            timed(partial(find, image.pixels, detector)),
             timed(partial(align, found, detector.template, spec.size, spec.margin)),
             timed(partial(measure, found, crop)),
         )
