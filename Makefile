@@ -50,5 +50,5 @@ $(VENV)/installed: $(INPUTS) | $(BIN)/pip
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(PIP) --editable '.[dev,offline]'
+	$(PIP) --editable '.[dev,offline,openvino]'
 	@touch $@

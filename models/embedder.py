@@ -11,11 +11,10 @@ from torch import Tensor
 
 from models.bundle import Bundle
 from models.device import Precision
+from models.engine import EngineName, open_engine
 from models.errors import DegenerateVector, DeviceLost, OutOfMemory
 from models.head import Head
-from models.pixels import stack, standardise
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+from models.pixels import stack
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +28,17 @@ class Row:
 class Embedder:
     """Run a bundle's encoder and head on one device; called by one thread at a time."""
 
-    def __init__(self, bundle: Bundle, device: torch.device, precision: Precision) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: torch.device,
+        precision: Precision,
+        engine: EngineName = "torch",
+    ) -> None:
         self.bundle = bundle
         self.device = device
         self.precision = precision
-        self._dtype = DTYPES[precision]
-        bundle.encoder.network.to(device, self._dtype)
+        self.engine = open_engine(engine, bundle, device, precision)
         # The head is a thousandth of the work: in float32 it costs nothing and rounds nothing.
         self._head = None if bundle.head is None else bundle.head.to(device, torch.float32)
 
@@ -45,37 +49,26 @@ class Embedder:
         unusable until the process restarts.
         """
         with _told_apart(len(crops)):
-            views = self._encode(stack(crops))
-            vectors = unit_vectors(self._head, views).cpu().numpy()
-            features = views.sum(1).cpu().numpy()
+            looks = self.engine(stack(crops))
+            vectors = unit_vectors(self._head, looks).cpu().numpy()
+            features = looks.sum(1).cpu().numpy()
         return [
             Row(vector, feature) if is_usable(vector) else _degenerate()
             for vector, feature in zip(vectors, features, strict=True)
         ]
 
     def features(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Return pooled features `(n, views, w)`, the head left out.
+        """Return pooled features `(n, looks, w)`, the head left out.
 
-        One view, or with `mirror` two: the crop and its mirror image. Raises as a call does.
+        One look, or with `mirror` two: the crop and its mirror image. Raises as a call does.
         """
         with _told_apart(len(crops)):
-            return np.asarray(self._encode(stack(crops)).cpu().numpy(), np.float32)
-
-    @torch.inference_mode()
-    def _encode(self, crops: Tensor) -> Tensor:
-        spec = self.bundle.manifest.pixels
-        pixels = crops.pin_memory() if self.device.type == "cuda" else crops
-        pixels = pixels.to(self.device, non_blocking=True).to(self._dtype)
-        pixels = standardise(pixels, spec.mean, spec.std)
-        if spec.mirror:
-            pixels = torch.cat([pixels, pixels.flip(3)])
-        features: Tensor = self.bundle.encoder(pixels).float()
-        return features.view(-1, len(crops), features.shape[1]).transpose(0, 1)
+            return np.asarray(self.engine(stack(crops)).cpu().numpy(), np.float32)
 
 
 @torch.inference_mode()
 def unit_vectors(head: Head | None, features: Tensor) -> Tensor:
-    """Return unit vectors `(n, d)` of features `(n, views, w)`, summed over views."""
+    """Return unit vectors `(n, d)` of features `(n, looks, w)`, summed over looks."""
     vectors: Tensor = features if head is None else head(features)
     return torch.nn.functional.normalize(vectors.sum(1), dim=1)
 
@@ -83,6 +76,10 @@ def unit_vectors(head: Head | None, features: Tensor) -> Tensor:
 def is_usable(vector: NDArray[np.float32]) -> bool:
     """Tell a unit vector from one without a direction."""
     return bool(abs(float(np.linalg.norm(vector)) - 1) < 1e-3)  # False for NaN and for zero
+
+
+# What torch, oneDNN and OpenVINO say of memory that they cannot get.
+_NO_MEMORY = ("can't allocate memory", "could not create a memory", "bad_alloc")
 
 
 def _degenerate() -> DegenerateVector:
@@ -96,9 +93,11 @@ def _told_apart(count: int) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as exc:
         raise OutOfMemory(f"A batch of {count} does not fit the device.") from exc
+    except MemoryError as exc:
+        raise OutOfMemory(f"A batch of {count} does not fit the memory.") from exc
     except RuntimeError as exc:
         text = str(exc)
-        if "can't allocate memory" in text or "could not create a memory" in text:
+        if any(words in text for words in _NO_MEMORY):
             raise OutOfMemory(f"A batch of {count} does not fit the memory.") from exc
         if isinstance(exc, torch.AcceleratorError) or "CUDA error" in text:
             raise DeviceLost("The device reported an error it does not recover from.") from exc

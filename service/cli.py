@@ -109,8 +109,11 @@ def configure_logs(settings: Settings) -> None:
 def print_card(card: ModelAnswer) -> None:
     """Print the model card in a few lines."""
     out.print(f"[bold]bundle[/]     {card.name}, {card.chosen_because}", soft_wrap=True)
-    out.print(f"[bold]compute[/]    {card.device}, {card.precision}, detector {card.detector}, "
-              f"batches of up to {card.batch.limit}", soft_wrap=True)  # fmt: skip
+    out.print(
+        f"[bold]compute[/]    {card.device}, {card.engine}, {card.precision}, "
+        f"detector {card.detector}, batches of up to {card.batch.limit}",
+        soft_wrap=True,
+    )
     for point in card.operating_points:
         marker = " (default)" if point.name == card.default_operating_point else ""
         out.print(

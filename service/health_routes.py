@@ -65,6 +65,7 @@ def describe(service: Service) -> ModelAnswer:
         default_operating_point=DEFAULT_POINT if DEFAULT_POINT in names else None,
         detector=settings.detector,
         device=str(embedder.device),
+        engine=embedder.engine.name,
         precision=embedder.precision,
         batch=BatchAnswer(
             limit=service.batcher.limit,

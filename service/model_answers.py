@@ -28,6 +28,7 @@ class ModelAnswer(Answer):
     default_operating_point: str | None = Field(description="used when a request names none")
     detector: str = Field(description="what finds faces")
     device: str = Field(description="what computes")
+    engine: str = Field(examples=["torch"], description="what runs the encoder")
     precision: str = Field(description="number format of the encoder")
     batch: BatchAnswer
     liveness: Literal["none"] = Field("none", description="photos of photos are not detected")

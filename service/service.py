@@ -80,9 +80,8 @@ async def open_service(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
 def load_embedder(settings: Settings) -> Embedder:
     """Load the bundle on the device and at the precision that the settings lead to."""
     device = choose_device(settings.device)
-    return Embedder(
-        load_bundle(settings.bundle), device, choose_precision(device, settings.precision)
-    )
+    precision = choose_precision(device, settings.precision)
+    return Embedder(load_bundle(settings.bundle), device, precision, settings.engine)
 
 
 def open_pool(settings: Settings, bundle: Bundle) -> DecodePool:

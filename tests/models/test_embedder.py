@@ -1,6 +1,7 @@
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from models.bundle import Bundle, load_bundle
 from models.decision import Outcome, rule_at
 from models.device import Precision
 from models.embedder import Embedder, Row
+from models.engine import EngineName
 from models.errors import DegenerateVector, DeviceLost, OutOfMemory
 from models.pixels import PixelSpec
 from tests.checkpoints import SIZE, WIDTH, tiny_manifest
@@ -36,13 +38,22 @@ def precision(request: pytest.FixtureRequest) -> Precision:
     return chosen
 
 
+@pytest.fixture(scope="module", params=get_args(EngineName))
+def engine(request: pytest.FixtureRequest) -> EngineName:
+    chosen: EngineName = request.param
+    return chosen
+
+
 @pytest.fixture(scope="module", params=["dlib", "tiny"])
 def embedder(
-    request: pytest.FixtureRequest, precision: Precision, tiny_bundle_folder: Path
+    request: pytest.FixtureRequest,
+    engine: EngineName,
+    precision: Precision,
+    tiny_bundle_folder: Path,
 ) -> Embedder:
-    """Serve dlib's bundle and a tiny CLIP bundle, at both precisions."""
+    """Serve dlib's bundle and a tiny CLIP bundle, by every engine, at both precisions."""
     source = "dlib" if request.param == "dlib" else str(tiny_bundle_folder)
-    return Embedder(load_bundle(source), CPU, precision)
+    return Embedder(load_bundle(source), CPU, precision, engine)
 
 
 @pytest.fixture

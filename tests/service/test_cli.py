@@ -43,6 +43,11 @@ def test_info_reads_well() -> None:
     assert "(default)" in likeness("info").stdout
 
 
+def test_the_engine_asked_for_is_the_engine_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIKENESS_ENGINE", "openvino")
+    assert json.loads(likeness("info", "--json").stdout)["engine"] == "openvino"
+
+
 def test_info_opens_no_database(store: Path) -> None:
     likeness("info")
     assert not store.exists()

@@ -1,0 +1,81 @@
+"""Run an encoder with OpenVINO: the same computation, compiled for this CPU."""
+
+import os
+import sys
+import warnings
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.device import Precision
+from models.engine import EngineName, Looks
+from models.errors import InvalidBundle
+
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
+
+
+class OpenVinoEngine:
+    """Run `Looks` as OpenVINO compiles it, on the CPU, one batch at a time on all cores.
+
+    Raises InvalidBundle if OpenVINO is not installed or the device is no CPU.
+    """
+
+    name: EngineName = "openvino"
+
+    def __init__(self, looks: Looks, size: int, device: torch.device, precision: Precision) -> None:
+        if device.type != "cpu":
+            raise InvalidBundle(f"The engine `openvino` runs on the CPU, not on `{device}`.")
+        if find_spec("openvino") is None:
+            raise InvalidBundle(
+                "The engine `openvino` is not installed: pip install 'likeness[openvino]'"
+            )
+        # Importing OpenVINO reports the fact to its makers, unasked, if this can be found.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+        from openvino import Core
+
+        core = Core()
+        model = _translate(looks, size)
+        compiled = core.compile_model(
+            model,
+            "CPU",
+            {
+                "PERFORMANCE_HINT": "LATENCY",
+                "INFERENCE_PRECISION_HINT": _HINTS[precision],
+                "INFERENCE_NUM_THREADS": os.cpu_count() or 1,
+            },
+        )
+        self._request = compiled.create_infer_request()
+
+    def __call__(self, crops: Tensor) -> Tensor:
+        # Crops are stacked channels last, so that this is no copy.
+        pixels = np.ascontiguousarray(crops.permute(0, 2, 3, 1).numpy())
+        features = self._request.infer([pixels], share_inputs=True)[0]
+        return torch.from_numpy(np.array(features, np.float32))
+
+
+class _ChannelsLast(nn.Module):
+    def __init__(self, looks: Looks) -> None:
+        super().__init__()
+        self.looks = looks
+
+    def forward(self, crops: Tensor) -> Tensor:
+        features: Tensor = self.looks(crops.permute(0, 3, 1, 2))
+        return features
+
+
+def _translate(looks: Looks, size: int) -> object:
+    """Trace the computation and hand it to OpenVINO's own reader of TorchScript."""
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    with torch.inference_mode(), warnings.catch_warnings():
+        # Shapes that tracing takes for constants are constants: all but the number of crops.
+        warnings.simplefilter("ignore")
+        decoder = TorchScriptPythonDecoder(_ChannelsLast(looks), example_input=(example,))
+        reader = FrontEndManager().load_by_framework("pytorch")
+        model = reader.convert(reader.load(decoder))
+    model.reshape([-1, size, size, 3])
+    return model
