@@ -1,6 +1,5 @@
 """Run an encoder with OpenVINO: the same computation, compiled for this CPU."""
 
-import os
 import sys
 import warnings
 from importlib.util import find_spec
@@ -43,7 +42,7 @@ class OpenVinoEngine:
             {
                 "PERFORMANCE_HINT": "LATENCY",
                 "INFERENCE_PRECISION_HINT": _HINTS[precision],
-                "INFERENCE_NUM_THREADS": os.cpu_count() or 1,
+                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             },
         )
         self._request = compiled.create_infer_request()

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from models.device import choose_device
 from models.embedder import Embedder
 from models.errors import LikenessError
 from models.face import Policy
@@ -115,11 +116,12 @@ def decode_threads(cores: int, on_gpu: bool) -> int:
 @asynccontextmanager
 async def open_bulk(settings: Settings) -> AsyncIterator[Bulk]:
     """Open decode pool and batcher for files rather than for requests."""
-    embedder = await asyncio.to_thread(load_embedder, settings)
-    on_gpu = embedder.device.type == "cuda"
+    on_gpu = choose_device(settings.device).type == "cuda"
     batch = settings.max_batch or (BATCH_ON_GPU if on_gpu else BATCH_ON_CPU)
     threads = settings.decode_threads or decode_threads(os.cpu_count() or 1, on_gpu)
+    # Before the encoder is loaded: its engine takes as many threads as torch has then.
     torch.set_num_threads(max(1, (os.cpu_count() or 1) - threads))
+    embedder = await asyncio.to_thread(load_embedder, settings)
     settings = settings.model_copy(update={"decode_threads": threads})
     async with AsyncExitStack() as stack:
         pool = open_pool(settings, embedder.bundle)

@@ -94,7 +94,7 @@ class Settings(BaseSettings):
         default=None,
         ge=1,
         le=256,
-        description="Threads that decode, detect and align. Unset: half of the cores.",
+        description="Threads that decode, detect and align. Unset: one per core.",
     )
     queue_timeout_s: float = Field(
         default=2.0, gt=0, le=600, description="Longest wait for the encoder; then 504."
@@ -174,7 +174,7 @@ class Settings(BaseSettings):
 
     def threads(self) -> int:
         """Return how many threads decode."""
-        return self.decode_threads or max(1, (os.cpu_count() or 1) // 2)
+        return self.decode_threads or os.cpu_count() or 1
 
 
 def load_settings(**overrides: object) -> Settings:
