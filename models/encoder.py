@@ -68,7 +68,7 @@ class ClipEncoder:
         are missing, are not CLIP's, or leave any weight of the vision tower unset.
         """
         try:
-            with _quiet_transformers():
+            with quiet_transformers():
                 network, missing, misshapen = _read(source, revision or "main")
         except _UNREADABLE as exc:
             raise InvalidBundle(
@@ -92,7 +92,7 @@ class ClipEncoder:
     def save(self, folder: Path) -> None:
         """Write the encoder so that `load` reads it, at its present precision."""
         assert isinstance(self.network, CLIPVisionModel)
-        with _quiet_transformers():
+        with quiet_transformers():
             self.network.save_pretrained(folder)
 
     def __call__(self, pixels: Tensor) -> Tensor:
@@ -169,8 +169,8 @@ def _read(source: str | Path, revision: str) -> tuple[CLIPVisionModel, list[str]
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Keep the loading bar and the list of the text tower's unused weights off the terminal."""
+def quiet_transformers() -> Iterator[None]:
+    """Keep loading bars, lists of unused weights and doubts about settings off the terminal."""
     verbosity = transformers_logging.get_verbosity()
     bar = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()

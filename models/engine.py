@@ -9,7 +9,6 @@ from models.bundle import Bundle
 from models.device import Precision
 from models.encoder import Encoder
 from models.pixels import PixelSpec, standardise
-from models.team import Team
 
 EngineName = Literal["torch", "openvino"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -57,12 +56,9 @@ class TorchEngine:
     def __init__(self, looks: Looks, device: torch.device) -> None:
         self._looks = looks.to(device)
         self._device = device
-        self._team = Team() if device.type == "cpu" else None
 
     @torch.inference_mode()
     def __call__(self, crops: Tensor) -> Tensor:
-        if self._team is not None:
-            self._team.place()
         pinned = crops.pin_memory() if self._device.type == "cuda" else crops
         features: Tensor = self._looks(pinned.to(self._device, non_blocking=True))
         return features

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.device import Precision
+from models.encoder import quiet_transformers
 from models.engine import EngineName, Looks
 from models.errors import InvalidBundle
 
@@ -70,7 +71,7 @@ def _translate(looks: Looks, size: int) -> object:
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
-    with torch.inference_mode(), warnings.catch_warnings():
+    with torch.inference_mode(), quiet_transformers(), warnings.catch_warnings():
         # Shapes that tracing takes for constants are constants: all but the number of crops.
         warnings.simplefilter("ignore")
         decoder = TorchScriptPythonDecoder(_ChannelsLast(looks), example_input=(example,))
