@@ -16,9 +16,9 @@ from service.settings import Settings
 
 DESCRIPTION = """Face verification with decisions that can be defended.
 
-Photos come as multipart files or as base64 in JSON, under the same names. Every error is
-`application/problem+json` with a stable `code`. There is no liveness detection: a photo of a
-photo is a photo."""
+Photos come as multipart files or as base64 in JSON, under the same names; a single one also
+bare, the other fields in the query. Every error is `application/problem+json` with a stable
+`code`. There is no liveness detection: a photo of a photo is a photo."""
 
 
 def create_app(settings: Settings) -> FastAPI:

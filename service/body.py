@@ -1,4 +1,4 @@
-"""Read a request's body into typed fields, the same from multipart as from JSON.
+"""Read a request into typed fields: the same from multipart, from JSON and from a bare photo.
 
 Photos stay in memory: no part of a body is ever written to a temporary file.
 """
@@ -25,15 +25,16 @@ from starlette.requests import ClientDisconnect, Request
 from service.errors import ClientGone, FieldError, UnsupportedBody
 from service.problems import field_errors, invalid_fields, printable
 from service.settings import Settings
-from service.wire import Part, PartReader, read_json
+from service.wire import Part, PartReader, read_json, read_query
 
 # Fields of text beside the images; no route takes half as many.
 _MAX_TEXT_PARTS = 32
-_BINARY = "binary"
-_EXAMPLE = "/9j/4AAQSkZJRgABAQAAAQABAAD..."
+_PHOTO_FIELD = "image"
+BINARY = "binary"
 
 M = TypeVar("M", bound=BaseModel)
 Shape = Literal["list", "object", "scalar"]
+Values = dict[str, list[JsonValue | bytes]]
 
 
 def _image_bytes(value: object) -> bytes:
@@ -68,16 +69,16 @@ def _from_base64(text: str) -> bytes:
 ImageBytes = Annotated[
     bytes,
     BeforeValidator(_image_bytes),
-    WithJsonSchema({"type": "string", "format": _BINARY}),
+    WithJsonSchema({"type": "string", "format": BINARY}),
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Hold what a body says before anybody knows what it should say.
+    """Hold what a request says before anybody knows what it should say.
 
-    `values` has, per name, every value given under it: bytes for a file part, text for a
-    text part, whatever JSON there was for JSON.
+    `values` has, per name, every value given under it: bytes for a file part or a bare photo,
+    text for a text part or a query parameter, whatever JSON there was for JSON.
     """
 
     values: Mapping[str, Sequence[JsonValue | bytes]]
@@ -96,29 +97,53 @@ async def read_fields(request: Request, settings: Settings) -> Fields:
     try:
         match kind:
             case b"multipart/form-data":
-                reader = PartReader(
-                    options.get(b"boundary", b""), settings.max_images + _MAX_TEXT_PARTS
-                )
-                async for chunk in request.stream():
-                    reader.write(chunk)
-                return Fields(_grouped(reader.close()), settings.max_images)
+                max_parts = settings.max_images + _MAX_TEXT_PARTS
+                values = await _form(request, options.get(b"boundary", b""), max_parts)
             case b"application/json":
                 if options.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8"):
                     raise UnsupportedBody("JSON is UTF-8; the body says it is something else.")
-                parsed = read_json(b"".join([chunk async for chunk in request.stream()]))
-                return Fields(
-                    {name: [value] for name, value in parsed.items()}, settings.max_images
-                )
+                parsed = read_json(await _whole(request))
+                values = {name: [value] for name, value in parsed.items()}
+            case _ if _is_photo(kind):
+                values = await _photo(request)
             case _:
                 raise UnsupportedBody(
-                    "The body is neither multipart/form-data nor application/json."
+                    "The body is neither multipart/form-data nor application/json, nor a photo "
+                    "(image/* or application/octet-stream)."
                 )
     except ClientDisconnect as exc:
         raise ClientGone("The client went away while sending its request.") from exc
+    return Fields(values, settings.max_images)
+
+
+async def _form(request: Request, boundary: bytes, max_parts: int) -> Values:
+    reader = PartReader(boundary, max_parts)
+    async for chunk in request.stream():
+        reader.write(chunk)
+    return _grouped(reader.close())
+
+
+async def _photo(request: Request) -> Values:
+    """Read a body that is the field `image`, and the other fields from the query."""
+    photo = await _whole(request)
+    values = _grouped(read_query(request.scope["query_string"], _MAX_TEXT_PARTS))
+    if _PHOTO_FIELD in values:
+        raise invalid_fields([FieldError(_PHOTO_FIELD, "Is the body here, and no query parameter")])
+    return values | {_PHOTO_FIELD: [photo]}
+
+
+async def _whole(request: Request) -> bytes:
+    return b"".join([chunk async for chunk in request.stream()])
+
+
+def _is_photo(kind: bytes) -> bool:
+    """Tell whether a body says it is one photo; what it really is, the decoder finds out."""
+    family, _, subtype = kind.partition(b"/")
+    return (family == b"image" and subtype != b"") or kind == b"application/octet-stream"
 
 
 def parse(fields: Fields, model: type[M]) -> M:
-    """Turn fields into a model; form text and JSON give the very same result.
+    """Turn fields into a model; form text, query text and JSON give the very same result.
 
     Raises InvalidRequest, which names every wrong, unknown or repeated field.
     """
@@ -147,28 +172,8 @@ def parse(fields: Fields, model: type[M]) -> M:
         raise invalid_fields(field_errors([dict(detail) for detail in details])) from None
 
 
-def request_body(model: type[BaseModel]) -> dict[str, JsonValue]:
-    """Return what to pass as `openapi_extra`: the model as multipart and as JSON.
-
-    The model must be flat: a schema with references of its own has no place to point to.
-    """
-    schema = model.model_json_schema()
-    if "$defs" in schema:
-        raise ValueError(f"{model.__name__} is not flat")
-    form: JsonValue = _without_null(schema)
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "multipart/form-data": {"schema": form},
-                "application/json": {"schema": _with_base64(form)},
-            },
-        }
-    }
-
-
-def _grouped(parts: Sequence[Part]) -> dict[str, list[JsonValue | bytes]]:
-    values: dict[str, list[JsonValue | bytes]] = {}
+def _grouped(parts: Sequence[Part]) -> Values:
+    values: Values = {}
     for part in parts:
         values.setdefault(part.name, []).append(part.value)
     return values
@@ -182,7 +187,7 @@ def _flat(given: Sequence[JsonValue | bytes]) -> list[JsonValue | bytes]:
 
 
 def _object(value: JsonValue | bytes, shape: Shape) -> JsonValue | bytes:
-    """Read an object that a form can only send as text."""
+    """Read an object that a form or a query can only send as text."""
     if shape != "object" or not isinstance(value, str | bytes):
         return value
     return read_json(value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value)
@@ -209,28 +214,3 @@ def _shape(annotation: object) -> Shape:
     if origin is list:
         return "list"
     return "object" if origin is dict else "scalar"
-
-
-def _without_null(schema: JsonValue) -> JsonValue:
-    """Drop `null` from optional fields: they are left out, and forms have no null."""
-    if isinstance(schema, list):
-        return [_without_null(value) for value in schema]
-    if not isinstance(schema, dict):
-        return schema
-    plain = {key: _without_null(value) for key, value in schema.items()}
-    match plain.get("anyOf"):
-        case [dict(only), {"type": "null"}]:
-            return only | {k: v for k, v in plain.items() if k not in ("anyOf", "default")}
-        case _:
-            return plain
-
-
-def _with_base64(schema: JsonValue) -> JsonValue:
-    if isinstance(schema, list):
-        return [_with_base64(value) for value in schema]
-    if not isinstance(schema, dict):
-        return schema
-    plain = {key: _with_base64(value) for key, value in schema.items() if value != _BINARY}
-    if len(plain) == len(schema):
-        return plain
-    return plain | {"contentEncoding": "base64", "examples": [_EXAMPLE]}

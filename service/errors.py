@@ -3,7 +3,8 @@
 ServiceError
 ├── RequestError                 the request is not one that can be served
 │   ├── InvalidRequest           a field is missing, unknown or wrong; names each of them
-│   ├── UnsupportedBody          neither multipart/form-data nor application/json
+│   ├── UnsupportedBody          neither multipart/form-data nor application/json nor a photo
+│   ├── NotAcceptable            the answer would come in no media type that is accepted
 │   ├── BodyTooLarge             more bytes than one request may carry
 │   ├── BodyTimeout              the body stopped arriving
 │   ├── RouteNotFound
@@ -69,7 +70,14 @@ class InvalidRequest(RequestError):
 
 class UnsupportedBody(RequestError):
     code = "unsupported_body"
-    advice = "Send multipart/form-data with the image as a file, or application/json with base64."
+    advice = (
+        "Send multipart/form-data with the image as a file, application/json with base64, or "
+        "the photo itself as image/jpeg or what else it is."
+    )
+
+
+class NotAcceptable(RequestError):
+    code = "not_acceptable"
 
 
 class BodyTooLarge(RequestError):
@@ -193,6 +201,7 @@ STATUS: Mapping[str, int] = MappingProxyType(
         "uncalibrated": 422,
         "invalid_request": 422,
         "unsupported_body": 415,
+        "not_acceptable": 406,
         "body_too_large": 413,
         "body_timeout": 408,
         "not_found": 404,

@@ -6,9 +6,13 @@ from fastapi import APIRouter, Header, Request, Response
 from pydantic import BaseModel
 
 from service import recognition
+from service.accept import preferred
 from service.answers import EmbedAnswer, EnrollAnswer, IdentifyAnswer, VerifyAnswer
-from service.body import parse, read_fields, request_body
+from service.body import parse, read_fields
 from service.disconnect import run_until_disconnect
+from service.openapi import request_body
+from service.rows import MEDIA_TYPE as ROWS
+from service.rows import rows_document, rows_response
 from service.schemas import EmbedRequest, EnrollRequest, IdentifyRequest, VerifyRequest
 from service.service import Running, Service
 
@@ -21,7 +25,7 @@ IdempotencyKey = Annotated[
 
 
 async def read(request: Request, service: Service, model: type[M]) -> M:
-    """Read and check a request's body."""
+    """Read and check the fields of a request."""
     with service.metrics.timed("read"):
         return parse(await read_fields(request, service.settings), model)
 
@@ -62,8 +66,16 @@ async def identify(request: Request, service: Running) -> IdentifyAnswer:
     return await run_until_disconnect(request, recognition.identify(service, form, request))
 
 
-@router.post("/embed", openapi_extra=request_body(EmbedRequest))
-async def embed(request: Request, service: Running) -> EmbedAnswer:
+@router.post(
+    "/embed",
+    response_model=EmbedAnswer,
+    responses={200: rows_document()},
+    openapi_extra=request_body(EmbedRequest),
+)
+async def embed(request: Request, service: Running) -> EmbedAnswer | Response:
     """Return the vectors or features of one photo or more; nothing is stored."""
     form = await read(request, service, EmbedRequest)
-    return await run_until_disconnect(request, recognition.embed(service, form, request))
+    # Before the encoder: an answer that nobody takes costs nothing.
+    media = preferred(",".join(request.headers.getlist("accept")), ("application/json", ROWS))
+    answer = await run_until_disconnect(request, recognition.embed(service, form, request))
+    return rows_response(answer) if media == ROWS else answer

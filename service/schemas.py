@@ -1,4 +1,4 @@
-"""What callers send; the same fields as multipart parts and as JSON."""
+"""What callers send; the same fields as multipart parts, as JSON and beside a bare photo."""
 
 from datetime import datetime
 from typing import Annotated, Literal, Self

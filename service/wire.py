@@ -1,8 +1,9 @@
-"""Read multipart and JSON from a stranger: everything malformed is one typed error."""
+"""Read multipart, JSON and queries from a stranger: everything malformed is one typed error."""
 
 import json
 from dataclasses import dataclass
 from typing import NoReturn
+from urllib.parse import parse_qsl
 
 from pydantic import JsonValue
 from python_multipart.exceptions import FormParserError
@@ -13,7 +14,7 @@ from service.errors import InvalidRequest
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Hold one part of a form; bytes if it is a file or no text."""
+    """Hold one part of a form, or one query parameter; bytes if it is a file or no text."""
 
     name: str
     value: str | bytes
@@ -124,6 +125,20 @@ def read_json(data: bytes) -> dict[str, JsonValue]:
     if not isinstance(value, dict):
         raise InvalidRequest("The JSON is not an object.")
     return value
+
+
+def read_query(query: bytes, max_parts: int) -> list[Part]:
+    """Return the parameters of a query in their order; raises InvalidRequest."""
+    try:
+        # Strict: a name must not silently become another one, with a replacement character.
+        pairs = parse_qsl(
+            query.decode(), keep_blank_values=True, errors="strict", max_num_fields=max_parts
+        )
+    except UnicodeError as exc:
+        raise InvalidRequest("The query is not valid UTF-8.") from exc
+    except ValueError as exc:
+        raise InvalidRequest(f"The query has more than {max_parts} parameters.") from exc
+    return [Part(name, value) for name, value in pairs]
 
 
 def _unique(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:

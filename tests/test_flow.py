@@ -10,6 +10,8 @@ import pytest
 from tests.photos import mirrored, photo_bytes, reencoded, turned
 from tests.server import RunningServer, running_server
 
+ROWS = "application/octet-stream"
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -41,6 +43,20 @@ def grace(client: httpx.Client) -> Iterator[str]:
 
 def verify(client: httpx.Client, subject: str, photo: bytes) -> httpx.Response:
     return client.post("/verify", data={"subject": subject}, files={"image": photo})
+
+
+def bare(
+    client: httpx.Client,
+    route: str,
+    photo: bytes,
+    *,
+    kind: str = "image/jpeg",
+    accept: str = "*/*",
+    **fields: str,
+) -> httpx.Response:
+    """Send a photo as the whole body and the fields as a query."""
+    headers = {"content-type": kind, "accept": accept}
+    return client.post(route, content=photo, params=fields, headers=headers)
 
 
 def test_first_lines_say_what_is_served(server: RunningServer) -> None:
@@ -110,6 +126,71 @@ def test_features_are_as_wide_as_the_encoder(client: httpx.Client) -> None:
         "/embed", data={"output": "features"}, files={"image": photo_bytes("grace")}
     ).json()
     assert len(answer["images"][0]["vector"]) == answer["dimension"]
+
+
+def test_a_photo_that_is_the_whole_body_is_verified(client: httpx.Client, grace: str) -> None:
+    response = bare(client, "/verify", mirrored(photo_bytes("grace")), subject=grace)
+    assert response.json()["verified"] is True
+
+
+def test_a_photo_that_is_the_whole_body_is_enrolled(client: httpx.Client) -> None:
+    response = bare(
+        client, "/enroll", photo_bytes("grace"), subject="raw", metadata='{"from": "here"}'
+    )
+    held = client.get("/subjects/raw").json()
+    client.delete("/subjects/raw")
+    assert (response.status_code, held["metadata"]) == (201, {"from": "here"})
+
+
+def test_a_photo_that_is_the_whole_body_is_identified(client: httpx.Client, grace: str) -> None:
+    answer = bare(client, "/identify", photo_bytes("grace"), limit="1").json()
+    assert [candidate["subject"] for candidate in answer["candidates"]] == [grace]
+
+
+def test_what_a_body_says_it_is_does_not_matter(client: httpx.Client) -> None:
+    # Sent as a PNG; it is a JPEG.
+    assert bare(client, "/embed", photo_bytes("grace"), kind="image/png").status_code == 200
+
+
+@pytest.mark.parametrize("photo", [b"", b"not a photo"])
+def test_a_body_that_is_no_photo_gets_the_usual_problem(client: httpx.Client, photo: bytes) -> None:
+    response = bare(client, "/embed", photo)
+    assert (response.status_code, response.json()["code"]) == (415, "not_an_image")
+
+
+def test_rows_are_the_numbers_of_the_json(client: httpx.Client) -> None:
+    files = [("image", photo_bytes("grace")), ("image", photo_bytes("astronaut"))]
+    json, rows = (
+        client.post("/embed", files=files, headers={"accept": accept})
+        for accept in ("application/json", ROWS)
+    )
+    shape = [int(rows.headers[f"x-likeness-{name}"]) for name in ("rows", "dimension")]
+    vectors = [image["vector"] for image in json.json()["images"]]
+    # Two passes of the encoder: batches of different sizes differ in the last digits.
+    np.testing.assert_allclose(
+        np.frombuffer(rows.content, "<f4").reshape(shape), vectors, atol=0.02
+    )
+
+
+def test_rows_of_features_say_so(client: httpx.Client) -> None:
+    response = bare(client, "/embed", photo_bytes("grace"), accept=ROWS, output="features")
+    assert response.headers["x-likeness-output"] == "features"
+
+
+def test_rows_tell_which_photo_failed(client: httpx.Client) -> None:
+    files = [("image", b"not a photo"), ("image", photo_bytes("grace"))]
+    response = client.post("/embed", files=files, headers={"accept": ROWS})
+    assert response.headers["x-likeness-failed"] == "0:not_an_image"
+
+
+def test_rows_of_nothing_but_failures_are_a_problem(client: httpx.Client) -> None:
+    response = bare(client, "/embed", b"not a photo", accept=ROWS)
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+def test_an_answer_that_cannot_be_accepted_is_not_made(client: httpx.Client) -> None:
+    response = bare(client, "/embed", photo_bytes("grace"), accept="text/html")
+    assert (response.status_code, response.json()["code"]) == (406, "not_acceptable")
 
 
 def test_an_unknown_subject_is_not_found(client: httpx.Client) -> None:

@@ -18,6 +18,7 @@ class Client:
     sent: asyncio.Queue[Message] = field(default_factory=asyncio.Queue)
     got: list[Message] = field(default_factory=list)
     reads: int = 0
+    query: bytes = b""
     _read: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
 
     def body(self, data: bytes, more: bool = False) -> None:
@@ -33,7 +34,7 @@ class Client:
             "method": self.method,
             "path": self.path,
             "raw_path": self.path.encode(),
-            "query_string": b"",
+            "query_string": self.query,
             "headers": [(k.lower().encode(), v.encode()) for k, v in self.headers.items()],
         }
 

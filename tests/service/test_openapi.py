@@ -1,0 +1,160 @@
+import json
+
+import pytest
+from pydantic import AliasChoices, BaseModel, Field
+
+from service.app import create_app
+from service.body import ImageBytes
+from service.openapi import request_body
+from service.settings import Settings
+
+RAW = ("image/*", "application/octet-stream")
+
+
+class Form(BaseModel):
+    image: list[ImageBytes] = Field(min_length=1, description="photos")
+    subject: str = Field(max_length=8, examples=["ada"], description="who")
+    first: ImageBytes | None = Field(None, validation_alias=AliasChoices("first", "img1"))
+    metadata: dict[str, str] | None = None
+    limit: int | None = Field(None, ge=1, le=9)
+
+
+class Document(BaseModel):
+    """Read back what is documented, as far as these tests look at it."""
+
+    class Parameter(BaseModel):
+        name: str
+        place: str = Field(alias="in")
+        required: bool = False
+        description: str
+        schema_: dict[str, object] | None = Field(None, alias="schema")
+        content: dict[str, object] | None = None
+
+    class Body(BaseModel):
+        class Media(BaseModel):
+            schema_: dict[str, object] = Field(alias="schema")
+
+        content: dict[str, Media]
+
+    parameters: list[Parameter]
+    body: Body = Field(alias="requestBody")
+
+
+DOCUMENT = Document.model_validate(request_body(Form))
+
+
+def schema(kind: str) -> dict[str, object]:
+    return DOCUMENT.body.content[kind].schema_
+
+
+def field(kind: str, name: str) -> dict[str, object]:
+    properties = schema(kind)["properties"]
+    assert isinstance(properties, dict)
+    found: dict[str, object] = properties[name]
+    return found
+
+
+def parameter(name: str) -> Document.Parameter:
+    return next(found for found in DOCUMENT.parameters if found.name == name)
+
+
+def test_form_is_documented_with_files() -> None:
+    assert field("multipart/form-data", "image") == {
+        "description": "photos",
+        "items": {"format": "binary", "type": "string"},
+        "minItems": 1,
+        "title": "Image",
+        "type": "array",
+    }
+
+
+def test_optional_file_is_documented_as_a_file() -> None:
+    assert field("multipart/form-data", "first") == {
+        "format": "binary",
+        "title": "First",
+        "type": "string",
+    }
+
+
+def test_json_is_documented_with_base64() -> None:
+    first = field("application/json", "first")
+    assert (first["contentEncoding"], "format" in first) == ("base64", False)
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data", "application/json"])
+def test_examples_are_documented_in_both(kind: str) -> None:
+    assert field(kind, "subject")["examples"] == ["ada"]
+
+
+@pytest.mark.parametrize("kind", RAW)
+def test_bare_photo_is_documented_as_binary(kind: str) -> None:
+    assert (schema(kind)["type"], schema(kind)["format"]) == ("string", "binary")
+
+
+def test_fields_that_are_no_photos_are_query_parameters() -> None:
+    assert [(found.name, found.place) for found in DOCUMENT.parameters] == [
+        ("subject", "query"),
+        ("metadata", "query"),
+        ("limit", "query"),
+    ]
+
+
+def test_query_parameter_keeps_its_bounds_without_null() -> None:
+    assert parameter("limit").schema_ == {
+        "maximum": 9,
+        "minimum": 1,
+        "title": "Limit",
+        "type": "integer",
+    }
+
+
+def test_required_field_is_required_in_words_only() -> None:
+    subject = parameter("subject")
+    assert (subject.required, subject.description) == (
+        False,
+        "Only beside a bare photo, where it is required: who",
+    )
+
+
+def test_object_in_the_query_is_documented_as_json_text() -> None:
+    metadata = parameter("metadata")
+    assert (metadata.schema_, list(metadata.content or {})) == (None, ["application/json"])
+
+
+def test_model_that_is_not_flat_is_refused() -> None:
+    class Nested(BaseModel):
+        form: Form
+
+    with pytest.raises(ValueError, match="Nested is not flat"):
+        request_body(Nested)
+
+
+@pytest.mark.parametrize("path", ["/enroll", "/verify", "/identify", "/embed"])
+def test_every_route_with_images_documents_a_bare_photo(path: str) -> None:
+    body = create_app(Settings()).openapi()["paths"][path]["post"]["requestBody"]
+    assert set(RAW) <= set(body["content"])
+
+
+def test_enroll_documents_its_header_beside_its_query() -> None:
+    parameters = create_app(Settings()).openapi()["paths"]["/enroll"]["post"]["parameters"]
+    assert {(found["in"], found["name"]) for found in parameters} == {
+        ("header", "idempotency-key"),
+        ("query", "subject"),
+        ("query", "template_id"),
+        ("query", "metadata"),
+        ("query", "expires_at"),
+        ("query", "policy"),
+    }
+
+
+def test_embed_documents_json_and_rows() -> None:
+    answer = create_app(Settings()).openapi()["paths"]["/embed"]["post"]["responses"]["200"]
+    assert set(answer["content"]) == {"application/json", "application/octet-stream"}
+
+
+def test_no_reference_of_the_document_leads_nowhere() -> None:
+    document = create_app(Settings()).openapi()
+    schemas = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
+    used: set[str] = set()
+    json.loads(json.dumps(document), object_hook=lambda found: used.add(found.get("$ref", "")))
+    assert used - schemas == {""}
