@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from models.bundle import EncoderReference, load_bundle, write_manifest
+from models.clip_encoder import ClipEncoder
 from models.crops import CropSet, cut
-from models.encoder import ClipEncoder
 from models.errors import LikenessError
 from models.head import Head
 from models.learning import Identities, Training

@@ -4,18 +4,21 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from models.decision import DEFAULT_POINT, OperatingPoint
-from models.encoder import ClipEncoder, DlibEncoder, Encoder, digest
+from models.encoder import DlibEncoder, Encoder, digest
 from models.errors import InvalidBundle
 from models.head import Head, check_fit
 from models.pixels import PixelSpec
 from models.probability import Logistic
+
+if TYPE_CHECKING:
+    from models.clip_encoder import ClipEncoder
 
 BuiltinName = Literal["builtin", "dlib"]
 BUILTIN_NAMES: tuple[BuiltinName, ...] = get_args(BuiltinName)
@@ -130,7 +133,7 @@ def load_bundle(source: str | None = None) -> Bundle:
         encoder = _load_encoder(manifest.encoder, folder)
         head = _load_head(folder / "head.safetensors", manifest.head)
     else:
-        encoder, head = ClipEncoder.load(name), None
+        encoder, head = _load_clip(name), None
         manifest = _bare_manifest(name, encoder.image_size)
     if head is not None:
         check_fit(head, encoder.width)
@@ -166,7 +169,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
     (folder / "bundle.json").write_text(text + "\n")
 
 
-def save_weights(folder: Path, encoder: ClipEncoder, head: Head | None) -> None:
+def save_weights(folder: Path, encoder: "ClipEncoder", head: Head | None) -> None:
     """Write `encoder/` and `head.safetensors` beside the manifest, at their present precision."""
     folder.mkdir(parents=True, exist_ok=True)
     encoder.save(folder / "encoder")
@@ -186,6 +189,8 @@ def place_encoder(bundle: Bundle, source: str, out: Path) -> EncoderReference:
     An encoder on this machine is copied; one on the hub is referred to, at the revision that
     was loaded.
     """
+    from models.clip_encoder import ClipEncoder
+
     reference = bundle.manifest.encoder
     if reference.kind == "dlib" or not isinstance(bundle.encoder, ClipEncoder):
         return reference
@@ -207,11 +212,17 @@ def _load_encoder(reference: EncoderReference, folder: Path) -> Encoder:
         return DlibEncoder.load()
     local = folder / reference.source
     if local.is_dir():
-        return ClipEncoder.load(local)
+        return _load_clip(local)
     if "/" not in reference.source:
         # The hub has repositories of one word too, and they would be somebody else's encoder.
         raise InvalidBundle(f"{local} is missing: the bundle keeps its encoder there.")
-    return ClipEncoder.load(reference.source, reference.revision)
+    return _load_clip(reference.source, reference.revision)
+
+
+def _load_clip(source: str | Path, revision: str | None = None) -> "ClipEncoder":
+    from models.clip_encoder import ClipEncoder
+
+    return ClipEncoder.load(source, revision)
 
 
 def _load_head(path: Path, widths: tuple[int, ...] | None) -> Head | None:

@@ -30,8 +30,8 @@ from torch import Tensor, nn
 
 from models.bundle import save_weights
 from models.calibration import fnmr_at, pair_accuracy, threshold_at
+from models.clip_encoder import ClipEncoder
 from models.crops import CropSet, cut, photos_in
-from models.encoder import ClipEncoder
 from models.evaluate import compared, pair_scores
 from models.head import Head
 from models.protocols import LabelledSet, read_labelled

@@ -1,23 +1,13 @@
-"""Frozen encoders: normalised pixels to pooled features."""
+"""What an encoder is: normalised pixels to pooled features; and dlib's."""
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from textwrap import shorten
 from typing import Protocol
 
 import torch
-from huggingface_hub import try_to_load_from_cache
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import CLIPVisionConfig, CLIPVisionModel
-from transformers.utils import logging as transformers_logging
 
 from models.detectors import model_file
 from models.dlib_resnet import DLIB_WEIGHTS, WIDTH, DlibResNet, load_dlib_resnet
-from models.errors import InvalidBundle
 
 
 class Encoder(Protocol):
@@ -40,64 +30,6 @@ class Encoder(Protocol):
     def architecture(self) -> str: ...
 
     def __call__(self, pixels: Tensor) -> Tensor: ...
-
-
-class ClipEncoder:
-    """Encode with the vision half of a CLIP checkpoint; features are its `pooler_output`.
-
-    `revision` is the commit on the hub that it was loaded from, if it was.
-    """
-
-    def __init__(self, network: CLIPVisionModel, revision: str | None = None) -> None:
-        self.network: nn.Module = network.eval().requires_grad_(False)
-        config = network.config
-        self.width: int = config.hidden_size
-        self.image_size: int = config.image_size
-        self.revision = revision
-        # The shapes of the weights tell all the rest.
-        self.architecture = (
-            f"clip, {config.num_attention_heads} heads, {config.hidden_act}, "
-            f"epsilon {config.layer_norm_eps}"
-        )
-
-    @classmethod
-    def load(cls, source: str | Path, revision: str | None = None) -> "ClipEncoder":
-        """Load a local directory or a hub id, vision-only or a full CLIP with its text tower.
-
-        Only safetensors are read, in one file or in shards. Raises InvalidBundle if the files
-        are missing, are not CLIP's, or leave any weight of the vision tower unset.
-        """
-        try:
-            with quiet_transformers():
-                network, missing, misshapen = _read(source, revision or "main")
-        except _UNREADABLE as exc:
-            raise InvalidBundle(
-                f"No CLIP vision encoder could be loaded from `{source}`: "
-                f"{shorten(str(exc), 240, placeholder=' ...').rstrip('.')}. Give a directory "
-                "that holds config.json and model.safetensors (or its shards), or the id of a "
-                "hub repository within reach; pickle files are never read."
-            ) from exc
-        if missing:
-            raise InvalidBundle(
-                f"`{source}` lacks {len(missing)} weights of a CLIP vision encoder, "
-                f"the first being {missing[0]}."
-            )
-        if misshapen:
-            raise InvalidBundle(
-                f"{len(misshapen)} weights in `{source}` have another shape than its config.json "
-                f"asks for, the first being {misshapen[0]}."
-            )
-        return cls(network, _commit_of(source, revision or "main"))
-
-    def save(self, folder: Path) -> None:
-        """Write the encoder so that `load` reads it, at its present precision."""
-        assert isinstance(self.network, CLIPVisionModel)
-        with quiet_transformers():
-            self.network.save_pretrained(folder)
-
-    def __call__(self, pixels: Tensor) -> Tensor:
-        features: Tensor = self.network(pixel_values=pixels).pooler_output
-        return features
 
 
 class DlibEncoder:
@@ -133,51 +65,3 @@ def digest(network: nn.Module) -> bytes:
         for tensor in network.parameters()
     )
     return hashlib.sha256(b"".join(parts)).digest()
-
-
-# What the libraries below raise over files that are absent, damaged or somebody else's.
-_UNREADABLE = (
-    *(OSError, ValueError, KeyError, TypeError, RuntimeError),
-    *(SafetensorError, StrictDataclassError),
-)
-
-
-def _commit_of(source: str | Path, revision: str) -> str | None:
-    """Return the commit that a revision on the hub was when it was loaded; None for a folder."""
-    if Path(source).is_dir():
-        return None
-    kept = try_to_load_from_cache(str(source), "config.json", revision=revision)
-    return Path(kept).parent.name if isinstance(kept, str) else None
-
-
-def _read(source: str | Path, revision: str) -> tuple[CLIPVisionModel, list[str], list[str]]:
-    """Return the network and the names of the weights that are missing and misshapen."""
-    config, _ = CLIPVisionConfig.get_config_dict(source, revision=revision)
-    kind = config.get("model_type") if isinstance(config, dict) else None
-    if kind not in ("clip", "clip_vision_model"):
-        raise ValueError(f"Its config.json describes a model of type {kind}, not clip.")
-    network, report = CLIPVisionModel.from_pretrained(
-        source,
-        revision=revision,
-        use_safetensors=True,
-        dtype="auto",
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,  # to name them: transformers' error does not
-    )
-    misshapen = [str(name) for name, *_ in report["mismatched_keys"]]
-    return network, sorted(report["missing_keys"]), sorted(misshapen)
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Keep loading bars, lists of unused weights and doubts about settings off the terminal."""
-    verbosity = transformers_logging.get_verbosity()
-    bar = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bar:
-            transformers_logging.enable_progress_bar()

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPVisionModel
 
+from models.clip_encoder import ClipEncoder
 from models.embedder import unit_vectors
-from models.encoder import ClipEncoder
 from models.head import Head
 from models.learning import Options
 from models.pixels import PixelSpec, standardise

@@ -1,7 +1,10 @@
 """Run an encoder with OpenVINO: the same computation, compiled for this CPU."""
 
+import logging
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 import numpy as np
@@ -9,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from models.device import Precision
-from models.encoder import quiet_transformers
 from models.engine import EngineName, Looks
 from models.errors import InvalidBundle
 
@@ -71,11 +73,27 @@ def _translate(looks: Looks, size: int) -> object:
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
-    with torch.inference_mode(), quiet_transformers(), warnings.catch_warnings():
-        # Shapes that tracing takes for constants are constants: all but the number of crops.
-        warnings.simplefilter("ignore")
+    with torch.inference_mode(), _quiet():
         decoder = TorchScriptPythonDecoder(_ChannelsLast(looks), example_input=(example,))
         reader = FrontEndManager().load_by_framework("pytorch")
         model = reader.convert(reader.load(decoder))
     model.reshape([-1, size, size, 3])
     return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep doubts about tracing off the terminal.
+
+    Shapes that are taken for constants are constants, all but the number of crops; and tracing
+    looks at every attribute of a CLIP, which makes transformers talk about losses.
+    """
+    logger = logging.getLogger("transformers")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

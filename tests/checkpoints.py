@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModel
 
 from models.bundle import EncoderReference, Manifest, save_weights, write_manifest
-from models.encoder import ClipEncoder
+from models.clip_encoder import ClipEncoder
 from models.head import Head
 from models.pixels import PixelSpec
 

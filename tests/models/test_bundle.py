@@ -19,9 +19,9 @@ from models.bundle import (
     save_weights,
     write_manifest,
 )
+from models.clip_encoder import ClipEncoder
 from models.decision import OperatingPoint, Rate
 from models.embedder import Embedder
-from models.encoder import ClipEncoder
 from models.errors import InvalidBundle
 from models.pixels import PixelSpec
 from tests.checkpoints import (

@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.encoder import ClipEncoder
+from models.clip_encoder import ClipEncoder
 from models.learning import Options
 from models.lora import Crops, Lora, LoraLearner
 from models.pixels import PixelSpec, standardise
