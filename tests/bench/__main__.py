@@ -3,24 +3,22 @@
 Every figure is the median of several rounds; what is compared is compared in one run.
 """
 
-import asyncio
 import tempfile
 from pathlib import Path
 
-from tests.bench import encoders, http, stages
+from tests.bench import encoders, footprint, http, stages
 from tests.bench.machine import describe_machine
 
 
 def main() -> None:
     """Print the tables."""
-    print(describe_machine())
-    print()
-    print(stages.table())
-    print()
-    print(encoders.table())
-    print()
-    with tempfile.TemporaryDirectory() as folder:
-        print(asyncio.run(http.table(Path(folder) / "likeness.db")))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        print(describe_machine())
+        print(f"\n{stages.table()}", flush=True)
+        print(f"\n{encoders.table()}", flush=True)
+        print(f"\n{http.tables(folder)}", flush=True)
+        print(f"\n{footprint.table(folder, 1000)}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What one photo costs before the encoder, stage by stage."""
+"""What one photo costs stage by stage, each measured alone."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,53 +6,67 @@ from statistics import median
 from time import perf_counter
 
 import cv2
-from PIL import ImageOps
+import numpy as np
 
 from models.bundle import choose, load_bundle
 from models.detectors import DlibDetector
+from models.device import choose_device, choose_precision
+from models.embedder import Embedder
+from models.engine import EngineName
 from models.face import DETECTION_SIDE, align, find
 from models.image import decode
 from models.quality import measure
+from tests.bench.bodies import photos
 from tests.bench.machine import markdown
-from tests.photos import jpeg, open_photo
 
 ROUNDS = 9
 SIZES = ((640, 480), (1632, 1224), (4000, 3000))
 
 
-def timed(work: Callable[[], object]) -> float:
+def timed(work: Callable[[], object], rounds: int = ROUNDS) -> float:
     """Return the median milliseconds of a call."""
     seconds = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         started = perf_counter()
         work()
         seconds.append(perf_counter() - started)
     return 1000 * median(seconds)
 
 
-def photo_of(width: int, height: int) -> bytes:
-    """Return a JPEG of a face that fills a third of the height, its proportions kept."""
-    return jpeg(ImageOps.pad(open_photo("grace"), (width, height), color="grey"))
+def before_encoder(data: bytes) -> tuple[float, float, float, float]:
+    """Return milliseconds to decode, detect, align and measure, each on one core."""
+    cv2.setNumThreads(1)
+    detector = DlibDetector()
+    spec = load_bundle(choose(None)[0]).manifest.pixels
+    image = decode(data, shortest=DETECTION_SIDE)
+    found = find(image.pixels, detector, reduction=image.reduction)
+    crop = align(found, detector.template, spec.size, spec.margin)
+    return (
+        timed(partial(decode, data, shortest=DETECTION_SIDE)),
+        timed(partial(find, image.pixels, detector)),
+        timed(partial(align, found, detector.template, spec.size, spec.margin)),
+        timed(partial(measure, found, crop)),
+    )
+
+
+def forward_alone(engine: EngineName) -> float:
+    """Return milliseconds of a forward pass of one crop, bundle and precision as served."""
+    device = choose_device()
+    bundle = load_bundle(choose(None)[0])
+    embedder = Embedder(bundle, device, choose_precision(device), engine)
+    size = bundle.manifest.pixels.size
+    crop = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)
+    embedder([crop])
+    return timed(partial(embedder, [crop]), 4 * ROUNDS)
 
 
 def table() -> str:
     """Return milliseconds per stage on one core, for three sizes of photo."""
-    cv2.setNumThreads(1)
-    detector = DlibDetector()
-    spec = load_bundle(choose(None)[0]).manifest.pixels
     rows = []
     for width, height in SIZES:
-        data = photo_of(width, height)
-        image = decode(data, shortest=DETECTION_SIDE)
-        found = find(image.pixels, detector, reduction=image.reduction)
-        crop = align(found, detector.template, spec.size, spec.margin)
-        stages = (
-            timed(partial(decode, data, shortest=DETECTION_SIDE)),
-            timed(partial(find, image.pixels, detector)),
-            timed(partial(align, found, detector.template, spec.size, spec.margin)),
-            timed(partial(measure, found, crop)),
-        )
-        megapixels = f"{width * height / 1e6:.1f} MP"
-        rows.append((megapixels, *(f"{ms:.1f}" for ms in stages), f"{sum(stages):.1f}"))
+        data = photos(width, height, 1)[0]
+        stages = before_encoder(data)
+        photo = f"{width * height / 1e6:.1f} MP, {len(data) / 1e6:.1f} MB"
+        rows.append((photo, *(f"{ms:.1f}" for ms in stages), f"{sum(stages):.1f}"))
     head = ("photo", "decode", "detect", "align", "quality", "sum")
     return markdown("Before the encoder, ms on one core", head, rows)

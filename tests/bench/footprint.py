@@ -1,0 +1,66 @@
+"""How soon the service is ready, and how much memory it holds: `python -m tests.bench.footprint`.
+
+`--requests 10000` is what the README quotes; fewer show the same within minutes.
+"""
+
+import argparse
+import asyncio
+import tempfile
+from pathlib import Path
+from time import perf_counter
+from typing import get_args
+
+from models.engine import EngineName
+from tests.bench.bodies import cycle, multipart, photos
+from tests.bench.http import embed
+from tests.bench.load import closed_loop
+from tests.bench.machine import describe_machine, markdown
+from tests.bench.stages import SIZES
+from tests.server import RunningServer, running_server
+
+STARTS = 3
+PARTS = 4
+
+
+def table(folder: Path, requests: int) -> str:
+    """Return seconds to readiness and resident megabytes along a run of requests, by engine."""
+    forms = [multipart(photo) for photo in photos(*SIZES[0], 32)]
+    rows = []
+    for engine in get_args(EngineName):
+        settings = {"LIKENESS_ENGINE": engine}
+        starts = []
+        for _ in range(STARTS):
+            began = perf_counter()
+            with running_server(folder / f"{engine}.db", settings):
+                starts.append(perf_counter() - began)
+        with running_server(folder / f"{engine}.db", settings) as server:
+            held = [_resident_mb(server)]
+            for _ in range(PARTS):
+                bodies = cycle(forms, requests // PARTS)
+                asyncio.run(closed_loop(embed(server), bodies, 16))
+                held.append(_resident_mb(server))
+        ready = f"{sorted(starts)[STARTS // 2]:.1f}"
+        rows.append((engine, ready, *(f"{mb:.0f}" for mb in held)))
+    after = (f"after {requests * part // PARTS}" for part in range(PARTS + 1))
+    head = ("engine", "ready s", *(f"MB {moment}" for moment in after))
+    return markdown("Start, and resident memory along /embed requests", head, rows)
+
+
+def _resident_mb(server: RunningServer) -> float:
+    lines = Path(f"/proc/{server.process.pid}/status").read_text().splitlines()
+    held = next(line for line in lines if line.startswith("VmRSS:"))
+    return int(held.split()[1]) / 1024
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=10_000)
+    arguments = parser.parse_args()
+    print(describe_machine(), end="\n\n")
+    with tempfile.TemporaryDirectory() as folder:
+        print(table(Path(folder), arguments.requests))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""A lean HTTP load: a general client costs 3 ms a request and would be measured instead.
+
+Closed loop: every connection sends its next request when it has its answer. Open loop: requests
+arrive when they arrive, and time counts from then, so that a slow answer delays nobody's clock.
+"""
+
+import asyncio
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+
+TIMEOUT_S = 30.0
+_MOST_CONNECTIONS = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Say where requests go; `fields` are further header lines, each ending in CRLF."""
+
+    url: str
+    path: str
+    content_type: str
+    fields: str = ""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, _, port = self.url.removeprefix("http://").rpartition(":")
+        return host, int(port)
+
+    def head(self, length: int) -> bytes:
+        """Return the head of a request whose body has so many bytes."""
+        return (
+            f"POST {self.path} HTTP/1.1\r\nhost: {self.url.removeprefix('http://')}\r\n"
+            f"content-type: {self.content_type}\r\ncontent-length: {length}\r\n{self.fields}\r\n"
+        ).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """Hold a request's body; who `leaves` closes the connection instead of waiting.
+
+    `harmful` marks what is sent to disturb, so that it is not counted among the others.
+    """
+
+    data: bytes
+    harmful: bool = False
+    leaves: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Hold a status, 0 where no answer came, and the seconds it took."""
+
+    status: int
+    seconds: float
+    body: Body
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Hold what a load was answered, and how long it ran."""
+
+    replies: Sequence[Reply]
+    seconds: float
+
+    @property
+    def rate(self) -> float:
+        """Return successful answers per second."""
+        return len(self._times(200)) / self.seconds
+
+    def ms(self, quantile: float, status: int = 200) -> float:
+        """Return a quantile of the milliseconds to an answer of this status; NaN if none came."""
+        times = sorted(self._times(status))
+        return (
+            1000 * times[min(len(times) - 1, int(quantile * len(times)))] if times else float("nan")
+        )
+
+    def count(self, status: int) -> int:
+        """Return how many harmless requests were answered so."""
+        return len(self._times(status))
+
+    @property
+    def hung(self) -> int:
+        """Return how many of those who stayed never got an answer."""
+        return sum(reply.status == 0 and not reply.body.leaves for reply in self.replies)
+
+    def _times(self, status: int) -> list[float]:
+        return [
+            reply.seconds
+            for reply in self.replies
+            if reply.status == status and not reply.body.harmful
+        ]
+
+
+async def closed_loop(target: Target, bodies: Iterable[Body], connections: int) -> Load:
+    """Send every body once, over so many connections."""
+    waiting = iter(bodies)
+    replies: list[Reply] = []
+
+    async def connection() -> None:
+        caller = Caller(target)
+        replies.extend([await caller.send(body, perf_counter()) for body in waiting])
+        caller.close()
+
+    began = perf_counter()
+    await asyncio.gather(*(connection() for _ in range(connections)))
+    return Load(replies, perf_counter() - began)
+
+
+async def open_loop(target: Target, bodies: Sequence[Body], rate: float, seed: int = 0) -> Load:
+    """Send every body once, at so many a second, the gaps between them exponential."""
+    gaps = random.Random(seed)
+    idle: list[Caller] = []
+    tasks: list[asyncio.Task[Reply]] = []
+    room = asyncio.Semaphore(_MOST_CONNECTIONS)
+
+    async def one(body: Body, due: float) -> Reply:
+        async with room:
+            caller = idle.pop() if idle else Caller(target)
+            reply = await caller.send(body, due)
+            idle.append(caller)
+            return reply
+
+    began = due = perf_counter()
+    for body in bodies:
+        due += gaps.expovariate(rate)
+        await asyncio.sleep(max(0.0, due - perf_counter()))
+        tasks.append(asyncio.create_task(one(body, due)))
+    arrivals_s = perf_counter() - began
+    replies = await asyncio.gather(*tasks)
+    for caller in idle:
+        caller.close()
+    # What was answered after the last arrival was not served at this rate.
+    return Load(replies, max(arrivals_s, perf_counter() - began))
+
+
+class Caller:
+    """Keep one connection, and open another when it has been closed."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def send(self, body: Body, due: float) -> Reply:
+        """Send a request and read its answer to the end; time counts from `due`."""
+        status = 0
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                status = await self._exchange(body)
+        except (OSError, EOFError, TimeoutError):
+            self.close()
+        return Reply(status, perf_counter() - due, body)
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+    async def _exchange(self, body: Body) -> int:
+        if self._streams is None:
+            self._streams = await asyncio.open_connection(*self._target.address)
+        reader, writer = self._streams
+        writer.write(self._target.head(len(body.data)))
+        writer.write(body.data)
+        await writer.drain()
+        if body.leaves:
+            self.close()
+            return 0
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        status, fields = int(head[9:12]), head.split(b"\r\n")
+        length = next((f for f in fields if f.startswith(b"content-length:")), None)
+        if length is None:
+            while await _chunk(reader):
+                continue
+        else:
+            await reader.readexactly(int(length.split(b":")[1]))
+        if b"connection: close" in fields:
+            self.close()
+        return status
+
+
+async def _chunk(reader: asyncio.StreamReader) -> bytes:
+    size = int(await reader.readuntil(b"\r\n"), 16)
+    return (await reader.readexactly(size + 2))[:size]
