@@ -9,10 +9,10 @@ INPUTS := pyproject.toml deploy/constraints.txt
 PIP := PIP_CONSTRAINT=deploy/constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint bench crash image clean
+.PHONY: help install serve test lint bench bench-peers crash image clean
 
 help: ## Show what there is to make
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 install: $(VENV)/installed-dev ## Install the service and what its checks use
 
@@ -30,6 +30,9 @@ lint: $(VENV)/installed-dev ## Check style and types
 
 bench: $(VENV)/installed-dev ## Measure stages, encoders and the service on this machine
 	$(BIN)/python -m tests.bench
+
+bench-peers: $(VENV)/installed-dev ## Measure others beside us: infinity-emb, LitServe, a plain handler
+	$(BIN)/python -m tests.bench.peers
 
 crash: $(VENV)/installed-dev ## Kill the server 50 times and look for lost enrolments
 	CRASH_ROUNDS=50 $(BIN)/python -m pytest tests/test_crash.py --timeout 1800

@@ -1,0 +1,41 @@
+"""What most people write first: a FastAPI handler that decodes and calls the model."""
+
+import argparse
+from io import BytesIO
+from typing import Annotated
+
+import torch
+import uvicorn
+from fastapi import FastAPI, File
+from PIL import Image
+from transformers import CLIPImageProcessorPil, CLIPVisionModel
+
+
+def create_app(folder: str) -> FastAPI:
+    """Load the model and give it a route; FastAPI runs the handler in its pool of threads."""
+    app = FastAPI()
+    processor = CLIPImageProcessorPil.from_pretrained(folder)
+    model = CLIPVisionModel.from_pretrained(folder).eval()
+
+    @app.post("/embed")
+    def embed(image: Annotated[bytes, File()]) -> dict[str, list[float]]:
+        photo = Image.open(BytesIO(image)).convert("RGB")
+        pixels = processor(photo, return_tensors="pt")["pixel_values"]
+        with torch.inference_mode():
+            features = model(pixel_values=pixels).pooler_output
+        return {"embedding": features[0].tolist()}
+
+    return app
+
+
+def main() -> None:
+    """Serve until killed."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder")
+    parser.add_argument("port", type=int)
+    arguments = parser.parse_args()
+    uvicorn.run(create_app(arguments.folder), port=arguments.port, log_level="warning")
+
+
+if __name__ == "__main__":
+    main()
