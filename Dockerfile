@@ -8,6 +8,8 @@ FROM ${BASE_IMAGE} AS dependencies
 # CPUs alone, which saves gigabytes.
 ARG PIP_OPTIONS=""
 ARG DEVICE=cpu
+# Extras of the project to bring along, such as `openvino`.
+ARG EXTRAS=""
 # The variable, unlike the option, binds what pip builds with as well.
 ENV PIP_CONSTRAINT=/src/constraints.txt PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 # pip lives apart, so that what is shipped has none.
@@ -16,8 +18,9 @@ WORKDIR /src
 # Dependencies change rarely and weigh most: they are a layer of their own.
 COPY pyproject.toml deploy/constraints.txt ./
 RUN python3 -c "import tomllib; \
-        print('\n'.join(tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies']))" \
-        > requirements.txt
+        project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
+        extras = (project['optional-dependencies'][name] for name in '${EXTRAS}'.split()); \
+        print(*project['dependencies'], *sum(extras, []), sep='\n')" > requirements.txt
 RUN --mount=from=wheels,target=/wheels --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     /opt/pip/bin/pip --python /opt/likeness/bin/python install \
         --no-compile --find-links /wheels ${PIP_OPTIONS} -r requirements.txt

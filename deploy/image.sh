@@ -2,6 +2,7 @@
 # Build the container image with docker, or with buildah where no docker engine answers.
 #
 #   DEVICE=cpu|cuda   what torch is built for                              (cpu)
+#   EXTRAS            extras of the project, such as openvino              (none)
 #   BASE_IMAGE        an image with Python 3.11 and venv                   (python:3.11-slim)
 #   WHEELS            a directory whose wheels pip may take                (none)
 #   PIP_OPTIONS       options for pip, such as another index               (none)
@@ -13,6 +14,7 @@ device=${DEVICE:-cpu}
 set -- --tag "likeness:$device" \
     --build-arg "BASE_IMAGE=${BASE_IMAGE:-python:3.11-slim}" \
     --build-arg "DEVICE=$device" \
+    --build-arg "EXTRAS=${EXTRAS:-}" \
     --build-arg "PIP_OPTIONS=${PIP_OPTIONS:-}" \
     ${WHEELS:+--build-context "wheels=$WHEELS"} \
     ${BUILD_OPTIONS:-} .
