@@ -42,8 +42,11 @@ class Service:
         return self.embedder.bundle
 
 
-def service_of(request: Request) -> Service:
-    """Return the service of the app that serves this request."""
+async def service_of(request: Request) -> Service:
+    """Return the service of the app that serves this request.
+
+    It waits for nothing; but what is not async, FastAPI runs in a thread for every request.
+    """
     service = request.app.state.service
     assert isinstance(service, Service)
     return service
