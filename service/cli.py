@@ -130,6 +130,3 @@ app.command("embed-folder")(embed_folder)
 app.command()(evaluate)
 app.command("map")(draw_map)
 app.command()(train)
-
-if __name__ == "__main__":
-    app()

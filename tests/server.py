@@ -48,7 +48,7 @@ def running_server(store: Path, settings: Mapping[str, str] = {}) -> Iterator[Ru
         **settings,
     }
     with subprocess.Popen(
-        [sys.executable, "-m", "service.cli", "serve", "--port", "0"],
+        [sys.executable, "-m", "service.start", "serve", "--port", "0"],
         env=environment,
         stdout=subprocess.PIPE,
         text=True,

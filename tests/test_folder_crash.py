@@ -37,7 +37,7 @@ def start(words: list[object], bundle: Path, store: Path) -> "subprocess.Popen[b
         "LIKENESS_FACE_POLICY": "largest",
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "service.cli", *(str(word) for word in words)],
+        [sys.executable, "-m", "service.start", *(str(word) for word in words)],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -1,0 +1,17 @@
+"""Run the command line, after what must be said before torch is loaded."""
+
+import os
+
+
+def main() -> None:
+    """Run `likeness`."""
+    # Threads that compute one batch wait for each other. By default they spin, which is a hair
+    # faster while every one has a core, and up to a hundred times slower where two share one.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from service.cli import app
+
+    app()
+
+
+if __name__ == "__main__":
+    main()

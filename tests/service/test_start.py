@@ -1,0 +1,36 @@
+import os
+import subprocess
+import sys
+
+PROGRAM = """
+import os, sys
+from service.start import main
+sys.argv = ["likeness", "--help"]
+assert "torch" not in sys.modules
+try:
+    main()
+except SystemExit as end:
+    assert end.code == 0
+print(os.environ["OMP_WAIT_POLICY"])
+"""
+
+
+def policy(**chosen: str) -> str:
+    """Return what the command line was started with."""
+    environment = {name: value for name, value in os.environ.items() if name[:4] != "OMP_"}
+    found = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env=environment | chosen,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return found.stdout.splitlines()[-1]
+
+
+def test_threads_that_wait_for_each_other_leave_their_core_to_others() -> None:
+    assert policy() == "passive"
+
+
+def test_whoever_sets_how_threads_wait_is_obeyed() -> None:
+    assert policy(OMP_WAIT_POLICY="active") == "active"
