@@ -14,7 +14,7 @@ import sys
 import tempfile
 import venv
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -108,7 +108,11 @@ def running(peer: Peer, folder: Path, store: Path) -> Iterator[str]:
             "LIKENESS_DETECTOR": "none",
             "LIKENESS_ENGINE": peer.engine,
         }
-        with running_server(store, settings) as server:
+        with ExitStack() as stack:
+            try:
+                server = stack.enter_context(running_server(store, settings))
+            except AssertionError as exc:
+                raise Unavailable(f"did not start: {str(exc)[:80]}") from exc
             yield server.url
         return
     environment = _environment(peer) if peer.requirements else HOME
@@ -219,6 +223,8 @@ def main() -> None:
         # A round passes every peer: what the machine does meanwhile harms all alike.
         for _ in range(arguments.rounds):
             for peer in chosen:
+                if peer.name in skipped:
+                    continue
                 try:
                     with running(peer, folder, Path(name) / f"{peer.engine}.db") as url:
                         for connections in CONNECTIONS:
@@ -227,7 +233,9 @@ def main() -> None:
                 except Unavailable as reason:
                     skipped[peer.name] = str(reason)
     ceilings = {
-        peer.name: in_process(folder, peer.engine) for peer in chosen if peer.engine is not None
+        peer.name: in_process(folder, peer.engine)
+        for peer in chosen
+        if peer.engine is not None and peer.name not in skipped
     }
     print(f"\n{report(loads, ceilings, skipped)}")
 
