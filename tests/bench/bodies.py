@@ -18,7 +18,8 @@ def photos(width: int, height: int, count: int) -> list[bytes]:
     The grain makes 12 megapixels 3 MB; where it lies differs from photo to photo.
     """
     rng = np.random.default_rng(0)
-    still = np.asarray(ImageOps.pad(open_photo("grace"), (width, height), color="grey"), np.int16)
+    # Not mid-grey: a JPEG that ends in that colour is decoded twice, to see whether it was cut.
+    still = np.asarray(ImageOps.pad(open_photo("grace"), (width, height), color="slategrey"), np.int16)
     grain = rng.normal(0, 6, (2 * height, 2 * width, 1)).astype(np.int16)
     made = []
     for _ in range(count):

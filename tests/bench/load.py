@@ -159,6 +159,8 @@ class Caller:
             self._streams = None
 
     async def _exchange(self, body: Body) -> int:
+        if self._streams is not None and self._streams[0].at_eof():
+            self.close()  # the server closes what has been idle for long
         if self._streams is None:
             self._streams = await asyncio.open_connection(*self._target.address)
         reader, writer = self._streams
