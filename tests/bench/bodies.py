@@ -19,7 +19,9 @@ def photos(width: int, height: int, count: int) -> list[bytes]:
     """
     rng = np.random.default_rng(0)
     # Not mid-grey: a JPEG that ends in that colour is decoded twice, to see whether it was cut.
-    still = np.asarray(ImageOps.pad(open_photo("grace"), (width, height), color="slategrey"), np.int16)
+    still = np.asarray(
+        ImageOps.pad(open_photo("grace"), (width, height), color="slategrey"), np.int16
+    )
     grain = rng.normal(0, 6, (2 * height, 2 * width, 1)).astype(np.int16)
     made = []
     for _ in range(count):
