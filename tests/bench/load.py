@@ -7,6 +7,7 @@ arrive when they arrive, and time counts from then, so that a slow answer delays
 import asyncio
 import random
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -101,7 +102,7 @@ async def closed_loop(target: Target, bodies: Iterable[Body], connections: int) 
     async def connection() -> None:
         caller = Caller(target)
         replies.extend([await caller.send(body, perf_counter()) for body in waiting])
-        caller.close()
+        await caller.close()
 
     began = perf_counter()
     await asyncio.gather(*(connection() for _ in range(connections)))
@@ -130,7 +131,7 @@ async def open_loop(target: Target, bodies: Sequence[Body], rate: float, seed: i
     arrivals_s = perf_counter() - began
     replies = await asyncio.gather(*tasks)
     for caller in idle:
-        caller.close()
+        await caller.close()
     # What was answered after the last arrival was not served at this rate.
     return Load(replies, max(arrivals_s, perf_counter() - began))
 
@@ -149,18 +150,21 @@ class Caller:
             async with asyncio.timeout(TIMEOUT_S):
                 status = await self._exchange(body)
         except (OSError, EOFError, TimeoutError):
-            self.close()
+            await self.close()
         return Reply(status, perf_counter() - due, body)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the connection, if there is one."""
         if self._streams is not None:
-            self._streams[1].close()
+            _, writer = self._streams
             self._streams = None
+            writer.close()
+            with suppress(OSError):  # the other side may have gone first
+                await writer.wait_closed()
 
     async def _exchange(self, body: Body) -> int:
         if self._streams is not None and self._streams[0].at_eof():
-            self.close()  # the server closes what has been idle for long
+            await self.close()  # the server closes what has been idle for long
         if self._streams is None:
             self._streams = await asyncio.open_connection(*self._target.address)
         reader, writer = self._streams
@@ -168,7 +172,7 @@ class Caller:
         writer.write(body.data)
         await writer.drain()
         if body.leaves:
-            self.close()
+            await self.close()
             return 0
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
         status, fields = int(head[9:12]), head.split(b"\r\n")
@@ -179,7 +183,7 @@ class Caller:
         else:
             await reader.readexactly(int(length.split(b":")[1]))
         if b"connection: close" in fields:
-            self.close()
+            await self.close()
         return status
 
 

@@ -1,6 +1,6 @@
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from tests.bench.load import Body, Load, Target, closed_loop, open_loop
 
@@ -12,7 +12,12 @@ FINE, BUSY, SILENT = Body(b"200"), Body(b"429"), Body(b"000")
 async def server(seen: list[bytes]) -> AsyncIterator[Target]:
     """Answer with the status that a body asks for; for 000 close the connection instead."""
 
+    serving: list[asyncio.Task[None]] = []
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        serving.append(task)
         try:
             while True:
                 await reader.readuntil(b"\r\n\r\n")
@@ -24,11 +29,14 @@ async def server(seen: list[bytes]) -> AsyncIterator[Target]:
         except (EOFError, ConnectionError):
             pass
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
 
     listening = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with listening:
         host, port = listening.sockets[0].getsockname()
         yield Target(f"http://{host}:{port}", "/embed", "image/jpeg")
+        await asyncio.gather(*serving)
 
 
 async def closed(*bodies: Body, connections: int = 2) -> Load:
