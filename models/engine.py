@@ -18,7 +18,7 @@ class Engine(Protocol):
     """Map `(n, 3, size, size)` uint8 crops to `(n, looks, width)` float32 features.
 
     One look at a crop, or two where the bundle adds its mirror image. Called by one thread at
-    a time, and always by the same one.
+    a time.
     """
 
     @property

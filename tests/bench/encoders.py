@@ -1,7 +1,7 @@
 """The built-in encoders side by side by engine, and dlib's own way of running its network."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import get_args
 
@@ -15,7 +15,7 @@ from models.dlib_resnet import DLIB_WEIGHTS
 from models.embedder import Embedder
 from models.engine import EngineName
 from tests.bench.machine import markdown
-from tests.bench.stages import timed
+from tests.bench.stages import ROUNDS, timed
 
 BATCHES = (1, 2, 4, 8, 32)
 
@@ -28,16 +28,21 @@ def table() -> str:
     # Ours sees every crop twice, upright and mirrored.
     rows = [("dlib's own, one view", *[f"{alone:.0f}"] * len(BATCHES))]
     for label, embedder in _embedders():
-        size = embedder.bundle.manifest.pixels.size
-        crops = np.random.default_rng(0).integers(0, 256, (max(BATCHES), size, size, 3), np.uint8)
-        rates = []
-        for batch in BATCHES:
-            part = list(crops[:batch])
-            embedder(part)
-            rates.append(1000 * batch / timed(partial(embedder, part)))
-        rows.append((label, *(f"{rate:.0f}" for rate in rates)))
+        rows.append((label, *(f"{rate:.0f}" for rate in rates(embedder, BATCHES))))
     head = ("encoder", *(f"batch {batch}" for batch in BATCHES))
     return markdown("Encoders, crops/s", head, rows)
+
+
+def rates(embedder: Embedder, batches: Sequence[int], rounds: int = ROUNDS) -> list[float]:
+    """Return the crops per second of an embedder that is fed with ready crops, by batch size."""
+    size = embedder.bundle.manifest.pixels.size
+    crops = np.random.default_rng(0).integers(0, 256, (max(batches), size, size, 3), np.uint8)
+    found = []
+    for batch in batches:
+        part = list(crops[:batch])
+        embedder(part)
+        found.append(1000 * batch / timed(partial(embedder, part), rounds))
+    return found
 
 
 def _embedders() -> Iterator[tuple[str, Embedder]]:

@@ -9,6 +9,7 @@ import random
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from math import nan
 from time import perf_counter
 
 TIMEOUT_S = 30.0
@@ -17,12 +18,11 @@ _MOST_CONNECTIONS = 512
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Say where requests go; `fields` are further header lines, each ending in CRLF."""
+    """Say where requests go and what they carry."""
 
     url: str
     path: str
     content_type: str
-    fields: str = ""
 
     @property
     def address(self) -> tuple[str, int]:
@@ -33,7 +33,7 @@ class Target:
         """Return the head of a request whose body has so many bytes."""
         return (
             f"POST {self.path} HTTP/1.1\r\nhost: {self.url.removeprefix('http://')}\r\n"
-            f"content-type: {self.content_type}\r\ncontent-length: {length}\r\n{self.fields}\r\n"
+            f"content-type: {self.content_type}\r\ncontent-length: {length}\r\n\r\n"
         ).encode()
 
 
@@ -73,9 +73,9 @@ class Load:
     def ms(self, quantile: float, status: int = 200) -> float:
         """Return a quantile of the milliseconds to an answer of this status; NaN if none came."""
         times = sorted(self._times(status))
-        return (
-            1000 * times[min(len(times) - 1, int(quantile * len(times)))] if times else float("nan")
-        )
+        if not times:
+            return nan
+        return 1000 * times[min(len(times) - 1, int(quantile * len(times)))]
 
     def count(self, status: int) -> int:
         """Return how many harmless requests were answered so."""
@@ -128,12 +128,11 @@ async def open_loop(target: Target, bodies: Sequence[Body], rate: float, seed: i
         due += gaps.expovariate(rate)
         await asyncio.sleep(max(0.0, due - perf_counter()))
         tasks.append(asyncio.create_task(one(body, due)))
-    arrivals_s = perf_counter() - began
     replies = await asyncio.gather(*tasks)
     for caller in idle:
         await caller.close()
-    # What was answered after the last arrival was not served at this rate.
-    return Load(replies, max(arrivals_s, perf_counter() - began))
+    # Until the last answer: what is still waiting after the last arrival was not served in time.
+    return Load(replies, perf_counter() - began)
 
 
 class Caller:

@@ -20,17 +20,15 @@ from pathlib import Path
 from statistics import median
 from time import monotonic, sleep
 
-import numpy as np
-
 from models.bundle import load_bundle
 from models.device import choose_device, choose_precision
 from models.embedder import Embedder
 from models.engine import EngineName
 from tests.bench.bodies import MULTIPART, cycle, multipart, photos
+from tests.bench.encoders import rates
 from tests.bench.load import Body, Load, Target, closed_loop
 from tests.bench.machine import describe_machine, markdown
 from tests.bench.rivals.checkpoint import checkpoint
-from tests.bench.stages import timed
 from tests.server import running_server
 
 HOME = Path("build/peers")
@@ -186,13 +184,7 @@ def in_process(folder: Path, engine: EngineName) -> float:
     """Return the most crops a second that an engine computes when fed with ready crops."""
     device = choose_device()
     embedder = Embedder(load_bundle(str(folder)), device, choose_precision(device), engine)
-    crops = np.random.default_rng(0).integers(0, 256, (max(BATCHES), 224, 224, 3), np.uint8)
-    rates = []
-    for batch in BATCHES:
-        part = list(crops[:batch])
-        embedder(part)
-        rates.append(1000 * batch / timed(lambda part=part: embedder(part), 5))  # type: ignore[misc]
-    return max(rates)
+    return max(rates(embedder, BATCHES, rounds=5))
 
 
 async def measure(peer: Peer, url: str, made: Sequence[bytes], connections: int) -> Load:
@@ -207,6 +199,27 @@ async def measure(peer: Peer, url: str, made: Sequence[bytes], connections: int)
 Measured = Mapping[tuple[str, int], Sequence[Load]]
 
 
+def measure_all(
+    chosen: Sequence[Peer], folder: Path, made: Sequence[bytes], rounds: int
+) -> tuple[Measured, Mapping[str, str]]:
+    """Return what every peer did at every number of connections, and why some did nothing."""
+    loads: dict[tuple[str, int], list[Load]] = {}
+    skipped: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as name:
+        # A round passes every peer: what the machine does meanwhile harms all alike.
+        for peer in (peer for _ in range(rounds) for peer in chosen):
+            if peer.name in skipped:
+                continue
+            try:
+                with running(peer, folder, Path(name) / f"{peer.engine}.db") as url:
+                    for connections in CONNECTIONS:
+                        load = asyncio.run(measure(peer, url, made, connections))
+                        loads.setdefault((peer.name, connections), []).append(load)
+            except Unavailable as reason:
+                skipped[peer.name] = str(reason)
+    return loads, skipped
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -217,21 +230,7 @@ def main() -> None:
     folder = checkpoint(HOME / "vit-b-32")
     made = photos(224, 224, 64)
     chosen = [peer for peer in peers() if (arguments.only or "") in peer.name]
-    loads: dict[tuple[str, int], list[Load]] = {}
-    skipped: dict[str, str] = {}
-    with tempfile.TemporaryDirectory() as name:
-        # A round passes every peer: what the machine does meanwhile harms all alike.
-        for _ in range(arguments.rounds):
-            for peer in chosen:
-                if peer.name in skipped:
-                    continue
-                try:
-                    with running(peer, folder, Path(name) / f"{peer.engine}.db") as url:
-                        for connections in CONNECTIONS:
-                            load = asyncio.run(measure(peer, url, made, connections))
-                            loads.setdefault((peer.name, connections), []).append(load)
-                except Unavailable as reason:
-                    skipped[peer.name] = str(reason)
+    loads, skipped = measure_all(chosen, folder, made, arguments.rounds)
     ceilings = {
         peer.name: in_process(folder, peer.engine)
         for peer in chosen
@@ -242,20 +241,20 @@ def main() -> None:
 
 def report(loads: Measured, ceilings: Mapping[str, float], skipped: Mapping[str, str]) -> str:
     """Return the table: medians of the rounds, ratios to infinity at the same connections."""
-    rates = {key: median(load.rate for load in rounds) for key, rounds in loads.items()}
+    per_s = {key: median(load.rate for load in rounds) for key, rounds in loads.items()}
     latencies = {key: median(load.ms(0.5) for load in rounds) for key, rounds in loads.items()}
     rows: list[tuple[str, ...]] = []
     for name, connections in loads:
         key = (name, connections)
         rival = next((k for k in loads if "infinity" in k[0] and k[1] == connections), None)
-        share = f"{rates[key] / ceilings[name]:.2f}" if name in ceilings else "-"
+        share = f"{per_s[key] / ceilings[name]:.2f}" if name in ceilings else "-"
         p95 = median(load.ms(0.95) for load in loads[key])
         against = (
             ("-", "-")
             if rival is None
-            else (f"{rates[key] / rates[rival]:.2f}", f"{latencies[key] / latencies[rival]:.2f}")
+            else (f"{per_s[key] / per_s[rival]:.2f}", f"{latencies[key] / latencies[rival]:.2f}")
         )
-        cells = (f"{rates[key]:.1f}", f"{latencies[key]:.0f}", f"{p95:.0f}", *against, share)
+        cells = (f"{per_s[key]:.1f}", f"{latencies[key]:.0f}", f"{p95:.0f}", *against, share)
         rows.append((name, str(connections), *cells))
     head = (
         *("server", "connections", "photos/s", "p50 ms", "p95 ms"),
