@@ -40,7 +40,7 @@ class Settings(BaseSettings):
         repr=False,
         min_length=1,
         description="Database URL: `sqlite:///relative.db`, `sqlite:////absolute.db`, "
-        "`sqlite:///:memory:`.",
+        "`sqlite:///:memory:` or `postgresql://user:password@host/database`.",
     )
     bundle: str | None = Field(
         default=None,

@@ -1,6 +1,7 @@
 """What all tests share: no downloads, and markers that say what a test needs."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before anything imports the hub's client or torch, which read them once. Threads that wait for
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from models.image import decode
 from tests.photos import Name, photo_bytes
+from tests.postgres import Cluster, running_cluster
 
 Pixels = NDArray[np.uint8]
 
@@ -40,6 +42,13 @@ def _sees_cuda() -> bool:
 def faces() -> Path:
     """Return the folder of the research photo sets; for tests marked `faces`."""
     return _faces_folder()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """Run a PostgreSQL server that all tests share, each with a database of its own."""
+    with running_cluster() as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

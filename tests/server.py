@@ -36,13 +36,13 @@ class RunningServer:
 
 
 @contextmanager
-def running_server(store: Path, settings: Mapping[str, str] = {}) -> Iterator[RunningServer]:
-    """Start `likeness serve` over a store and wait until it says that it listens."""
+def running_server(store: Path | str, settings: Mapping[str, str] = {}) -> Iterator[RunningServer]:
+    """Start `likeness serve` over an SQLite file or a URL, and wait until it listens."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("LIKENESS_")
     }
     environment |= {
-        "LIKENESS_STORE": f"sqlite:///{store}",
+        "LIKENESS_STORE": store if isinstance(store, str) else f"sqlite:///{store}",
         "PYTHONUNBUFFERED": "1",
         "COLUMNS": "200",
         **settings,

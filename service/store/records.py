@@ -93,6 +93,19 @@ class ExportedTemplate:
     expires_at: datetime | None
     vector: NDArray[np.float32]
 
+    @classmethod
+    def of(cls, stored: StoredTemplate, vector: NDArray[np.float32]) -> "ExportedTemplate":
+        return cls(
+            stored.template_id,
+            stored.subject,
+            stored.fingerprint,
+            stored.image_sha256,
+            stored.quality,
+            stored.created_at,
+            stored.expires_at,
+            vector,
+        )
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GalleryTemplate:

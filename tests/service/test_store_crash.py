@@ -4,9 +4,16 @@ import asyncio
 import random
 import subprocess
 import sys
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
+import pytest
+
+from service.errors import StoreUnavailable
 from service.store import open_store
+from tests.postgres import Cluster, running_cluster
+from tests.service.store_samples import all_exports, template
 
 ENROL_FOREVER = """
 import asyncio, sys
@@ -39,18 +46,46 @@ async def enrol_and_kill(url: str, turn: int, lines: int) -> list[str]:
     return [line.decode().strip() for line in seen if line.endswith(b"\n")]
 
 
-async def test_acknowledged_enrolments_survive_being_killed(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/store.db"
+async def templates_kept(url: str) -> set[str]:
+    """Return the ids that a store opened anew has."""
+    store = await open_store(url)
+    kept = {each.template_id for export in await all_exports(store) for each in export.templates}
+    await store.close()
+    return kept
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/store.db"
+    cluster: Cluster = request.getfixturevalue("cluster")
+    return cluster.new_database()
+
+
+async def test_acknowledged_enrolments_survive_being_killed(url: str) -> None:
     dice = random.Random(7)
     acknowledged: set[str] = set()
     for turn in range(3):
-        seen = await enrol_and_kill(url, turn, dice.randrange(1, 40))
-        acknowledged |= set(seen)
-        store = await open_store(url)
-        kept = {
-            each.template_id
-            for summary in (await store.subjects(None, 100)).items
-            for each in (await store.export(summary.subject)).templates
-        }
+        acknowledged |= set(await enrol_and_kill(url, turn, dice.randrange(1, 40)))
+        assert acknowledged <= await templates_kept(url)
+
+
+async def test_acknowledged_enrolments_survive_a_power_cut_of_the_database() -> None:
+    # A server of its own, as others use the shared one.
+    with running_cluster() as cluster:
+        store = await open_store(cluster.url())
+        acknowledged: list[str] = []
+
+        async def enrol_until_cut(worker: int) -> None:
+            with suppress(StoreUnavailable):
+                for number in count():
+                    image = f"{worker}-{number}"
+                    await store.enroll(f"s{worker}", [template(image, image)])
+                    acknowledged.append(image)
+                    if len(acknowledged) == 100:
+                        await asyncio.to_thread(cluster.kill)
+
+        await asyncio.gather(*(enrol_until_cut(worker) for worker in range(4)))
         await store.close()
-        assert acknowledged <= kept
+        cluster.start()
+        assert set(acknowledged) <= await templates_kept(cluster.url())

@@ -8,7 +8,7 @@ from threading import Event, Thread
 
 import numpy as np
 
-from service.store.index import Entry, VectorIndex
+from service.store.sqlite.index import Entry, VectorIndex
 from tests.service.store_samples import FINGERPRINT, near, vector_of
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)

@@ -9,7 +9,7 @@ import pytest
 
 from service.errors import StoreUnavailable
 from service.store import open_store
-from service.store.migrations import MIGRATIONS, create_schema, migrate
+from service.store.sqlite.migrations import MIGRATIONS, create_schema, migrate
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 
 from service.errors import InvalidSettings, StoreInUse, StoreUnavailable
 from service.store import Idempotency, Store, open_store
-from service.store.sqlite import SqliteStore
+from service.store.sqlite.store import SqliteStore
 from tests.service.store_contract import LastingStoreContract, StoreContract
 from tests.service.store_samples import Clock, names_found, template, vector_of
 
@@ -81,7 +81,6 @@ def write_garbage(path: Path) -> None:
 @pytest.mark.parametrize(
     ("url", "says"),
     [
-        ("postgresql://user:hunter2@host/db", "planned"),
         ("mysql://user:hunter2@host/db", "`mysql` is not supported"),
         ("likeness.db", "no URL"),
         ("sqlite://likeness.db", "names no file"),

@@ -9,8 +9,8 @@ from threading import Event
 import pytest
 
 from service.errors import StoreUnavailable, TemplateIdTaken
-from service.store.index import VectorIndex
-from service.store.writer import Done, Work, Writer
+from service.store.sqlite.index import VectorIndex
+from service.store.sqlite.writer import Done, Work, Writer
 
 Numbers = Future[int]
 

@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import SubjectNotFound
-from service.store.index import Entry
 from service.store.records import (
     Counts,
     ExportedTemplate,
@@ -21,6 +19,8 @@ from service.store.records import (
     SubjectSummary,
     SubjectTemplates,
 )
+from service.store.refusals import no_subject
+from service.store.sqlite.index import Entry
 
 FLOAT32 = np.dtype("<f4")
 
@@ -79,7 +79,7 @@ def export(connection: sqlite3.Connection, subject: str) -> SubjectExport:
     rows = connection.execute(
         f"SELECT vector, {_COLUMNS} FROM templates WHERE subject = ? ORDER BY number", (subject,)
     ).fetchall()
-    templates = tuple(_exported(vector_of(blob), _stored(*row)) for blob, *row in rows)
+    templates = tuple(ExportedTemplate.of(_stored(*row), vector_of(blob)) for blob, *row in rows)
     return SubjectExport(subject, created_at, metadata, templates)
 
 
@@ -111,11 +111,6 @@ def vector_of(blob: bytes) -> NDArray[np.float32]:
     return np.frombuffer(blob, FLOAT32).astype(np.float32)
 
 
-def no_subject() -> SubjectNotFound:
-    """Say that a subject is not there, without repeating who it is."""
-    return SubjectNotFound("There is no subject with this id.")
-
-
 def _head(connection: sqlite3.Connection, subject: str) -> tuple[datetime, dict[str, str]]:
     rows = connection.execute(
         "SELECT created_at, metadata FROM subjects WHERE subject = ?", (subject,)
@@ -143,19 +138,6 @@ def _stored(
         json.loads(quality),
         datetime.fromisoformat(created_at),
         _moment(expires_at),
-    )
-
-
-def _exported(vector: NDArray[np.float32], stored: StoredTemplate) -> ExportedTemplate:
-    return ExportedTemplate(
-        stored.template_id,
-        stored.subject,
-        stored.fingerprint,
-        stored.image_sha256,
-        stored.quality,
-        stored.created_at,
-        stored.expires_at,
-        vector,
     )
 
 

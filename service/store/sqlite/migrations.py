@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 
 from service.errors import StoreUnavailable
+from service.store.refusals import newer_database
 
 Migration = Callable[[sqlite3.Connection], None]
 
@@ -57,10 +58,7 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration] = MI
     _check_ours(connection)
     version = _pragma(connection, "user_version")
     if version > len(migrations):
-        raise StoreUnavailable(
-            f"The database has version {version}, and this release knows {len(migrations)} at "
-            "most: it was written by a newer release. Start that one, or restore a backup."
-        )
+        raise newer_database(version, len(migrations))
     for number, migration in enumerate(migrations[version:], version + 1):
         # Immediate: takes the write lock before the step looks at anything.
         connection.execute("BEGIN IMMEDIATE")

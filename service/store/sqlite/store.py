@@ -14,10 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import StoreUnavailable
-from service.store import queries, statements
-from service.store.file import DatabaseFile
-from service.store.index import VectorIndex
-from service.store.migrations import migrate
 from service.store.records import (
     Candidate,
     Clock,
@@ -32,7 +28,12 @@ from service.store.records import (
     SubjectSummary,
     SubjectTemplates,
 )
-from service.store.writer import Done, Work, Writer, roll_back, truncate_log, unavailable
+from service.store.refusals import closed
+from service.store.sqlite import queries, statements
+from service.store.sqlite.file import DatabaseFile
+from service.store.sqlite.index import VectorIndex
+from service.store.sqlite.migrations import migrate
+from service.store.sqlite.writer import Done, Work, Writer, roll_back, truncate_log, unavailable
 
 T = TypeVar("T")
 
@@ -166,7 +167,7 @@ class SqliteStore:
 
     def _refuse_if_closed(self) -> None:
         if self._closing is not None:
-            raise StoreUnavailable("The store is closed.")
+            raise closed()
 
 
 def connect(name: str, busy_timeout_s: float) -> sqlite3.Connection:

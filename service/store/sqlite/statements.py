@@ -3,11 +3,8 @@
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from service.errors import IdempotencyConflict, TemplateIdTaken, TemplateNotFound
-from service.store.index import Entry
-from service.store.queries import FLOAT32, no_subject, stamp, vector_of
 from service.store.records import (
     Deleted,
     Enrolled,
@@ -15,9 +12,10 @@ from service.store.records import (
     Idempotency,
     NewTemplate,
 )
-from service.store.writer import Done
-
-IDEMPOTENCY_LASTS = timedelta(hours=24)
+from service.store.refusals import IDEMPOTENCY_LASTS, id_taken, key_reused, no_subject, no_template
+from service.store.sqlite.index import Entry
+from service.store.sqlite.queries import FLOAT32, stamp, vector_of
+from service.store.sqlite.writer import Done
 
 
 def enroll(
@@ -81,7 +79,7 @@ def delete_template(
         known = connection.execute("SELECT 1 FROM subjects WHERE subject = ?", (subject,))
         if not known.fetchall():
             raise no_subject()
-        raise TemplateNotFound("The subject has no template with this id.")
+        raise no_template()
     subjects = connection.execute(
         "DELETE FROM subjects WHERE subject = :subject "
         "AND NOT EXISTS (SELECT 1 FROM templates WHERE subject = :subject)",
@@ -105,9 +103,7 @@ def _recorded(connection: sqlite3.Connection, idempotency: Idempotency) -> Enrol
         return None
     ((request_sha256, outcome),) = rows
     if request_sha256 != idempotency.request_sha256:
-        raise IdempotencyConflict(
-            "This idempotency key was used for another request; choose a new key for each."
-        )
+        raise key_reused()
     templates = (EnrolledTemplate(name, created) for name, created in json.loads(outcome))
     return Enrolled(tuple(templates), replayed=True)
 
@@ -154,9 +150,7 @@ def _known(connection: sqlite3.Connection, subject: str, template: NewTemplate) 
         (template.template_id,),
     ).fetchall()
     if named and named != [image]:
-        raise TemplateIdTaken(
-            "This template id belongs to another template; choose another id, or delete that one."
-        )
+        raise id_taken()
     same = connection.execute(
         "SELECT template_id FROM templates "
         "WHERE subject = ? AND image_sha256 = ? AND fingerprint = ?",

@@ -61,7 +61,8 @@ def _lock(path: Path) -> int:
         os.close(descriptor)
         raise StoreInUse(
             f"The database {path} is in use by process {holder or 'unknown'}. Several processes "
-            "need PostgreSQL (planned as `postgresql://`); or use the URL of the running server."
+            "need PostgreSQL (LIKENESS_STORE=postgresql://user:password@host/database); or use "
+            "the URL of the running server."
         ) from exc
     except OSError:
         os.close(descriptor)

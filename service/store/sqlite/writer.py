@@ -12,8 +12,9 @@ from typing import Generic, TypeVar
 
 from models.errors import LikenessError
 from service.errors import StoreUnavailable
-from service.store.file import DatabaseFile
-from service.store.index import Entry, VectorIndex
+from service.store.refusals import closed
+from service.store.sqlite.file import DatabaseFile
+from service.store.sqlite.index import Entry, VectorIndex
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -89,7 +90,7 @@ class Writer:
                     self._commit(jobs)
         finally:
             self._stopped = True
-            _fail_all([job for job in jobs if not job.future.done()], _closed())
+            _fail_all([job for job in jobs if not job.future.done()], closed())
             self._fail_queued()
 
     def _take(self) -> tuple[list[_Job[object]], bool]:
@@ -156,7 +157,7 @@ class Writer:
             while True:
                 job = self._queue.get_nowait()
                 if job is not None and job.future.set_running_or_notify_cancel():
-                    _fail_all([job], _closed())
+                    _fail_all([job], closed())
 
 
 def roll_back(connection: sqlite3.Connection) -> None:
@@ -187,10 +188,6 @@ def _fail_all(jobs: Sequence[_Job[object]], exc: Exception) -> None:
         # Each caller raises its own: a shared exception collects the tracebacks of all.
         error = unavailable(exc) if isinstance(exc, sqlite3.Error) else copy(exc)
         job.future.set_exception(error)
-
-
-def _closed() -> StoreUnavailable:
-    return StoreUnavailable("The store is closed.")
 
 
 def _not_erased() -> StoreUnavailable:

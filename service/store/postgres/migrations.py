@@ -1,0 +1,169 @@
+"""Bring a PostgreSQL database to the schema this code knows, one numbered step at a time."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from psycopg import AsyncConnection, errors
+
+from service.errors import StoreUnavailable
+from service.store.refusals import newer_database
+
+Connection = AsyncConnection[Any]
+Migration = Callable[[Connection], Awaitable[None]]
+
+# Iterative scans, which find more where the nearest have expired.
+OLDEST_PGVECTOR = (0, 8)
+
+# "LIKENESS" in ASCII; replicas that start at once migrate one after the other.
+_LOCK = 0x4C494B454E455353
+
+
+async def create_schema(connection: Connection) -> None:
+    """Version 1.
+
+    A template's vector is stored once, in full; what searches it is a table of its own for
+    each bundle (see `spaces`), so that no query can compare two bundles.
+
+    Counting rows takes PostgreSQL time that grows with the gallery, and every answer of
+    /identify tells its size: so triggers keep the count, in 64 rows by subject lest all writers
+    wait for one.
+    """
+    for statement in (
+        """CREATE TABLE likeness.subjects (
+            subject text COLLATE "C" PRIMARY KEY,
+            created_at timestamptz NOT NULL,
+            metadata text NOT NULL
+        )""",
+        """CREATE TABLE likeness.templates (
+            number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+            template_id text COLLATE "C" NOT NULL UNIQUE,
+            subject text COLLATE "C" NOT NULL REFERENCES likeness.subjects,
+            fingerprint text COLLATE "C" NOT NULL,
+            image_sha256 text COLLATE "C" NOT NULL,
+            quality text NOT NULL,
+            created_at timestamptz NOT NULL,
+            expires_at timestamptz,
+            vector vector NOT NULL,
+            UNIQUE (subject, image_sha256, fingerprint)
+        )""",
+        """CREATE TABLE likeness.spaces (
+            space integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+            fingerprint text COLLATE "C" NOT NULL,
+            dimension integer NOT NULL,
+            UNIQUE (fingerprint, dimension)
+        )""",
+        """CREATE TABLE likeness.idempotency (
+            key text COLLATE "C" PRIMARY KEY,
+            request_sha256 text NOT NULL,
+            outcome text NOT NULL,
+            created_at timestamptz NOT NULL
+        )""",
+        "CREATE INDEX ON likeness.idempotency (created_at)",
+        """CREATE TABLE likeness.counts (
+            shard integer PRIMARY KEY,
+            subjects bigint NOT NULL DEFAULT 0,
+            templates bigint NOT NULL DEFAULT 0
+        ) WITH (fillfactor = 10)""",
+        "INSERT INTO likeness.counts (shard) SELECT generate_series(0, 63)",
+        *(_counting(table) for table in ("subjects", "templates")),
+        *(
+            f"""CREATE TRIGGER count_{event.lower()} AFTER {event} ON likeness.{table}
+            REFERENCING {rows} TABLE AS changed
+            FOR EACH STATEMENT EXECUTE FUNCTION likeness.count_{table}()"""
+            for table in ("subjects", "templates")
+            for event, rows in (("INSERT", "NEW"), ("DELETE", "OLD"))
+        ),
+    ):
+        await connection.execute(statement)
+
+
+def _counting(table: str) -> str:
+    return f"""CREATE FUNCTION likeness.count_{table}() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            UPDATE likeness.counts
+            SET {table} = {table} + CASE TG_OP WHEN 'INSERT' THEN rows ELSE -rows END
+            FROM (
+                SELECT hashtextextended(subject, 0) & 63 AS of_subject, count(*) AS rows
+                FROM changed GROUP BY 1
+            ) AS each
+            WHERE shard = of_subject;
+            RETURN NULL;
+        END $$"""
+
+
+MIGRATIONS: tuple[Migration, ...] = (create_schema,)
+
+
+async def migrate(connection: Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:
+    """Apply what a database lacks, each step in a transaction of its own.
+
+    Raises StoreUnavailable if the database is newer than the code, another program's, without
+    pgvector or not in UTF-8.
+    """
+    await connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
+    try:
+        await _check_encoding(connection)
+        await _add_pgvector(connection)
+        version = await _version(connection)
+        if version > len(migrations):
+            raise newer_database(version, len(migrations))
+        for number, migration in enumerate(migrations[version:], version + 1):
+            async with connection.transaction():
+                await migration(connection)
+                await connection.execute("UPDATE likeness.schema SET version = %s", [number])
+    finally:
+        await connection.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
+
+
+async def _version(connection: Connection) -> int:
+    found = await connection.execute(
+        "SELECT to_regnamespace('likeness') IS NOT NULL, to_regclass('likeness.schema') IS NOT NULL"
+    )
+    ((has_namespace, is_ours),) = await found.fetchall()
+    if has_namespace and not is_ours:
+        raise StoreUnavailable(
+            "The database has a schema `likeness` of another program; name another database."
+        )
+    if not is_ours:
+        async with connection.transaction():
+            await connection.execute("CREATE SCHEMA likeness")
+            await connection.execute("CREATE TABLE likeness.schema (version integer NOT NULL)")
+            await connection.execute("INSERT INTO likeness.schema VALUES (0)")
+    ((version,),) = await (
+        await connection.execute("SELECT version FROM likeness.schema")
+    ).fetchall()
+    return int(version)
+
+
+async def _check_encoding(connection: Connection) -> None:
+    ((encoding,),) = await (await connection.execute("SHOW server_encoding")).fetchall()
+    if encoding != "UTF8":
+        raise StoreUnavailable(
+            f"The database stores text as {encoding}; create it with ENCODING 'UTF8'."
+        )
+
+
+async def _add_pgvector(connection: Connection) -> None:
+    """Install the extension where it is not; this takes a superuser, or one who is trusted."""
+    query = "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
+    rows = await (await connection.execute(query)).fetchall()
+    if not rows:
+        try:
+            await connection.execute("CREATE EXTENSION vector")
+        except (errors.UndefinedFile, errors.FeatureNotSupported) as exc:
+            raise StoreUnavailable(
+                "The database server has no pgvector; install it there (Debian: "
+                "postgresql-18-pgvector; container: pgvector/pgvector)."
+            ) from exc
+        except errors.InsufficientPrivilege as exc:
+            raise StoreUnavailable(
+                "The database lacks the extension pgvector and its user may not add it; let an "
+                "administrator run CREATE EXTENSION vector in this database."
+            ) from exc
+        rows = await (await connection.execute(query)).fetchall()
+    version = str(rows[0][0])
+    if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_PGVECTOR:
+        raise StoreUnavailable(
+            f"The database has pgvector {version}; 0.8 or later is needed: install it, then run "
+            "ALTER EXTENSION vector UPDATE."
+        )

@@ -1,0 +1,145 @@
+"""Read from a PostgreSQL database: one statement each, and so one state of the database."""
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pgvector import Vector
+
+from service.store.postgres.migrations import Connection
+from service.store.records import (
+    Counts,
+    ExportedTemplate,
+    GalleryTemplate,
+    Page,
+    StoredTemplate,
+    SubjectDetail,
+    SubjectExport,
+    SubjectSummary,
+    SubjectTemplates,
+)
+from service.store.refusals import no_subject
+
+_TEMPLATE = (
+    "template_id, subject, fingerprint, image_sha256, quality, templates.created_at, expires_at"
+)
+
+
+async def templates_of(connection: Connection, subject: str, now: datetime) -> SubjectTemplates:
+    """Return the unexpired templates of a subject. Raises SubjectNotFound."""
+    rows = await _rows(
+        connection,
+        """SELECT template_id, vector, fingerprint FROM likeness.subjects
+        LEFT JOIN likeness.templates ON templates.subject = subjects.subject
+            AND (expires_at IS NULL OR expires_at > %s)
+        WHERE subjects.subject = %s ORDER BY number""",
+        [now, subject],
+    )
+    if not rows:
+        raise no_subject()
+    return SubjectTemplates(
+        subject,
+        tuple(
+            GalleryTemplate(name, array_of(vector), made_by)
+            for name, vector, made_by in rows
+            if name is not None
+        ),
+    )
+
+
+async def subjects(connection: Connection, after: str | None, limit: int) -> Page[SubjectSummary]:
+    """Return at most `limit` subjects after an id, in code point order."""
+    rows = await _rows(
+        connection,
+        """SELECT subject, page.created_at, metadata, count(number),
+            array_agg(DISTINCT fingerprint ORDER BY fingerprint)
+                FILTER (WHERE fingerprint IS NOT NULL)
+        FROM (
+            SELECT * FROM likeness.subjects WHERE %(after)s::text IS NULL OR subject > %(after)s
+            ORDER BY subject LIMIT %(limit)s
+        ) AS page LEFT JOIN likeness.templates USING (subject)
+        GROUP BY subject, page.created_at, metadata ORDER BY subject""",
+        {"after": after, "limit": limit + 1},
+    )
+    items = tuple(
+        SubjectSummary(subject, templates, _utc(at), json.loads(metadata), tuple(made_by or ()))
+        for subject, at, metadata, templates, made_by in rows[:limit]
+    )
+    return Page(items, items[-1].subject if len(rows) > limit else None)
+
+
+async def subject_detail(connection: Connection, subject: str) -> SubjectDetail:
+    """Describe a subject and its templates. Raises SubjectNotFound."""
+    rows = await _subject_rows(connection, subject, _TEMPLATE)
+    stored = tuple(_stored(*row) for _, _, *row in rows if row[0] is not None)
+    return SubjectDetail(subject, _utc(rows[0][0]), json.loads(rows[0][1]), stored)
+
+
+async def export(connection: Connection, subject: str) -> SubjectExport:
+    """Return everything stored about a subject. Raises SubjectNotFound."""
+    rows = await _subject_rows(connection, subject, f"vector, {_TEMPLATE}")
+    templates = tuple(
+        ExportedTemplate.of(_stored(*row), array_of(vector))
+        for _, _, vector, *row in rows
+        if vector is not None
+    )
+    return SubjectExport(subject, _utc(rows[0][0]), json.loads(rows[0][1]), templates)
+
+
+async def count(connection: Connection) -> Counts:
+    """Tell how many subjects and templates there are, expired ones included."""
+    ((subjects_, templates),) = await _rows(
+        connection, "SELECT sum(subjects)::bigint, sum(templates)::bigint FROM likeness.counts", []
+    )
+    return Counts(subjects_, templates)
+
+
+def array_of(vector: Vector) -> NDArray[np.float32]:
+    """Return the (d,) float32 vector that the driver read."""
+    return np.asarray(vector.to_numpy(), np.float32)
+
+
+async def _subject_rows(connection: Connection, subject: str, columns: str) -> Sequence[Any]:
+    rows = await _rows(
+        connection,
+        f"""SELECT subjects.created_at, metadata, {columns} FROM likeness.subjects
+        LEFT JOIN likeness.templates USING (subject)
+        WHERE subject = %s ORDER BY number""",
+        [subject],
+    )
+    if not rows:
+        raise no_subject()
+    return rows
+
+
+async def _rows(
+    connection: Connection, query: str, parameters: Sequence[object] | dict[str, object]
+) -> Sequence[Any]:
+    return await (await connection.execute(query, parameters, binary=True)).fetchall()
+
+
+def _stored(
+    template_id: str,
+    subject: str,
+    fingerprint: str,
+    image_sha256: str,
+    quality: str,
+    created_at: datetime,
+    expires_at: datetime | None,
+) -> StoredTemplate:
+    return StoredTemplate(
+        template_id,
+        subject,
+        fingerprint,
+        image_sha256,
+        json.loads(quality),
+        _utc(created_at),
+        None if expires_at is None else _utc(expires_at),
+    )
+
+
+def _utc(at: datetime) -> datetime:
+    return at.astimezone(UTC)

@@ -1,0 +1,196 @@
+"""Write to a PostgreSQL database, as functions of a connection inside a transaction.
+
+Each begins with a lock on its subject, until the commit: whoever writes to one subject, on
+whichever replica, takes turns, and every statement sees all that was done before.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from pgvector import Vector
+
+from service.store.postgres import spaces
+from service.store.postgres.migrations import Connection
+from service.store.records import (
+    Deleted,
+    Enrolled,
+    EnrolledTemplate,
+    Idempotency,
+    NewTemplate,
+)
+from service.store.refusals import IDEMPOTENCY_LASTS, id_taken, key_reused, no_subject, no_template
+
+# Locks of another kind of name never stand for the same number.
+_SUBJECT, _KEY = 0, 1
+
+
+async def enroll(
+    connection: Connection,
+    subject: str,
+    templates: Sequence[tuple[NewTemplate, int]],
+    metadata: Mapping[str, str] | None,
+    idempotency: Idempotency | None,
+    now: datetime,
+) -> Enrolled:
+    """Add templates, each with its space, to a subject, and record the outcome under the key."""
+    recorded = None if idempotency is None else await _recorded(connection, idempotency, now)
+    if recorded is not None:
+        return recorded
+    await _lock(connection, subject, _SUBJECT)
+    await connection.execute(
+        "DELETE FROM likeness.templates WHERE subject = %s AND expires_at <= %s", [subject, now]
+    )
+    await _put_subject(connection, subject, metadata, now)
+    outcomes = []
+    for template, space in templates:
+        known = await _known(connection, subject, template)
+        if known is None:
+            number = await _insert(connection, subject, template, now)
+            await spaces.add(connection, space, number, template.vector)
+        elif template.expires_at is not None:
+            await connection.execute(
+                "UPDATE likeness.templates SET expires_at = %s WHERE template_id = %s",
+                [template.expires_at, known],
+            )
+        outcomes.append(EnrolledTemplate(known or template.template_id, created=known is None))
+    enrolled = Enrolled(tuple(outcomes))
+    if idempotency is not None:
+        await _record(connection, idempotency, enrolled, now)
+    return enrolled
+
+
+async def delete_subject(connection: Connection, subject: str) -> Deleted:
+    """Delete a subject and its templates. Raises SubjectNotFound."""
+    await _lock(connection, subject, _SUBJECT)
+    templates = await connection.execute(
+        "DELETE FROM likeness.templates WHERE subject = %s", [subject]
+    )
+    subjects = await connection.execute(
+        "DELETE FROM likeness.subjects WHERE subject = %s", [subject]
+    )
+    if subjects.rowcount == 0:
+        raise no_subject()
+    return Deleted(subjects=1, templates=templates.rowcount)
+
+
+async def delete_template(connection: Connection, subject: str, template_id: str) -> Deleted:
+    """Delete a template, and its subject with the last.
+
+    Raises SubjectNotFound, TemplateNotFound.
+    """
+    await _lock(connection, subject, _SUBJECT)
+    templates = await connection.execute(
+        "DELETE FROM likeness.templates WHERE template_id = %s AND subject = %s",
+        [template_id, subject],
+    )
+    if templates.rowcount == 0:
+        known = await connection.execute(
+            "SELECT 1 FROM likeness.subjects WHERE subject = %s", [subject]
+        )
+        raise no_subject() if known.rowcount == 0 else no_template()
+    subjects = await connection.execute(
+        """DELETE FROM likeness.subjects WHERE subject = %(subject)s AND NOT EXISTS
+        (SELECT 1 FROM likeness.templates WHERE subject = %(subject)s)""",
+        {"subject": subject},
+    )
+    return Deleted(subjects.rowcount, templates=1)
+
+
+async def _lock(connection: Connection, name: str, kind: int) -> None:
+    await connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, %s))", [name, kind])
+
+
+async def _recorded(
+    connection: Connection, idempotency: Idempotency, now: datetime
+) -> Enrolled | None:
+    # Before the subject's lock, always: who holds one of each never waits for another such.
+    await _lock(connection, idempotency.key, _KEY)
+    # Another may be deleting the same old records, in another order.
+    await connection.execute(
+        """DELETE FROM likeness.idempotency WHERE key IN (SELECT key FROM likeness.idempotency
+        WHERE created_at <= %s LIMIT 100 FOR UPDATE SKIP LOCKED)""",
+        [now - IDEMPOTENCY_LASTS],
+    )
+    found = await connection.execute(
+        """SELECT request_sha256, outcome FROM likeness.idempotency
+        WHERE key = %s AND created_at > %s""",
+        [idempotency.key, now - IDEMPOTENCY_LASTS],
+    )
+    row: tuple[Any, ...] | None = await found.fetchone()
+    if row is None:
+        return None
+    request_sha256, outcome = row
+    if request_sha256 != idempotency.request_sha256:
+        raise key_reused()
+    templates = (EnrolledTemplate(name, created) for name, created in json.loads(outcome))
+    return Enrolled(tuple(templates), replayed=True)
+
+
+async def _record(
+    connection: Connection, idempotency: Idempotency, enrolled: Enrolled, now: datetime
+) -> None:
+    outcome = json.dumps([(each.template_id, each.created) for each in enrolled.templates])
+    await connection.execute(
+        """INSERT INTO likeness.idempotency (key, request_sha256, outcome, created_at)
+        VALUES (%s, %s, %s, %s) ON CONFLICT (key) DO UPDATE SET
+        (request_sha256, outcome, created_at)
+            = (excluded.request_sha256, excluded.outcome, excluded.created_at)""",
+        [idempotency.key, idempotency.request_sha256, outcome, now],
+    )
+
+
+async def _put_subject(
+    connection: Connection, subject: str, metadata: Mapping[str, str] | None, now: datetime
+) -> None:
+    await connection.execute(
+        """INSERT INTO likeness.subjects (subject, created_at, metadata) VALUES (%s, %s, '{}')
+        ON CONFLICT DO NOTHING""",
+        [subject, now],
+    )
+    if metadata is not None:
+        await connection.execute(
+            "UPDATE likeness.subjects SET metadata = %s WHERE subject = %s",
+            [json.dumps(dict(metadata)), subject],
+        )
+
+
+async def _known(connection: Connection, subject: str, template: NewTemplate) -> str | None:
+    """Return the id under which the subject has this image already, None if it has not."""
+    image = (subject, template.image_sha256, template.fingerprint)
+    found = await connection.execute(
+        """SELECT template_id, subject, image_sha256, fingerprint FROM likeness.templates
+        WHERE template_id = %s
+            OR (subject = %s AND image_sha256 = %s AND fingerprint = %s)""",
+        [template.template_id, *image],
+    )
+    known = None
+    for template_id, *of_image in await found.fetchall():
+        if tuple(of_image) == image:
+            known = template_id
+        else:
+            raise id_taken()
+    return known
+
+
+async def _insert(
+    connection: Connection, subject: str, template: NewTemplate, now: datetime
+) -> int:
+    made = await connection.execute(
+        """INSERT INTO likeness.templates (template_id, subject, fingerprint, image_sha256,
+        quality, created_at, expires_at, vector) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+        RETURNING number""",
+        [
+            template.template_id,
+            subject,
+            template.fingerprint,
+            template.image_sha256,
+            json.dumps(template.quality),
+            now,
+            template.expires_at,
+            Vector(template.vector),
+        ],
+    )
+    ((number,),) = await made.fetchall()
+    return int(number)

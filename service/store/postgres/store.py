@@ -1,0 +1,136 @@
+"""Keep templates in PostgreSQL, for any number of replicas."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.errors import StoreUnavailable
+from service.store.postgres import queries, spaces, statements
+from service.store.postgres.database import Database
+from service.store.postgres.migrations import Connection
+from service.store.postgres.spaces import Spaces
+from service.store.records import (
+    Candidate,
+    Clock,
+    Counts,
+    Deleted,
+    Enrolled,
+    Idempotency,
+    NewTemplate,
+    Page,
+    SubjectDetail,
+    SubjectExport,
+    SubjectSummary,
+    SubjectTemplates,
+)
+
+# The index is asked for more rows than subjects are wanted, as some are of one subject or have
+# expired; from so many on, comparing with all of them is the honest answer.
+_FEWEST_ROWS = 40
+_MOST_ROWS = 4000
+
+
+class PostgresStore:
+    """Serve the protocol `Store`; nothing is held here that another replica could outdate."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._spaces = Spaces(database)
+        self._clock = clock
+
+    @classmethod
+    async def open(cls, url: str, clock: Clock) -> "PostgresStore":
+        """Connect and migrate. Raises InvalidSettings, StoreUnavailable."""
+        return cls(await Database.open(url), clock)
+
+    async def enroll(
+        self,
+        subject: str,
+        templates: Sequence[NewTemplate],
+        metadata: Mapping[str, str] | None = None,
+        idempotency: Idempotency | None = None,
+    ) -> Enrolled:
+        async def place_and_write() -> Enrolled:
+            placed = [
+                (template, await self._spaces.of(template.fingerprint, len(template.vector)))
+                for template in templates
+            ]
+            return await self._database.write(
+                lambda connection: statements.enroll(
+                    connection, subject, placed, metadata, idempotency, self._clock()
+                )
+            )
+
+        return await self._database.finish(place_and_write())
+
+    async def templates_of(self, subject: str) -> SubjectTemplates:
+        return await self._database.read(
+            lambda connection: queries.templates_of(connection, subject, self._clock())
+        )
+
+    async def search(
+        self, vector: NDArray[np.float32], fingerprint: str, limit: int
+    ) -> list[Candidate]:
+        space = await self._spaces.find(fingerprint, len(vector))
+        if space is None or limit < 1:
+            return []
+        rows = max(_FEWEST_ROWS, 4 * limit)
+        while rows <= _MOST_ROWS:
+            near = await self._nearest(space, vector, rows)
+            found = _best(near, self._clock())
+            if len(found) >= limit or len(near) < rows:
+                return found[:limit]
+            rows *= 4
+        every = await self._database.read(lambda c: spaces.everything(c, space, vector))
+        return _best(every, self._clock())[:limit]
+
+    async def _nearest(self, space: int, vector: NDArray[np.float32], rows: int) -> Sequence[Any]:
+        return await self._database.read(lambda c: spaces.nearest(c, space, vector, rows))
+
+    async def subjects(self, after: str | None, limit: int) -> Page[SubjectSummary]:
+        return await self._database.read(lambda c: queries.subjects(c, after, limit))
+
+    async def subject(self, subject: str) -> SubjectDetail:
+        return await self._database.read(lambda c: queries.subject_detail(c, subject))
+
+    async def export(self, subject: str) -> SubjectExport:
+        return await self._database.read(lambda c: queries.export(c, subject))
+
+    async def delete_subject(self, subject: str) -> Deleted:
+        return await self._database.write(lambda c: statements.delete_subject(c, subject))
+
+    async def delete_template(self, subject: str, template_id: str) -> Deleted:
+        return await self._database.write(
+            lambda c: statements.delete_template(c, subject, template_id)
+        )
+
+    async def count(self) -> Counts:
+        return await self._database.read(queries.count)
+
+    async def ping(self) -> None:
+        await self._database.read(_check_writable)
+
+    async def close(self) -> None:
+        await self._database.close()
+
+
+async def _check_writable(connection: Connection) -> None:
+    found = await connection.execute("SHOW transaction_read_only")
+    if await found.fetchone() != ("off",):
+        raise StoreUnavailable("The database takes no writes: it is a standby or read-only.")
+
+
+def _best(rows: Sequence[Any], now: datetime) -> list[Candidate]:
+    """Return the best unexpired template of each subject, best first, then by subject."""
+    ordered = sorted(
+        (-min(1.0, max(-1.0, similarity)), subject, template_id)
+        for subject, template_id, similarity, expires_at in rows
+        if expires_at is None or expires_at > now
+    )
+    best: dict[str, Candidate] = {}
+    for negated, subject, template_id in ordered:
+        best.setdefault(subject, Candidate(subject, template_id, -negated))
+    return list(best.values())

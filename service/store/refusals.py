@@ -1,0 +1,45 @@
+"""What a store says no with, whichever engine it is; no sentence repeats who is meant."""
+
+from datetime import timedelta
+
+from service.errors import (
+    IdempotencyConflict,
+    StoreUnavailable,
+    SubjectNotFound,
+    TemplateIdTaken,
+    TemplateNotFound,
+)
+
+# How long the outcome of a request is kept under its idempotency key.
+IDEMPOTENCY_LASTS = timedelta(hours=24)
+
+
+def no_subject() -> SubjectNotFound:
+    return SubjectNotFound("There is no subject with this id.")
+
+
+def no_template() -> TemplateNotFound:
+    return TemplateNotFound("The subject has no template with this id.")
+
+
+def id_taken() -> TemplateIdTaken:
+    return TemplateIdTaken(
+        "This template id belongs to another template; choose another id, or delete that one."
+    )
+
+
+def key_reused() -> IdempotencyConflict:
+    return IdempotencyConflict(
+        "This idempotency key was used for another request; choose a new key for each."
+    )
+
+
+def closed() -> StoreUnavailable:
+    return StoreUnavailable("The store is closed.")
+
+
+def newer_database(version: int, known: int) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"The database has version {version}, and this release knows {known} at most: it was "
+        "written by a newer release. Start that one, or restore a backup."
+    )
