@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from service.errors import InvalidSettings
 from service.store.records import (
     Candidate,
+    Change,
     Clock,
     Counts,
     Deleted,
@@ -19,8 +20,11 @@ from service.store.records import (
     ExportedTemplate,
     GalleryTemplate,
     Idempotency,
+    Lack,
+    Lacking,
     NewTemplate,
     Page,
+    Photo,
     StoredTemplate,
     SubjectDetail,
     SubjectExport,
@@ -31,6 +35,7 @@ from service.store.sqlite.store import SqliteStore
 
 __all__ = [
     "Candidate",
+    "Change",
     "Clock",
     "Counts",
     "Deleted",
@@ -39,8 +44,11 @@ __all__ = [
     "ExportedTemplate",
     "GalleryTemplate",
     "Idempotency",
+    "Lack",
+    "Lacking",
     "NewTemplate",
     "Page",
+    "Photo",
     "Store",
     "StoredTemplate",
     "SubjectDetail",
@@ -58,7 +66,11 @@ _SUPPORTED = (
 
 
 class Store(Protocol):
-    """Keep subjects and their templates; every method raises StoreUnavailable."""
+    """Keep subjects and their templates; every method raises StoreUnavailable.
+
+    A template's id names a photo of a subject: what several bundles made of it shares the id
+    and the expiry, and goes together. A photo is kept if it is given, as long as a template.
+    """
 
     async def enroll(
         self,
@@ -116,6 +128,46 @@ class Store(Protocol):
 
     async def count(self) -> Counts:
         """Count what is stored."""
+        ...
+
+    async def lacking(self, change: Change, after: int, limit: int) -> list[Lacking]:
+        """Return photos that the new bundle has no template of, at most `limit`, by number.
+
+        Those of unexpired templates of the old bundle; numbers are positive.
+        """
+        ...
+
+    async def lack(self, change: Change) -> Lack:
+        """Count them."""
+        ...
+
+    async def photo(self, subject: str, template_id: str) -> Photo | str:
+        """Return the photo of a template, or its digest if it was not kept.
+
+        Raises SubjectNotFound, TemplateNotFound.
+        """
+        ...
+
+    async def add_vector(
+        self, subject: str, template_id: str, fingerprint: str, vector: NDArray[np.float32]
+    ) -> bool:
+        """Add what another bundle made of a template's photo; False if it is there already.
+
+        `vector` is (d,) float32 of unit length; id and expiry are those of the template.
+        Raises SubjectNotFound, TemplateNotFound: what was deleted does not come back.
+        """
+        ...
+
+    async def switched_to(self) -> str | None:
+        """Return the fingerprint that was switched to last, by whichever process."""
+        ...
+
+    async def switch_to(self, fingerprint: str) -> None:
+        """Let the bundle of a fingerprint serve, in every process that has it loaded."""
+        ...
+
+    async def forget(self, fingerprint: str) -> Deleted:
+        """Erase every template of a bundle, and the subjects that have no other."""
         ...
 
     async def ping(self) -> None:

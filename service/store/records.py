@@ -1,7 +1,7 @@
 """What goes into a store and what comes out of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
@@ -21,8 +21,8 @@ class NewTemplate:
     """Hold a template to enrol.
 
     `vector` is (d,) float32 of unit length; `expires_at` has a time zone, or is None for a
-    template that stays until it is deleted. Raises DegenerateVector, and InvalidRequest for an
-    expiry without a time zone or beyond the calendar.
+    template that stays until it is deleted; `photo` is to be kept, or None. Raises
+    DegenerateVector, and InvalidRequest for an expiry without a time zone or beyond the calendar.
     """
 
     template_id: str
@@ -31,6 +31,7 @@ class NewTemplate:
     image_sha256: str
     quality: dict[str, float]
     expires_at: datetime | None = None
+    photo: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         vector = self.vector
@@ -154,6 +155,14 @@ class SubjectDetail:
     templates: tuple[StoredTemplate, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """Hold a photo as it was sent."""
+
+    image_sha256: str
+    photo: bytes = field(repr=False)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SubjectExport:
     """Hold everything stored about a subject."""
@@ -162,6 +171,7 @@ class SubjectExport:
     created_at: datetime
     metadata: dict[str, str]
     templates: tuple[ExportedTemplate, ...]
+    photos: tuple[Photo, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +180,33 @@ class Page(Generic[T_co]):
 
     items: tuple[T_co, ...]
     next: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Name two bundles by their fingerprints: what served, and what is to."""
+
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """Name a photo that the new bundle has no template of; `number` orders them."""
+
+    number: int
+    subject: str
+    template_id: str
+    image_sha256: str
+    has_photo: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """Count the photos that the new bundle has no template of, and those not kept of them."""
+
+    templates: int
+    without_photo: int
 
 
 @dataclass(frozen=True, slots=True)

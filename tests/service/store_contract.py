@@ -8,6 +8,7 @@ import pytest
 
 from service.errors import StoreUnavailable, SubjectNotFound, TemplateNotFound
 from service.store import Idempotency, Store, open_store
+from tests.service.store_change_contract import ChangeContract, PhotoContract
 from tests.service.store_enrol_contract import EnrolContract, RepeatContract
 from tests.service.store_race_contract import RaceContract
 from tests.service.store_samples import (
@@ -118,6 +119,8 @@ class StoreContract(
     ExpiryContract,
     ListContract,
     DeleteContract,
+    PhotoContract,
+    ChangeContract,
     RaceContract,
 ):
     """Inherit this, and override `url` with a fixture that names an empty store."""

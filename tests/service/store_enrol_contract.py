@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from service.errors import IdempotencyConflict, TemplateIdTaken
-from service.store import Idempotency, Store
+from service.store import EnrolledTemplate, Idempotency, Store
 from tests.service.store_samples import FINGERPRINT, Clock, names_found, template, vector_of
 
 
@@ -54,10 +54,13 @@ class EnrolContract:
             ("t1", False),
         ]
 
-    async def test_same_image_of_another_bundle_is_another_template(self, store: Store) -> None:
-        await store.enroll("ada", [template("one")])
-        enrolled = await store.enroll("ada", [template("one", fingerprint="other")])
-        assert enrolled.templates[0].created
+    async def test_same_image_of_another_bundle_is_another_template_of_the_same_id(
+        self, store: Store
+    ) -> None:
+        await store.enroll("ada", [template("one", "t1")])
+        enrolled = await store.enroll("ada", [template("one", "t2", fingerprint="other")])
+        assert enrolled.templates == (EnrolledTemplate("t1", created=True),)
+        assert len((await store.templates_of("ada")).templates) == 2
 
     async def test_same_image_of_another_subject_is_another_template(self, store: Store) -> None:
         await store.enroll("ada", [template("one")])
@@ -73,7 +76,7 @@ class EnrolContract:
         [
             ("ada", "two", FINGERPRINT),
             ("bob", "one", FINGERPRINT),
-            ("ada", "one", "other"),
+            ("bob", "one", "other"),
         ],
     )
     async def test_id_of_another_template_is_taken_and_nothing_written(

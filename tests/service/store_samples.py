@@ -38,6 +38,7 @@ def template(
     fingerprint: str = FINGERPRINT,
     vector: NDArray[np.float32] | None = None,
     expires_at: datetime | None = None,
+    photo: bytes | None = None,
 ) -> NewTemplate:
     """Return a template of an image; without an id of its own it gets a new one each time."""
     return NewTemplate(
@@ -47,6 +48,7 @@ def template(
         image_sha256=hashlib.sha256(image.encode()).hexdigest(),
         quality={"sharpness": 14.5},
         expires_at=expires_at,
+        photo=photo,
     )
 
 

@@ -67,3 +67,16 @@ async def test_database_of_a_newer_release_is_refused(tmp_path: Path) -> None:
         connection.execute("PRAGMA user_version = 99")
     with pytest.raises(StoreUnavailable, match=r"version 99.*newer release"):
         await open_store(url)
+
+
+def test_templates_of_one_photo_share_the_id_of_the_oldest(connection: sqlite3.Connection) -> None:
+    migrate(connection, [create_schema])
+    connection.execute("INSERT INTO subjects VALUES ('ada', 'now', '{}')")
+    for template_id, fingerprint, image in (("a", "f", "1"), ("b", "g", "1"), ("c", "f", "2")):
+        connection.execute(
+            "INSERT INTO templates VALUES (NULL, ?, 'ada', ?, ?, '{}', 'now', NULL, zeroblob(4))",
+            (template_id, fingerprint, image),
+        )
+    migrate(connection)
+    rows = connection.execute("SELECT template_id, fingerprint FROM templates ORDER BY number")
+    assert rows.fetchall() == [("a", "f"), ("a", "g"), ("c", "f")]

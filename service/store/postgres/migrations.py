@@ -21,8 +21,9 @@ _LOCK = 0x4C494B454E455353
 async def create_schema(connection: Connection) -> None:
     """Version 1.
 
-    A template's vector is stored once, in full; what searches it is a table of its own for
-    each bundle (see `spaces`), so that no query can compare two bundles.
+    A template's id names a photo of a subject and is shared by what each bundle made of it; a
+    photo is kept as long as a template of it is. A vector is stored once, in full; what searches
+    it is a table of its own for each bundle (see `spaces`), so that no query can compare two.
 
     Counting rows takes PostgreSQL time that grows with the gallery, and every answer of
     /identify tells its size: so triggers keep the count, in 64 rows by subject lest all writers
@@ -36,7 +37,7 @@ async def create_schema(connection: Connection) -> None:
         )""",
         """CREATE TABLE likeness.templates (
             number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-            template_id text COLLATE "C" NOT NULL UNIQUE,
+            template_id text COLLATE "C" NOT NULL,
             subject text COLLATE "C" NOT NULL REFERENCES likeness.subjects,
             fingerprint text COLLATE "C" NOT NULL,
             image_sha256 text COLLATE "C" NOT NULL,
@@ -44,7 +45,33 @@ async def create_schema(connection: Connection) -> None:
             created_at timestamptz NOT NULL,
             expires_at timestamptz,
             vector vector NOT NULL,
+            UNIQUE (template_id, fingerprint),
             UNIQUE (subject, image_sha256, fingerprint)
+        )""",
+        """CREATE TABLE likeness.photos (
+            number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+            subject text COLLATE "C" NOT NULL REFERENCES likeness.subjects,
+            image_sha256 text COLLATE "C" NOT NULL,
+            photo bytea NOT NULL,
+            UNIQUE (subject, image_sha256)
+        )""",
+        # Compressed already.
+        "ALTER TABLE likeness.photos ALTER COLUMN photo SET STORAGE EXTERNAL",
+        """CREATE FUNCTION likeness.forget_photos() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN
+                DELETE FROM likeness.photos USING gone
+                WHERE photos.subject = gone.subject AND photos.image_sha256 = gone.image_sha256
+                    AND NOT EXISTS (SELECT 1 FROM likeness.templates
+                        WHERE templates.subject = gone.subject
+                            AND templates.image_sha256 = gone.image_sha256);
+                RETURN NULL;
+            END $$""",
+        """CREATE TRIGGER forget_photos AFTER DELETE ON likeness.templates
+            REFERENCING OLD TABLE AS gone
+            FOR EACH STATEMENT EXECUTE FUNCTION likeness.forget_photos()""",
+        """CREATE TABLE likeness.switched (
+            single boolean PRIMARY KEY CHECK (single),
+            fingerprint text COLLATE "C" NOT NULL
         )""",
         """CREATE TABLE likeness.spaces (
             space integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

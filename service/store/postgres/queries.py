@@ -15,6 +15,7 @@ from service.store.records import (
     ExportedTemplate,
     GalleryTemplate,
     Page,
+    Photo,
     StoredTemplate,
     SubjectDetail,
     SubjectExport,
@@ -80,13 +81,21 @@ async def subject_detail(connection: Connection, subject: str) -> SubjectDetail:
 
 async def export(connection: Connection, subject: str) -> SubjectExport:
     """Return everything stored about a subject. Raises SubjectNotFound."""
-    rows = await _subject_rows(connection, subject, f"vector, {_TEMPLATE}")
-    templates = tuple(
-        ExportedTemplate.of(_stored(*row), array_of(vector))
-        for _, _, vector, *row in rows
-        if vector is not None
+    photo = """(SELECT photo FROM likeness.photos WHERE photos.subject = subjects.subject
+        AND photos.image_sha256 = templates.image_sha256)"""
+    rows = await _subject_rows(connection, subject, f"{photo}, vector, {_TEMPLATE}")
+    photos: dict[str, Photo] = {}
+    templates = []
+    for _, _, photo, vector, *row in rows:
+        if vector is not None:
+            stored = _stored(*row)
+            templates.append(ExportedTemplate.of(stored, array_of(vector)))
+            if photo is not None:
+                photos[stored.image_sha256] = Photo(stored.image_sha256, photo)
+    at, metadata = rows[0][:2]
+    return SubjectExport(
+        subject, _utc(at), json.loads(metadata), tuple(templates), tuple(photos.values())
     )
-    return SubjectExport(subject, _utc(rows[0][0]), json.loads(rows[0][1]), templates)
 
 
 async def count(connection: Connection) -> Counts:

@@ -38,23 +38,14 @@ async def enroll(
     recorded = None if idempotency is None else await _recorded(connection, idempotency, now)
     if recorded is not None:
         return recorded
-    await _lock(connection, subject, _SUBJECT)
+    await lock_subject(connection, subject)
     await connection.execute(
         "DELETE FROM likeness.templates WHERE subject = %s AND expires_at <= %s", [subject, now]
     )
     await _put_subject(connection, subject, metadata, now)
     outcomes = []
     for template, space in templates:
-        known = await _known(connection, subject, template)
-        if known is None:
-            number = await _insert(connection, subject, template, now)
-            await spaces.add(connection, space, number, template.vector)
-        elif template.expires_at is not None:
-            await connection.execute(
-                "UPDATE likeness.templates SET expires_at = %s WHERE template_id = %s",
-                [template.expires_at, known],
-            )
-        outcomes.append(EnrolledTemplate(known or template.template_id, created=known is None))
+        outcomes.append(await _add(connection, subject, template, space, now))
     enrolled = Enrolled(tuple(outcomes))
     if idempotency is not None:
         await _record(connection, idempotency, enrolled, now)
@@ -63,7 +54,7 @@ async def enroll(
 
 async def delete_subject(connection: Connection, subject: str) -> Deleted:
     """Delete a subject and its templates. Raises SubjectNotFound."""
-    await _lock(connection, subject, _SUBJECT)
+    await lock_subject(connection, subject)
     templates = await connection.execute(
         "DELETE FROM likeness.templates WHERE subject = %s", [subject]
     )
@@ -76,11 +67,11 @@ async def delete_subject(connection: Connection, subject: str) -> Deleted:
 
 
 async def delete_template(connection: Connection, subject: str, template_id: str) -> Deleted:
-    """Delete a template, and its subject with the last.
+    """Delete what every bundle made of a photo, and the subject with its last one.
 
     Raises SubjectNotFound, TemplateNotFound.
     """
-    await _lock(connection, subject, _SUBJECT)
+    await lock_subject(connection, subject)
     templates = await connection.execute(
         "DELETE FROM likeness.templates WHERE template_id = %s AND subject = %s",
         [template_id, subject],
@@ -95,7 +86,12 @@ async def delete_template(connection: Connection, subject: str, template_id: str
         (SELECT 1 FROM likeness.templates WHERE subject = %(subject)s)""",
         {"subject": subject},
     )
-    return Deleted(subjects.rowcount, templates=1)
+    return Deleted(subjects.rowcount, templates.rowcount)
+
+
+async def lock_subject(connection: Connection, subject: str) -> None:
+    """Let no other write to a subject until the commit."""
+    await _lock(connection, subject, _SUBJECT)
 
 
 async def _lock(connection: Connection, name: str, kind: int) -> None:
@@ -156,41 +152,49 @@ async def _put_subject(
         )
 
 
-async def _known(connection: Connection, subject: str, template: NewTemplate) -> str | None:
-    """Return the id under which the subject has this image already, None if it has not."""
-    image = (subject, template.image_sha256, template.fingerprint)
+async def _add(
+    connection: Connection, subject: str, template: NewTemplate, space: int, now: datetime
+) -> EnrolledTemplate:
+    """Add a template unless it is there; the photo has the id that it had, and one expiry."""
     found = await connection.execute(
-        """SELECT template_id, subject, image_sha256, fingerprint FROM likeness.templates
-        WHERE template_id = %s
-            OR (subject = %s AND image_sha256 = %s AND fingerprint = %s)""",
-        [template.template_id, *image],
+        """SELECT subject, image_sha256, fingerprint, template_id, expires_at
+        FROM likeness.templates
+        WHERE template_id = %s OR (subject = %s AND image_sha256 = %s)""",
+        [template.template_id, subject, template.image_sha256],
     )
-    known = None
-    for template_id, *of_image in await found.fetchall():
-        if tuple(of_image) == image:
-            known = template_id
-        else:
-            raise id_taken()
-    return known
-
-
-async def _insert(
-    connection: Connection, subject: str, template: NewTemplate, now: datetime
-) -> int:
-    made = await connection.execute(
-        """INSERT INTO likeness.templates (template_id, subject, fingerprint, image_sha256,
-        quality, created_at, expires_at, vector) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
-        RETURNING number""",
-        [
-            template.template_id,
-            subject,
-            template.fingerprint,
-            template.image_sha256,
-            json.dumps(template.quality),
-            now,
-            template.expires_at,
-            Vector(template.vector),
-        ],
-    )
-    ((number,),) = await made.fetchall()
-    return int(number)
+    rows = await found.fetchall()
+    if any(row[:2] != (subject, template.image_sha256) for row in rows):
+        raise id_taken()
+    template_id, expires_at = rows[0][3:] if rows else (template.template_id, None)
+    if template.expires_at is not None:
+        expires_at = template.expires_at
+        await connection.execute(
+            "UPDATE likeness.templates SET expires_at = %s WHERE template_id = %s",
+            [expires_at, template_id],
+        )
+    created = all(row[2] != template.fingerprint for row in rows)
+    if created:
+        made = await connection.execute(
+            """INSERT INTO likeness.templates (template_id, subject, fingerprint, image_sha256,
+            quality, created_at, expires_at, vector) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)
+            RETURNING number""",
+            [
+                template_id,
+                subject,
+                template.fingerprint,
+                template.image_sha256,
+                json.dumps(template.quality),
+                now,
+                expires_at,
+                Vector(template.vector),
+            ],
+        )
+        ((number,),) = await made.fetchall()
+        await spaces.add(connection, space, number, template.vector)
+    if template.photo is not None:
+        await connection.execute(
+            """INSERT INTO likeness.photos (subject, image_sha256, photo) VALUES (%s, %s, %s)
+            ON CONFLICT DO NOTHING""",
+            [subject, template.image_sha256, template.photo],
+        )
+    return EnrolledTemplate(template_id, created)

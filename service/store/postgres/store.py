@@ -8,19 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import StoreUnavailable
+from service.store.postgres import change as changing
 from service.store.postgres import queries, spaces, statements
 from service.store.postgres.database import Database
 from service.store.postgres.migrations import Connection
 from service.store.postgres.spaces import Spaces
 from service.store.records import (
     Candidate,
+    Change,
     Clock,
     Counts,
     Deleted,
     Enrolled,
     Idempotency,
+    Lack,
+    Lacking,
     NewTemplate,
     Page,
+    Photo,
     SubjectDetail,
     SubjectExport,
     SubjectSummary,
@@ -109,6 +114,39 @@ class PostgresStore:
 
     async def count(self) -> Counts:
         return await self._database.read(queries.count)
+
+    async def lacking(self, change: Change, after: int, limit: int) -> list[Lacking]:
+        return await self._database.read(
+            lambda c: changing.lacking(c, change, after, limit, self._clock())
+        )
+
+    async def lack(self, change: Change) -> Lack:
+        return await self._database.read(lambda c: changing.lack(c, change, self._clock()))
+
+    async def photo(self, subject: str, template_id: str) -> Photo | str:
+        return await self._database.read(lambda c: changing.photo(c, subject, template_id))
+
+    async def add_vector(
+        self, subject: str, template_id: str, fingerprint: str, vector: NDArray[np.float32]
+    ) -> bool:
+        async def place_and_write() -> bool:
+            space = await self._spaces.of(fingerprint, len(vector))
+            return await self._database.write(
+                lambda c: changing.add_vector(
+                    c, subject, template_id, fingerprint, space, vector, self._clock()
+                )
+            )
+
+        return await self._database.finish(place_and_write())
+
+    async def switched_to(self) -> str | None:
+        return await self._database.read(changing.switched_to)
+
+    async def switch_to(self, fingerprint: str) -> None:
+        await self._database.write(lambda c: changing.switch_to(c, fingerprint))
+
+    async def forget(self, fingerprint: str) -> Deleted:
+        return await self._database.write(lambda c: changing.forget(c, fingerprint))
 
     async def ping(self) -> None:
         await self._database.read(_check_writable)

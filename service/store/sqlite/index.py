@@ -42,26 +42,37 @@ class VectorIndex:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._matrices: dict[_Space, _Matrix] = {}
-        self._spaces: dict[str, _Space] = {}
+        self._spaces: dict[str, set[_Space]] = {}
 
     def __len__(self) -> int:
         return len(self._spaces)
 
     def apply(self, removed: Iterable[str], added: Iterable[Entry]) -> None:
-        """Remove templates by id, then add or replace others, in one step for searches."""
+        """Remove ids with all their templates, then add or replace others, in one step."""
         with self._lock:
             for template_id in removed:
-                self._remove(template_id)
+                for space in self._spaces.pop(template_id, ()):
+                    self._matrices[space].remove(template_id)
             for entry in added:
-                self._remove(entry.template_id)
                 space = (entry.fingerprint, len(entry.vector))
-                self._spaces[entry.template_id] = space
-                self._matrices.setdefault(space, _Matrix(space[1])).add(entry)
+                spaces = self._spaces.setdefault(entry.template_id, set())
+                matrix = self._matrices.setdefault(space, _Matrix(space[1]))
+                if space in spaces:
+                    matrix.remove(entry.template_id)
+                spaces.add(space)
+                matrix.add(entry)
 
-    def _remove(self, template_id: str) -> None:
-        space = self._spaces.pop(template_id, None)
-        if space is not None:
-            self._matrices[space].remove(template_id)
+    def forget(self, fingerprint: str) -> None:
+        """Remove every template of a bundle."""
+        with self._lock:
+            for space in [space for space in self._matrices if space[0] == fingerprint]:
+                del self._matrices[space]
+            for template_id in list(self._spaces):
+                left = {space for space in self._spaces[template_id] if space[0] != fingerprint}
+                if left:
+                    self._spaces[template_id] = left
+                else:
+                    del self._spaces[template_id]
 
     def search(
         self, vector: NDArray[np.float32], fingerprint: str, limit: int, now: datetime

@@ -47,7 +47,54 @@ def create_schema(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS: tuple[Migration, ...] = (create_schema,)
+def share_ids(connection: sqlite3.Connection) -> None:
+    """Version 2: for a change of bundle.
+
+    A template's id names a photo of a subject, and is shared by what each bundle made of it.
+    A photo is kept as long as a template of it is.
+    """
+    for statement in (
+        """CREATE TABLE templates_2 (
+            number INTEGER PRIMARY KEY,
+            template_id TEXT NOT NULL,
+            subject TEXT NOT NULL REFERENCES subjects (subject),
+            fingerprint TEXT NOT NULL,
+            image_sha256 TEXT NOT NULL,
+            quality TEXT NOT NULL,
+            created_at TEXT NOT NULL,
+            expires_at TEXT,
+            vector BLOB NOT NULL CHECK (length(vector) > 0 AND length(vector) % 4 = 0),
+            UNIQUE (template_id, fingerprint),
+            UNIQUE (subject, image_sha256, fingerprint)
+        )""",
+        """INSERT INTO templates_2 SELECT number,
+            first_value(template_id) OVER (PARTITION BY subject, image_sha256 ORDER BY number),
+            subject, fingerprint, image_sha256, quality, created_at, expires_at, vector
+            FROM templates ORDER BY number""",
+        "DROP TABLE templates",
+        "ALTER TABLE templates_2 RENAME TO templates",
+        """CREATE TABLE photos (
+            number INTEGER PRIMARY KEY,
+            subject TEXT NOT NULL REFERENCES subjects (subject),
+            image_sha256 TEXT NOT NULL,
+            photo BLOB NOT NULL,
+            UNIQUE (subject, image_sha256)
+        )""",
+        """CREATE TRIGGER forget_photo AFTER DELETE ON templates
+        WHEN NOT EXISTS (SELECT 1 FROM templates
+            WHERE subject = OLD.subject AND image_sha256 = OLD.image_sha256)
+        BEGIN
+            DELETE FROM photos WHERE subject = OLD.subject AND image_sha256 = OLD.image_sha256;
+        END""",
+        """CREATE TABLE switched (
+            single INTEGER PRIMARY KEY CHECK (single = 1),
+            fingerprint TEXT NOT NULL
+        )""",
+    ):
+        connection.execute(statement)
+
+
+MIGRATIONS: tuple[Migration, ...] = (create_schema, share_ids)
 
 
 def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:

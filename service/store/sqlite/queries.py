@@ -13,6 +13,7 @@ from service.store.records import (
     ExportedTemplate,
     GalleryTemplate,
     Page,
+    Photo,
     StoredTemplate,
     SubjectDetail,
     SubjectExport,
@@ -80,7 +81,12 @@ def export(connection: sqlite3.Connection, subject: str) -> SubjectExport:
         f"SELECT vector, {_COLUMNS} FROM templates WHERE subject = ? ORDER BY number", (subject,)
     ).fetchall()
     templates = tuple(ExportedTemplate.of(_stored(*row), vector_of(blob)) for blob, *row in rows)
-    return SubjectExport(subject, created_at, metadata, templates)
+    photos = connection.execute(
+        "SELECT image_sha256, photo FROM photos WHERE subject = ? ORDER BY number", (subject,)
+    ).fetchall()
+    return SubjectExport(
+        subject, created_at, metadata, templates, tuple(Photo(*row) for row in photos)
+    )
 
 
 def count(connection: sqlite3.Connection) -> Counts:
@@ -91,11 +97,12 @@ def count(connection: sqlite3.Connection) -> Counts:
     return Counts(subjects_, templates)
 
 
-def entries(connection: sqlite3.Connection) -> Iterator[Entry]:
-    """Return every template as the index holds it, expired ones included."""
+def entries(connection: sqlite3.Connection, template_id: str | None = None) -> Iterator[Entry]:
+    """Return templates as the index holds them, expired ones included: of one id, or all."""
     rows = connection.execute(
         "SELECT template_id, subject, fingerprint, vector, expires_at FROM templates "
-        "ORDER BY number"
+        + ("ORDER BY number" if template_id is None else "WHERE template_id = ?"),
+        () if template_id is None else (template_id,),
     )
     for template_id, subject, fingerprint, blob, expires_at in rows:
         yield Entry(template_id, subject, fingerprint, vector_of(blob), _moment(expires_at))

@@ -14,7 +14,7 @@ from service.store.records import (
 )
 from service.store.refusals import IDEMPOTENCY_LASTS, id_taken, key_reused, no_subject, no_template
 from service.store.sqlite.index import Entry
-from service.store.sqlite.queries import FLOAT32, stamp, vector_of
+from service.store.sqlite.queries import FLOAT32, entries, stamp
 from service.store.sqlite.writer import Done
 
 
@@ -33,16 +33,14 @@ def enroll(
         return Done(recorded)
     removed = _drop_expired(connection, subject, now)
     _put_subject(connection, subject, metadata, now)
-    added: dict[str, Entry] = {}
+    added: dict[tuple[str, str], Entry] = {}
     outcomes = []
     for template in templates:
-        known = _known(connection, subject, template)
-        if known is None:
-            _insert(connection, subject, template, now)
-            added[template.template_id] = _entry(subject, template)
-        elif template.expires_at is not None:
-            added[known] = _renew(connection, subject, known, template)
-        outcomes.append(EnrolledTemplate(known or template.template_id, created=known is None))
+        outcome = _add(connection, subject, template, now)
+        outcomes.append(outcome)
+        if outcome.created or template.expires_at is not None:
+            for entry in entries(connection, outcome.template_id):
+                added[entry.template_id, entry.fingerprint] = entry
     enrolled = Enrolled(tuple(outcomes))
     if idempotency is not None:
         _record(connection, idempotency, enrolled, now)
@@ -65,7 +63,7 @@ def delete_subject(connection: sqlite3.Connection, subject: str) -> Done[Deleted
 def delete_template(
     connection: sqlite3.Connection, subject: str, template_id: str
 ) -> Done[Deleted]:
-    """Delete a template, and its subject with the last.
+    """Delete what every bundle made of a photo, and the subject with its last one.
 
     Raises SubjectNotFound, TemplateNotFound.
     """
@@ -85,7 +83,7 @@ def delete_template(
         "AND NOT EXISTS (SELECT 1 FROM templates WHERE subject = :subject)",
         {"subject": subject},
     ).rowcount
-    return Done(Deleted(subjects, templates=1), removed, erases=True)
+    return Done(Deleted(subjects, templates=len(removed)), removed, erases=True)
 
 
 def forget_requests(connection: sqlite3.Connection, now: datetime) -> None:
@@ -142,58 +140,46 @@ def _put_subject(
         )
 
 
-def _known(connection: sqlite3.Connection, subject: str, template: NewTemplate) -> str | None:
-    """Return the id under which the subject has this image already, None if it has not."""
-    image = (subject, template.image_sha256, template.fingerprint)
-    named = connection.execute(
-        "SELECT subject, image_sha256, fingerprint FROM templates WHERE template_id = ?",
-        (template.template_id,),
-    ).fetchall()
-    if named and named != [image]:
-        raise id_taken()
-    same = connection.execute(
-        "SELECT template_id FROM templates "
-        "WHERE subject = ? AND image_sha256 = ? AND fingerprint = ?",
-        image,
-    )
-    return next(iter(_ids(same)), None)
-
-
-def _insert(
+def _add(
     connection: sqlite3.Connection, subject: str, template: NewTemplate, now: datetime
-) -> None:
-    connection.execute(
-        "INSERT INTO templates (template_id, subject, fingerprint, image_sha256, quality, "
-        "created_at, expires_at, vector) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            template.template_id,
-            subject,
-            template.fingerprint,
-            template.image_sha256,
-            json.dumps(template.quality),
-            stamp(now),
-            None if template.expires_at is None else stamp(template.expires_at),
-            template.vector.astype(FLOAT32).tobytes(),
-        ),
-    )
-
-
-def _renew(
-    connection: sqlite3.Connection, subject: str, template_id: str, template: NewTemplate
-) -> Entry:
-    """Replace the expiry of a template that is there; its vector stays."""
-    assert template.expires_at is not None
-    ((blob,),) = connection.execute(
-        "UPDATE templates SET expires_at = ? WHERE template_id = ? RETURNING vector",
-        (stamp(template.expires_at), template_id),
+) -> EnrolledTemplate:
+    """Add a template unless it is there; the photo has the id that it had, and one expiry."""
+    rows = connection.execute(
+        "SELECT subject, image_sha256, fingerprint, template_id, expires_at FROM templates "
+        "WHERE template_id = ? OR (subject = ? AND image_sha256 = ?)",
+        (template.template_id, subject, template.image_sha256),
     ).fetchall()
-    return Entry(template_id, subject, template.fingerprint, vector_of(blob), template.expires_at)
-
-
-def _entry(subject: str, template: NewTemplate) -> Entry:
-    return Entry(
-        template.template_id, subject, template.fingerprint, template.vector, template.expires_at
-    )
+    if any(row[:2] != (subject, template.image_sha256) for row in rows):
+        raise id_taken()
+    template_id, expires_at = rows[0][3:] if rows else (template.template_id, None)
+    if template.expires_at is not None:
+        expires_at = stamp(template.expires_at)
+        connection.execute(
+            "UPDATE templates SET expires_at = ? WHERE template_id = ?", (expires_at, template_id)
+        )
+    created = all(row[2] != template.fingerprint for row in rows)
+    if created:
+        connection.execute(
+            "INSERT INTO templates (template_id, subject, fingerprint, image_sha256, quality, "
+            "created_at, expires_at, vector) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                template_id,
+                subject,
+                template.fingerprint,
+                template.image_sha256,
+                json.dumps(template.quality),
+                stamp(now),
+                expires_at,
+                template.vector.astype(FLOAT32).tobytes(),
+            ),
+        )
+    if template.photo is not None:
+        connection.execute(
+            "INSERT INTO photos (subject, image_sha256, photo) VALUES (?, ?, ?) "
+            "ON CONFLICT DO NOTHING",
+            (subject, template.image_sha256, template.photo),
+        )
+    return EnrolledTemplate(template_id, created)
 
 
 def _ids(cursor: sqlite3.Cursor) -> list[str]:

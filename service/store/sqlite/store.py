@@ -16,19 +16,24 @@ from numpy.typing import NDArray
 from service.errors import StoreUnavailable
 from service.store.records import (
     Candidate,
+    Change,
     Clock,
     Counts,
     Deleted,
     Enrolled,
     Idempotency,
+    Lack,
+    Lacking,
     NewTemplate,
     Page,
+    Photo,
     SubjectDetail,
     SubjectExport,
     SubjectSummary,
     SubjectTemplates,
 )
 from service.store.refusals import closed
+from service.store.sqlite import change as changing
 from service.store.sqlite import queries, statements
 from service.store.sqlite.file import DatabaseFile
 from service.store.sqlite.index import VectorIndex
@@ -130,6 +135,35 @@ class SqliteStore:
 
     async def count(self) -> Counts:
         return await self._read(queries.count)
+
+    async def lacking(self, change: Change, after: int, limit: int) -> list[Lacking]:
+        return await self._read(
+            lambda connection: changing.lacking(connection, change, after, limit, self._clock())
+        )
+
+    async def lack(self, change: Change) -> Lack:
+        return await self._read(lambda connection: changing.lack(connection, change, self._clock()))
+
+    async def photo(self, subject: str, template_id: str) -> Photo | str:
+        return await self._read(lambda connection: changing.photo(connection, subject, template_id))
+
+    async def add_vector(
+        self, subject: str, template_id: str, fingerprint: str, vector: NDArray[np.float32]
+    ) -> bool:
+        return await self._write(
+            lambda connection: changing.add_vector(
+                connection, subject, template_id, fingerprint, vector, self._clock()
+            )
+        )
+
+    async def switched_to(self) -> str | None:
+        return await self._read(changing.switched_to)
+
+    async def switch_to(self, fingerprint: str) -> None:
+        await self._write(partial(changing.switch_to, fingerprint=fingerprint))
+
+    async def forget(self, fingerprint: str) -> Deleted:
+        return await self._write(partial(changing.forget, fingerprint=fingerprint))
 
     async def ping(self) -> None:
         await self._write(lambda connection: Done(queries.count(connection)))

@@ -26,12 +26,14 @@ _MAX_GROUP = 128
 class Done(Generic[T_co]):
     """Hold what a piece of work answers and what it changes in the index.
 
-    If it `erases`, it is not done before its bytes have left the write-ahead log too.
+    `forgotten` is a fingerprint whose templates are all gone. If it `erases`, it is not done
+    before its bytes have left the write-ahead log too.
     """
 
     result: T_co
     removed: Sequence[str] = ()
     added: Sequence[Entry] = ()
+    forgotten: str | None = None
     erases: bool = False
 
 
@@ -143,6 +145,8 @@ class Writer:
         done = [outcome for outcome in outcomes if isinstance(outcome, Done)]
         for each in done:
             self._index.apply(each.removed, each.added)
+            if each.forgotten is not None:
+                self._index.forget(each.forgotten)
         is_clean = not any(each.erases for each in done) or truncate_log(self._connection)
         for job, outcome in zip(jobs, outcomes, strict=True):
             if isinstance(outcome, Exception):

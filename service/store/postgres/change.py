@@ -1,0 +1,139 @@
+"""Let a new bundle take over a PostgreSQL database."""
+
+from datetime import datetime
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+from pgvector import Vector
+
+from service.store.postgres import spaces
+from service.store.postgres.migrations import Connection
+from service.store.postgres.statements import lock_subject
+from service.store.records import Change, Deleted, Lack, Lacking, Photo
+from service.store.refusals import no_subject, no_template
+
+# Unexpired templates of the old bundle whose photo the new one has no template of.
+_LACKING = """FROM likeness.templates AS held WHERE fingerprint = %(old)s
+    AND (expires_at IS NULL OR expires_at > %(now)s) AND NOT EXISTS (
+        SELECT 1 FROM likeness.templates AS made WHERE made.fingerprint = %(new)s
+        AND made.subject = held.subject AND made.image_sha256 = held.image_sha256
+    )"""
+_HAS_PHOTO = """EXISTS (SELECT 1 FROM likeness.photos
+    WHERE photos.subject = held.subject AND photos.image_sha256 = held.image_sha256)"""
+
+
+async def lacking(
+    connection: Connection, change: Change, after: int, limit: int, now: datetime
+) -> list[Lacking]:
+    """Return at most `limit` photos beyond a number."""
+    rows = await connection.execute(
+        f"""SELECT number, subject, template_id, image_sha256, {_HAS_PHOTO} {_LACKING}
+        AND number > %(after)s ORDER BY number LIMIT %(limit)s""",
+        {**_parameters(change, now), "after": after, "limit": limit},
+    )
+    return [Lacking(*row) for row in await rows.fetchall()]
+
+
+async def lack(connection: Connection, change: Change, now: datetime) -> Lack:
+    """Count them."""
+    found = await connection.execute(
+        f"SELECT count(*), count(*) FILTER (WHERE NOT {_HAS_PHOTO}) {_LACKING}",
+        _parameters(change, now),
+    )
+    ((templates, without_photo),) = await found.fetchall()
+    return Lack(templates, without_photo)
+
+
+async def photo(connection: Connection, subject: str, template_id: str) -> Photo | str:
+    """Return the photo of a template, or its digest if it was not kept.
+
+    Raises SubjectNotFound, TemplateNotFound.
+    """
+    found = await connection.execute(
+        """SELECT image_sha256, photo
+        FROM likeness.templates LEFT JOIN likeness.photos USING (subject, image_sha256)
+        WHERE subject = %s AND template_id = %s LIMIT 1""",
+        [subject, template_id],
+        binary=True,
+    )
+    row = await found.fetchone()
+    if row is None:
+        await _raise_not_found(connection, subject)
+    image_sha256, kept = row
+    return str(image_sha256) if kept is None else Photo(image_sha256, kept)
+
+
+async def add_vector(
+    connection: Connection,
+    subject: str,
+    template_id: str,
+    fingerprint: str,
+    space: int,
+    vector: NDArray[np.float32],
+    now: datetime,
+) -> bool:
+    """Add what another bundle made of a photo; False if it is there.
+
+    Raises SubjectNotFound, TemplateNotFound.
+    """
+    await lock_subject(connection, subject)
+    found = await connection.execute(
+        "SELECT fingerprint FROM likeness.templates WHERE subject = %s AND template_id = %s",
+        [subject, template_id],
+    )
+    held = await found.fetchall()
+    if not held:
+        await _raise_not_found(connection, subject)
+    if (fingerprint,) in held:
+        return False
+    made = await connection.execute(
+        """INSERT INTO likeness.templates (template_id, subject, fingerprint, image_sha256,
+        quality, created_at, expires_at, vector)
+        SELECT template_id, subject, %s, image_sha256, quality, %s, expires_at, %s
+        FROM likeness.templates WHERE template_id = %s AND subject = %s
+        ORDER BY number LIMIT 1 RETURNING number""",
+        [fingerprint, now, Vector(vector), template_id, subject],
+    )
+    ((number,),) = await made.fetchall()
+    await spaces.add(connection, space, number, vector)
+    return True
+
+
+async def switched_to(connection: Connection) -> str | None:
+    """Return the fingerprint of the bundle that was switched to last."""
+    row = await (await connection.execute("SELECT fingerprint FROM likeness.switched")).fetchone()
+    return None if row is None else str(row[0])
+
+
+async def switch_to(connection: Connection, fingerprint: str) -> None:
+    """Let a bundle serve."""
+    await connection.execute(
+        """INSERT INTO likeness.switched VALUES (true, %s)
+        ON CONFLICT (single) DO UPDATE SET fingerprint = excluded.fingerprint""",
+        [fingerprint],
+    )
+
+
+async def forget(connection: Connection, fingerprint: str) -> Deleted:
+    """Delete every template of a bundle, and the subjects that have no other."""
+    templates = await connection.execute(
+        "DELETE FROM likeness.templates WHERE fingerprint = %s", [fingerprint]
+    )
+    # Whoever enrols one of these right now has the row of the subject, and is waited for.
+    subjects = await connection.execute(
+        """DELETE FROM likeness.subjects WHERE NOT EXISTS
+        (SELECT 1 FROM likeness.templates WHERE templates.subject = subjects.subject)"""
+    )
+    return Deleted(subjects.rowcount, templates.rowcount)
+
+
+def _parameters(change: Change, now: datetime) -> dict[str, object]:
+    return {"old": change.old, "new": change.new, "now": now}
+
+
+async def _raise_not_found(connection: Connection, subject: str) -> NoReturn:
+    known = await connection.execute(
+        "SELECT 1 FROM likeness.subjects WHERE subject = %s", [subject]
+    )
+    raise no_subject() if known.rowcount == 0 else no_template()

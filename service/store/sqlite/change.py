@@ -1,0 +1,122 @@
+"""Let a new bundle take over a SQLite database, as functions of a connection."""
+
+import sqlite3
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.store.records import Change, Deleted, Lack, Lacking, Photo
+from service.store.refusals import no_subject, no_template
+from service.store.sqlite.queries import FLOAT32, entries, stamp
+from service.store.sqlite.writer import Done
+
+# Unexpired templates of the old bundle whose photo the new one has no template of.
+_LACKING = """FROM templates AS held WHERE fingerprint = :old
+    AND (expires_at IS NULL OR expires_at > :now) AND NOT EXISTS (
+        SELECT 1 FROM templates WHERE fingerprint = :new
+        AND subject = held.subject AND image_sha256 = held.image_sha256
+    )"""
+_HAS_PHOTO = """EXISTS (SELECT 1 FROM photos
+    WHERE subject = held.subject AND image_sha256 = held.image_sha256)"""
+
+
+def lacking(
+    connection: sqlite3.Connection, change: Change, after: int, limit: int, now: datetime
+) -> list[Lacking]:
+    """Return at most `limit` photos beyond a number."""
+    rows = connection.execute(
+        f"SELECT number, subject, template_id, image_sha256, {_HAS_PHOTO} {_LACKING} "
+        "AND number > :after ORDER BY number LIMIT :limit",
+        {**_parameters(change, now), "after": after, "limit": limit},
+    )
+    return [
+        Lacking(number, subject, template_id, image_sha256, bool(has_photo))
+        for number, subject, template_id, image_sha256, has_photo in rows.fetchall()
+    ]
+
+
+def lack(connection: sqlite3.Connection, change: Change, now: datetime) -> Lack:
+    """Count them."""
+    ((templates, with_photo),) = connection.execute(
+        f"SELECT count(*), coalesce(sum({_HAS_PHOTO}), 0) {_LACKING}", _parameters(change, now)
+    ).fetchall()
+    return Lack(templates, templates - with_photo)
+
+
+def photo(connection: sqlite3.Connection, subject: str, template_id: str) -> Photo | str:
+    """Return the photo of a template, or its digest if it was not kept.
+
+    Raises SubjectNotFound, TemplateNotFound.
+    """
+    rows = connection.execute(
+        "SELECT image_sha256, photo FROM templates LEFT JOIN photos USING (subject, image_sha256) "
+        "WHERE subject = ? AND template_id = ? LIMIT 1",
+        (subject, template_id),
+    ).fetchall()
+    if not rows:
+        _raise_not_found(connection, subject)
+    ((image_sha256, kept),) = rows
+    return image_sha256 if kept is None else Photo(image_sha256, kept)
+
+
+def add_vector(
+    connection: sqlite3.Connection,
+    subject: str,
+    template_id: str,
+    fingerprint: str,
+    vector: NDArray[np.float32],
+    now: datetime,
+) -> Done[bool]:
+    """Add what another bundle made of a photo; False if it is there.
+
+    Raises SubjectNotFound, TemplateNotFound.
+    """
+    held = connection.execute(
+        "SELECT fingerprint FROM templates WHERE subject = ? AND template_id = ?",
+        (subject, template_id),
+    ).fetchall()
+    if not held:
+        _raise_not_found(connection, subject)
+    if (fingerprint,) in held:
+        return Done(False)
+    connection.execute(
+        "INSERT INTO templates (template_id, subject, fingerprint, image_sha256, quality, "
+        "created_at, expires_at, vector) SELECT template_id, subject, ?, image_sha256, quality, "
+        "?, expires_at, ? FROM templates WHERE template_id = ? ORDER BY number LIMIT 1",
+        (fingerprint, stamp(now), vector.astype(FLOAT32).tobytes(), template_id),
+    )
+    return Done(True, added=list(entries(connection, template_id)))
+
+
+def switched_to(connection: sqlite3.Connection) -> str | None:
+    """Return the fingerprint of the bundle that was switched to last."""
+    rows = connection.execute("SELECT fingerprint FROM switched").fetchall()
+    return rows[0][0] if rows else None
+
+
+def switch_to(connection: sqlite3.Connection, fingerprint: str) -> Done[None]:
+    """Let a bundle serve."""
+    connection.execute("INSERT OR REPLACE INTO switched VALUES (1, ?)", (fingerprint,))
+    return Done(None)
+
+
+def forget(connection: sqlite3.Connection, fingerprint: str) -> Done[Deleted]:
+    """Delete every template of a bundle, and the subjects that have no other."""
+    rows = connection.execute(
+        "DELETE FROM templates WHERE fingerprint = ? RETURNING 1", (fingerprint,)
+    ).fetchall()
+    subjects = connection.execute(
+        "DELETE FROM subjects WHERE NOT EXISTS "
+        "(SELECT 1 FROM templates WHERE templates.subject = subjects.subject)"
+    ).rowcount
+    return Done(Deleted(subjects, len(rows)), forgotten=fingerprint, erases=True)
+
+
+def _parameters(change: Change, now: datetime) -> dict[str, object]:
+    return {"old": change.old, "new": change.new, "now": stamp(now)}
+
+
+def _raise_not_found(connection: sqlite3.Connection, subject: str) -> None:
+    known = connection.execute("SELECT 1 FROM subjects WHERE subject = ?", (subject,)).fetchall()
+    raise no_template() if known else no_subject()
