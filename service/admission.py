@@ -19,7 +19,7 @@ from service.metrics import Metrics
 from service.problems import problem, request_id
 from service.settings import Settings
 
-IMAGE_ROUTES = frozenset({"/enroll", "/verify", "/embed", "/identify"})
+IMAGE_ROUTES = frozenset({"/enroll", "/verify", "/embed", "/identify", "/change/reembed"})
 # Served in every state: they tell in which one the service is.
 _ALWAYS_OPEN = frozenset({"/livez", "/readyz", "/metrics", "/docs", "/openapi.json"})
 _LINGER_S = 1.0

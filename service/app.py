@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from service import gallery_routes, health_routes, routes
+from service import change_routes, gallery_routes, health_routes, routes
 from service.admission import Admission, Gate
 from service.boundary import Boundary
 from service.metrics import Metrics
@@ -44,7 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.gate = gate
     install(app)
-    for module in (routes, gallery_routes, health_routes):
+    for module in (routes, gallery_routes, change_routes, health_routes):
         app.include_router(module.router)
     # The last one added is the outermost.
     app.add_middleware(Admission, gate=gate, settings=settings)

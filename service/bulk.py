@@ -20,7 +20,7 @@ from service.batcher import Batcher
 from service.metrics import Metrics
 from service.pipeline import Pipeline, Probe
 from service.prepare import DecodePool
-from service.service import load_embedder, open_pool
+from service.recogniser import load_embedder, open_pool
 from service.settings import Settings
 
 BATCH_ON_CPU, BATCH_ON_GPU = 32, 256

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from service.answers import VerifyAnswer
 from service.app import create_app
+from service.commands_change import forget, reembed, switch
 from service.commands_embed_folder import embed_folder
 from service.commands_enroll import enroll, enroll_folder
 from service.commands_evaluate import evaluate
@@ -61,7 +62,7 @@ def info(as_json: Json = False) -> None:
     async def look() -> ModelAnswer:
         settings = settings_from(store="sqlite:///:memory:")
         async with open_service(settings, Metrics()) as service:
-            return describe(service)
+            return describe(service, service.first)
 
     card = finish(look())
     if as_json:
@@ -130,3 +131,6 @@ app.command("embed-folder")(embed_folder)
 app.command()(evaluate)
 app.command("map")(draw_map)
 app.command()(train)
+app.command()(reembed)
+app.command()(switch)
+app.command()(forget)

@@ -1,11 +1,12 @@
 """Enrol many photos at one service, a few at a time, each of them once."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from time import monotonic
+from typing import TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -15,6 +16,8 @@ from service.answers import EnrollAnswer, EnrolledImage
 from service.gallery_answers import SubjectAnswer
 from service.local import Refused, answer
 from service.model_answers import ModelAnswer
+
+T = TypeVar("T")
 
 # What a photo alone is to blame for; everything else ends the command.
 OF_THE_PHOTO = (413, 415, 422)
@@ -99,15 +102,20 @@ class Enrolment:
 async def enroll_patiently(
     client: httpx.AsyncClient, subject: str, photo: bytes, patience_s: float = PATIENCE_S
 ) -> EnrolledImage:
-    """Send one photo, and again after as long as a busy service asks to wait.
+    """Send one photo, as patiently as it takes."""
+    (image,) = await patiently(lambda: enroll_one(client, subject, photo, 0), patience_s)
+    return image
+
+
+async def patiently(ask: Callable[[], Awaitable[T]], patience_s: float = PATIENCE_S) -> T:
+    """Ask, and again after as long as a busy service asks to wait.
 
     Raises Refused once the service has been asking for more than `patience_s`.
     """
     until = monotonic() + patience_s
     while True:
         try:
-            (image,) = await enroll_one(client, subject, photo, 0)
-            return image
+            return await ask()
         except Refused as refused:
             if refused.retry_after_s is None or monotonic() >= until:
                 raise

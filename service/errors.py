@@ -21,6 +21,11 @@ ServiceError
 │   ├── EncoderStalled           a forward pass hangs
 │   └── EncoderStopped           the loop or the thread died
 ├── InvalidSettings              raised at start
+├── ChangeError                  a change of bundle
+│   ├── NoChange                 no second bundle is loaded, or not the one that is named
+│   ├── ChangeIncomplete         the bundle lacks templates that the other has
+│   ├── PhotoNeeded              the template's photo was not kept and not sent
+│   └── OtherPhoto               the photo that was sent is not the template's
 └── StoreError
     ├── SubjectNotFound
     ├── TemplateNotFound
@@ -152,6 +157,26 @@ class InvalidSettings(ServiceError):
     code = "invalid_settings"
 
 
+class ChangeError(ServiceError):
+    """A change of bundle is not possible, or not yet."""
+
+
+class NoChange(ChangeError):
+    code = "no_change"
+
+
+class ChangeIncomplete(ChangeError):
+    code = "change_incomplete"
+
+
+class PhotoNeeded(ChangeError):
+    code = "photo_needed"
+
+
+class OtherPhoto(ChangeError):
+    code = "other_photo"
+
+
 class StoreError(ServiceError):
     """The store does not have it, or is not there."""
 
@@ -216,6 +241,10 @@ STATUS: Mapping[str, int] = MappingProxyType(
         "encoder_stalled": 503,
         "encoder_stopped": 503,
         "invalid_settings": 500,
+        "no_change": 409,
+        "change_incomplete": 409,
+        "photo_needed": 422,
+        "other_photo": 422,
         "subject_not_found": 404,
         "template_not_found": 404,
         "template_id_taken": 409,

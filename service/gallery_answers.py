@@ -1,5 +1,6 @@
 """What callers get back about stored subjects."""
 
+from base64 import b64encode
 from datetime import datetime
 
 import numpy as np
@@ -47,11 +48,22 @@ class ExportedTemplateAnswer(TemplateAnswer):
         return [float(number) for number in vector]
 
 
+class PhotoAnswer(Answer):
+    image_sha256: str = Field(description="of the photo's bytes")
+    photo: str = Field(description="its bytes as they were sent, in base64")
+
+    @field_validator("photo", mode="before")
+    @classmethod
+    def as_base64(cls, photo: bytes) -> str:
+        return b64encode(photo).decode()
+
+
 class ExportAnswer(Answer):
     subject: str = Field(examples=["ada"])
     created_at: datetime = Field(examples=["2026-11-23T12:00:00Z"])
     metadata: dict[str, str] = Field(examples=[{"source": "onboarding"}])
     templates: list[ExportedTemplateAnswer]
+    photos: list[PhotoAnswer] = Field(description="those that were kept")
 
 
 class DeletedAnswer(Answer):

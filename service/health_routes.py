@@ -8,6 +8,7 @@ from service.answers import OperatingPointAnswer
 from service.errors import EncoderStopped, NotReady
 from service.metrics import CONTENT_TYPE
 from service.model_answers import BatchAnswer, Health, ModelAnswer
+from service.recogniser import Recogniser
 from service.service import Running, Service
 
 router = APIRouter(tags=["service"])
@@ -16,13 +17,13 @@ router = APIRouter(tags=["service"])
 @router.get("/model")
 async def model(service: Running) -> ModelAnswer:
     """Show the model card: what decides here, how well, measured on what."""
-    return describe(service)
+    return describe(service, await service.serving())
 
 
 @router.get("/livez")
 async def livez(service: Running) -> Health:
     """Answer 200 while the event loop and the encoder's thread work, 503 otherwise."""
-    if not service.batcher.alive or service.lost.is_set():
+    if service.lost.is_set() or not all(each.batcher.alive for each in service.recognisers):
         raise EncoderStopped("The encoder does not answer.")
     return Health()
 
@@ -31,7 +32,7 @@ async def livez(service: Running) -> Health:
 async def readyz(request: Request, service: Running) -> Health:
     """Answer 200 while requests can be served: warm, store reachable, not shutting down."""
     request.app.state.gate.check()
-    if not service.batcher.ready:
+    if not all(each.batcher.ready for each in service.recognisers):
         raise NotReady("The encoder cannot take work now.")
     await service.store.ping()
     return Health()
@@ -44,9 +45,9 @@ async def metrics(service: Running) -> Response:
     return Response(service.metrics.render(), media_type=CONTENT_TYPE)
 
 
-def describe(service: Service) -> ModelAnswer:
+def describe(service: Service, serving: Recogniser) -> ModelAnswer:
     """Return the model card of what is served."""
-    bundle, settings, embedder = service.bundle, service.settings, service.embedder
+    bundle, settings, embedder = serving.bundle, service.settings, serving.embedder
     manifest, calibration = bundle.manifest, bundle.manifest.calibration
     on_gpu = embedder.device.type == "cuda"
     names = [point.name for point in bundle.operating_points]
@@ -54,6 +55,9 @@ def describe(service: Service) -> ModelAnswer:
         name=manifest.name,
         chosen_because=bundle.chosen_because,
         fingerprint=bundle.fingerprint,
+        other_fingerprints=[
+            each.fingerprint for each in service.recognisers if each is not serving
+        ],
         dimension=bundle.dimension,
         encoder=manifest.encoder.kind,
         trained_on=manifest.trained_on,
@@ -68,7 +72,7 @@ def describe(service: Service) -> ModelAnswer:
         engine=embedder.engine.name,
         precision=embedder.precision,
         batch=BatchAnswer(
-            limit=service.batcher.limit,
+            limit=serving.batcher.limit,
             max_batch=settings.batch_limit(on_gpu),
             max_queue=settings.queue_limit(on_gpu),
         ),

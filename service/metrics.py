@@ -122,9 +122,9 @@ class Metrics:
         """Set how many templates the store holds."""
         self._templates.set(templates)
 
-    def queue_depth(self, depth: int) -> None:
-        """Set how many faces wait for the encoder."""
-        self._queue_depth.set(depth)
+    def queue_grew(self, faces: int) -> None:
+        """Add to how many faces wait for an encoder; negative where they became fewer."""
+        self._queue_depth.inc(faces)
 
     def batch(self, size: int, seconds: float) -> None:
         """Observe a forward pass."""
@@ -163,6 +163,23 @@ class Metrics:
 
     def _histogram(self, name: str, buckets: Sequence[float], *labels: str) -> Histogram:
         return Histogram(name, CATALOGUE[name], labels, buckets=buckets, registry=self._registry)
+
+
+class QueueMetrics:
+    """Observe one batcher among several: the depths of their queues are summed."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._depth = 0
+        self._metrics = metrics
+        self.batch = metrics.batch
+        self.batch_limit = metrics.batch_limit
+        self.dropped = metrics.dropped
+        self.batch_failed = metrics.batch_failed
+
+    def queue_depth(self, depth: int) -> None:
+        """Set how many faces wait in this queue."""
+        self._metrics.queue_grew(depth - self._depth)
+        self._depth = depth
 
 
 class _WithoutCreated(CollectorRegistry):

@@ -17,6 +17,9 @@ class ModelAnswer(Answer):
     name: str = Field(examples=["dlib"])
     chosen_because: str = Field(description="why this bundle is served")
     fingerprint: str = Field(description="changes whenever vectors stop being comparable")
+    other_fingerprints: list[str] = Field(
+        description="of a bundle that enrols beside this one, during a change of bundle"
+    )
     dimension: int = Field(examples=[128])
     encoder: str = Field(description="kind of encoder")
     trained_on: str = Field(description="what it was trained on")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from uuid import uuid4
 
+from models.bundle import Bundle
 from models.decision import Rule, rule_at
 from models.errors import FingerprintMismatch, LikenessError
 from models.face import Policy
@@ -21,6 +22,7 @@ from service.answers import (
     VerifyAnswer,
 )
 from service.pipeline import Probe
+from service.recogniser import Recogniser
 from service.schemas import Choice, EmbedRequest, EnrollRequest, IdentifyRequest, VerifyRequest
 from service.service import Service
 from service.store import Idempotency, NewTemplate
@@ -31,12 +33,25 @@ async def enroll(
 ) -> tuple[EnrollAnswer, bool]:
     """Store what can be used of the photos; say whether anything is new.
 
-    Raises the first photo's problem if none can be used.
+    During a change of bundle every photo goes through both, or counts as unusable: whichever
+    serves, nobody is missing. Raises the first photo's problem if none can be used.
     """
-    probes = await service.pipeline.probe_each(form.image, _policy(form.policy, service), caller)
-    usable = [(at, probe) for at, probe in enumerate(probes) if isinstance(probe, Probe)]
+    serving = await service.serving()
+    probes = await serving.pipeline.probe_each(form.image, _policy(form.policy, service), caller)
+    made = [probes]
+    for other in service.recognisers:
+        if other is not serving:
+            made.append(await _probe_too(other, probes, form, service, caller))
+            probes = [_both(*pair) for pair in zip(probes, made[-1], strict=True)]
     _raise_if_none(probes)
-    new = [_new_template(form, form.image[at], probe) for at, probe in usable]
+    usable = [(at, probe) for at, probe in enumerate(probes) if isinstance(probe, Probe)]
+    # Those of the bundle that serves come first: theirs is the outcome that is answered.
+    new = [
+        _new_template(form, at, probe, service)
+        for each in made
+        for at, probe in enumerate(each)
+        if isinstance(probe, Probe) and isinstance(probes[at], Probe)
+    ]
     idempotency = None if key is None else Idempotency(key, _digest(form))
     # Shielded: once the store has begun, the outcome must not depend on the caller staying.
     with service.metrics.timed("store"):
@@ -48,42 +63,52 @@ async def enroll(
         for at, probe in enumerate(probes)
         if not isinstance(probe, Probe)
     ]
-    for (at, probe), stored in zip(usable, enrolled.templates, strict=True):
+    stored_here = enrolled.templates[: len(usable)]
+    for (at, probe), stored in zip(usable, stored_here, strict=True):
         images.append(EnrolledImage.of(at, probe, stored.template_id, created=stored.created))
     answer = EnrollAnswer(
         subject=form.subject,
         images=sorted(images, key=lambda image: image.image),
-        fingerprint=service.bundle.fingerprint,
+        fingerprint=serving.fingerprint,
     )
     return answer, any(stored.created for stored in enrolled.templates)
 
 
 async def verify(service: Service, form: VerifyRequest, caller: object) -> VerifyAnswer:
     """Decide whether a photo shows the subject, or whether two photos show one person."""
-    rule = _rule(form, service)
+    serving = await service.serving()
+    rule = _rule(form, serving.bundle)
     policy = _policy(form.policy, service)
     if form.subject is not None and form.image is not None:
-        return await _verify_subject(service, form.subject, form.image, rule, policy, caller)
+        return await _verify_subject(
+            service, serving, form.subject, form.image, rule, policy, caller
+        )
     assert form.source_image is not None
     assert form.target_image is not None
-    probes = await service.pipeline.probe_both(form.source_image, form.target_image, policy, caller)
+    probes = await serving.pipeline.probe_both(form.source_image, form.target_image, policy, caller)
     score = similarity(probes[0].template, probes[1].template)
     decision = rule.decide(score)
     service.metrics.decided(decision.outcome, score)
-    return VerifyAnswer.of(decision, probes, service.bundle.fingerprint, comparisons=1)
+    return VerifyAnswer.of(decision, probes, serving.fingerprint, comparisons=1)
 
 
 async def _verify_subject(
-    service: Service, subject: str, photo: bytes, rule: Rule, policy: Policy, caller: object
+    service: Service,
+    serving: Recogniser,
+    subject: str,
+    photo: bytes,
+    rule: Rule,
+    policy: Policy,
+    caller: object,
 ) -> VerifyAnswer:
     """Compare with every template of the subject; the best one counts.
 
     The subject is looked up after the encoder, so that a template deleted meanwhile is
     never used, and before it, so that an unknown subject costs nothing.
     """
-    fingerprint = service.bundle.fingerprint
+    fingerprint = serving.fingerprint
     await service.store.templates_of(subject)
-    probe = await service.pipeline.probe(photo, policy, caller)
+    probe = await serving.pipeline.probe(photo, policy, caller)
     with service.metrics.timed("store"):
         held = await service.store.templates_of(subject)
     scores = [
@@ -111,9 +136,9 @@ async def _verify_subject(
 
 async def identify(service: Service, form: IdentifyRequest, caller: object) -> IdentifyAnswer:
     """Find the subjects whose best template reaches the threshold, or say unknown."""
-    rule = _rule(form, service)
-    fingerprint = service.bundle.fingerprint
-    probe = await service.pipeline.probe(form.image, _policy(form.policy, service), caller)
+    serving = await service.serving()
+    rule, fingerprint = _rule(form, serving.bundle), serving.fingerprint
+    probe = await serving.pipeline.probe(form.image, _policy(form.policy, service), caller)
     with service.metrics.timed("search"):
         found = await service.store.search(probe.row.vector, fingerprint, form.limit)
     gallery = (await service.store.count()).templates
@@ -134,14 +159,15 @@ async def identify(service: Service, form: IdentifyRequest, caller: object) -> I
 
 async def embed(service: Service, form: EmbedRequest, caller: object) -> EmbedAnswer:
     """Return the vectors of the photos that can be used; raise if none can."""
-    probes = await service.pipeline.probe_each(form.image, _policy(form.policy, service), caller)
+    serving = await service.serving()
+    probes = await serving.pipeline.probe_each(form.image, _policy(form.policy, service), caller)
     _raise_if_none(probes)
     features = form.output == "features"
     return EmbedAnswer(
         images=[EmbeddedImage.of(at, probe, features) for at, probe in enumerate(probes)],
         output=form.output,
-        dimension=service.bundle.encoder.width if features else service.bundle.dimension,
-        fingerprint=service.bundle.fingerprint,
+        dimension=serving.bundle.encoder.width if features else serving.bundle.dimension,
+        fingerprint=serving.fingerprint,
     )
 
 
@@ -149,8 +175,7 @@ def _policy(asked: Policy | None, service: Service) -> Policy:
     return asked or service.settings.face_policy
 
 
-def _rule(form: Choice, service: Service) -> Rule:
-    bundle = service.bundle
+def _rule(form: Choice, bundle: Bundle) -> Rule:
     chosen = form.operating_point, form.threshold
     return rule_at(bundle.operating_points, *chosen, bundle.probability)
 
@@ -161,8 +186,26 @@ def _raise_if_none(probes: Sequence[Probe | LikenessError]) -> None:
         raise errors[0]
 
 
-def _new_template(form: EnrollRequest, photo: bytes, probe: Probe) -> NewTemplate:
+async def _probe_too(
+    other: Recogniser,
+    probes: Sequence[Probe | LikenessError],
+    form: EnrollRequest,
+    service: Service,
+    caller: object,
+) -> list[Probe | LikenessError]:
+    """Take the photos that are usable so far through another bundle."""
+    photos = [form.image[at] for at, probe in enumerate(probes) if isinstance(probe, Probe)]
+    made = iter(await other.pipeline.probe_each(photos, _policy(form.policy, service), caller))
+    return [next(made) if isinstance(probe, Probe) else probe for probe in probes]
+
+
+def _both(one: Probe | LikenessError, other: Probe | LikenessError) -> Probe | LikenessError:
+    return one if isinstance(other, Probe) else other
+
+
+def _new_template(form: EnrollRequest, at: int, probe: Probe, service: Service) -> NewTemplate:
     measures = asdict(probe.report.quality)
+    photo = form.image[at]
     return NewTemplate(
         template_id=form.template_id or uuid4().hex,
         vector=probe.template.vector,
@@ -170,6 +213,7 @@ def _new_template(form: EnrollRequest, photo: bytes, probe: Probe) -> NewTemplat
         image_sha256=hashlib.sha256(photo).hexdigest(),
         quality={name: value for name, value in measures.items() if isinstance(value, float)},
         expires_at=form.expires_at,
+        photo=photo if service.settings.store_images else None,
     )
 
 

@@ -46,6 +46,22 @@ class EnrollRequest(Body):
         return self
 
 
+class ReembedRequest(Body):
+    subject: SubjectId
+    template_id: TemplateId
+    image: Photo | None = Field(
+        None, description="the photo the template was made of, if the service did not keep it"
+    )
+    policy: Policy | None = Field(None, description="what to do with several faces")
+
+
+class SwitchRequest(Body):
+    fingerprint: str = Field(description="of the bundle that is to serve")
+    accept_missing: bool = Field(
+        False, description="although it has no template of some; they have to enrol again"
+    )
+
+
 class Choice(Body):
     """Say where the decision should lie."""
 

@@ -75,8 +75,11 @@ async def serve(app: FastAPI, settings: Settings, announce: Announce) -> int:
             service: Service = app.state.service
             host, port = listener.getsockname()[:2]
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+            serving = await service.serving()
             server = Server(
-                _config(app, settings), app.state.gate, lambda: announce(describe(service), url)
+                _config(app, settings),
+                app.state.gate,
+                lambda: announce(describe(service, serving), url),
             )
             async with _stop_when_lost(service, server):
                 await server.serve([listener])

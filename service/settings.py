@@ -47,6 +47,15 @@ class Settings(BaseSettings):
         description="Bundle to serve: `builtin`, `dlib`, a directory or a hub id. "
         "Unset: the better of the two built in.",
     )
+    next_bundle: str | None = Field(
+        default=None,
+        description="Bundle that is to take over: enrolments go through it too, until "
+        "`likeness switch` lets it serve.",
+    )
+    store_images: bool = Field(
+        default=False,
+        description="Keep the photo of each template, so that another bundle can embed it anew.",
+    )
     device: Device = Field(
         default="auto", description="`auto`, `cpu`, `cuda` or `cuda:N`. `auto` takes a GPU if any."
     )

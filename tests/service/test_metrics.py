@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.metrics import CATALOGUE, Metrics
+from service.metrics import CATALOGUE, Metrics, QueueMetrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +85,20 @@ def test_drops_and_failures_have_reasons() -> None:
 
 def test_gauges_show_the_last_value() -> None:
     metrics = Metrics()
-    metrics.queue_depth(7)
-    metrics.queue_depth(2)
+    metrics.batch_limit(8)
     metrics.batch_limit(4)
     metrics.inflight(3)
-    names = ("likeness_queue_depth", "likeness_batch_limit", "likeness_inflight")
-    assert [value(metrics, name) for name in names] == [2, 4, 3]
+    names = ("likeness_batch_limit", "likeness_inflight")
+    assert [value(metrics, name) for name in names] == [4, 3]
+
+
+def test_queue_depth_is_that_of_all_queues_now() -> None:
+    metrics = Metrics()
+    one, two = QueueMetrics(metrics), QueueMetrics(metrics)
+    one.queue_depth(7)
+    two.queue_depth(3)
+    one.queue_depth(2)
+    assert value(metrics, "likeness_queue_depth") == 5
 
 
 async def test_loop_lag_is_sampled_until_cancelled() -> None:

@@ -13,7 +13,7 @@ from models.embedder import Row
 from models.errors import NoFace, NotAnImage
 from models.image import Limits
 from service.batcher import Batcher, Crop
-from service.metrics import Metrics
+from service.metrics import Metrics, QueueMetrics
 from service.pipeline import Pipeline, Probe
 from service.prepare import DecodePool, Preparation
 from tests.images import encode, picture
@@ -46,7 +46,7 @@ async def pipeline(encoder: Encoder) -> AsyncIterator[Pipeline]:
     metrics = Metrics()
     pixels = read_manifest(BUILTIN_FOLDER / "dlib").pixels
     pool = DecodePool(Preparation(Limits(), pixels, min_face_px=32), DlibDetector, threads=2)
-    batcher: Batcher[Row] = Batcher(encoder, observer=metrics)
+    batcher: Batcher[Row] = Batcher(encoder, observer=QueueMetrics(metrics))
     yield Pipeline(pool, batcher, "fingerprint", metrics, width=2)
     encoder.gate.set()
     await batcher.close()

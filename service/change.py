@@ -1,0 +1,109 @@
+"""A change of bundle: embed anew, switch, and forget what the old bundle made.
+
+Both bundles are loaded; one serves. Every enrolment goes through both, so what the other one
+lacks only ever becomes less.
+"""
+
+import asyncio
+import hashlib
+
+from service.change_answers import ChangeAnswer, ReembeddedAnswer
+from service.errors import ChangeIncomplete, NoChange, OtherPhoto, PhotoNeeded
+from service.recogniser import Recogniser
+from service.schemas import ReembedRequest, SwitchRequest
+from service.service import Service
+from service.store import Change, Deleted, Photo
+
+
+async def pair(service: Service) -> tuple[Recogniser, Recogniser]:
+    """Return the one that serves and the other one. Raises NoChange."""
+    if service.next is None:
+        raise NoChange(
+            "One bundle is loaded; start the service with LIKENESS_NEXT_BUNDLE to change it."
+        )
+    serving = await service.serving()
+    return serving, service.first if serving is service.next else service.next
+
+
+async def progress(service: Service) -> ChangeAnswer:
+    """Tell how much the other bundle lacks. Raises NoChange."""
+    serving, other = await pair(service)
+    lack = await service.store.lack(Change(serving.fingerprint, other.fingerprint))
+    return ChangeAnswer(
+        serving=serving.fingerprint,
+        other=other.fingerprint,
+        lacking=lack.templates,
+        without_photo=lack.without_photo,
+    )
+
+
+async def reembed(service: Service, form: ReembedRequest, caller: object) -> ReembeddedAnswer:
+    """Embed the photo of one template by the other bundle.
+
+    Raises NoChange, PhotoNeeded, OtherPhoto, and what enrolling the photo would raise.
+    """
+    _, other = await pair(service)
+    held = await service.store.photo(form.subject, form.template_id)
+    photo = _photo(held, form.image)
+    policy = form.policy or service.settings.face_policy
+    probe = await other.pipeline.probe(photo, policy, caller)
+    with service.metrics.timed("store"):
+        created = await asyncio.shield(
+            service.store.add_vector(
+                form.subject, form.template_id, other.fingerprint, probe.template.vector
+            )
+        )
+    return ReembeddedAnswer(
+        subject=form.subject,
+        template_id=form.template_id,
+        fingerprint=other.fingerprint,
+        created=created,
+    )
+
+
+async def switch(service: Service, form: SwitchRequest) -> ChangeAnswer:
+    """Let a bundle serve, at every replica from its next request on.
+
+    Raises NoChange, ChangeIncomplete.
+    """
+    serving, other = await pair(service)
+    if form.fingerprint not in (serving.fingerprint, other.fingerprint):
+        raise NoChange(f"No bundle {form.fingerprint[:12]} is loaded.")
+    if form.fingerprint == other.fingerprint:
+        await _check_complete(service, serving, other, form.accept_missing)
+    await service.store.switch_to(form.fingerprint)
+    return await progress(service)
+
+
+async def forget(service: Service, form: SwitchRequest) -> Deleted:
+    """Erase what the bundle that does not serve has made.
+
+    Raises NoChange, ChangeIncomplete.
+    """
+    serving, other = await pair(service)
+    if form.fingerprint != other.fingerprint:
+        raise NoChange(f"The bundle {form.fingerprint[:12]} serves, or is not loaded.")
+    await _check_complete(service, other, serving, form.accept_missing)
+    return await service.store.forget(form.fingerprint)
+
+
+async def _check_complete(
+    service: Service, old: Recogniser, new: Recogniser, accept_missing: bool
+) -> None:
+    lack = await service.store.lack(Change(old.fingerprint, new.fingerprint))
+    if lack.templates and not accept_missing:
+        raise ChangeIncomplete(
+            f"The bundle {new.fingerprint[:12]} lacks {lack.templates:,} templates; run "
+            "`likeness reembed`, or accept that their subjects have to enrol again."
+        )
+
+
+def _photo(held: Photo | str, sent: bytes | None) -> bytes:
+    """Return the photo of a template: as it was kept, or as it was sent now."""
+    if isinstance(held, Photo):
+        return held.photo
+    if sent is None:
+        raise PhotoNeeded("The photo of this template was not kept; send it along.")
+    if hashlib.sha256(sent).hexdigest() != held:
+        raise OtherPhoto("The template was made of another photo: the bytes differ.")
+    return sent

@@ -1,0 +1,64 @@
+"""A change of bundle over HTTP: see what is lacking, embed anew, switch, forget."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from service import change
+from service.change_answers import (
+    ChangeAnswer,
+    LackingAnswer,
+    LackingTemplate,
+    ReembeddedAnswer,
+)
+from service.disconnect import run_until_disconnect
+from service.gallery_answers import DeletedAnswer
+from service.openapi import request_body
+from service.routes import read
+from service.schemas import ReembedRequest, SwitchRequest
+from service.service import Running
+from service.store import Change
+
+router = APIRouter(prefix="/change", tags=["change of bundle"])
+
+
+@router.get("")
+async def progress(service: Running) -> ChangeAnswer:
+    """Show which bundle decides and how much the other one lacks."""
+    return await change.progress(service)
+
+
+@router.get("/lacking")
+async def lacking(
+    service: Running,
+    after: Annotated[int, Query(ge=0, le=2**62, description="`next` of a page")] = 0,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> LackingAnswer:
+    """List the templates that the other bundle lacks, a page at a time."""
+    serving, other = await change.pair(service)
+    found = await service.store.lacking(
+        Change(serving.fingerprint, other.fingerprint), after, limit
+    )
+    return LackingAnswer(
+        items=[LackingTemplate.model_validate(each) for each in found],
+        next=found[-1].number if len(found) == limit else None,
+    )
+
+
+@router.post("/reembed", openapi_extra=request_body(ReembedRequest))
+async def reembed(request: Request, service: Running) -> ReembeddedAnswer:
+    """Embed the photo of one template by the other bundle, under the same id."""
+    form = await read(request, service, ReembedRequest)
+    return await run_until_disconnect(request, change.reembed(service, form, request))
+
+
+@router.post("/switch")
+async def switch(service: Running, form: SwitchRequest) -> ChangeAnswer:
+    """Let a bundle serve, at every replica from its next request on; the same way back."""
+    return await change.switch(service, form)
+
+
+@router.post("/forget")
+async def forget(service: Running, form: SwitchRequest) -> DeletedAnswer:
+    """Erase what the bundle that does not serve has made; when this answers it is gone."""
+    return DeletedAnswer.model_validate(await change.forget(service, form))
