@@ -92,7 +92,7 @@ def export(connection: sqlite3.Connection, subject: str) -> SubjectExport:
 def count(connection: sqlite3.Connection) -> Counts:
     """Count subjects and templates, expired ones included."""
     ((subjects_, templates),) = connection.execute(
-        "SELECT (SELECT count(*) FROM subjects), (SELECT count(*) FROM templates)"
+        "SELECT subjects, templates FROM counts"
     ).fetchall()
     return Counts(subjects_, templates)
 
