@@ -14,9 +14,9 @@ from models.engine import EngineName
 from tests.bench.bodies import cycle, multipart, photos
 from tests.bench.http import embed
 from tests.bench.load import closed_loop
-from tests.bench.machine import describe_machine, markdown
+from tests.bench.machine import describe_machine, markdown, resident_mb
 from tests.bench.stages import SIZES
-from tests.server import RunningServer, running_server
+from tests.server import running_server
 
 STARTS = 3
 PARTS = 4
@@ -34,22 +34,16 @@ def table(folder: Path, requests: int) -> str:
             with running_server(folder / f"{engine}.db", settings):
                 starts.append(perf_counter() - began)
         with running_server(folder / f"{engine}.db", settings) as server:
-            held = [_resident_mb(server)]
+            held = [resident_mb(server.process.pid)]
             for _ in range(PARTS):
                 bodies = cycle(forms, requests // PARTS)
                 asyncio.run(closed_loop(embed(server), bodies, 16))
-                held.append(_resident_mb(server))
+                held.append(resident_mb(server.process.pid))
         ready = f"{sorted(starts)[STARTS // 2]:.1f}"
         rows.append((engine, ready, *(f"{mb:.0f}" for mb in held)))
     after = (f"after {requests * part // PARTS}" for part in range(PARTS + 1))
     head = ("engine", "ready s", *(f"MB {moment}" for moment in after))
     return markdown("Start, and resident memory along /embed requests", head, rows)
-
-
-def _resident_mb(server: RunningServer) -> float:
-    lines = Path(f"/proc/{server.process.pid}/status").read_text().splitlines()
-    held = next(line for line in lines if line.startswith("VmRSS:"))
-    return int(held.split()[1]) / 1024
 
 
 def main() -> None:

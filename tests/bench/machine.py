@@ -44,6 +44,13 @@ def markdown(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     return "\n".join((f"### {title}", "", line(head), rule, *map(line, rows)))
 
 
+def resident_mb(pid: int) -> float:
+    """Return the memory that a process holds now."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    held = next(line for line in lines if line.startswith("VmRSS:"))
+    return int(held.split()[1]) / 1024
+
+
 def _cpu() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -28,7 +28,7 @@ _BEATEN = (errors.SerializationFailure, errors.DeadlockDetected, errors.UniqueVi
 
 _SETTINGS = """SELECT
     set_config('TimeZone', 'UTC', false),
-    set_config('hnsw.ef_search', '100', false),
+    set_config('hnsw.ef_search', '200', false),
     set_config('hnsw.iterative_scan', 'strict_order', false),
     set_config('synchronous_commit', CASE current_setting('synchronous_commit')
         WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)"""
