@@ -21,7 +21,7 @@ from service.settings import Settings
 
 IMAGE_ROUTES = frozenset({"/enroll", "/verify", "/embed", "/identify", "/change/reembed"})
 # Served in every state: they tell in which one the service is.
-_ALWAYS_OPEN = frozenset({"/livez", "/readyz", "/metrics", "/docs", "/openapi.json"})
+ALWAYS_OPEN = frozenset({"/livez", "/readyz", "/metrics", "/docs", "/openapi.json"})
 _LINGER_S = 1.0
 
 
@@ -99,7 +99,7 @@ class Admission:
         settings = self._settings
         body = _Body(receive, send, settings.max_body_bytes, settings.body_timeout_s)
         try:
-            if scope["path"] not in _ALWAYS_OPEN:
+            if scope["path"] not in ALWAYS_OPEN:
                 self._gate.check()
             body.declare(Headers(scope=scope))
             if scope["method"] == "POST" and scope["path"] in IMAGE_ROUTES:

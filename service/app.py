@@ -6,9 +6,10 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from service import change_routes, gallery_routes, health_routes, routes
+from service import change_routes, gallery_routes, health_routes, key_routes, routes
 from service.admission import Admission, Gate
 from service.boundary import Boundary
+from service.guard import Guard
 from service.metrics import Metrics
 from service.problems import Problem, install
 from service.service import open_service
@@ -44,9 +45,10 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.gate = gate
     install(app)
-    for module in (routes, gallery_routes, change_routes, health_routes):
+    for module in (routes, gallery_routes, change_routes, key_routes, health_routes):
         app.include_router(module.router)
     # The last one added is the outermost.
     app.add_middleware(Admission, gate=gate, settings=settings)
+    app.add_middleware(Guard, settings=settings)
     app.add_middleware(Boundary, metrics=metrics)
     return app

@@ -12,6 +12,7 @@ from service.commands_change import forget, reembed, switch
 from service.commands_embed_folder import embed_folder
 from service.commands_enroll import enroll, enroll_folder
 from service.commands_evaluate import evaluate
+from service.commands_keys import keys_app
 from service.commands_map import draw_map
 from service.commands_train import train
 from service.health_routes import describe
@@ -41,7 +42,7 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
     without_keys: Annotated[
         bool | None,
-        typer.Option("--without-keys", help="Listen beyond loopback though no key is asked for."),
+        typer.Option("--without-keys", help="Never ask for an API key."),
     ] = None,
 ) -> None:
     """Start the service; everything else is set by LIKENESS_* variables."""
@@ -134,3 +135,4 @@ app.command()(train)
 app.command()(reembed)
 app.command()(switch)
 app.command()(forget)
+app.add_typer(keys_app, name="keys")

@@ -1,4 +1,4 @@
-"""What can go wrong around the pipeline, and the HTTP status of every error there is.
+"""What can go wrong around the pipeline.
 
 ServiceError
 ├── RequestError                 the request is not one that can be served
@@ -10,6 +10,12 @@ ServiceError
 │   ├── RouteNotFound
 │   ├── MethodNotAllowed
 │   └── ClientGone               the caller hung up: nothing is sent, only counted
+├── AccessError                  the caller may not do this
+│   ├── KeyMissing               a key is needed and none is shown
+│   ├── KeyInvalid               the key that is shown does not count
+│   ├── KeyForbidden             it lacks the scope
+│   ├── KeyBusy                  it has used up what it may
+│   └── KeyNotFound              there is no key of this id to revoke
 ├── OverloadError                the request is fine, now is the wrong moment
 │   ├── TooManyRequests          every permit is taken
 │   ├── QueueFull                the encoder's queue is full
@@ -34,12 +40,11 @@ ServiceError
     ├── StoreUnavailable
     └── StoreInUse               another process holds the store; raised at start
 
-The errors of the numerics are in `models.errors`. `STATUS` covers both files.
+The errors of the numerics are in `models.errors`, the HTTP status of all in `service.status`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import ClassVar
 
 from models.errors import LikenessError
@@ -105,6 +110,31 @@ class MethodNotAllowed(RequestError):
 
 class ClientGone(RequestError):
     code = "client_gone"
+
+
+class AccessError(ServiceError):
+    """The caller may not do this."""
+
+
+class KeyMissing(AccessError):
+    code = "key_missing"
+
+
+class KeyInvalid(AccessError):
+    code = "key_invalid"
+
+
+class KeyForbidden(AccessError):
+    code = "key_forbidden"
+
+
+class KeyBusy(AccessError):
+    code = "key_busy"
+    retry_after_s = 1
+
+
+class KeyNotFound(AccessError):
+    code = "key_not_found"
 
 
 class OverloadError(ServiceError):
@@ -205,66 +235,3 @@ class StoreUnavailable(StoreError):
 class StoreInUse(StoreError):
     code = "store_in_use"
     retry_after_s = 5
-
-
-STATUS: Mapping[str, int] = MappingProxyType(
-    {
-        "image_too_large": 413,
-        "not_an_image": 415,
-        "too_many_pixels": 422,
-        "undecodable_image": 422,
-        "no_face": 422,
-        "several_faces": 422,
-        "face_too_small": 422,
-        "invalid_bundle": 500,
-        "degenerate_vector": 500,
-        "wrong_row_count": 500,
-        "out_of_memory": 503,
-        "device_lost": 503,
-        "fingerprint_mismatch": 409,
-        "unknown_operating_point": 422,
-        "uncalibrated": 422,
-        "invalid_request": 422,
-        "unsupported_body": 415,
-        "not_acceptable": 406,
-        "body_too_large": 413,
-        "body_timeout": 408,
-        "not_found": 404,
-        "method_not_allowed": 405,
-        "client_gone": 499,
-        "too_many_requests": 429,
-        "queue_full": 429,
-        "deadline_passed": 504,
-        "not_ready": 503,
-        "draining": 503,
-        "encoder_failed": 500,
-        "encoder_stalled": 503,
-        "encoder_stopped": 503,
-        "invalid_settings": 500,
-        "no_change": 409,
-        "change_incomplete": 409,
-        "photo_needed": 422,
-        "other_photo": 422,
-        "subject_not_found": 404,
-        "template_not_found": 404,
-        "template_id_taken": 409,
-        "idempotency_conflict": 422,
-        "store_unavailable": 503,
-        "store_in_use": 503,
-        "internal_error": 500,
-    }
-)
-
-_MODEL_RETRY_S = 5
-
-
-def status(error: LikenessError) -> int:
-    """Return the HTTP status of an error."""
-    return STATUS[error.code]
-
-
-def retry_after_s(error: LikenessError) -> int | None:
-    """Return after how many seconds trying again makes sense, None if it never does."""
-    if isinstance(error, ServiceError):
-        return error.retry_after_s
-    return _MODEL_RETRY_S if status(error) == 503 else None

@@ -23,10 +23,13 @@ async def connect(url: str | None, settings: Settings) -> AsyncIterator[httpx.As
     Either way requests take the same path, so a command decides as the service does.
     """
     if url is not None:
-        async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S) as client:
+        key = settings.api_key
+        headers = {} if key is None else {"x-api-key": key.get_secret_value()}
+        async with httpx.AsyncClient(base_url=url, timeout=TIMEOUT_S, headers=headers) as client:
             yield client
         return
-    app = create_app(settings)
+    # Who opens the store itself needs no key.
+    app = create_app(settings.model_copy(update={"without_keys": True}))
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -18,9 +19,8 @@ from service.errors import (
     InvalidRequest,
     MethodNotAllowed,
     RouteNotFound,
-    retry_after_s,
-    status,
 )
+from service.status import retry_after_s, status
 
 logger = logging.getLogger("likeness")
 
@@ -95,11 +95,14 @@ def problem(error: LikenessError, request_id: str | None = None) -> Response:
         request_id=request_id,
         errors=[FieldProblem(field=e.field, message=e.message) for e in fields] or None,
     )
+    headers = {} if wait_s is None else {"retry-after": str(wait_s)}
+    if code == HTTPStatus.UNAUTHORIZED:
+        headers["www-authenticate"] = "Bearer"
     return Response(
         body.model_dump_json(exclude_none=True),
         status_code=code,
         media_type=MEDIA_TYPE,
-        headers=None if wait_s is None else {"retry-after": str(wait_s)},
+        headers=headers,
     )
 
 

@@ -7,6 +7,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstrain
 
 from models.face import Policy
 from service.body import ImageBytes
+from service.keys import Scope
 
 SubjectId = Annotated[
     str,
@@ -53,6 +54,13 @@ class ReembedRequest(Body):
         None, description="the photo the template was made of, if the service did not keep it"
     )
     policy: Policy | None = Field(None, description="what to do with several faces")
+
+
+class NewKeyRequest(Body):
+    name: str = Field(min_length=1, max_length=128, examples=["web shop"], description="whose")
+    scopes: list[Scope] = Field(min_length=1, description="what it is good for")
+    per_s: float | None = Field(None, gt=0, le=1e6, description="most requests a second")
+    at_once: int | None = Field(None, gt=0, le=10_000, description="most requests at a time")
 
 
 class SwitchRequest(Body):

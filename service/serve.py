@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from service.admission import Gate
 from service.errors import InvalidSettings
 from service.health_routes import describe
+from service.keys import KeyRing
 from service.model_answers import ModelAnswer
 from service.service import Service
 from service.settings import Settings
@@ -52,13 +53,13 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
 
-def check_exposure(settings: Settings) -> None:
-    """Raise InvalidSettings if strangers could reach the service without a key."""
-    if not settings.is_loopback and not settings.without_keys:
+async def check_exposure(settings: Settings, keys: KeyRing) -> None:
+    """Raise InvalidSettings if nobody, or everybody, could use a service beyond the loopback."""
+    if not settings.is_loopback and not settings.without_keys and not await keys.any():
         raise InvalidSettings(
-            f"Listening on {settings.host} would let everyone who reaches this machine enrol, "
-            "verify and delete: no API key is asked for. Listen on 127.0.0.1, or say "
-            "--without-keys if something in front of the service checks who calls."
+            f"Listening on {settings.host} lets strangers reach the service, and there is no API "
+            "key yet: make one with `likeness keys create NAME --scope admin`, listen on "
+            "127.0.0.1, or say --without-keys if something in front checks who calls."
         )
 
 
@@ -67,12 +68,12 @@ async def serve(app: FastAPI, settings: Settings, announce: Announce) -> int:
 
     Raises what opening the service raises, before anything listens.
     """
-    check_exposure(settings)
     listener = bind(settings)
     # The lifespan is run here, not by uvicorn, so that a start that fails is one clear line.
     with listener:
         async with app.router.lifespan_context(app):
             service: Service = app.state.service
+            await check_exposure(settings, service.keys)
             host, port = listener.getsockname()[:2]
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
             serving = await service.serving()

@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from service.errors import InvalidSettings
+from service.keys import KeyRing
 from service.metrics import Metrics
 from service.recogniser import Recogniser, open_recogniser
 from service.settings import Settings
@@ -25,6 +26,7 @@ class Service:
     next: Recogniser | None
     """Of the bundle that is to take over, if one is."""
     store: Store
+    keys: KeyRing
     metrics: Metrics
     lost: asyncio.Event
     """Set when the device is gone for good: the process must end and be started afresh."""
@@ -78,4 +80,4 @@ async def open_service(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
                 raise InvalidSettings("LIKENESS_NEXT_BUNDLE names the bundle that is served.")
         sampler = asyncio.create_task(metrics.sample_loop_lag())
         stack.callback(sampler.cancel)
-        yield Service(settings, first, second, store, metrics, lost)
+        yield Service(settings, first, second, store, KeyRing(store), metrics, lost)

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, SecretStr, StringConstraints, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from models.engine import EngineName
@@ -135,9 +135,12 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 is any free.")
+    api_key: SecretStr | None = Field(
+        default=None, description="Key that the commands show to the service at `--url`."
+    )
     without_keys: bool = Field(
         default=False,
-        description="Listen beyond loopback although nobody has to show an API key.",
+        description="Never ask for an API key, not even beyond the loopback.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="`debug`, `info`, `warning` or `error`."

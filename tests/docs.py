@@ -5,9 +5,9 @@ from pathlib import Path
 
 from models.bundle import BUILTIN_FOLDER, BUILTIN_NAMES, read_manifest
 from models.decision import Rate
-from service.errors import STATUS
 from service.metrics import CATALOGUE
 from service.settings import settings_table
+from service.status import STATUS
 
 README = Path(__file__).parent.parent / "README.md"
 

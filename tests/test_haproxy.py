@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.errors import STATUS
 from service.problems import MEDIA_TYPE, Problem
 from service.settings import Settings
+from service.status import STATUS
 from tests.proxy import HAPROXY, RULES, Does, Proxy, Replica, running_proxy
 
 pytestmark = pytest.mark.skipif(

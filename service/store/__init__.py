@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from service.errors import InvalidSettings
 from service.store.records import (
+    ApiKey,
     Candidate,
     Change,
     Clock,
@@ -34,6 +35,7 @@ from service.store.records import (
 from service.store.sqlite.store import SqliteStore
 
 __all__ = [
+    "ApiKey",
     "Candidate",
     "Change",
     "Clock",
@@ -56,6 +58,7 @@ __all__ = [
     "SubjectSummary",
     "SubjectTemplates",
     "open_store",
+    "utc_now",
 ]
 
 _SQLITE = "sqlite:///"
@@ -168,6 +171,22 @@ class Store(Protocol):
 
     async def forget(self, fingerprint: str) -> Deleted:
         """Erase every template of a bundle, and the subjects that have no other."""
+        ...
+
+    async def add_key(self, key: ApiKey) -> None:
+        """Keep a key, which counts everywhere when this returns."""
+        ...
+
+    async def key(self, key_id: str) -> ApiKey | None:
+        """Return a key by its id, revoked or not."""
+        ...
+
+    async def keys(self) -> list[ApiKey]:
+        """Return all keys, oldest first, revoked ones included."""
+        ...
+
+    async def revoke_key(self, key_id: str) -> bool:
+        """Let a key count no longer, anywhere, when this returns; False if there is none."""
         ...
 
     async def ping(self) -> None:

@@ -210,6 +210,24 @@ class Lack:
 
 
 @dataclass(frozen=True, slots=True)
+class ApiKey:
+    """Hold what is known of a key: never the key, only what its secret is checked by.
+
+    `per_s` and `at_once` limit requests, None does not; a key that was revoked stays listed.
+    """
+
+    key_id: str
+    name: str
+    scopes: tuple[str, ...]
+    salt: bytes = field(repr=False)
+    digest: bytes = field(repr=False)
+    per_s: float | None
+    at_once: int | None
+    created_at: datetime
+    revoked_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Deleted:
     """Count what is gone."""
 

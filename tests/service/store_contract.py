@@ -10,6 +10,7 @@ from service.errors import StoreUnavailable, SubjectNotFound, TemplateNotFound
 from service.store import Idempotency, Store, open_store
 from tests.service.store_change_contract import ChangeContract, PhotoContract
 from tests.service.store_enrol_contract import EnrolContract, RepeatContract
+from tests.service.store_key_contract import KeyContract
 from tests.service.store_race_contract import RaceContract
 from tests.service.store_samples import (
     FINGERPRINT,
@@ -121,6 +122,7 @@ class StoreContract(
     DeleteContract,
     PhotoContract,
     ChangeContract,
+    KeyContract,
     RaceContract,
 ):
     """Inherit this, and override `url` with a fixture that names an empty store."""

@@ -4,7 +4,8 @@ import pytest
 
 from models.errors import LikenessError, NoFace, OutOfMemory
 from service import errors
-from service.errors import STATUS, QueueFull, SubjectNotFound, retry_after_s, status
+from service.errors import QueueFull, SubjectNotFound
+from service.status import STATUS, retry_after_s, status
 
 
 def every(kind: type[LikenessError] = LikenessError) -> Iterator[type[LikenessError]]:

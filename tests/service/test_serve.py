@@ -7,22 +7,26 @@ import pytest
 
 from service.app import create_app
 from service.errors import InvalidSettings
+from service.keys import KeyRing, make_key
 from service.model_answers import ModelAnswer
 from service.serve import DEVICE_LOST_EXIT, bind, check_exposure, serve
 from service.settings import Settings
+from service.store import open_store, utc_now
 
 
 def settings(**fields: object) -> Settings:
     return Settings.model_validate({"store": "sqlite:///:memory:", "port": 0, **fields})
 
 
-def test_listening_beyond_loopback_needs_a_decision() -> None:
-    with pytest.raises(InvalidSettings, match="without-keys"):
-        check_exposure(settings(host="0.0.0.0"))
-
-
-def test_listening_beyond_loopback_can_be_decided() -> None:
-    check_exposure(settings(host="0.0.0.0", without_keys=True))
+async def test_listening_beyond_loopback_needs_a_key_or_a_decision() -> None:
+    store = await open_store("sqlite:///:memory:")
+    keys = KeyRing(store)
+    with pytest.raises(InvalidSettings, match=r"keys create.*without-keys"):
+        await check_exposure(settings(host="0.0.0.0"), keys)
+    await check_exposure(settings(host="0.0.0.0", without_keys=True), keys)
+    await store.add_key(make_key("ops", ["admin"], None, None, utc_now())[0])
+    await check_exposure(settings(host="0.0.0.0"), keys)
+    await store.close()
 
 
 async def test_a_port_in_use_is_a_clear_error() -> None:

@@ -118,7 +118,25 @@ def _counting(table: str) -> str:
         END $$"""
 
 
-MIGRATIONS: tuple[Migration, ...] = (create_schema,)
+async def add_keys(connection: Connection) -> None:
+    """Version 2."""
+    await connection.execute(
+        """CREATE TABLE likeness.keys (
+            number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+            key_id text COLLATE "C" NOT NULL UNIQUE,
+            name text NOT NULL,
+            scopes text[] NOT NULL,
+            salt bytea NOT NULL,
+            digest bytea NOT NULL,
+            per_s double precision,
+            at_once integer,
+            created_at timestamptz NOT NULL,
+            revoked_at timestamptz
+        )"""
+    )
+
+
+MIGRATIONS: tuple[Migration, ...] = (create_schema, add_keys)
 
 
 async def migrate(connection: Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:

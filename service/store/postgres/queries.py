@@ -66,7 +66,7 @@ async def subjects(connection: Connection, after: str | None, limit: int) -> Pag
         {"after": after, "limit": limit + 1},
     )
     items = tuple(
-        SubjectSummary(subject, templates, _utc(at), json.loads(metadata), tuple(made_by or ()))
+        SubjectSummary(subject, templates, utc(at), json.loads(metadata), tuple(made_by or ()))
         for subject, at, metadata, templates, made_by in rows[:limit]
     )
     return Page(items, items[-1].subject if len(rows) > limit else None)
@@ -76,7 +76,7 @@ async def subject_detail(connection: Connection, subject: str) -> SubjectDetail:
     """Describe a subject and its templates. Raises SubjectNotFound."""
     rows = await _subject_rows(connection, subject, _TEMPLATE)
     stored = tuple(_stored(*row) for _, _, *row in rows if row[0] is not None)
-    return SubjectDetail(subject, _utc(rows[0][0]), json.loads(rows[0][1]), stored)
+    return SubjectDetail(subject, utc(rows[0][0]), json.loads(rows[0][1]), stored)
 
 
 async def export(connection: Connection, subject: str) -> SubjectExport:
@@ -94,7 +94,7 @@ async def export(connection: Connection, subject: str) -> SubjectExport:
                 photos[stored.image_sha256] = Photo(stored.image_sha256, photo)
     at, metadata = rows[0][:2]
     return SubjectExport(
-        subject, _utc(at), json.loads(metadata), tuple(templates), tuple(photos.values())
+        subject, utc(at), json.loads(metadata), tuple(templates), tuple(photos.values())
     )
 
 
@@ -145,10 +145,10 @@ def _stored(
         fingerprint,
         image_sha256,
         json.loads(quality),
-        _utc(created_at),
-        None if expires_at is None else _utc(expires_at),
+        utc(created_at),
+        None if expires_at is None else utc(expires_at),
     )
 
 
-def _utc(at: datetime) -> datetime:
+def utc(at: datetime) -> datetime:
     return at.astimezone(UTC)

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import StoreUnavailable
+from service.store.postgres import api_keys, queries, spaces, statements
 from service.store.postgres import change as changing
-from service.store.postgres import queries, spaces, statements
 from service.store.postgres.database import Database
 from service.store.postgres.migrations import Connection
 from service.store.postgres.spaces import Spaces
 from service.store.records import (
+    ApiKey,
     Candidate,
     Change,
     Clock,
@@ -147,6 +148,18 @@ class PostgresStore:
 
     async def forget(self, fingerprint: str) -> Deleted:
         return await self._database.write(lambda c: changing.forget(c, fingerprint))
+
+    async def add_key(self, key: ApiKey) -> None:
+        await self._database.write(lambda c: api_keys.add(c, key))
+
+    async def key(self, key_id: str) -> ApiKey | None:
+        return await self._database.read(lambda c: api_keys.find(c, key_id))
+
+    async def keys(self) -> list[ApiKey]:
+        return await self._database.read(api_keys.every)
+
+    async def revoke_key(self, key_id: str) -> bool:
+        return await self._database.write(lambda c: api_keys.revoke(c, key_id, self._clock()))
 
     async def ping(self) -> None:
         await self._database.read(_check_writable)

@@ -104,7 +104,25 @@ def share_ids(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
-MIGRATIONS: tuple[Migration, ...] = (create_schema, share_ids)
+def add_keys(connection: sqlite3.Connection) -> None:
+    """Version 3."""
+    connection.execute(
+        """CREATE TABLE keys (
+            number INTEGER PRIMARY KEY,
+            key_id TEXT NOT NULL UNIQUE,
+            name TEXT NOT NULL,
+            scopes TEXT NOT NULL,
+            salt BLOB NOT NULL,
+            digest BLOB NOT NULL,
+            per_s REAL,
+            at_once INTEGER,
+            created_at TEXT NOT NULL,
+            revoked_at TEXT
+        )"""
+    )
+
+
+MIGRATIONS: tuple[Migration, ...] = (create_schema, share_ids, add_keys)
 
 
 def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:

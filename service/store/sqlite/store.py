@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from service.errors import StoreUnavailable
 from service.store.records import (
+    ApiKey,
     Candidate,
     Change,
     Clock,
@@ -33,8 +34,8 @@ from service.store.records import (
     SubjectTemplates,
 )
 from service.store.refusals import closed
+from service.store.sqlite import api_keys, queries, statements
 from service.store.sqlite import change as changing
-from service.store.sqlite import queries, statements
 from service.store.sqlite.file import DatabaseFile
 from service.store.sqlite.index import VectorIndex
 from service.store.sqlite.migrations import migrate
@@ -164,6 +165,18 @@ class SqliteStore:
 
     async def forget(self, fingerprint: str) -> Deleted:
         return await self._write(partial(changing.forget, fingerprint=fingerprint))
+
+    async def add_key(self, key: ApiKey) -> None:
+        await self._write(partial(api_keys.add, key=key))
+
+    async def key(self, key_id: str) -> ApiKey | None:
+        return await self._read(partial(api_keys.find, key_id=key_id))
+
+    async def keys(self) -> list[ApiKey]:
+        return await self._read(api_keys.every)
+
+    async def revoke_key(self, key_id: str) -> bool:
+        return await self._write(partial(api_keys.revoke, key_id=key_id, now=self._clock()))
 
     async def ping(self) -> None:
         await self._write(lambda connection: Done(queries.count(connection)))

@@ -1,0 +1,85 @@
+"""`likeness keys`: create, list and revoke API keys, in the store or at a service."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from service.key_answers import KeyAnswer, KeysAnswer, NewKeyAnswer
+from service.local import answer, connect
+from service.terminal import Json, Url, finish, out, settings_from
+
+keys_app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
+
+
+class ScopeName(StrEnum):
+    """Name what a key is good for."""
+
+    VERIFY = "verify"
+    ENROLL = "enroll"
+    EMBED = "embed"
+    ADMIN = "admin"
+
+
+@keys_app.command()
+def create(
+    name: Annotated[str, typer.Argument(help="Whose key it is.")],
+    scope: Annotated[list[ScopeName], typer.Option(help="What it is good for; repeatable.")],
+    per_s: Annotated[float | None, typer.Option(help="Most requests a second.")] = None,
+    at_once: Annotated[int | None, typer.Option(help="Most requests at a time.")] = None,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """Make a key and print it, the only time it is shown.
+
+    `verify` verifies and identifies, `enroll` enrols, `embed` embeds, `admin` does everything
+    else: the gallery, keys, a change of bundle.
+    """
+
+    async def ask() -> NewKeyAnswer:
+        form = {"name": name, "scopes": list(scope), "per_s": per_s, "at_once": at_once}
+        async with connect(url, settings_from()) as client:
+            return answer(await client.post("/keys", json=form), NewKeyAnswer)
+
+    made = finish(ask())
+    # Alone on its line, so that a script can take it.
+    out.print(made.model_dump_json() if as_json else made.key, soft_wrap=True, markup=False)
+
+
+@keys_app.command("list")
+def list_(url: Url = None, as_json: Json = False) -> None:
+    """Show all keys, oldest first; never the keys themselves."""
+
+    async def ask() -> KeysAnswer:
+        async with connect(url, settings_from()) as client:
+            return answer(await client.get("/keys"), KeysAnswer)
+
+    found = finish(ask())
+    if as_json:
+        out.print_json(found.model_dump_json())
+        return
+    table = Table("id", "name", "scopes", "a second", "at a time", "created", "revoked")
+    for key in found.items:
+        table.add_row(
+            key.key_id,
+            key.name,
+            " ".join(key.scopes),
+            "" if key.per_s is None else f"{key.per_s:g}",
+            "" if key.at_once is None else str(key.at_once),
+            f"{key.created_at:%Y-%m-%d}",
+            "" if key.revoked_at is None else f"{key.revoked_at:%Y-%m-%d %H:%M}",
+        )
+    out.print(table)
+
+
+@keys_app.command()
+def revoke(key_id: Annotated[str, typer.Argument(help="As listed.")], url: Url = None) -> None:
+    """Let a key count no longer, at every replica, from the next request on."""
+
+    async def ask() -> KeyAnswer:
+        async with connect(url, settings_from()) as client:
+            return answer(await client.delete(f"/keys/{key_id}"), KeyAnswer)
+
+    key = finish(ask())
+    out.print(f"revoked  {key.key_id}  {key.name}", markup=False)

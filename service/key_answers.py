@@ -1,0 +1,25 @@
+"""What callers get back about API keys."""
+
+from datetime import datetime
+
+from pydantic import Field
+
+from service.answers import Answer
+
+
+class KeyAnswer(Answer):
+    key_id: str = Field(examples=["0f4c2a9be8d15c73"], description="the part after lk_")
+    name: str = Field(examples=["web shop"], description="whose key it is")
+    scopes: list[str] = Field(examples=[["verify"]], description="what it is good for")
+    per_s: float | None = Field(description="requests a second at one replica; none: no limit")
+    at_once: int | None = Field(description="requests at a time at one replica; none: no limit")
+    created_at: datetime = Field(examples=["2026-11-25T12:00:00Z"])
+    revoked_at: datetime | None = Field(None, description="it counts no longer since then")
+
+
+class NewKeyAnswer(KeyAnswer):
+    key: str = Field(description="the key itself, which is shown only now")
+
+
+class KeysAnswer(Answer):
+    items: list[KeyAnswer]

@@ -1,0 +1,36 @@
+"""API keys over HTTP: create, list, revoke."""
+
+from fastapi import APIRouter
+
+from service.errors import KeyNotFound
+from service.key_answers import KeyAnswer, KeysAnswer, NewKeyAnswer
+from service.keys import make_key
+from service.schemas import NewKeyRequest
+from service.service import Running
+from service.store import utc_now
+
+router = APIRouter(prefix="/keys", tags=["keys"])
+
+
+@router.post("", status_code=201)
+async def create(service: Running, form: NewKeyRequest) -> NewKeyAnswer:
+    """Make a key; it counts at once, and is shown in this answer only."""
+    kept, key = make_key(form.name, form.scopes, form.per_s, form.at_once, utc_now())
+    await service.store.add_key(kept)
+    return NewKeyAnswer(**KeyAnswer.model_validate(kept).model_dump(), key=key)
+
+
+@router.get("")
+async def every(service: Running) -> KeysAnswer:
+    """List the keys, oldest first, revoked ones included."""
+    return KeysAnswer(items=[KeyAnswer.model_validate(key) for key in await service.store.keys()])
+
+
+@router.delete("/{key_id}")
+async def revoke(service: Running, key_id: str) -> KeyAnswer:
+    """Revoke a key; when this answers it counts nowhere."""
+    if not await service.store.revoke_key(key_id):
+        raise KeyNotFound("There is no key of this id.")
+    key = await service.store.key(key_id)
+    assert key is not None  # keys are never deleted
+    return KeyAnswer.model_validate(key)

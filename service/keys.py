@@ -1,0 +1,97 @@
+"""API keys: make one, and tell whose a key is that a request shows."""
+
+import asyncio
+import hashlib
+import hmac
+import re
+import secrets
+from collections import OrderedDict
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Final, Literal, get_args
+
+from service.errors import KeyInvalid
+from service.store import ApiKey, Store
+
+Scope = Literal["verify", "enroll", "embed", "admin"]
+SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
+
+# An id that finds the key, and a secret of 256 bits that proves it.
+_FORM = re.compile(r"lk_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
+# 16 MiB and some 50 ms: nothing for who has the key, much for who guesses.
+_COST = {"n": 2**14, "r": 8, "p": 1}
+_REMEMBERED = 1024
+
+
+def make_key(
+    name: str,
+    scopes: Iterable[Scope],
+    per_s: float | None,
+    at_once: int | None,
+    now: datetime,
+) -> tuple[ApiKey, str]:
+    """Return what to keep of a new key, and the key itself, which is shown once."""
+    key_id, secret, salt = secrets.token_hex(8), secrets.token_urlsafe(32), secrets.token_bytes(16)
+    kept = ApiKey(
+        key_id,
+        name,
+        tuple(scope for scope in SCOPES if scope in set(scopes)),
+        salt,
+        _digest(secret, salt),
+        per_s,
+        at_once,
+        now,
+    )
+    return kept, f"lk_{key_id}_{secret}"
+
+
+class KeyRing:
+    """Check keys against the store; owned by the event loop.
+
+    The store is asked each time, so that a key counts from when it was made until it is
+    revoked, at every replica. Remembered is only that a secret was right, by its SHA-256.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._right: OrderedDict[str, tuple[bytes, bytes]] = OrderedDict()
+        # Who guesses keeps one thread busy, not all of them.
+        self._one = asyncio.Lock()
+
+    async def any(self) -> bool:
+        """Tell whether there is a key that counts."""
+        return any(key.revoked_at is None for key in await self._store.keys())
+
+    async def holder(self, shown: str) -> ApiKey:
+        """Return whose key this is. Raises KeyInvalid, StoreUnavailable."""
+        form = _FORM.fullmatch(shown)
+        if form is None:
+            raise _invalid()
+        key = await self._store.key(form[1])
+        if key is None or key.revoked_at is not None or not await self._is_right(key, form[2]):
+            raise _invalid()
+        return key
+
+    async def _is_right(self, key: ApiKey, secret: str) -> bool:
+        short = hashlib.sha256(secret.encode()).digest()
+        known = self._right.get(key.key_id)
+        if known is not None and known[1] == key.digest and hmac.compare_digest(known[0], short):
+            self._right.move_to_end(key.key_id)
+            return True
+        async with self._one:
+            digest = await asyncio.to_thread(_digest, secret, key.salt)
+        if not hmac.compare_digest(digest, key.digest):
+            return False
+        self._right[key.key_id] = (short, key.digest)
+        while len(self._right) > _REMEMBERED:
+            self._right.popitem(last=False)
+        return True
+
+
+def _digest(secret: str, salt: bytes) -> bytes:
+    return hashlib.scrypt(secret.encode(), salt=salt, dklen=32, maxmem=2**26, **_COST)
+
+
+def _invalid() -> KeyInvalid:
+    # Not which part of it is wrong.
+    return KeyInvalid("The API key is not one that counts here.")

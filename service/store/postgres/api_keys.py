@@ -1,0 +1,75 @@
+"""Keep API keys in a PostgreSQL database."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from service.store.postgres.migrations import Connection
+from service.store.postgres.queries import utc
+from service.store.records import ApiKey
+
+_COLUMNS = "key_id, name, scopes, salt, digest, per_s, at_once, created_at, revoked_at"
+
+
+async def add(connection: Connection, key: ApiKey) -> None:
+    """Keep a key."""
+    await connection.execute(
+        f"INSERT INTO likeness.keys ({_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, NULL)",
+        [
+            key.key_id,
+            key.name,
+            list(key.scopes),
+            key.salt,
+            key.digest,
+            key.per_s,
+            key.at_once,
+            key.created_at,
+        ],
+    )
+
+
+async def find(connection: Connection, key_id: str) -> ApiKey | None:
+    """Return a key by its id."""
+    found = await connection.execute(
+        f"SELECT {_COLUMNS} FROM likeness.keys WHERE key_id = %s", [key_id]
+    )
+    row = await found.fetchone()
+    return None if row is None else _key(*row)
+
+
+async def every(connection: Connection) -> list[ApiKey]:
+    """Return all keys, oldest first."""
+    found = await connection.execute(f"SELECT {_COLUMNS} FROM likeness.keys ORDER BY number")
+    return [_key(*row) for row in await found.fetchall()]
+
+
+async def revoke(connection: Connection, key_id: str, now: datetime) -> bool:
+    """Note when a key was revoked, the first time."""
+    found = await connection.execute(
+        "UPDATE likeness.keys SET revoked_at = coalesce(revoked_at, %s) WHERE key_id = %s",
+        [now, key_id],
+    )
+    return found.rowcount == 1
+
+
+def _key(
+    key_id: str,
+    name: str,
+    scopes: Sequence[str],
+    salt: bytes,
+    digest: bytes,
+    per_s: float | None,
+    at_once: int | None,
+    created_at: datetime,
+    revoked_at: datetime | None,
+) -> ApiKey:
+    return ApiKey(
+        key_id,
+        name,
+        tuple(scopes),
+        salt,
+        digest,
+        per_s,
+        at_once,
+        utc(created_at),
+        None if revoked_at is None else utc(revoked_at),
+    )

@@ -1,0 +1,164 @@
+"""Who shows no key, a wrong one or one without the scope gets nowhere."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from typer.testing import CliRunner, Result
+
+from service.app import create_app
+from service.cli import app as commands
+from service.guard import ROUTES
+from service.settings import Settings
+from tests.checkpoints import write_bundle
+from tests.photos import photo_bytes
+from tests.server import running_server
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+@pytest.fixture
+async def app(bundle: Path) -> AsyncIterator[FastAPI]:
+    app = create_app(Settings(store="sqlite:///:memory:", bundle=str(bundle)))
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+
+
+async def make(client: httpx.AsyncClient, *scopes: str, **limits: float) -> dict[str, str]:
+    """Make the first key; return the header that shows it."""
+    form = {"name": "test", "scopes": scopes, **limits}
+    response = await client.post("/keys", json=form)
+    assert response.status_code == 201, response.text
+    return {"x-api-key": response.json()["key"]}
+
+
+async def code_of(
+    client: httpx.AsyncClient, method: str, path: str, headers: dict[str, str] | None = None
+) -> str:
+    """Return the code of a refusal, or the status of what is none."""
+    response = await client.request(method, path, headers=headers)
+    return str(response.json().get("code", response.status_code))
+
+
+async def test_first_key_closes_the_loopback(client: httpx.AsyncClient) -> None:
+    assert await code_of(client, "GET", "/subjects") == "200"
+    await make(client, "admin")
+    assert await code_of(client, "GET", "/subjects") == "key_missing"
+
+
+async def test_refusal_names_the_scheme(client: httpx.AsyncClient) -> None:
+    await make(client, "admin")
+    response = await client.get("/subjects")
+    assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
+
+
+async def test_key_is_shown_either_way(client: httpx.AsyncClient) -> None:
+    shown = await make(client, "admin")
+    bearer = {"authorization": f"bearer {shown['x-api-key']}"}
+    assert [await code_of(client, "GET", "/subjects", each) for each in (shown, bearer)] == [
+        "200",
+        "200",
+    ]
+
+
+async def test_wrong_key_is_refused_even_where_none_is_needed(client: httpx.AsyncClient) -> None:
+    assert await code_of(client, "GET", "/model", {"x-api-key": "hunter2"}) == "key_invalid"
+
+
+@pytest.mark.parametrize("path", ROUTES)
+async def test_route_takes_its_scope_and_no_other(client: httpx.AsyncClient, path: str) -> None:
+    admin = await make(client, "admin")
+    refused = set()
+    for scope in ("verify", "enroll", "embed", "admin"):
+        form = {"name": "x", "scopes": [scope]}
+        made = await client.post("/keys", json=form, headers=admin)
+        shown = {"x-api-key": made.json()["key"]}
+        if await code_of(client, "POST", path, shown) == "key_forbidden":
+            refused.add(scope)
+    needed = ROUTES[path]
+    everything = {"verify", "enroll", "embed", "admin"}
+    assert refused == (set() if needed is None else everything - {needed})
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/subjects"),
+        ("DELETE", "/subjects/ada"),
+        ("GET", "/subjects/ada/export"),
+        ("GET", "/keys"),
+        ("DELETE", "/keys/0"),
+        ("POST", "/change/switch"),
+        ("GET", "/nowhere"),
+    ],
+)
+async def test_everything_else_is_the_administrators(
+    client: httpx.AsyncClient, method: str, path: str
+) -> None:
+    admin = await make(client, "admin")
+    form = {"name": "x", "scopes": ["verify", "enroll", "embed"]}
+    made = await client.post("/keys", json=form, headers=admin)
+    assert await code_of(client, method, path, {"x-api-key": made.json()["key"]}) == "key_forbidden"
+
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/metrics"])
+async def test_probes_need_no_key(client: httpx.AsyncClient, path: str) -> None:
+    await make(client, "admin")
+    assert (await client.get(path)).status_code == 200
+
+
+async def test_limit_of_a_key_is_a_429_that_says_when(client: httpx.AsyncClient) -> None:
+    shown = await make(client, "admin", per_s=1)
+    answers = [await client.get("/subjects", headers=shown) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 429]
+    assert (answers[1].json()["code"], answers[1].headers["retry-after"]) == ("key_busy", "1")
+
+
+async def test_listed_keys_show_no_secret(client: httpx.AsyncClient) -> None:
+    shown = await make(client, "admin")
+    listed = await client.get("/keys", headers=shown)
+    assert listed.json()["items"][0]["scopes"] == ["admin"]
+    assert shown["x-api-key"].split("_", 2)[2] not in listed.text
+
+
+async def test_unknown_key_cannot_be_revoked(client: httpx.AsyncClient) -> None:
+    assert await code_of(client, "DELETE", "/keys/0") == "key_not_found"
+
+
+def likeness(*words: object) -> Result:
+    return CliRunner().invoke(commands, [str(word) for word in words])
+
+
+def test_key_made_by_the_command_opens_a_server_that_strangers_reach(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "likeness.db"
+    monkeypatch.setenv("LIKENESS_BUNDLE", str(bundle))
+    monkeypatch.setenv("LIKENESS_STORE", f"sqlite:///{store}")
+    key = likeness("keys", "create", "ops", "--scope", "admin", "--scope", "embed").stdout.strip()
+    settings = {"LIKENESS_BUNDLE": str(bundle), "LIKENESS_HOST": "0.0.0.0"}
+    with running_server(store, settings) as server:
+        url = server.url.replace("0.0.0.0", "127.0.0.1")
+        photo = {"image": photo_bytes("grace")}
+        with httpx.Client(base_url=url) as client:
+            assert client.post("/embed", files=photo).status_code == 401
+            shown = {"authorization": f"Bearer {key}"}
+            assert client.post("/embed", files=photo, headers=shown).status_code == 200
+        monkeypatch.setenv("LIKENESS_API_KEY", key)
+        listed = likeness("keys", "list", "--url", url)
+        assert "ops" in listed.output
+        key_id = key.split("_")[1]
+        assert likeness("keys", "revoke", key_id, "--url", url).exit_code == 0
+        assert "not one that counts" in likeness("keys", "list", "--url", url).stderr

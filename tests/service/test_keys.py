@@ -1,0 +1,145 @@
+"""Keys are checked by their secret and the store, and limited each for itself."""
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import replace
+
+import pytest
+
+from service.errors import KeyBusy, KeyInvalid
+from service.key_limits import KeyLimits
+from service.keys import KeyRing, make_key
+from service.store import ApiKey, Store, open_store, utc_now
+
+
+def new_key(per_s: float | None = None, at_once: int | None = None) -> tuple[ApiKey, str]:
+    return make_key("web shop", ["verify"], per_s, at_once, utc_now())
+
+
+def secret_of(shown: str) -> str:
+    return shown.split("_", 2)[2]
+
+
+@pytest.fixture
+async def store() -> AsyncIterator[Store]:
+    store = await open_store("sqlite:///:memory:")
+    yield store
+    await store.close()
+
+
+async def test_key_is_found_by_what_was_shown_once(store: Store) -> None:
+    kept, shown = new_key()
+    await store.add_key(kept)
+    assert await KeyRing(store).holder(shown) == kept
+
+
+def test_nothing_that_is_kept_shows_the_key() -> None:
+    kept, shown = new_key()
+    secret = secret_of(shown)
+    assert secret not in repr(kept)
+    assert secret.encode() not in kept.salt + kept.digest
+
+
+async def test_wrong_secret_of_a_right_id_does_not_count(store: Store) -> None:
+    kept, shown = new_key()
+    _, other = new_key()
+    await store.add_key(kept)
+    ring = KeyRing(store)
+    await ring.holder(shown)  # is remembered
+    with pytest.raises(KeyInvalid):
+        await ring.holder(f"lk_{kept.key_id}_{secret_of(other)}")
+
+
+@pytest.mark.parametrize("shown", ["", "lk_", "hunter2", "lk_0123456789abcdef_short", "ü" * 50])
+async def test_what_has_not_the_form_of_a_key_does_not_count(store: Store, shown: str) -> None:
+    with pytest.raises(KeyInvalid):
+        await KeyRing(store).holder(shown)
+
+
+async def test_revoked_key_does_not_count_where_it_was_just_used(store: Store) -> None:
+    kept, shown = new_key()
+    await store.add_key(kept)
+    ring = KeyRing(store)
+    await ring.holder(shown)
+    await store.revoke_key(kept.key_id)
+    with pytest.raises(KeyInvalid):
+        await ring.holder(shown)
+
+
+async def test_secret_is_derived_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, shown = new_key()
+    await store.add_key(kept)
+    ring = KeyRing(store)
+    await ring.holder(shown)
+    monkeypatch.delattr("hashlib.scrypt")
+    assert await ring.holder(shown) == kept
+
+
+async def test_only_keys_that_count_close_the_service(store: Store) -> None:
+    ring = KeyRing(store)
+    assert not await ring.any()
+    kept, _ = new_key()
+    await store.add_key(kept)
+    assert await ring.any()
+    await store.revoke_key(kept.key_id)
+    assert not await ring.any()
+
+
+class Time:
+    """Tell a time that only the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def allowed(limits: KeyLimits, key: ApiKey, tries: int) -> int:
+    """Return how many of some tries, at one moment, are let through."""
+    through = 0
+    for _ in range(tries):
+        try:
+            with limits.use(key):
+                through += 1
+        except KeyBusy:
+            continue
+    return through
+
+
+def test_key_has_a_burst_of_a_seconds_worth_and_earns_it_anew() -> None:
+    time = Time()
+    limits, key = KeyLimits(time), new_key(per_s=4)[0]
+    assert allowed(limits, key, 10) == 4
+    time.now += 0.5
+    assert allowed(limits, key, 10) == 2
+    time.now += 3600
+    assert allowed(limits, key, 10) == 4
+
+
+def test_slow_key_still_gets_one_request() -> None:
+    time = Time()
+    limits, key = KeyLimits(time), new_key(per_s=0.1)[0]
+    assert allowed(limits, key, 3) == 1
+    time.now += 9
+    assert allowed(limits, key, 3) == 0
+    time.now += 1
+    assert allowed(limits, key, 3) == 1
+
+
+def test_key_has_so_many_requests_at_a_time_whatever_becomes_of_them() -> None:
+    limits, key = KeyLimits(), new_key(at_once=1)[0]
+    with suppress(ZeroDivisionError), limits.use(key):
+        assert allowed(limits, key, 1) == 0
+        raise ZeroDivisionError
+    assert allowed(limits, key, 1) == 1
+
+
+def test_keys_do_not_use_up_each_others_limits() -> None:
+    limits, one, two = KeyLimits(Time()), new_key(per_s=1)[0], new_key(per_s=1)[0]
+    assert [allowed(limits, key, 2) for key in (one, two)] == [1, 1]
+
+
+def test_key_without_limits_is_let_through_always() -> None:
+    limits, key = KeyLimits(Time()), replace(new_key()[0])
+    assert allowed(limits, key, 1000) == 1000
