@@ -35,6 +35,7 @@ class Gate:
         self._idle = asyncio.Event()
         self._idle.set()
         self._closed: Draining | NotReady | None = NotReady("The service is starting.")
+        self._leaving = False
 
     @property
     def inflight(self) -> int:
@@ -50,6 +51,10 @@ class Gate:
         """Take requests from now on."""
         self._closed = None
 
+    def leave(self) -> None:
+        """Be not ready from now on, but take what is sent all the same."""
+        self._leaving = True
+
     def drain(self) -> None:
         """Take no request from now on; those that run go on."""
         self._closed = Draining("The service is shutting down.")
@@ -63,6 +68,12 @@ class Gate:
         if self._closed is not None:
             # A new one each time: an exception that is raised again keeps its tracebacks.
             raise type(self._closed)(self._closed.sentence)
+
+    def check_ready(self) -> None:
+        """Raise also while the service still takes requests that should go elsewhere."""
+        self.check()
+        if self._leaving:
+            raise Draining("The service is about to shut down.")
 
     @contextmanager
     def permit(self) -> Iterator[None]:

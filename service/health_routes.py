@@ -31,7 +31,7 @@ async def livez(service: Running) -> Health:
 @router.get("/readyz")
 async def readyz(request: Request, service: Running) -> Health:
     """Answer 200 while requests can be served: warm, store reachable, not shutting down."""
-    request.app.state.gate.check()
+    request.app.state.gate.check_ready()
     if not all(each.batcher.ready for each in service.recognisers):
         raise NotReady("The encoder cannot take work now.")
     await service.store.ping()

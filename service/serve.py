@@ -24,11 +24,21 @@ Announce = Callable[[ModelAnswer, str], None]
 
 
 class Server(uvicorn.Server):
-    """Say when it listens, and close the gate as soon as the process is asked to end."""
+    """Say when it listens, and close the gate when the process is asked to end.
 
-    def __init__(self, config: uvicorn.Config, gate: Gate, listening: Callable[[], None]) -> None:
+    First it leaves, for as long as it is told; who asks twice does not want to wait for that.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        gate: Gate,
+        leave_s: float,
+        listening: Callable[[], None],
+    ) -> None:
         super().__init__(config)
         self._gate = gate
+        self._leave_s = leave_s
         self._listening = listening
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -49,6 +59,14 @@ class Server(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self._leave_s > 0:
+            self._gate.leave()
+            asyncio.get_running_loop().call_later(self._leave_s, self._end, sig, frame)
+            self._leave_s = 0
+        else:
+            self._end(sig, frame)
+
+    def _end(self, sig: int, frame: FrameType | None) -> None:
         self._gate.drain()
         super().handle_exit(sig, frame)
 
@@ -80,6 +98,7 @@ async def serve(app: FastAPI, settings: Settings, announce: Announce) -> int:
             server = Server(
                 _config(app, settings),
                 app.state.gate,
+                settings.leave_s,
                 lambda: announce(describe(service, serving), url),
             )
             async with _stop_when_lost(service, server):

@@ -133,6 +133,13 @@ class Settings(BaseSettings):
     drain_s: float = Field(
         default=10.0, ge=0, le=3600, description="Time for running requests to finish at shutdown."
     )
+    leave_s: float = Field(
+        default=0.0,
+        ge=0,
+        le=600,
+        description="Time at shutdown in which requests are still taken while `/readyz` answers "
+        "503, for a load balancer to notice.",
+    )
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port to listen on; 0 is any free.")
     api_key: SecretStr | None = Field(

@@ -36,7 +36,9 @@ class RunningServer:
 
 
 @contextmanager
-def running_server(store: Path | str, settings: Mapping[str, str] = {}) -> Iterator[RunningServer]:
+def running_server(
+    store: Path | str, settings: Mapping[str, str] = {}, port: int = 0
+) -> Iterator[RunningServer]:
     """Start `likeness serve` over an SQLite file or a URL, and wait until it listens."""
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("LIKENESS_")
@@ -48,7 +50,7 @@ def running_server(store: Path | str, settings: Mapping[str, str] = {}) -> Itera
         **settings,
     }
     with subprocess.Popen(
-        [sys.executable, "-m", "service.start", "serve", "--port", "0"],
+        [sys.executable, "-m", "service.start", "serve", "--port", str(port)],
         env=environment,
         stdout=subprocess.PIPE,
         text=True,

@@ -90,6 +90,15 @@ def test_the_database_has_connections_for_every_slot_of_the_proxy() -> None:
     assert slots() * (CONNECTIONS + 1) <= limit - RESERVED
 
 
+def test_replicas_leave_for_longer_than_the_proxy_needs_to_notice() -> None:
+    every, failures = map(int, re.findall(r"check inter (\d+)s fall (\d+)", RULES)[0])
+    check = int(rule(r"timeout check (\d+)s"))
+    leave = int(REPLICA["environment"]["LIKENESS_LEAVE_S"])
+    assert leave >= every * failures + check
+    grace = int(REPLICA["stop_grace_period"].removesuffix("s"))
+    assert grace > leave + Settings().drain_s
+
+
 def test_the_proxy_is_given_time_to_end() -> None:
     grace = int(PROXY["stop_grace_period"].removesuffix("s"))
     assert grace > int(rule(r"hard-stop-after (\d+)s")) > Settings().drain_s
