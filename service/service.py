@@ -14,6 +14,7 @@ from service.metrics import Metrics
 from service.recogniser import Recogniser, open_recogniser
 from service.settings import Settings
 from service.store import Store, open_store
+from service.sweep import sweep_forever
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,4 +81,6 @@ async def open_service(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
                 raise InvalidSettings("LIKENESS_NEXT_BUNDLE names the bundle that is served.")
         sampler = asyncio.create_task(metrics.sample_loop_lag())
         stack.callback(sampler.cancel)
+        sweeper = asyncio.create_task(sweep_forever(store, settings.sweep_s))
+        stack.callback(sweeper.cancel)
         yield Service(settings, first, second, store, KeyRing(store), metrics, lost)

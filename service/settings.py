@@ -133,6 +133,13 @@ class Settings(BaseSettings):
     drain_s: float = Field(
         default=10.0, ge=0, le=3600, description="Time for running requests to finish at shutdown."
     )
+    sweep_s: float = Field(
+        default=3600.0,
+        ge=1,
+        le=86_400,
+        description="How often templates that have expired are erased. They match no longer from "
+        "the moment on, whatever this is.",
+    )
     leave_s: float = Field(
         default=0.0,
         ge=0,

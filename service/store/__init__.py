@@ -129,6 +129,10 @@ class Store(Protocol):
         """
         ...
 
+    async def sweep(self, limit: int) -> Deleted:
+        """Erase templates that have expired, at most `limit`, and subjects left without one."""
+        ...
+
     async def count(self) -> Counts:
         """Count what is stored."""
         ...

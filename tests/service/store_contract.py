@@ -21,7 +21,7 @@ from tests.service.store_samples import (
     template,
     vector_of,
 )
-from tests.service.store_search_contract import ExpiryContract, SearchContract
+from tests.service.store_search_contract import ExpiryContract, SearchContract, SweepContract
 
 
 class ListContract:
@@ -120,6 +120,7 @@ class StoreContract(
     ExpiryContract,
     ListContract,
     DeleteContract,
+    SweepContract,
     PhotoContract,
     ChangeContract,
     KeyContract,

@@ -1,11 +1,12 @@
 """What every engine promises about finding and expiring."""
 
+import asyncio
 from datetime import timedelta, timezone
 
 import numpy as np
 import pytest
 
-from service.store import Store
+from service.store import Deleted, Store
 from tests.service.store_samples import (
     FINGERPRINT,
     Clock,
@@ -121,3 +122,41 @@ class ExpiryContract:
         await store.enroll("ada", [template("one")])
         clock.now = expires_at
         assert await names_found(store, "one") == []
+
+
+class SweepContract:
+    """Erase what has expired."""
+
+    async def test_sweep_erases_what_has_expired_and_nothing_else(
+        self, store: Store, clock: Clock
+    ) -> None:
+        soon = clock.now + timedelta(seconds=1)
+        await store.enroll("ada", [template("one", expires_at=soon, photo=b"jpeg")])
+        await store.enroll("bob", [template("two", "t2"), template("three", expires_at=soon)])
+        await store.enroll("eve", [template("four", expires_at=soon + timedelta(seconds=1))])
+        clock.now = soon
+        assert await store.sweep(100) == Deleted(subjects=1, templates=2)
+        counts = await store.count()
+        assert (counts.subjects, counts.templates) == (2, 2)
+        assert [each.template_id for each in (await store.subject("bob")).templates] == ["t2"]
+
+    async def test_sweep_takes_no_more_at_a_time_than_it_is_told(
+        self, store: Store, clock: Clock
+    ) -> None:
+        soon = clock.now + timedelta(seconds=1)
+        await store.enroll("ada", [template(f"{n}", expires_at=soon) for n in range(5)])
+        clock.now = soon
+        swept = [await store.sweep(2) for _ in range(4)]
+        assert [each.templates for each in swept] == [2, 2, 1, 0]
+        assert [each.subjects for each in swept] == [0, 0, 1, 0]
+
+    async def test_sweep_beside_enrolments_of_the_same_subject_harms_none(
+        self, store: Store, clock: Clock
+    ) -> None:
+        for turn in range(5):
+            soon = clock.now + timedelta(seconds=1)
+            await store.enroll("ada", [template(f"old{turn}", expires_at=soon)])
+            clock.now = soon
+            new = [store.enroll("ada", [template(f"{turn}-{n}")]) for n in range(3)]
+            await asyncio.gather(store.sweep(100), *new)
+        assert (await store.count()).templates == 15

@@ -120,7 +120,6 @@ async def forget(connection: Connection, fingerprint: str) -> Deleted:
     templates = await connection.execute(
         "DELETE FROM likeness.templates WHERE fingerprint = %s", [fingerprint]
     )
-    # Whoever enrols one of these right now has the row of the subject, and is waited for.
     subjects = await connection.execute(
         """DELETE FROM likeness.subjects WHERE NOT EXISTS
         (SELECT 1 FROM likeness.templates WHERE templates.subject = subjects.subject)"""

@@ -24,7 +24,12 @@ _PATIENCE_S = 10.0
 _ATTEMPTS = 8
 
 # What another transaction was first to do; the same work, done again, sees it.
-_BEATEN = (errors.SerializationFailure, errors.DeadlockDetected, errors.UniqueViolation)
+_BEATEN = (
+    errors.SerializationFailure,
+    errors.DeadlockDetected,
+    errors.UniqueViolation,
+    errors.ForeignKeyViolation,  # a subject went as a template of it came
+)
 
 _SETTINGS = """SELECT
     set_config('TimeZone', 'UTC', false),

@@ -136,7 +136,14 @@ async def add_keys(connection: Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Migration, ...] = (create_schema, add_keys)
+async def index_expiry(connection: Connection) -> None:
+    """Version 3: what has expired is looked for all the time."""
+    await connection.execute(
+        "CREATE INDEX ON likeness.templates (expires_at) WHERE expires_at IS NOT NULL"
+    )
+
+
+MIGRATIONS: tuple[Migration, ...] = (create_schema, add_keys, index_expiry)
 
 
 async def migrate(connection: Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:

@@ -89,6 +89,24 @@ async def delete_template(connection: Connection, subject: str, template_id: str
     return Deleted(subjects.rowcount, templates.rowcount)
 
 
+async def sweep(connection: Connection, limit: int, now: datetime) -> Deleted:
+    """Delete some of the templates that have expired, and subjects left without one."""
+    gone = await connection.execute(
+        """DELETE FROM likeness.templates WHERE number IN (
+            SELECT number FROM likeness.templates WHERE expires_at <= %s
+            ORDER BY expires_at LIMIT %s FOR UPDATE SKIP LOCKED
+        ) RETURNING subject""",
+        [now, limit],
+    )
+    names = [subject for (subject,) in await gone.fetchall()]
+    subjects = await connection.execute(
+        """DELETE FROM likeness.subjects WHERE subject = ANY(%s) AND NOT EXISTS
+        (SELECT 1 FROM likeness.templates WHERE templates.subject = subjects.subject)""",
+        [names],
+    )
+    return Deleted(subjects.rowcount, len(names))
+
+
 async def lock_subject(connection: Connection, subject: str) -> None:
     """Let no other write to a subject until the commit."""
     await _lock(connection, subject, _SUBJECT)

@@ -113,6 +113,9 @@ class PostgresStore:
             lambda c: statements.delete_template(c, subject, template_id)
         )
 
+    async def sweep(self, limit: int) -> Deleted:
+        return await self._database.write(lambda c: statements.sweep(c, limit, self._clock()))
+
     async def count(self) -> Counts:
         return await self._database.read(queries.count)
 

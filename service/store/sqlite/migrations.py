@@ -122,7 +122,14 @@ def add_keys(connection: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Migration, ...] = (create_schema, share_ids, add_keys)
+def index_expiry(connection: sqlite3.Connection) -> None:
+    """Version 4: what has expired is looked for all the time."""
+    connection.execute(
+        "CREATE INDEX templates_expires_at ON templates (expires_at) WHERE expires_at IS NOT NULL"
+    )
+
+
+MIGRATIONS: tuple[Migration, ...] = (create_schema, share_ids, add_keys, index_expiry)
 
 
 def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:

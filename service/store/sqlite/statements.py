@@ -86,6 +86,24 @@ def delete_template(
     return Done(Deleted(subjects, templates=len(removed)), removed, erases=True)
 
 
+def sweep(connection: sqlite3.Connection, limit: int, now: datetime) -> Done[Deleted]:
+    """Delete some of the templates that have expired, and subjects left without one."""
+    gone = connection.execute(
+        "DELETE FROM templates WHERE number IN (SELECT number FROM templates "
+        "WHERE expires_at <= ? ORDER BY expires_at LIMIT ?) RETURNING template_id, subject",
+        (stamp(now), limit),
+    ).fetchall()
+    subjects = 0
+    for subject in {subject for _, subject in gone}:
+        subjects += connection.execute(
+            "DELETE FROM subjects WHERE subject = :subject "
+            "AND NOT EXISTS (SELECT 1 FROM templates WHERE subject = :subject)",
+            {"subject": subject},
+        ).rowcount
+    removed = [template_id for template_id, _ in gone]
+    return Done(Deleted(subjects, len(gone)), removed, erases=bool(gone))
+
+
 def forget_requests(connection: sqlite3.Connection, now: datetime) -> None:
     """Delete idempotency records that have expired."""
     connection.execute(

@@ -134,6 +134,11 @@ class SqliteStore:
             partial(statements.delete_template, subject=subject, template_id=template_id)
         )
 
+    async def sweep(self, limit: int) -> Deleted:
+        return await self._write(
+            lambda connection: statements.sweep(connection, limit, self._clock())
+        )
+
     async def count(self) -> Counts:
         return await self._read(queries.count)
 

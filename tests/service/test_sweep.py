@@ -1,0 +1,56 @@
+"""What has expired is erased without anybody asking."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from service.errors import StoreUnavailable
+from service.store import Deleted, Store, open_store
+from service.sweep import sweep, sweep_forever
+from tests.service.store_samples import Clock, template
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def store(clock: Clock) -> AsyncIterator[Store]:
+    store = await open_store("sqlite:///:memory:", clock)
+    yield store
+    await store.close()
+
+
+async def test_everything_is_erased_however_much_there_is(store: Store, clock: Clock) -> None:
+    soon = clock.now + timedelta(seconds=1)
+    for subject in range(3):
+        await store.enroll(f"s{subject}", [template(f"{n}", expires_at=soon) for n in range(400)])
+    clock.now = soon
+    assert await sweep(store) == 1200
+    assert (await store.count()).subjects == 0
+
+
+async def test_store_that_is_away_is_tried_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    again = asyncio.Event()
+    asked = 0
+
+    async def away_once(limit: int) -> Deleted:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise StoreUnavailable("The disk is gone.")
+        again.set()
+        return Deleted(0, 0)
+
+    monkeypatch.setattr(store, "sweep", away_once)
+    with caplog.at_level(logging.WARNING, "likeness"):
+        task = asyncio.create_task(sweep_forever(store, every_s=0.001))
+        await again.wait()
+        task.cancel()
+    assert "The disk is gone." in caplog.text
