@@ -6,7 +6,14 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from service import change_routes, gallery_routes, health_routes, key_routes, routes
+from service import (
+    audit_routes,
+    change_routes,
+    gallery_routes,
+    health_routes,
+    key_routes,
+    routes,
+)
 from service.admission import Admission, Gate
 from service.boundary import Boundary
 from service.guard import Guard
@@ -45,7 +52,14 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.gate = gate
     install(app)
-    for module in (routes, gallery_routes, change_routes, key_routes, health_routes):
+    for module in (
+        routes,
+        gallery_routes,
+        change_routes,
+        key_routes,
+        audit_routes,
+        health_routes,
+    ):
         app.include_router(module.router)
     # The last one added is the outermost.
     app.add_middleware(Admission, gate=gate, settings=settings)

@@ -37,7 +37,9 @@ async def progress(service: Service) -> ChangeAnswer:
     )
 
 
-async def reembed(service: Service, form: ReembedRequest, caller: object) -> ReembeddedAnswer:
+async def reembed(
+    service: Service, form: ReembedRequest, by: str | None, caller: object
+) -> ReembeddedAnswer:
     """Embed the photo of one template by the other bundle.
 
     Raises NoChange, PhotoNeeded, OtherPhoto, and what enrolling the photo would raise.
@@ -50,7 +52,7 @@ async def reembed(service: Service, form: ReembedRequest, caller: object) -> Ree
     with service.metrics.timed("store"):
         created = await asyncio.shield(
             service.store.add_vector(
-                form.subject, form.template_id, other.fingerprint, probe.template.vector
+                form.subject, form.template_id, other.fingerprint, probe.template.vector, by
             )
         )
     return ReembeddedAnswer(
@@ -61,7 +63,7 @@ async def reembed(service: Service, form: ReembedRequest, caller: object) -> Ree
     )
 
 
-async def switch(service: Service, form: SwitchRequest) -> ChangeAnswer:
+async def switch(service: Service, form: SwitchRequest, by: str | None) -> ChangeAnswer:
     """Let a bundle serve, at every replica from its next request on.
 
     Raises NoChange, ChangeIncomplete.
@@ -71,11 +73,11 @@ async def switch(service: Service, form: SwitchRequest) -> ChangeAnswer:
         raise NoChange(f"No bundle {form.fingerprint[:12]} is loaded.")
     if form.fingerprint == other.fingerprint:
         await _check_complete(service, serving, other, form.accept_missing)
-    await service.store.switch_to(form.fingerprint)
+    await service.store.switch_to(form.fingerprint, by)
     return await progress(service)
 
 
-async def forget(service: Service, form: SwitchRequest) -> Deleted:
+async def forget(service: Service, form: SwitchRequest, by: str | None) -> Deleted:
     """Erase what the bundle that does not serve has made.
 
     Raises NoChange, ChangeIncomplete.
@@ -84,7 +86,7 @@ async def forget(service: Service, form: SwitchRequest) -> Deleted:
     if form.fingerprint != other.fingerprint:
         raise NoChange(f"The bundle {form.fingerprint[:12]} serves, or is not loaded.")
     await _check_complete(service, other, serving, form.accept_missing)
-    return await service.store.forget(form.fingerprint)
+    return await service.store.forget(form.fingerprint, by)
 
 
 async def _check_complete(

@@ -13,6 +13,7 @@ from service.change_answers import (
 )
 from service.disconnect import run_until_disconnect
 from service.gallery_answers import DeletedAnswer
+from service.guard import By
 from service.openapi import request_body
 from service.routes import read
 from service.schemas import ReembedRequest, SwitchRequest
@@ -46,19 +47,19 @@ async def lacking(
 
 
 @router.post("/reembed", openapi_extra=request_body(ReembedRequest))
-async def reembed(request: Request, service: Running) -> ReembeddedAnswer:
+async def reembed(request: Request, service: Running, by: By) -> ReembeddedAnswer:
     """Embed the photo of one template by the other bundle, under the same id."""
     form = await read(request, service, ReembedRequest)
-    return await run_until_disconnect(request, change.reembed(service, form, request))
+    return await run_until_disconnect(request, change.reembed(service, form, by, request))
 
 
 @router.post("/switch")
-async def switch(service: Running, form: SwitchRequest) -> ChangeAnswer:
+async def switch(service: Running, by: By, form: SwitchRequest) -> ChangeAnswer:
     """Let a bundle serve, at every replica from its next request on; the same way back."""
-    return await change.switch(service, form)
+    return await change.switch(service, form, by)
 
 
 @router.post("/forget")
-async def forget(service: Running, form: SwitchRequest) -> DeletedAnswer:
+async def forget(service: Running, by: By, form: SwitchRequest) -> DeletedAnswer:
     """Erase what the bundle that does not serve has made; when this answers it is gone."""
-    return DeletedAnswer.model_validate(await change.forget(service, form))
+    return DeletedAnswer.model_validate(await change.forget(service, form, by))

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from service.answers import VerifyAnswer
 from service.app import create_app
+from service.commands_audit import audit_app
 from service.commands_change import forget, reembed, switch
 from service.commands_embed_folder import embed_folder
 from service.commands_enroll import enroll, enroll_folder
@@ -136,3 +137,4 @@ app.command()(reembed)
 app.command()(switch)
 app.command()(forget)
 app.add_typer(keys_app, name="keys")
+app.add_typer(audit_app, name="audit")

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from service.answers import Answer
+from service.audit_answers import EntryAnswer
 
 
 class TemplateAnswer(Answer):
@@ -69,3 +70,4 @@ class ExportAnswer(Answer):
 class DeletedAnswer(Answer):
     subjects: int = Field(examples=[1])
     templates: int = Field(examples=[2])
+    receipt: EntryAnswer = Field(description="what the audit log says of it")

@@ -10,6 +10,7 @@ from service.gallery_answers import (
     SubjectAnswer,
     SubjectsAnswer,
 )
+from service.guard import By
 from service.service import Running
 
 router = APIRouter(prefix="/subjects", tags=["gallery"])
@@ -38,12 +39,15 @@ async def export(service: Running, subject: str) -> ExportAnswer:
 
 
 @router.delete("/{subject}")
-async def delete_subject(service: Running, subject: str) -> DeletedAnswer:
+async def delete_subject(service: Running, by: By, subject: str) -> DeletedAnswer:
     """Delete a subject and its templates; when this answers they are gone."""
-    return DeletedAnswer.model_validate(await service.store.delete_subject(subject))
+    return DeletedAnswer.model_validate(await service.store.delete_subject(subject, by))
 
 
 @router.delete("/{subject}/templates/{template_id}")
-async def delete_template(service: Running, subject: str, template_id: str) -> DeletedAnswer:
+async def delete_template(
+    service: Running, by: By, subject: str, template_id: str
+) -> DeletedAnswer:
     """Delete one template; with its last template a subject goes too."""
-    return DeletedAnswer.model_validate(await service.store.delete_template(subject, template_id))
+    deleted = await service.store.delete_template(subject, template_id, by)
+    return DeletedAnswer.model_validate(deleted)

@@ -1,8 +1,9 @@
 """Ask who calls before anything is read: the right key for the right route."""
 
 from contextlib import ExitStack
-from typing import Final
+from typing import Annotated, Final
 
+from fastapi import Depends, Request
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -17,6 +18,7 @@ from service.store import ApiKey
 
 HEADER = "x-api-key"
 _BEARER = "bearer "
+_KEY_ID = "key_id"
 
 # What is not listed is the administrator's: the gallery, its keys, a change of bundle, and
 # whatever route is added later and forgotten here. None: every key will do.
@@ -53,6 +55,7 @@ class Guard:
                 if key is not None:
                     _check(key, scope["path"])
                     stack.enter_context(self._limits.use(key))
+                    scope.setdefault("state", {})[_KEY_ID] = key.key_id
             except ServiceError as error:
                 await problem(error, request_id(scope))(scope, receive, send)
                 return
@@ -66,6 +69,15 @@ class Guard:
         if not self._settings.is_loopback or await service.keys.any():
             raise KeyMissing("An API key is needed: `Authorization: Bearer` or `x-api-key`.")
         return None
+
+
+async def key_id_of(request: Request) -> str | None:
+    """Return the id of the key that was shown, None if none was asked for."""
+    key_id = request.scope.get("state", {}).get(_KEY_ID)
+    return key_id if isinstance(key_id, str) else None
+
+
+By = Annotated[str | None, Depends(key_id_of)]
 
 
 def _shown(headers: Headers) -> str | None:

@@ -3,6 +3,7 @@
 from fastapi import APIRouter
 
 from service.errors import KeyNotFound
+from service.guard import By
 from service.key_answers import KeyAnswer, KeysAnswer, NewKeyAnswer
 from service.keys import make_key
 from service.schemas import NewKeyRequest
@@ -13,10 +14,10 @@ router = APIRouter(prefix="/keys", tags=["keys"])
 
 
 @router.post("", status_code=201)
-async def create(service: Running, form: NewKeyRequest) -> NewKeyAnswer:
+async def create(service: Running, by: By, form: NewKeyRequest) -> NewKeyAnswer:
     """Make a key; it counts at once, and is shown in this answer only."""
     kept, key = make_key(form.name, form.scopes, form.per_s, form.at_once, utc_now())
-    await service.store.add_key(kept)
+    await service.store.add_key(kept, by)
     return NewKeyAnswer(**KeyAnswer.model_validate(kept).model_dump(), key=key)
 
 
@@ -27,9 +28,9 @@ async def every(service: Running) -> KeysAnswer:
 
 
 @router.delete("/{key_id}")
-async def revoke(service: Running, key_id: str) -> KeyAnswer:
+async def revoke(service: Running, by: By, key_id: str) -> KeyAnswer:
     """Revoke a key; when this answers it counts nowhere."""
-    if not await service.store.revoke_key(key_id):
+    if not await service.store.revoke_key(key_id, by):
         raise KeyNotFound("There is no key of this id.")
     key = await service.store.key(key_id)
     assert key is not None  # keys are never deleted

@@ -29,7 +29,7 @@ from service.store import Idempotency, NewTemplate
 
 
 async def enroll(
-    service: Service, form: EnrollRequest, key: str | None, caller: object
+    service: Service, form: EnrollRequest, key: str | None, by: str | None, caller: object
 ) -> tuple[EnrollAnswer, bool]:
     """Store what can be used of the photos; say whether anything is new.
 
@@ -56,7 +56,7 @@ async def enroll(
     # Shielded: once the store has begun, the outcome must not depend on the caller staying.
     with service.metrics.timed("store"):
         enrolled = await asyncio.shield(
-            service.store.enroll(form.subject, new, form.metadata, idempotency)
+            service.store.enroll(form.subject, new, form.metadata, idempotency, by)
         )
     images: list[EnrolledImage] = [
         EnrolledImage.failed(at, probe)

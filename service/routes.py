@@ -10,6 +10,7 @@ from service.accept import preferred
 from service.answers import EmbedAnswer, EnrollAnswer, IdentifyAnswer, VerifyAnswer
 from service.body import parse, read_fields
 from service.disconnect import run_until_disconnect
+from service.guard import By
 from service.openapi import request_body
 from service.rows import MEDIA_TYPE as ROWS
 from service.rows import rows_document, rows_response
@@ -37,7 +38,11 @@ async def read(request: Request, service: Service, model: type[M]) -> M:
     openapi_extra=request_body(EnrollRequest),
 )
 async def enroll(
-    request: Request, response: Response, service: Running, idempotency_key: IdempotencyKey = None
+    request: Request,
+    response: Response,
+    service: Running,
+    by: By,
+    idempotency_key: IdempotencyKey = None,
 ) -> EnrollAnswer:
     """Store a subject's face from one photo or more.
 
@@ -46,7 +51,7 @@ async def enroll(
     """
     form = await read(request, service, EnrollRequest)
     answer, created = await run_until_disconnect(
-        request, recognition.enroll(service, form, idempotency_key, request)
+        request, recognition.enroll(service, form, idempotency_key, by, request)
     )
     response.status_code = 201 if created else 200
     return answer

@@ -163,7 +163,7 @@ async def test_forgotten_bundle_leaves_no_template(store: str, old: str, new: st
     assert result.exit_code == EXIT_ERROR  # this process serves the old one alone
     async with connect(None, settings(store, next_bundle=NEW)) as client:
         forgotten = await client.post("/change/forget", json={"fingerprint": old})
-        assert forgotten.json() == {"subjects": 0, "templates": 1}
+        assert (forgotten.json()["subjects"], forgotten.json()["templates"]) == (0, 1)
         assert await fingerprints(client, "ada") == {new}
 
 

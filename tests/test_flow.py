@@ -210,7 +210,8 @@ def test_an_unknown_operating_point_names_those_there_are(client: httpx.Client, 
 def test_a_deleted_subject_is_gone_when_delete_answers(client: httpx.Client, grace: str) -> None:
     deleted = client.delete(f"/subjects/{grace}").json()
     after = verify(client, grace, photo_bytes("grace"))
-    assert (deleted, after.status_code) == ({"subjects": 1, "templates": 1}, 404)
+    assert (deleted["subjects"], deleted["templates"], after.status_code) == (1, 1, 404)
+    assert deleted["receipt"]["action"] == "subject_deleted"
 
 
 def test_an_export_holds_the_vector(client: httpx.Client, grace: str) -> None:

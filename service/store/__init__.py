@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import InvalidSettings
+from service.store.audit import AuditEntry
 from service.store.records import (
     ApiKey,
     Candidate,
@@ -36,6 +37,7 @@ from service.store.sqlite.store import SqliteStore
 
 __all__ = [
     "ApiKey",
+    "AuditEntry",
     "Candidate",
     "Change",
     "Clock",
@@ -73,6 +75,7 @@ class Store(Protocol):
 
     A template's id names a photo of a subject: what several bundles made of it shares the id
     and the expiry, and goes together. A photo is kept if it is given, as long as a template.
+    Whatever changes is in the audit log, with the id of the key `by` which it was asked for.
     """
 
     async def enroll(
@@ -81,6 +84,7 @@ class Store(Protocol):
         templates: Sequence[NewTemplate],
         metadata: Mapping[str, str] | None = None,
         idempotency: Idempotency | None = None,
+        by: str | None = None,
     ) -> Enrolled:
         """Add templates to a subject, all or none, durable when it returns.
 
@@ -118,11 +122,13 @@ class Store(Protocol):
         """Return everything stored about a subject. Raises SubjectNotFound."""
         ...
 
-    async def delete_subject(self, subject: str) -> Deleted:
+    async def delete_subject(self, subject: str, by: str | None = None) -> Deleted:
         """Erase a subject and its templates, complete when it returns. Raises SubjectNotFound."""
         ...
 
-    async def delete_template(self, subject: str, template_id: str) -> Deleted:
+    async def delete_template(
+        self, subject: str, template_id: str, by: str | None = None
+    ) -> Deleted:
         """Erase a template, and the subject with its last one, complete when it returns.
 
         Raises SubjectNotFound, TemplateNotFound.
@@ -156,7 +162,12 @@ class Store(Protocol):
         ...
 
     async def add_vector(
-        self, subject: str, template_id: str, fingerprint: str, vector: NDArray[np.float32]
+        self,
+        subject: str,
+        template_id: str,
+        fingerprint: str,
+        vector: NDArray[np.float32],
+        by: str | None = None,
     ) -> bool:
         """Add what another bundle made of a template's photo; False if it is there already.
 
@@ -169,15 +180,15 @@ class Store(Protocol):
         """Return the fingerprint that was switched to last, by whichever process."""
         ...
 
-    async def switch_to(self, fingerprint: str) -> None:
+    async def switch_to(self, fingerprint: str, by: str | None = None) -> None:
         """Let the bundle of a fingerprint serve, in every process that has it loaded."""
         ...
 
-    async def forget(self, fingerprint: str) -> Deleted:
+    async def forget(self, fingerprint: str, by: str | None = None) -> Deleted:
         """Erase every template of a bundle, and the subjects that have no other."""
         ...
 
-    async def add_key(self, key: ApiKey) -> None:
+    async def add_key(self, key: ApiKey, by: str | None = None) -> None:
         """Keep a key, which counts everywhere when this returns."""
         ...
 
@@ -189,8 +200,12 @@ class Store(Protocol):
         """Return all keys, oldest first, revoked ones included."""
         ...
 
-    async def revoke_key(self, key_id: str) -> bool:
+    async def revoke_key(self, key_id: str, by: str | None = None) -> bool:
         """Let a key count no longer, anywhere, when this returns; False if there is none."""
+        ...
+
+    async def audit(self, after: int, limit: int) -> list[AuditEntry]:
+        """Return entries of the audit log beyond a number, at most `limit`, oldest first."""
         ...
 
     async def ping(self) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from models.errors import DegenerateVector
 from service.errors import FieldError, InvalidRequest
+from service.store.audit import AuditEntry
 
 Clock = Callable[[], datetime]
 
@@ -229,10 +230,11 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class Deleted:
-    """Count what is gone."""
+    """Count what is gone; `receipt` is the entry of the audit log that says so."""
 
     subjects: int
     templates: int
+    receipt: AuditEntry | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import pytest
 
 from service.errors import StoreUnavailable, SubjectNotFound, TemplateNotFound
 from service.store import Idempotency, Store, open_store
+from tests.service.store_audit_contract import AuditContract
 from tests.service.store_change_contract import ChangeContract, PhotoContract
 from tests.service.store_enrol_contract import EnrolContract, RepeatContract
 from tests.service.store_key_contract import KeyContract
@@ -124,6 +125,7 @@ class StoreContract(
     PhotoContract,
     ChangeContract,
     KeyContract,
+    AuditContract,
     RaceContract,
 ):
     """Inherit this, and override `url` with a fixture that names an empty store."""

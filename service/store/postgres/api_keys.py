@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from datetime import datetime
 
+from service.store.audit import Event
+from service.store.postgres.audit_log import append
 from service.store.postgres.migrations import Connection
 from service.store.postgres.queries import utc
 from service.store.records import ApiKey
@@ -10,7 +12,7 @@ from service.store.records import ApiKey
 _COLUMNS = "key_id, name, scopes, salt, digest, per_s, at_once, created_at, revoked_at"
 
 
-async def add(connection: Connection, key: ApiKey) -> None:
+async def add(connection: Connection, key: ApiKey, by: str | None) -> None:
     """Keep a key."""
     await connection.execute(
         f"INSERT INTO likeness.keys ({_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, NULL)",
@@ -25,6 +27,7 @@ async def add(connection: Connection, key: ApiKey) -> None:
             key.created_at,
         ],
     )
+    await append(connection, Event("key_created", key_id=by), key.created_at)
 
 
 async def find(connection: Connection, key_id: str) -> ApiKey | None:
@@ -42,12 +45,14 @@ async def every(connection: Connection) -> list[ApiKey]:
     return [_key(*row) for row in await found.fetchall()]
 
 
-async def revoke(connection: Connection, key_id: str, now: datetime) -> bool:
+async def revoke(connection: Connection, key_id: str, by: str | None, now: datetime) -> bool:
     """Note when a key was revoked, the first time."""
     found = await connection.execute(
         "UPDATE likeness.keys SET revoked_at = coalesce(revoked_at, %s) WHERE key_id = %s",
         [now, key_id],
     )
+    if found.rowcount:
+        await append(connection, Event("key_revoked", key_id=by), now)
     return found.rowcount == 1
 
 

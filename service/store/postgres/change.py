@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pgvector import Vector
 
+from service.store.audit import Event
 from service.store.postgres import spaces
+from service.store.postgres.audit_log import append
 from service.store.postgres.migrations import Connection
 from service.store.postgres.statements import lock_subject
 from service.store.records import Change, Deleted, Lack, Lacking, Photo
@@ -71,6 +73,7 @@ async def add_vector(
     fingerprint: str,
     space: int,
     vector: NDArray[np.float32],
+    by: str | None,
     now: datetime,
 ) -> bool:
     """Add what another bundle made of a photo; False if it is there.
@@ -97,6 +100,7 @@ async def add_vector(
     )
     ((number,),) = await made.fetchall()
     await spaces.add(connection, space, number, vector)
+    await append(connection, Event("reembedded", subject, by, {"templates": 1}), now)
     return True
 
 
@@ -106,16 +110,21 @@ async def switched_to(connection: Connection) -> str | None:
     return None if row is None else str(row[0])
 
 
-async def switch_to(connection: Connection, fingerprint: str) -> None:
+async def switch_to(
+    connection: Connection, fingerprint: str, by: str | None, now: datetime
+) -> None:
     """Let a bundle serve."""
     await connection.execute(
         """INSERT INTO likeness.switched VALUES (true, %s)
         ON CONFLICT (single) DO UPDATE SET fingerprint = excluded.fingerprint""",
         [fingerprint],
     )
+    await append(connection, Event("switched", key_id=by), now)
 
 
-async def forget(connection: Connection, fingerprint: str) -> Deleted:
+async def forget(
+    connection: Connection, fingerprint: str, by: str | None, now: datetime
+) -> Deleted:
     """Delete every template of a bundle, and the subjects that have no other."""
     templates = await connection.execute(
         "DELETE FROM likeness.templates WHERE fingerprint = %s", [fingerprint]
@@ -124,7 +133,9 @@ async def forget(connection: Connection, fingerprint: str) -> Deleted:
         """DELETE FROM likeness.subjects WHERE NOT EXISTS
         (SELECT 1 FROM likeness.templates WHERE templates.subject = subjects.subject)"""
     )
-    return Deleted(subjects.rowcount, templates.rowcount)
+    counts = {"subjects": subjects.rowcount, "templates": templates.rowcount}
+    receipt = await append(connection, Event("bundle_forgotten", key_id=by, counts=counts), now)
+    return Deleted(subjects.rowcount, templates.rowcount, receipt)
 
 
 def _parameters(change: Change, now: datetime) -> dict[str, object]:

@@ -143,7 +143,23 @@ async def index_expiry(connection: Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Migration, ...] = (create_schema, add_keys, index_expiry)
+async def add_audit(connection: Connection) -> None:
+    """Version 4."""
+    await connection.execute(
+        """CREATE TABLE likeness.audit (
+            number bigint PRIMARY KEY,
+            at timestamptz NOT NULL,
+            action text NOT NULL,
+            subject_sha256 text,
+            key_id text,
+            counts text NOT NULL,
+            previous text NOT NULL,
+            digest text NOT NULL
+        )"""
+    )
+
+
+MIGRATIONS: tuple[Migration, ...] = (create_schema, add_keys, index_expiry, add_audit)
 
 
 async def migrate(connection: Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:

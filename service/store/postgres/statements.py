@@ -11,7 +11,9 @@ from typing import Any
 
 from pgvector import Vector
 
+from service.store.audit import Event
 from service.store.postgres import spaces
+from service.store.postgres.audit_log import append
 from service.store.postgres.migrations import Connection
 from service.store.records import (
     Deleted,
@@ -32,6 +34,7 @@ async def enroll(
     templates: Sequence[tuple[NewTemplate, int]],
     metadata: Mapping[str, str] | None,
     idempotency: Idempotency | None,
+    by: str | None,
     now: datetime,
 ) -> Enrolled:
     """Add templates, each with its space, to a subject, and record the outcome under the key."""
@@ -49,10 +52,14 @@ async def enroll(
     enrolled = Enrolled(tuple(outcomes))
     if idempotency is not None:
         await _record(connection, idempotency, enrolled, now)
+    if created := sum(outcome.created for outcome in outcomes):
+        await append(connection, Event("enrolled", subject, by, {"templates": created}), now)
     return enrolled
 
 
-async def delete_subject(connection: Connection, subject: str) -> Deleted:
+async def delete_subject(
+    connection: Connection, subject: str, by: str | None, now: datetime
+) -> Deleted:
     """Delete a subject and its templates. Raises SubjectNotFound."""
     await lock_subject(connection, subject)
     templates = await connection.execute(
@@ -63,10 +70,14 @@ async def delete_subject(connection: Connection, subject: str) -> Deleted:
     )
     if subjects.rowcount == 0:
         raise no_subject()
-    return Deleted(subjects=1, templates=templates.rowcount)
+    counts = {"subjects": 1, "templates": templates.rowcount}
+    receipt = await append(connection, Event("subject_deleted", subject, by, counts), now)
+    return Deleted(1, templates.rowcount, receipt)
 
 
-async def delete_template(connection: Connection, subject: str, template_id: str) -> Deleted:
+async def delete_template(
+    connection: Connection, subject: str, template_id: str, by: str | None, now: datetime
+) -> Deleted:
     """Delete what every bundle made of a photo, and the subject with its last one.
 
     Raises SubjectNotFound, TemplateNotFound.
@@ -86,7 +97,9 @@ async def delete_template(connection: Connection, subject: str, template_id: str
         (SELECT 1 FROM likeness.templates WHERE subject = %(subject)s)""",
         {"subject": subject},
     )
-    return Deleted(subjects.rowcount, templates.rowcount)
+    counts = {"subjects": subjects.rowcount, "templates": templates.rowcount}
+    receipt = await append(connection, Event("template_deleted", subject, by, counts), now)
+    return Deleted(subjects.rowcount, templates.rowcount, receipt)
 
 
 async def sweep(connection: Connection, limit: int, now: datetime) -> Deleted:
@@ -104,7 +117,11 @@ async def sweep(connection: Connection, limit: int, now: datetime) -> Deleted:
         (SELECT 1 FROM likeness.templates WHERE templates.subject = subjects.subject)""",
         [names],
     )
-    return Deleted(subjects.rowcount, len(names))
+    if not names:
+        return Deleted(0, 0)
+    counts = {"subjects": subjects.rowcount, "templates": len(names)}
+    receipt = await append(connection, Event("expired", counts=counts), now)
+    return Deleted(subjects.rowcount, len(names), receipt)
 
 
 async def lock_subject(connection: Connection, subject: str) -> None:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import StoreUnavailable
-from service.store.postgres import api_keys, queries, spaces, statements
+from service.store.audit import AuditEntry
+from service.store.postgres import api_keys, audit_log, queries, spaces, statements
 from service.store.postgres import change as changing
 from service.store.postgres.database import Database
 from service.store.postgres.migrations import Connection
@@ -58,6 +59,7 @@ class PostgresStore:
         templates: Sequence[NewTemplate],
         metadata: Mapping[str, str] | None = None,
         idempotency: Idempotency | None = None,
+        by: str | None = None,
     ) -> Enrolled:
         async def place_and_write() -> Enrolled:
             placed = [
@@ -66,7 +68,7 @@ class PostgresStore:
             ]
             return await self._database.write(
                 lambda connection: statements.enroll(
-                    connection, subject, placed, metadata, idempotency, self._clock()
+                    connection, subject, placed, metadata, idempotency, by, self._clock()
                 )
             )
 
@@ -105,12 +107,16 @@ class PostgresStore:
     async def export(self, subject: str) -> SubjectExport:
         return await self._database.read(lambda c: queries.export(c, subject))
 
-    async def delete_subject(self, subject: str) -> Deleted:
-        return await self._database.write(lambda c: statements.delete_subject(c, subject))
-
-    async def delete_template(self, subject: str, template_id: str) -> Deleted:
+    async def delete_subject(self, subject: str, by: str | None = None) -> Deleted:
         return await self._database.write(
-            lambda c: statements.delete_template(c, subject, template_id)
+            lambda c: statements.delete_subject(c, subject, by, self._clock())
+        )
+
+    async def delete_template(
+        self, subject: str, template_id: str, by: str | None = None
+    ) -> Deleted:
+        return await self._database.write(
+            lambda c: statements.delete_template(c, subject, template_id, by, self._clock())
         )
 
     async def sweep(self, limit: int) -> Deleted:
@@ -131,13 +137,18 @@ class PostgresStore:
         return await self._database.read(lambda c: changing.photo(c, subject, template_id))
 
     async def add_vector(
-        self, subject: str, template_id: str, fingerprint: str, vector: NDArray[np.float32]
+        self,
+        subject: str,
+        template_id: str,
+        fingerprint: str,
+        vector: NDArray[np.float32],
+        by: str | None = None,
     ) -> bool:
         async def place_and_write() -> bool:
             space = await self._spaces.of(fingerprint, len(vector))
             return await self._database.write(
                 lambda c: changing.add_vector(
-                    c, subject, template_id, fingerprint, space, vector, self._clock()
+                    c, subject, template_id, fingerprint, space, vector, by, self._clock()
                 )
             )
 
@@ -146,14 +157,16 @@ class PostgresStore:
     async def switched_to(self) -> str | None:
         return await self._database.read(changing.switched_to)
 
-    async def switch_to(self, fingerprint: str) -> None:
-        await self._database.write(lambda c: changing.switch_to(c, fingerprint))
+    async def switch_to(self, fingerprint: str, by: str | None = None) -> None:
+        await self._database.write(lambda c: changing.switch_to(c, fingerprint, by, self._clock()))
 
-    async def forget(self, fingerprint: str) -> Deleted:
-        return await self._database.write(lambda c: changing.forget(c, fingerprint))
+    async def forget(self, fingerprint: str, by: str | None = None) -> Deleted:
+        return await self._database.write(
+            lambda c: changing.forget(c, fingerprint, by, self._clock())
+        )
 
-    async def add_key(self, key: ApiKey) -> None:
-        await self._database.write(lambda c: api_keys.add(c, key))
+    async def add_key(self, key: ApiKey, by: str | None = None) -> None:
+        await self._database.write(lambda c: api_keys.add(c, key, by))
 
     async def key(self, key_id: str) -> ApiKey | None:
         return await self._database.read(lambda c: api_keys.find(c, key_id))
@@ -161,8 +174,11 @@ class PostgresStore:
     async def keys(self) -> list[ApiKey]:
         return await self._database.read(api_keys.every)
 
-    async def revoke_key(self, key_id: str) -> bool:
-        return await self._database.write(lambda c: api_keys.revoke(c, key_id, self._clock()))
+    async def revoke_key(self, key_id: str, by: str | None = None) -> bool:
+        return await self._database.write(lambda c: api_keys.revoke(c, key_id, by, self._clock()))
+
+    async def audit(self, after: int, limit: int) -> list[AuditEntry]:
+        return await self._database.read(lambda c: audit_log.read(c, after, limit))
 
     async def ping(self) -> None:
         await self._database.read(_check_writable)

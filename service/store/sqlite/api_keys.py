@@ -4,14 +4,16 @@ import json
 import sqlite3
 from datetime import datetime
 
+from service.store.audit import Event
 from service.store.records import ApiKey
+from service.store.sqlite.audit_log import append
 from service.store.sqlite.queries import stamp
 from service.store.sqlite.writer import Done
 
 _COLUMNS = "key_id, name, scopes, salt, digest, per_s, at_once, created_at, revoked_at"
 
 
-def add(connection: sqlite3.Connection, key: ApiKey) -> Done[None]:
+def add(connection: sqlite3.Connection, key: ApiKey, by: str | None) -> Done[None]:
     """Keep a key."""
     connection.execute(
         f"INSERT INTO keys ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)",
@@ -26,6 +28,7 @@ def add(connection: sqlite3.Connection, key: ApiKey) -> Done[None]:
             stamp(key.created_at),
         ),
     )
+    append(connection, Event("key_created", key_id=by), key.created_at)
     return Done(None)
 
 
@@ -41,12 +44,16 @@ def every(connection: sqlite3.Connection) -> list[ApiKey]:
     return [_key(*row) for row in rows]
 
 
-def revoke(connection: sqlite3.Connection, key_id: str, now: datetime) -> Done[bool]:
+def revoke(
+    connection: sqlite3.Connection, key_id: str, by: str | None, now: datetime
+) -> Done[bool]:
     """Note when a key was revoked, the first time."""
     found = connection.execute(
         "UPDATE keys SET revoked_at = coalesce(revoked_at, ?) WHERE key_id = ?",
         (stamp(now), key_id),
     )
+    if found.rowcount:
+        append(connection, Event("key_revoked", key_id=by), now)
     return Done(found.rowcount == 1)
 
 

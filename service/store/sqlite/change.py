@@ -6,8 +6,10 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from service.store.audit import Event
 from service.store.records import Change, Deleted, Lack, Lacking, Photo
 from service.store.refusals import no_subject, no_template
+from service.store.sqlite.audit_log import append
 from service.store.sqlite.queries import FLOAT32, entries, stamp
 from service.store.sqlite.writer import Done
 
@@ -66,6 +68,7 @@ def add_vector(
     template_id: str,
     fingerprint: str,
     vector: NDArray[np.float32],
+    by: str | None,
     now: datetime,
 ) -> Done[bool]:
     """Add what another bundle made of a photo; False if it is there.
@@ -86,6 +89,7 @@ def add_vector(
         "?, expires_at, ? FROM templates WHERE template_id = ? ORDER BY number LIMIT 1",
         (fingerprint, stamp(now), vector.astype(FLOAT32).tobytes(), template_id),
     )
+    append(connection, Event("reembedded", subject, by, {"templates": 1}), now)
     return Done(True, added=list(entries(connection, template_id)))
 
 
@@ -95,13 +99,18 @@ def switched_to(connection: sqlite3.Connection) -> str | None:
     return rows[0][0] if rows else None
 
 
-def switch_to(connection: sqlite3.Connection, fingerprint: str) -> Done[None]:
+def switch_to(
+    connection: sqlite3.Connection, fingerprint: str, by: str | None, now: datetime
+) -> Done[None]:
     """Let a bundle serve."""
     connection.execute("INSERT OR REPLACE INTO switched VALUES (1, ?)", (fingerprint,))
+    append(connection, Event("switched", key_id=by), now)
     return Done(None)
 
 
-def forget(connection: sqlite3.Connection, fingerprint: str) -> Done[Deleted]:
+def forget(
+    connection: sqlite3.Connection, fingerprint: str, by: str | None, now: datetime
+) -> Done[Deleted]:
     """Delete every template of a bundle, and the subjects that have no other."""
     rows = connection.execute(
         "DELETE FROM templates WHERE fingerprint = ? RETURNING 1", (fingerprint,)
@@ -110,7 +119,9 @@ def forget(connection: sqlite3.Connection, fingerprint: str) -> Done[Deleted]:
         "DELETE FROM subjects WHERE NOT EXISTS "
         "(SELECT 1 FROM templates WHERE templates.subject = subjects.subject)"
     ).rowcount
-    return Done(Deleted(subjects, len(rows)), forgotten=fingerprint, erases=True)
+    counts = {"subjects": subjects, "templates": len(rows)}
+    receipt = append(connection, Event("bundle_forgotten", key_id=by, counts=counts), now)
+    return Done(Deleted(subjects, len(rows), receipt), forgotten=fingerprint, erases=True)
 
 
 def _parameters(change: Change, now: datetime) -> dict[str, object]:

@@ -129,7 +129,29 @@ def index_expiry(connection: sqlite3.Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Migration, ...] = (create_schema, share_ids, add_keys, index_expiry)
+def add_audit(connection: sqlite3.Connection) -> None:
+    """Version 5."""
+    connection.execute(
+        """CREATE TABLE audit (
+            number INTEGER PRIMARY KEY,
+            at TEXT NOT NULL,
+            action TEXT NOT NULL,
+            subject_sha256 TEXT,
+            key_id TEXT,
+            counts TEXT NOT NULL,
+            previous TEXT NOT NULL,
+            digest TEXT NOT NULL
+        )"""
+    )
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    create_schema,
+    share_ids,
+    add_keys,
+    index_expiry,
+    add_audit,
+)
 
 
 def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:

@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from service.store.audit import Event
 from service.store.records import (
     Deleted,
     Enrolled,
@@ -13,6 +14,7 @@ from service.store.records import (
     NewTemplate,
 )
 from service.store.refusals import IDEMPOTENCY_LASTS, id_taken, key_reused, no_subject, no_template
+from service.store.sqlite.audit_log import append
 from service.store.sqlite.index import Entry
 from service.store.sqlite.queries import FLOAT32, entries, stamp
 from service.store.sqlite.writer import Done
@@ -24,6 +26,7 @@ def enroll(
     templates: Sequence[NewTemplate],
     metadata: Mapping[str, str] | None,
     idempotency: Idempotency | None,
+    by: str | None,
     now: datetime,
 ) -> Done[Enrolled]:
     """Add templates to a subject, and record the outcome under the idempotency key."""
@@ -44,10 +47,14 @@ def enroll(
     enrolled = Enrolled(tuple(outcomes))
     if idempotency is not None:
         _record(connection, idempotency, enrolled, now)
+    if created := sum(outcome.created for outcome in outcomes):
+        append(connection, Event("enrolled", subject, by, {"templates": created}), now)
     return Done(enrolled, removed, list(added.values()))
 
 
-def delete_subject(connection: sqlite3.Connection, subject: str) -> Done[Deleted]:
+def delete_subject(
+    connection: sqlite3.Connection, subject: str, by: str | None, now: datetime
+) -> Done[Deleted]:
     """Delete a subject and its templates. Raises SubjectNotFound."""
     removed = _ids(
         connection.execute(
@@ -57,11 +64,13 @@ def delete_subject(connection: sqlite3.Connection, subject: str) -> Done[Deleted
     cursor = connection.execute("DELETE FROM subjects WHERE subject = ?", (subject,))
     if cursor.rowcount == 0:
         raise no_subject()
-    return Done(Deleted(subjects=1, templates=len(removed)), removed, erases=True)
+    event = Event("subject_deleted", subject, by, {"subjects": 1, "templates": len(removed)})
+    receipt = append(connection, event, now)
+    return Done(Deleted(1, len(removed), receipt), removed, erases=True)
 
 
 def delete_template(
-    connection: sqlite3.Connection, subject: str, template_id: str
+    connection: sqlite3.Connection, subject: str, template_id: str, by: str | None, now: datetime
 ) -> Done[Deleted]:
     """Delete what every bundle made of a photo, and the subject with its last one.
 
@@ -83,7 +92,9 @@ def delete_template(
         "AND NOT EXISTS (SELECT 1 FROM templates WHERE subject = :subject)",
         {"subject": subject},
     ).rowcount
-    return Done(Deleted(subjects, templates=len(removed)), removed, erases=True)
+    counts = {"subjects": subjects, "templates": len(removed)}
+    receipt = append(connection, Event("template_deleted", subject, by, counts), now)
+    return Done(Deleted(subjects, len(removed), receipt), removed, erases=True)
 
 
 def sweep(connection: sqlite3.Connection, limit: int, now: datetime) -> Done[Deleted]:
@@ -100,8 +111,12 @@ def sweep(connection: sqlite3.Connection, limit: int, now: datetime) -> Done[Del
             "AND NOT EXISTS (SELECT 1 FROM templates WHERE subject = :subject)",
             {"subject": subject},
         ).rowcount
+    if not gone:
+        return Done(Deleted(0, 0))
+    counts = {"subjects": subjects, "templates": len(gone)}
+    receipt = append(connection, Event("expired", counts=counts), now)
     removed = [template_id for template_id, _ in gone]
-    return Done(Deleted(subjects, len(gone)), removed, erases=bool(gone))
+    return Done(Deleted(subjects, len(gone), receipt), removed, erases=True)
 
 
 def forget_requests(connection: sqlite3.Connection, now: datetime) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import StoreUnavailable
+from service.store.audit import AuditEntry
 from service.store.records import (
     ApiKey,
     Candidate,
@@ -34,7 +35,7 @@ from service.store.records import (
     SubjectTemplates,
 )
 from service.store.refusals import closed
-from service.store.sqlite import api_keys, queries, statements
+from service.store.sqlite import api_keys, audit_log, queries, statements
 from service.store.sqlite import change as changing
 from service.store.sqlite.file import DatabaseFile
 from service.store.sqlite.index import VectorIndex
@@ -98,10 +99,11 @@ class SqliteStore:
         templates: Sequence[NewTemplate],
         metadata: Mapping[str, str] | None = None,
         idempotency: Idempotency | None = None,
+        by: str | None = None,
     ) -> Enrolled:
         return await self._write(
             lambda connection: statements.enroll(
-                connection, subject, templates, metadata, idempotency, self._clock()
+                connection, subject, templates, metadata, idempotency, by, self._clock()
             )
         )
 
@@ -126,12 +128,18 @@ class SqliteStore:
     async def export(self, subject: str) -> SubjectExport:
         return await self._read(partial(queries.export, subject=subject))
 
-    async def delete_subject(self, subject: str) -> Deleted:
-        return await self._write(partial(statements.delete_subject, subject=subject))
-
-    async def delete_template(self, subject: str, template_id: str) -> Deleted:
+    async def delete_subject(self, subject: str, by: str | None = None) -> Deleted:
         return await self._write(
-            partial(statements.delete_template, subject=subject, template_id=template_id)
+            lambda connection: statements.delete_subject(connection, subject, by, self._clock())
+        )
+
+    async def delete_template(
+        self, subject: str, template_id: str, by: str | None = None
+    ) -> Deleted:
+        return await self._write(
+            lambda connection: statements.delete_template(
+                connection, subject, template_id, by, self._clock()
+            )
         )
 
     async def sweep(self, limit: int) -> Deleted:
@@ -154,25 +162,34 @@ class SqliteStore:
         return await self._read(lambda connection: changing.photo(connection, subject, template_id))
 
     async def add_vector(
-        self, subject: str, template_id: str, fingerprint: str, vector: NDArray[np.float32]
+        self,
+        subject: str,
+        template_id: str,
+        fingerprint: str,
+        vector: NDArray[np.float32],
+        by: str | None = None,
     ) -> bool:
         return await self._write(
             lambda connection: changing.add_vector(
-                connection, subject, template_id, fingerprint, vector, self._clock()
+                connection, subject, template_id, fingerprint, vector, by, self._clock()
             )
         )
 
     async def switched_to(self) -> str | None:
         return await self._read(changing.switched_to)
 
-    async def switch_to(self, fingerprint: str) -> None:
-        await self._write(partial(changing.switch_to, fingerprint=fingerprint))
+    async def switch_to(self, fingerprint: str, by: str | None = None) -> None:
+        await self._write(
+            partial(changing.switch_to, fingerprint=fingerprint, by=by, now=self._clock())
+        )
 
-    async def forget(self, fingerprint: str) -> Deleted:
-        return await self._write(partial(changing.forget, fingerprint=fingerprint))
+    async def forget(self, fingerprint: str, by: str | None = None) -> Deleted:
+        return await self._write(
+            partial(changing.forget, fingerprint=fingerprint, by=by, now=self._clock())
+        )
 
-    async def add_key(self, key: ApiKey) -> None:
-        await self._write(partial(api_keys.add, key=key))
+    async def add_key(self, key: ApiKey, by: str | None = None) -> None:
+        await self._write(partial(api_keys.add, key=key, by=by))
 
     async def key(self, key_id: str) -> ApiKey | None:
         return await self._read(partial(api_keys.find, key_id=key_id))
@@ -180,8 +197,11 @@ class SqliteStore:
     async def keys(self) -> list[ApiKey]:
         return await self._read(api_keys.every)
 
-    async def revoke_key(self, key_id: str) -> bool:
-        return await self._write(partial(api_keys.revoke, key_id=key_id, now=self._clock()))
+    async def revoke_key(self, key_id: str, by: str | None = None) -> bool:
+        return await self._write(partial(api_keys.revoke, key_id=key_id, by=by, now=self._clock()))
+
+    async def audit(self, after: int, limit: int) -> list[AuditEntry]:
+        return await self._read(partial(audit_log.read, after=after, limit=limit))
 
     async def ping(self) -> None:
         await self._write(lambda connection: Done(queries.count(connection)))

@@ -1,0 +1,77 @@
+"""`likeness audit`: show the log of what changed, and tell whether it is as it was written."""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Annotated
+
+import httpx
+import typer
+
+from service.audit_answers import AuditAnswer, EntryAnswer
+from service.local import answer, connect
+from service.store.audit import START, AuditEntry, first_break
+from service.terminal import Url, fail, finish, out, settings_from
+
+audit_app = typer.Typer(no_args_is_help=True, help="Show and verify the audit log.")
+
+
+@audit_app.command("list")
+def list_(url: Url = None) -> None:
+    """Print the log, an entry a line, oldest first."""
+
+    async def show() -> None:
+        async with connect(url, settings_from()) as client, aclosing(_entries(client)) as entries:
+            async for entry in entries:
+                out.print(entry.model_dump_json(), soft_wrap=True, markup=False, highlight=False)
+
+    finish(show())
+
+
+@audit_app.command()
+def verify(
+    receipt: Annotated[
+        list[str] | None,
+        typer.Option(help="NUMBER:DIGEST that was handed out and has to be there; repeatable."),
+    ] = None,
+    url: Url = None,
+) -> None:
+    """Tell whether every entry is there and as it was written; print the last one's receipt.
+
+    Whoever can write to the database can cut off the log's end. A receipt that is kept
+    elsewhere shows that too: of a deletion, or the one that is printed here.
+    """
+    expected = dict(_receipt(text) for text in receipt or ())
+
+    async def check() -> tuple[int, str]:
+        last, digest = 0, START
+        async with connect(url, settings_from()) as client, aclosing(_entries(client)) as entries:
+            async for entry in entries:
+                if first_break([AuditEntry(**entry.model_dump())], last + 1, digest) is not None:
+                    fail(f"Entry {last + 1} of the audit log was changed or removed.")
+                last, digest = entry.number, entry.digest
+                if expected.pop(last, digest) != digest:
+                    fail(f"Entry {last} of the audit log is not the one of the receipt.")
+        return last, digest
+
+    last, digest = finish(check())
+    if expected:
+        fail(f"The audit log ends with entry {last}, before that of the receipt.")
+    out.print(f"{last:,} entries, all as written; the last one's receipt:")
+    out.print(f"{last}:{digest}", soft_wrap=True, highlight=False)
+
+
+async def _entries(client: httpx.AsyncClient) -> AsyncGenerator[EntryAnswer]:
+    after: int | None = 0
+    while after is not None:
+        response = await client.get("/audit", params={"after": after, "limit": 1000})
+        page = answer(response, AuditAnswer)
+        for entry in page.items:
+            yield entry
+        after = page.next
+
+
+def _receipt(text: str) -> tuple[int, str]:
+    number, _, digest = text.partition(":")
+    if not number.isdecimal() or not digest:
+        fail(f"A receipt is NUMBER:DIGEST, not {text}.")
+    return int(number), digest

@@ -1,0 +1,59 @@
+"""Write and read the audit log of a PostgreSQL database."""
+
+import json
+from datetime import datetime
+
+from service.store.audit import START, AuditEntry, Event, seal
+from service.store.postgres.migrations import Connection
+from service.store.postgres.queries import utc
+
+_COLUMNS = "number, at, action, subject_sha256, key_id, counts, previous, digest"
+_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('likeness.audit', 3))"
+
+
+async def append(connection: Connection, event: Event, now: datetime) -> AuditEntry:
+    """Log what the transaction does; the last thing it does, as all writers wait for its end."""
+    await connection.execute(_LOCK)
+    last = await connection.execute(
+        "SELECT number, digest FROM likeness.audit ORDER BY number DESC LIMIT 1"
+    )
+    number, previous = await last.fetchone() or (0, START)
+    entry = seal(event, number + 1, previous, now)
+    await connection.execute(
+        f"INSERT INTO likeness.audit ({_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
+        [
+            entry.number,
+            entry.at,
+            entry.action,
+            entry.subject_sha256,
+            entry.key_id,
+            json.dumps(entry.counts),
+            entry.previous,
+            entry.digest,
+        ],
+    )
+    return entry
+
+
+async def read(connection: Connection, after: int, limit: int) -> list[AuditEntry]:
+    """Return at most `limit` entries beyond a number."""
+    found = await connection.execute(
+        f"SELECT {_COLUMNS} FROM likeness.audit WHERE number > %s ORDER BY number LIMIT %s",
+        [after, limit],
+    )
+    return [_entry(*row) for row in await found.fetchall()]
+
+
+def _entry(
+    number: int,
+    at: datetime,
+    action: str,
+    subject_sha256: str | None,
+    key_id: str | None,
+    counts: str,
+    previous: str,
+    digest: str,
+) -> AuditEntry:
+    return AuditEntry(
+        number, utc(at), action, subject_sha256, key_id, json.loads(counts), previous, digest
+    )
