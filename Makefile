@@ -53,5 +53,5 @@ $(VENV)/installed: $(INPUTS) | $(BIN)/pip
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(PIP) --editable '.[dev,offline,openvino]'
+	$(PIP) --editable '.[dev,offline,openvino,ray]'
 	@touch $@

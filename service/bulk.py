@@ -113,14 +113,25 @@ def decode_threads(cores: int, on_gpu: bool) -> int:
     return cores if on_gpu else max(1, cores * 3 // 4)
 
 
+def batch_size(settings: Settings, on_gpu: bool) -> int:
+    """Return the most faces in one forward pass."""
+    return settings.max_batch or (BATCH_ON_GPU if on_gpu else BATCH_ON_CPU)
+
+
 @asynccontextmanager
-async def open_bulk(settings: Settings) -> AsyncIterator[Bulk]:
-    """Open decode pool and batcher for files rather than for requests."""
+async def open_bulk(
+    settings: Settings, cores: int | None = None, callers: int = 1
+) -> AsyncIterator[Bulk]:
+    """Open decode pool and batcher for files rather than for requests.
+
+    Uses so many `cores`, all by default; so many `callers` may take files at a time.
+    """
     on_gpu = choose_device(settings.device).type == "cuda"
-    batch = settings.max_batch or (BATCH_ON_GPU if on_gpu else BATCH_ON_CPU)
-    threads = settings.decode_threads or decode_threads(os.cpu_count() or 1, on_gpu)
+    batch = batch_size(settings, on_gpu)
+    cores = cores or os.cpu_count() or 1
+    threads = settings.decode_threads or decode_threads(cores, on_gpu)
     # Before the encoder is loaded: its engine takes as many threads as torch has then.
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) - threads))
+    torch.set_num_threads(max(1, cores - threads))
     embedder = await asyncio.to_thread(load_embedder, settings)
     settings = settings.model_copy(update={"decode_threads": threads})
     async with AsyncExitStack() as stack:
@@ -129,7 +140,7 @@ async def open_bulk(settings: Settings) -> AsyncIterator[Bulk]:
         batcher = Batcher(
             embedder,
             max_batch=batch,
-            max_queue=threads + 2 * batch,
+            max_queue=callers * (threads + 2 * batch),
             queue_timeout_s=WAIT_S,
             gather_ms=GATHER_MS,
             prefetch=1 if on_gpu else 0,

@@ -1,12 +1,18 @@
 """`likeness embed-folder`: vectors of all photos of a folder, into part files."""
 
+from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from service.terminal import finish, out, print_rejected, require, settings_from
+from service.embed_files import Engine, embed_files
+from service.embed_local import open_local
+from service.embed_ray import open_ray
+from service.ray_cluster import Cluster
+from service.settings import Settings
+from service.terminal import fail, finish, out, print_rejected, require, settings_from
 
 
 class Format(StrEnum):
@@ -21,6 +27,13 @@ class Faces(StrEnum):
 
     SINGLE = "single"
     LARGEST = "largest"
+
+
+class Where(StrEnum):
+    """Name what computes."""
+
+    LOCAL = "local"
+    RAY = "ray"
 
 
 def embed_folder(
@@ -41,20 +54,57 @@ def embed_folder(
     retry_rejected: Annotated[
         bool, typer.Option("--retry-rejected", help="Try again what was rejected before.")
     ] = False,
+    engine: Annotated[
+        Where, typer.Option(help="Compute in this process, or on a Ray cluster.")
+    ] = Where.LOCAL,
+    address: Annotated[
+        str | None, typer.Option(help="Of the cluster's head, or auto; else Ray starts here.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes on the cluster; else all that fit.")
+    ] = None,
+    worker_cores: Annotated[
+        int | None, typer.Option(min=1, help="Cores a worker; else 4, or what there are.")
+    ] = None,
+    worker_gpus: Annotated[
+        float, typer.Option(min=0, help="GPUs a worker; 0.5 shares one between two.")
+    ] = 0.0,
 ) -> None:
     """Embed all photos below a folder, into part files that say which bundle made them.
 
     The same command again goes on where a stopped run was: what has a vector or was rejected
     is not taken again. A photo that has changed since under its name keeps its old vector;
     name another folder for new ones.
+
+    With `--engine ray` the workers read the photos, at the same path as here: keep them on
+    storage that all machines share. Vectors come back, and only this process writes.
     """
     if format_ is Format.PARQUET:
         require("pyarrow")
-    from service.embed_files import embed_files
-
+    cluster = Cluster(address, workers, worker_cores, worker_gpus)
     settings = settings_from(bundle=bundle, store="sqlite:///:memory:")
     made = finish(
-        embed_files(settings, photos, out_folder, format_.value, faces.value, part, retry_rejected)
+        embed_files(
+            open_engine(engine, settings, cluster),
+            photos,
+            out_folder,
+            format_.value,
+            faces.value,
+            part,
+            retry_rejected,
+        )
     )
     out.print(f"{len(made.done()):,} vectors in {out_folder}", soft_wrap=True)
     print_rejected(made.rejected, made.rejected_path)
+
+
+def open_engine(
+    where: Where, settings: Settings, cluster: Cluster
+) -> AbstractAsyncContextManager[Engine]:
+    """Return what computes, or say in a line what it lacks and exit."""
+    if where is Where.RAY:
+        require("ray", extra="ray")
+        return open_ray(settings, cluster)
+    if cluster != Cluster():
+        fail("--address, --workers, --worker-cores and --worker-gpus are for --engine ray.")
+    return open_local(settings)

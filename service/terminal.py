@@ -43,11 +43,11 @@ def fail(sentence: str) -> NoReturn:
     raise typer.Exit(EXIT_ERROR)
 
 
-def require(*modules: str) -> None:
-    """Say in a line which libraries of the extra `offline` a command lacks, and exit."""
+def require(*modules: str, extra: str = "offline") -> None:
+    """Say in a line which libraries of an extra a command lacks, and exit."""
     missing = [name for name in modules if find_spec(name) is None]
     if missing:
-        fail(f"This needs {', '.join(missing)}: pip install 'likeness[offline]'")
+        fail(f"This needs {', '.join(missing)}: pip install 'likeness[{extra}]'")
 
 
 def settings_from(**overrides: object) -> Settings:

@@ -35,6 +35,8 @@ def start(words: list[object], bundle: Path, store: Path) -> "subprocess.Popen[b
         "LIKENESS_BUNDLE": str(bundle),
         "LIKENESS_STORE": f"sqlite:///{store}",
         "LIKENESS_FACE_POLICY": "largest",
+        # Small ones, so that neither engine has taken every photo before it is killed.
+        "LIKENESS_MAX_BATCH": "4",
     }
     return subprocess.Popen(
         [sys.executable, "-m", "service.start", *(str(word) for word in words)],
@@ -53,9 +55,12 @@ def kill_when(process: "subprocess.Popen[bytes]", begun: Callable[[], bool]) -> 
     assert process.wait() == -9
 
 
-def test_embed_folder_goes_on_after_kill_9(photos: Path, bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["local", "ray"])
+def test_embed_folder_goes_on_after_kill_9(
+    photos: Path, bundle: Path, tmp_path: Path, engine: str
+) -> None:
     out = tmp_path / "out"
-    words: list[object] = ["embed-folder", photos, "--out", out, "--part", 32]
+    words: list[object] = ["embed-folder", photos, "--out", out, "--part", 32, "--engine", engine]
     first = start(words, bundle, tmp_path / "x.db")
     kill_when(first, lambda: (out / "part-000001.parquet").exists())
     assert start(words, bundle, tmp_path / "x.db").wait() == 0
