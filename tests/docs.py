@@ -1,4 +1,4 @@
-"""The parts of the README that are made from code; `python -m tests.docs` writes them anew."""
+"""The parts of the docs that are made from code; `python -m tests.docs` writes them anew."""
 
 import re
 from pathlib import Path
@@ -8,8 +8,10 @@ from models.decision import Rate
 from service.metrics import CATALOGUE
 from service.settings import settings_table
 from service.status import STATUS
+from tests.bench import plan
 
 README = Path(__file__).parent.parent / "README.md"
+DEPLOY = README.parent / "deploy" / "README.md"
 
 
 def results_table() -> str:
@@ -51,28 +53,28 @@ def metrics_table() -> str:
 
 
 SECTIONS = {
-    "results": results_table,
-    "settings": settings_table,
-    "problems": problems_table,
-    "metrics": metrics_table,
+    "results": (README, results_table),
+    "settings": (README, settings_table),
+    "problems": (README, problems_table),
+    "metrics": (README, metrics_table),
+    "plan": (DEPLOY, plan.tables),
 }
 
 
 def section(text: str, name: str) -> str:
     """Return what stands between a section's marks."""
     found = re.search(rf"<!-- {name}:begin -->\n(.*?)\n?<!-- {name}:end -->", text, re.DOTALL)
-    assert found is not None, f"README has no section {name}"
+    assert found is not None, f"there is no section {name}"
     return found[1]
 
 
 def main() -> None:
     """Write all sections."""
-    text = README.read_text()
-    for name, render in SECTIONS.items():
+    for name, (page, render) in SECTIONS.items():
+        text = page.read_text()
         begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
         before, rest = text.split(begin)
-        text = f"{before}{begin}{render()}\n{end}{rest.split(end)[1]}"
-    README.write_text(text)
+        page.write_text(f"{before}{begin}{render()}\n{end}{rest.split(end)[1]}")
 
 
 if __name__ == "__main__":
