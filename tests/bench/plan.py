@@ -27,7 +27,7 @@ class Rates:
     forward_per_s: float = 161.0
     replica_mb: float = 604.0
     searches_per_s: float = 115.0
-    search_slower_by_tenfold: float = 2.0
+    search_slower_by_tenfold: float = 2.4
     reads_per_s: float = 3428.0
     row_bytes: float = 1627.0
     index_bytes: float = 683.0
@@ -47,14 +47,14 @@ def _requests(rates: Rates) -> str:
     replicas = math.ceil(photos / rates.verify_per_s)
     decoding = photos / rates.decode_per_core_s
     encoding = photos / rates.forward_per_s * rates.cores
-    reads = 2 * photos / rates.reads_per_s * rates.cores
+    reads = 3 * photos / rates.reads_per_s * rates.cores
     rows = (
         (f"replicas of {rates.cores} cores", f"{replicas}"),
         ("their cores", f"{replicas * rates.cores}"),
         ("of these for decoding, detecting and aligning", f"{decoding:.0f}"),
         ("of these for the encoder, which a GPU would take", f"{encoding:.0f}"),
         ("their memory", f"{replicas * rates.replica_mb / 1000:.0f} GB"),
-        ("cores of the database, two reads a request", f"{reads:.0f}"),
+        ("cores of the database, three reads a request, one for its key", f"{reads:.0f}"),
         ("connections to the database, 9 a replica", f"{9 * replicas}"),
     )
     title = f"`/verify`, {REQUESTS_PER_S:,} a second, {rates.busy:.0%} busy"
