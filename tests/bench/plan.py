@@ -26,12 +26,12 @@ class Rates:
     decode_per_core_s: float = 75.0
     forward_per_s: float = 161.0
     replica_mb: float = 604.0
-    searches_per_s: float = 115.0
-    search_slower_by_tenfold: float = 2.4
-    reads_per_s: float = 3428.0
+    searches_per_s: float = 132.0
+    search_slower_by_tenfold: float = 2.1
+    reads_per_s: float = 3207.0
     row_bytes: float = 1627.0
     index_bytes: float = 683.0
-    index_s_by_million: float = 1496.0
+    index_s_by_million: float = 1426.0
     per_identity: float = 2.0
     busy: float = 0.6
 
