@@ -1,7 +1,6 @@
 """Let a new bundle take over a PostgreSQL database."""
 
 from datetime import datetime
-from typing import NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +10,9 @@ from service.store.audit import Event
 from service.store.postgres import spaces
 from service.store.postgres.audit_log import append
 from service.store.postgres.migrations import Connection
+from service.store.postgres.queries import not_found
 from service.store.postgres.statements import lock_subject
 from service.store.records import Change, Deleted, Lack, Lacking, Photo
-from service.store.refusals import no_subject, no_template
 
 # Unexpired templates of the old bundle whose photo the new one has no template of.
 _LACKING = """FROM likeness.templates AS held WHERE fingerprint = %(old)s
@@ -61,7 +60,7 @@ async def photo(connection: Connection, subject: str, template_id: str) -> Photo
     )
     row = await found.fetchone()
     if row is None:
-        await _raise_not_found(connection, subject)
+        raise await not_found(connection, subject)
     image_sha256, kept = row
     return str(image_sha256) if kept is None else Photo(image_sha256, kept)
 
@@ -87,7 +86,7 @@ async def add_vector(
     )
     held = await found.fetchall()
     if not held:
-        await _raise_not_found(connection, subject)
+        raise await not_found(connection, subject)
     if (fingerprint,) in held:
         return False
     made = await connection.execute(
@@ -140,10 +139,3 @@ async def forget(
 
 def _parameters(change: Change, now: datetime) -> dict[str, object]:
     return {"old": change.old, "new": change.new, "now": now}
-
-
-async def _raise_not_found(connection: Connection, subject: str) -> NoReturn:
-    known = await connection.execute(
-        "SELECT 1 FROM likeness.subjects WHERE subject = %s", [subject]
-    )
-    raise no_subject() if known.rowcount == 0 else no_template()

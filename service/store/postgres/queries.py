@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pgvector import Vector
 
+from service.errors import StoreError
 from service.store.postgres.migrations import Connection
 from service.store.records import (
     Counts,
@@ -22,7 +23,7 @@ from service.store.records import (
     SubjectSummary,
     SubjectTemplates,
 )
-from service.store.refusals import no_subject
+from service.store.refusals import no_subject, no_template
 
 _TEMPLATE = (
     "template_id, subject, fingerprint, image_sha256, quality, templates.created_at, expires_at"
@@ -104,6 +105,12 @@ async def count(connection: Connection) -> Counts:
         connection, "SELECT sum(subjects)::bigint, sum(templates)::bigint FROM likeness.counts", []
     )
     return Counts(subjects_, templates)
+
+
+async def not_found(connection: Connection, subject: str) -> StoreError:
+    """Return what a subject without the template that was named lacks: that, or all."""
+    known = await _rows(connection, "SELECT 1 FROM likeness.subjects WHERE subject = %s", [subject])
+    return no_template() if known else no_subject()
 
 
 def array_of(vector: Vector) -> NDArray[np.float32]:

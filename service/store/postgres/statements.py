@@ -15,6 +15,7 @@ from service.store.audit import Event
 from service.store.postgres import spaces
 from service.store.postgres.audit_log import append
 from service.store.postgres.migrations import Connection
+from service.store.postgres.queries import not_found
 from service.store.records import (
     Deleted,
     Enrolled,
@@ -22,7 +23,7 @@ from service.store.records import (
     Idempotency,
     NewTemplate,
 )
-from service.store.refusals import IDEMPOTENCY_LASTS, id_taken, key_reused, no_subject, no_template
+from service.store.refusals import IDEMPOTENCY_LASTS, id_taken, key_reused, no_subject
 
 # Locks of another kind of name never stand for the same number.
 _SUBJECT, _KEY = 0, 1
@@ -88,10 +89,7 @@ async def delete_template(
         [template_id, subject],
     )
     if templates.rowcount == 0:
-        known = await connection.execute(
-            "SELECT 1 FROM likeness.subjects WHERE subject = %s", [subject]
-        )
-        raise no_subject() if known.rowcount == 0 else no_template()
+        raise await not_found(connection, subject)
     subjects = await connection.execute(
         """DELETE FROM likeness.subjects WHERE subject = %(subject)s AND NOT EXISTS
         (SELECT 1 FROM likeness.templates WHERE subject = %(subject)s)""",

@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 
 from service.store.audit import Event
 from service.store.records import Change, Deleted, Lack, Lacking, Photo
-from service.store.refusals import no_subject, no_template
 from service.store.sqlite.audit_log import append
-from service.store.sqlite.queries import FLOAT32, entries, stamp
+from service.store.sqlite.queries import FLOAT32, entries, not_found, stamp
 from service.store.sqlite.writer import Done
 
 # Unexpired templates of the old bundle whose photo the new one has no template of.
@@ -57,7 +56,7 @@ def photo(connection: sqlite3.Connection, subject: str, template_id: str) -> Pho
         (subject, template_id),
     ).fetchall()
     if not rows:
-        _raise_not_found(connection, subject)
+        raise not_found(connection, subject)
     ((image_sha256, kept),) = rows
     return image_sha256 if kept is None else Photo(image_sha256, kept)
 
@@ -80,7 +79,7 @@ def add_vector(
         (subject, template_id),
     ).fetchall()
     if not held:
-        _raise_not_found(connection, subject)
+        raise not_found(connection, subject)
     if (fingerprint,) in held:
         return Done(False)
     connection.execute(
@@ -90,7 +89,7 @@ def add_vector(
         (fingerprint, stamp(now), vector.astype(FLOAT32).tobytes(), template_id),
     )
     append(connection, Event("reembedded", subject, by, {"templates": 1}), now)
-    return Done(True, added=list(entries(connection, template_id)))
+    return Done(True, added=list(entries(connection, template_id, fingerprint)))
 
 
 def switched_to(connection: sqlite3.Connection) -> str | None:
@@ -126,8 +125,3 @@ def forget(
 
 def _parameters(change: Change, now: datetime) -> dict[str, object]:
     return {"old": change.old, "new": change.new, "now": stamp(now)}
-
-
-def _raise_not_found(connection: sqlite3.Connection, subject: str) -> None:
-    known = connection.execute("SELECT 1 FROM subjects WHERE subject = ?", (subject,)).fetchall()
-    raise no_template() if known else no_subject()

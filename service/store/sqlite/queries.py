@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from service.errors import StoreError
 from service.store.records import (
     Counts,
     ExportedTemplate,
@@ -20,7 +21,7 @@ from service.store.records import (
     SubjectSummary,
     SubjectTemplates,
 )
-from service.store.refusals import no_subject
+from service.store.refusals import no_subject, no_template
 from service.store.sqlite.index import Entry
 
 FLOAT32 = np.dtype("<f4")
@@ -97,15 +98,29 @@ def count(connection: sqlite3.Connection) -> Counts:
     return Counts(subjects_, templates)
 
 
-def entries(connection: sqlite3.Connection, template_id: str | None = None) -> Iterator[Entry]:
-    """Return templates as the index holds them, expired ones included: of one id, or all."""
+def entries(
+    connection: sqlite3.Connection, template_id: str | None = None, fingerprint: str | None = None
+) -> Iterator[Entry]:
+    """Return templates as the index holds them, expired ones included.
+
+    All of them, or those of one id, or the one that one bundle has of it.
+    """
+    chosen = {"template_id": template_id, "fingerprint": fingerprint}
+    given = {name: value for name, value in chosen.items() if value is not None}
+    where = " AND ".join(f"{name} = :{name}" for name in given) or "true"
     rows = connection.execute(
         "SELECT template_id, subject, fingerprint, vector, expires_at FROM templates "
-        + ("ORDER BY number" if template_id is None else "WHERE template_id = ?"),
-        () if template_id is None else (template_id,),
+        f"WHERE {where} ORDER BY number",
+        given,
     )
     for template_id, subject, fingerprint, blob, expires_at in rows:
         yield Entry(template_id, subject, fingerprint, vector_of(blob), _moment(expires_at))
+
+
+def not_found(connection: sqlite3.Connection, subject: str) -> StoreError:
+    """Return what a subject without the template that was named lacks: that, or all."""
+    known = connection.execute("SELECT 1 FROM subjects WHERE subject = ?", (subject,)).fetchall()
+    return no_template() if known else no_subject()
 
 
 def stamp(at: datetime) -> str:

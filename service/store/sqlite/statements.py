@@ -13,10 +13,10 @@ from service.store.records import (
     Idempotency,
     NewTemplate,
 )
-from service.store.refusals import IDEMPOTENCY_LASTS, id_taken, key_reused, no_subject, no_template
+from service.store.refusals import IDEMPOTENCY_LASTS, id_taken, key_reused, no_subject
 from service.store.sqlite.audit_log import append
 from service.store.sqlite.index import Entry
-from service.store.sqlite.queries import FLOAT32, entries, stamp
+from service.store.sqlite.queries import FLOAT32, entries, not_found, stamp
 from service.store.sqlite.writer import Done
 
 
@@ -41,8 +41,11 @@ def enroll(
     for template in templates:
         outcome = _add(connection, subject, template, now)
         outcomes.append(outcome)
-        if outcome.created or template.expires_at is not None:
-            for entry in entries(connection, outcome.template_id):
+        renewed = template.expires_at is not None
+        if outcome.created or renewed:
+            # A new expiry is that of every bundle's template; else the others are left alone.
+            made_by = None if renewed else template.fingerprint
+            for entry in entries(connection, outcome.template_id, made_by):
                 added[entry.template_id, entry.fingerprint] = entry
     enrolled = Enrolled(tuple(outcomes))
     if idempotency is not None:
@@ -83,10 +86,7 @@ def delete_template(
         )
     )
     if not removed:
-        known = connection.execute("SELECT 1 FROM subjects WHERE subject = ?", (subject,))
-        if not known.fetchall():
-            raise no_subject()
-        raise no_template()
+        raise not_found(connection, subject)
     subjects = connection.execute(
         "DELETE FROM subjects WHERE subject = :subject "
         "AND NOT EXISTS (SELECT 1 FROM templates WHERE subject = :subject)",
