@@ -13,6 +13,7 @@ from service import (
     health_routes,
     key_routes,
     routes,
+    seal_routes,
 )
 from service.admission import Admission, Gate
 from service.boundary import Boundary
@@ -58,6 +59,7 @@ def create_app(settings: Settings) -> FastAPI:
         change_routes,
         key_routes,
         audit_routes,
+        seal_routes,
         health_routes,
     ):
         app.include_router(module.router)

@@ -15,6 +15,7 @@ from service.commands_enroll import enroll, enroll_folder
 from service.commands_evaluate import evaluate
 from service.commands_keys import keys_app
 from service.commands_map import draw_map
+from service.commands_master_key import master_key_app
 from service.commands_train import train
 from service.health_routes import describe
 from service.local import answer, connect
@@ -138,3 +139,4 @@ app.command()(switch)
 app.command()(forget)
 app.add_typer(keys_app, name="keys")
 app.add_typer(audit_app, name="audit")
+app.add_typer(master_key_app, name="master-key")

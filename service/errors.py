@@ -37,6 +37,7 @@ ServiceError
     ├── TemplateNotFound
     ├── TemplateIdTaken          the id exists with another image
     ├── IdempotencyConflict      the key was used for another request
+    ├── NoMasterKey              nothing can be sealed without one
     ├── StoreUnavailable
     └── StoreInUse               another process holds the store; raised at start
 
@@ -225,6 +226,10 @@ class TemplateIdTaken(StoreError):
 
 class IdempotencyConflict(StoreError):
     code = "idempotency_conflict"
+
+
+class NoMasterKey(StoreError):
+    code = "no_master_key"
 
 
 class StoreUnavailable(StoreError):

@@ -20,11 +20,17 @@ class TemplateAnswer(Answer):
     expires_at: datetime | None = Field(None, description="never matched from then on")
 
 
+class TermsAnswer(Answer):
+    consent: str | None = Field(examples=["form 12, signed 2026-11-23"], description="the ground")
+    purpose: str | None = Field(examples=["staff entrance"], description="what for")
+
+
 class SubjectSummaryAnswer(Answer):
     subject: str = Field(examples=["ada"])
     templates: int = Field(examples=[2])
     created_at: datetime = Field(examples=["2026-11-23T12:00:00Z"])
     metadata: dict[str, str] = Field(examples=[{"source": "onboarding"}])
+    terms: TermsAnswer
     fingerprints: list[str] = Field(description="of the bundles that made its templates")
 
 
@@ -32,6 +38,7 @@ class SubjectAnswer(Answer):
     subject: str = Field(examples=["ada"])
     created_at: datetime = Field(examples=["2026-11-23T12:00:00Z"])
     metadata: dict[str, str] = Field(examples=[{"source": "onboarding"}])
+    terms: TermsAnswer
     templates: list[TemplateAnswer]
 
 
@@ -63,6 +70,7 @@ class ExportAnswer(Answer):
     subject: str = Field(examples=["ada"])
     created_at: datetime = Field(examples=["2026-11-23T12:00:00Z"])
     metadata: dict[str, str] = Field(examples=[{"source": "onboarding"}])
+    terms: TermsAnswer
     templates: list[ExportedTemplateAnswer]
     photos: list[PhotoAnswer] = Field(description="those that were kept")
 

@@ -26,6 +26,7 @@ from service.recogniser import Recogniser
 from service.schemas import Choice, EmbedRequest, EnrollRequest, IdentifyRequest, VerifyRequest
 from service.service import Service
 from service.store import Idempotency, NewTemplate
+from service.terms import terms_of
 
 
 async def enroll(
@@ -36,6 +37,7 @@ async def enroll(
     During a change of bundle every photo goes through both, or counts as unusable: whichever
     serves, nobody is missing. Raises the first photo's problem if none can be used.
     """
+    terms = terms_of(form, required=service.settings.require_consent)
     serving = await service.serving()
     probes = await serving.pipeline.probe_each(form.image, _policy(form.policy, service), caller)
     made = [probes]
@@ -56,7 +58,7 @@ async def enroll(
     # Shielded: once the store has begun, the outcome must not depend on the caller staying.
     with service.metrics.timed("store"):
         enrolled = await asyncio.shield(
-            service.store.enroll(form.subject, new, form.metadata, idempotency, by)
+            service.store.enroll(form.subject, new, form.metadata, idempotency, by, terms)
         )
     images: list[EnrolledImage] = [
         EnrolledImage.failed(at, probe)

@@ -38,12 +38,28 @@ class EnrollRequest(Body):
     expires_at: datetime | None = Field(
         None, examples=["2030-01-01T00:00:00Z"], description="never matched from then on"
     )
+    consent: str | None = Field(
+        None,
+        min_length=1,
+        max_length=512,
+        examples=["form 12, signed 2026-11-23"],
+        description="the ground for storing the subject, kept as given; `purpose` goes with it",
+    )
+    purpose: str | None = Field(
+        None, min_length=1, max_length=512, examples=["staff entrance"], description="what for"
+    )
     policy: Policy | None = Field(None, description="what to do with several faces")
 
     @model_validator(mode="after")
     def one_id_names_one_template(self) -> Self:
         if self.template_id is not None and len(self.image) > 1:
             raise ValueError("template_id names one template; send one image with it")
+        return self
+
+    @model_validator(mode="after")
+    def consent_is_for_a_purpose(self) -> Self:
+        if (self.consent is None) != (self.purpose is None):
+            raise ValueError("send consent and purpose together, or neither")
         return self
 
 

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from service.errors import InvalidSettings
 from service.keys import KeyRing
+from service.master_keys import open_vault
 from service.metrics import Metrics
 from service.recogniser import Recogniser, open_recogniser
 from service.settings import Settings
@@ -70,7 +71,9 @@ async def open_service(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
     """
     lost = asyncio.Event()
     async with AsyncExitStack() as stack:
-        store = await open_store(settings.store)
+        # A command may print the master keys, and take its time.
+        vault = await asyncio.to_thread(open_vault, settings)
+        store = await open_store(settings.store, vault=vault)
         stack.push_async_callback(store.close)
         first = await stack.enter_async_context(open_recogniser(settings, metrics, lost))
         second = None

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from models.engine import EngineName
 from models.face import Policy
 from service.errors import InvalidSettings
+from service.settings_protection import ProtectionSettings
 
 PREFIX = "LIKENESS_"
 TABLE_BEGIN = "<!-- settings:begin -->"
@@ -23,7 +24,7 @@ _FOR_TESTS = frozenset({"LIKENESS_FACES"})
 Device = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 
 
-class Settings(BaseSettings):
+class Settings(ProtectionSettings, BaseSettings):
     """Hold what the service is told at start; built by who starts it, never at import."""
 
     model_config = SettingsConfigDict(

@@ -53,6 +53,7 @@ STATUS: Mapping[str, int] = MappingProxyType(
         "template_not_found": 404,
         "template_id_taken": 409,
         "idempotency_conflict": 422,
+        "no_master_key": 409,
         "store_unavailable": 503,
         "store_in_use": 503,
         "internal_error": 500,

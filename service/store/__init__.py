@@ -27,13 +27,16 @@ from service.store.records import (
     NewTemplate,
     Page,
     Photo,
+    Resealed,
     StoredTemplate,
     SubjectDetail,
     SubjectExport,
     SubjectSummary,
     SubjectTemplates,
+    Terms,
 )
 from service.store.sqlite.store import SqliteStore
+from service.store.vault import Vault
 
 __all__ = [
     "ApiKey",
@@ -53,12 +56,15 @@ __all__ = [
     "NewTemplate",
     "Page",
     "Photo",
+    "Resealed",
     "Store",
     "StoredTemplate",
     "SubjectDetail",
     "SubjectExport",
     "SubjectSummary",
     "SubjectTemplates",
+    "Terms",
+    "Vault",
     "open_store",
     "utc_now",
 ]
@@ -85,11 +91,12 @@ class Store(Protocol):
         metadata: Mapping[str, str] | None = None,
         idempotency: Idempotency | None = None,
         by: str | None = None,
+        terms: Terms | None = None,
     ) -> Enrolled:
         """Add templates to a subject, all or none, durable when it returns.
 
         A template of the same subject, image and fingerprint is there already and keeps its
-        id; its expiry, and the subject's metadata, are replaced if given and kept if None.
+        id; its expiry, the subject's metadata and its terms are replaced if given, kept if None.
         An expired one counts as gone and is created anew. A request with a known key and
         digest has no effect and gets the outcome it had the first time, for a day.
         Raises TemplateIdTaken, IdempotencyConflict; then nothing is written.
@@ -188,6 +195,13 @@ class Store(Protocol):
         """Erase every template of a bundle, and the subjects that have no other."""
         ...
 
+    async def reseal(self, limit: int, by: str | None = None) -> Resealed:
+        """Wrap keys by the current master key and seal subjects, at most `limit` of both.
+
+        Raises NoMasterKey.
+        """
+        ...
+
     async def add_key(self, key: ApiKey, by: str | None = None) -> None:
         """Keep a key, which counts everywhere when this returns."""
         ...
@@ -222,19 +236,21 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-async def open_store(url: str, clock: Clock = utc_now) -> Store:
+async def open_store(url: str, clock: Clock = utc_now, vault: Vault | None = None) -> Store:
     """Open the store that a database URL names, made ready to use.
 
-    Raises InvalidSettings for a URL that is not supported, StoreInUse if another process
-    holds the database, StoreUnavailable if it cannot be opened.
+    Without a vault nothing is sealed. Raises InvalidSettings for a URL that is not supported
+    and for a master key that is missing, StoreInUse if another process holds the database,
+    StoreUnavailable if it cannot be opened.
     """
+    vault = vault or Vault()
     # The URL itself is not repeated: it may carry a password.
     scheme = url.partition("://")[0] if "://" in url else ""
     if scheme in ("postgresql", "postgres"):
         # Its driver takes a third of a second to import, and most have no use for it.
         from service.store.postgres.store import PostgresStore
 
-        return await PostgresStore.open(url, clock)
+        return await PostgresStore.open(url, clock, vault)
     if scheme != "sqlite":
         raise InvalidSettings(
             f"A store is named by a URL such as {_SUPPORTED}; "
@@ -245,4 +261,4 @@ async def open_store(url: str, clock: Clock = utc_now) -> Store:
         raise InvalidSettings(
             f"The SQLite URL names no file; it has three or four /: {_SUPPORTED}."
         )
-    return await asyncio.to_thread(SqliteStore, name, clock)
+    return await asyncio.to_thread(SqliteStore, name, clock, vault)

@@ -18,6 +18,8 @@ Action = Literal[
     "subject_deleted",
     "template_deleted",
     "expired",
+    "erased_again",
+    "resealed",
     "bundle_forgotten",
     "switched",
     "key_created",

@@ -43,6 +43,14 @@ class NewTemplate:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """Say on what ground a subject is stored and what for, in the words of who enrolled it."""
+
+    consent: str | None = None
+    purpose: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Idempotency:
     """Name a request, so that sending it again has no second effect."""
 
@@ -143,6 +151,7 @@ class SubjectSummary:
     templates: int
     created_at: datetime
     metadata: dict[str, str]
+    terms: Terms
     fingerprints: tuple[str, ...]
 
 
@@ -153,6 +162,7 @@ class SubjectDetail:
     subject: str
     created_at: datetime
     metadata: dict[str, str]
+    terms: Terms
     templates: tuple[StoredTemplate, ...]
 
 
@@ -171,6 +181,7 @@ class SubjectExport:
     subject: str
     created_at: datetime
     metadata: dict[str, str]
+    terms: Terms
     templates: tuple[ExportedTemplate, ...]
     photos: tuple[Photo, ...] = ()
 
@@ -235,6 +246,15 @@ class Deleted:
     subjects: int
     templates: int
     receipt: AuditEntry | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Resealed:
+    """Count the keys wrapped anew, the subjects sealed, and of both how many are left to do."""
+
+    rewrapped: int
+    sealed: int
+    left: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 from service.errors import (
     IdempotencyConflict,
+    NoMasterKey,
     StoreUnavailable,
     SubjectNotFound,
     TemplateIdTaken,
@@ -42,4 +43,15 @@ def newer_database(version: int, known: int) -> StoreUnavailable:
     return StoreUnavailable(
         f"The database has version {version}, and this release knows {known} at most: it was "
         "written by a newer release. Start that one, or restore a backup."
+    )
+
+
+def no_master_key() -> NoMasterKey:
+    return NoMasterKey("There is no master key to seal by; set LIKENESS_MASTER_KEYS_FILE.")
+
+
+def keys_lost(subjects: int) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"The database holds {subjects:,} subjects whose keys it does not hold. A backup without "
+        "the table data_keys needs the newest copy of that table beside it."
     )

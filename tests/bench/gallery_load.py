@@ -9,7 +9,7 @@ from pathlib import Path
 from time import perf_counter
 
 import psycopg
-from pgvector import Vector
+from pgvector import HalfVector, Vector
 from pgvector.psycopg import register_vector
 
 from service.store import open_store
@@ -39,7 +39,10 @@ def sqlite(path: Path, people: Crowd) -> Loaded:
     _create(url)
     began = perf_counter()
     with closing(sqlite3.connect(path)) as connection:
-        connection.executemany("INSERT INTO subjects VALUES (?, ?, '{}')", _subjects(people))
+        connection.executemany(
+            "INSERT INTO subjects (subject, created_at, metadata) VALUES (?, ?, x'7b7d')",
+            _subjects(people),
+        )
         connection.executemany(
             """INSERT INTO templates (template_id, subject, fingerprint, image_sha256, created_at,
             quality, vector) VALUES (?, ?, ?, ?, ?, '{}', ?)""",
@@ -82,10 +85,10 @@ def postgres(cluster: Cluster, people: Crowd) -> Loaded:
 def _copy(connection: psycopg.Connection, people: Crowd) -> None:
     with (
         connection.cursor() as cursor,
-        cursor.copy("COPY likeness.subjects FROM STDIN") as copy,
+        cursor.copy("COPY likeness.subjects (subject, created_at, metadata) FROM STDIN") as copy,
     ):
         for subject, at in _subjects(people):
-            copy.write_row((subject, at, "{}"))
+            copy.write_row((subject, at, b"{}"))
     with (
         connection.cursor() as cursor,
         cursor.copy(
@@ -94,11 +97,11 @@ def _copy(connection: psycopg.Connection, people: Crowd) -> None:
         ) as copy,
     ):
         for number, row in enumerate(_templates(people)):
-            copy.write_row((*row, "{}", Vector(people.gallery[number])))
-    connection.execute(
-        f"""INSERT INTO likeness.search_1
-        SELECT number, vector::halfvec({DIMENSION}) FROM likeness.templates"""
-    )
+            copy.write_row((*row, "{}", Vector(people.gallery[number]).to_binary()))
+    with connection.cursor() as cursor, cursor.copy("COPY likeness.search_1 FROM STDIN") as copy:
+        # Rows are numbered as they come, from 1.
+        for number, vector in enumerate(people.gallery, 1):
+            copy.write_row((number, HalfVector(vector)))
 
 
 def _create(url: str) -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from service.errors import StoreUnavailable, SubjectNotFound, TemplateNotFound
-from service.store import Idempotency, Store, open_store
+from service.store import Idempotency, Store, Vault, open_store
 from tests.service.store_audit_contract import AuditContract
 from tests.service.store_change_contract import ChangeContract, PhotoContract
 from tests.service.store_enrol_contract import EnrolContract, RepeatContract
@@ -135,8 +135,13 @@ class StoreContract(
         return Clock()
 
     @pytest.fixture
-    async def store(self, url: str, clock: Clock) -> AsyncIterator[Store]:
-        store = await open_store(url, clock)
+    def vault(self) -> Vault:
+        """Return the vault of the store; a test of sealed ones overrides it."""
+        return Vault()
+
+    @pytest.fixture
+    async def store(self, url: str, clock: Clock, vault: Vault) -> AsyncIterator[Store]:
+        store = await open_store(url, clock, vault)
         yield store
         await store.close()
 
@@ -166,15 +171,15 @@ class LastingStoreContract(StoreContract):
     """Inherit this for an engine whose store outlives the process."""
 
     async def test_reopened_store_holds_and_finds_what_was_enrolled(
-        self, url: str, clock: Clock
+        self, url: str, clock: Clock, vault: Vault
     ) -> None:
-        store = await open_store(url, clock)
+        store = await open_store(url, clock, vault)
         soon = clock.now + timedelta(seconds=1)
         await store.enroll("ada", [template("one"), template("two", expires_at=soon)], {"a": "b"})
         await store.enroll("bob", [template("three")], None, Idempotency("k", "d"))
         await store.close()
         clock.now = soon
-        store = await open_store(url, clock)
+        store = await open_store(url, clock, vault)
         await assert_search_agrees(store, clock.now)
         assert await names_found(store, "one") == ["ada", "bob"]
         again = await store.enroll("bob", [template("three")], None, Idempotency("k", "d"))

@@ -12,6 +12,7 @@ from service.store import Candidate, NewTemplate, Store, SubjectExport
 
 DIMENSION = 8
 FINGERPRINT = "f" * 64
+MASTER, OTHER_MASTER = bytes(range(32)), bytes(range(32, 64))
 
 
 class Clock:

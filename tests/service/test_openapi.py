@@ -143,6 +143,8 @@ def test_enroll_documents_its_header_beside_its_query() -> None:
         ("query", "template_id"),
         ("query", "metadata"),
         ("query", "expires_at"),
+        ("query", "consent"),
+        ("query", "purpose"),
         ("query", "policy"),
     }
 

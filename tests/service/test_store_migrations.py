@@ -5,11 +5,20 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
+from pgvector import Vector
+from pgvector.psycopg import register_vector_async
+from psycopg import AsyncConnection
 
 from service.errors import StoreUnavailable
-from service.store import open_store
+from service.store import Terms, Vault, open_store
+from service.store.postgres import migrations as postgres
 from service.store.sqlite.migrations import MIGRATIONS, create_schema, migrate
+from tests.postgres import Cluster
+from tests.service.store_samples import FINGERPRINT, MASTER, names_found, vector_of
+
+AT = "2026-01-01T00:00:00.000000+00:00"
 
 
 @pytest.fixture
@@ -80,3 +89,57 @@ def test_templates_of_one_photo_share_the_id_of_the_oldest(connection: sqlite3.C
     migrate(connection)
     rows = connection.execute("SELECT template_id, fingerprint FROM templates ORDER BY number")
     assert rows.fetchall() == [("a", "f"), ("a", "g"), ("c", "f")]
+
+
+async def test_gallery_of_an_older_sqlite_release_is_served_and_sealed(tmp_path: Path) -> None:
+    url, vector = f"sqlite:///{tmp_path}/store.db", vector_of("one")
+    with closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as connection:
+        migrate(connection, MIGRATIONS[:5])
+        connection.execute("INSERT INTO subjects VALUES ('ada', ?, '{\"of\": \"ada\"}')", (AT,))
+        connection.execute(
+            "INSERT INTO templates VALUES (NULL, 't1', 'ada', ?, 'image', '{}', ?, NULL, ?)",
+            (FINGERPRINT, AT, vector.tobytes()),
+        )
+    await assert_served_and_sealed(url)
+
+
+async def test_gallery_of_an_older_postgres_release_is_served_and_sealed(cluster: Cluster) -> None:
+    url = cluster.new_database()
+    async with await AsyncConnection.connect(url, autocommit=True) as connection:
+        await postgres.migrate(connection, postgres.MIGRATIONS[:4])
+        await register_vector_async(connection)
+        await connection.execute(
+            "INSERT INTO likeness.subjects VALUES ('ada', %s, '{\"of\": \"ada\"}')", [AT]
+        )
+        await connection.execute(
+            """INSERT INTO likeness.templates (template_id, subject, fingerprint, image_sha256,
+            quality, created_at, vector) VALUES ('t1', 'ada', %s, 'image', '{}', %s, %s)""",
+            [FINGERPRINT, AT, Vector(vector_of("one"))],
+        )
+        await connection.execute(
+            "INSERT INTO likeness.spaces (fingerprint, dimension) VALUES (%s, 8)", [FINGERPRINT]
+        )
+        await connection.execute(
+            """CREATE TABLE likeness.search_1 (
+            number bigint PRIMARY KEY REFERENCES likeness.templates ON DELETE CASCADE,
+            vector halfvec(8) NOT NULL)"""
+        )
+        await connection.execute(
+            "INSERT INTO likeness.search_1 SELECT number, vector::halfvec(8) "
+            "FROM likeness.templates"
+        )
+    await assert_served_and_sealed(url)
+
+
+async def assert_served_and_sealed(url: str) -> None:
+    """Find ada by her vector, in clear, then with a master key, then sealed."""
+    for vault in (Vault(), Vault([MASTER])):
+        store = await open_store(url, vault=vault)
+        for _ in range(2):
+            export = await store.export("ada")
+            assert (export.metadata, export.terms) == ({"of": "ada"}, Terms())
+            np.testing.assert_array_equal(export.templates[0].vector, vector_of("one"))
+            assert await names_found(store, "one") == ["ada"]
+            if vault.current is not None:
+                await store.reseal(10)
+        await store.close()

@@ -2,11 +2,24 @@
 
 import pytest
 
+from service.store import Vault
 from tests.postgres import Cluster
 from tests.service.store_contract import LastingStoreContract
+from tests.service.store_samples import MASTER
+from tests.service.store_seal_contract import SealContract
 
 
 class TestPostgres(LastingStoreContract):
     @pytest.fixture
     def url(self, cluster: Cluster) -> str:
         return cluster.new_database()
+
+
+class TestSealedPostgres(SealContract, LastingStoreContract):
+    @pytest.fixture
+    def url(self, cluster: Cluster) -> str:
+        return cluster.new_database()
+
+    @pytest.fixture
+    def vault(self) -> Vault:
+        return Vault([MASTER])

@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 
 from service.errors import InvalidSettings, StoreInUse, StoreUnavailable
-from service.store import Idempotency, Store, open_store
+from service.store import Idempotency, Store, Vault, open_store
 from service.store.sqlite.store import SqliteStore
 from tests.service.store_contract import LastingStoreContract, StoreContract
-from tests.service.store_samples import Clock, names_found, template, vector_of
+from tests.service.store_inside import run
+from tests.service.store_samples import MASTER, Clock, names_found, template, vector_of
+from tests.service.store_seal_contract import SealContract
 
 OPEN_IN_ANOTHER_PROCESS = """
 import asyncio, sys
@@ -34,6 +36,16 @@ class TestSqliteFile(LastingStoreContract):
     @pytest.fixture
     def url(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/contract.db"
+
+
+class TestSealedSqliteFile(SealContract, LastingStoreContract):
+    @pytest.fixture
+    def url(self, tmp_path: Path) -> str:
+        return f"sqlite:///{tmp_path}/contract.db"
+
+    @pytest.fixture
+    def vault(self) -> Vault:
+        return Vault([MASTER])
 
 
 class TestSqliteMemory(StoreContract):
@@ -183,7 +195,7 @@ async def test_deleted_vectors_are_in_no_file_when_the_deletion_answers(
 
 
 async def test_deletion_that_cannot_clean_the_log_says_so(path: Path) -> None:
-    store = SqliteStore(str(path), Clock(), busy_timeout_s=0.01)
+    store = SqliteStore(str(path), Clock(), Vault(), busy_timeout_s=0.01)
     await store.enroll("ada", [template("one")])
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN")
@@ -203,3 +215,14 @@ async def test_expired_keys_are_erased_when_the_store_is_opened(path: Path) -> N
     await (await open_store(f"sqlite:///{path}", clock)).close()
     with closing(sqlite3.connect(path)) as other:
         assert other.execute("SELECT count(*) FROM idempotency").fetchall() == [(0,)]
+
+
+async def test_keys_that_were_lost_are_not_taken_for_erasure(path: Path) -> None:
+    url = f"sqlite:///{path}"
+    store = await open_store(url, vault=Vault([MASTER]))
+    await store.enroll("ada", [template("one")])
+    await store.close()
+    run(url, "DELETE FROM data_keys")
+    with pytest.raises(StoreUnavailable, match="1 subjects whose keys it does not hold"):
+        await open_store(url, vault=Vault([MASTER]))
+    assert run(url, "SELECT subject FROM subjects") == [("ada",)]

@@ -7,12 +7,14 @@ from numpy.typing import NDArray
 from pgvector import Vector
 
 from service.store.audit import Event
-from service.store.postgres import spaces
 from service.store.postgres.audit_log import append
 from service.store.postgres.migrations import Connection
 from service.store.postgres.queries import not_found
+from service.store.postgres.sealing import cipher_of, sealing_cipher_of
+from service.store.postgres.spaces import Space, Spaces, add
 from service.store.postgres.statements import lock_subject
 from service.store.records import Change, Deleted, Lack, Lacking, Photo
+from service.store.vault import Vault, of_photo, of_vector
 
 # Unexpired templates of the old bundle whose photo the new one has no template of.
 _LACKING = """FROM likeness.templates AS held WHERE fingerprint = %(old)s
@@ -46,7 +48,9 @@ async def lack(connection: Connection, change: Change, now: datetime) -> Lack:
     return Lack(templates, without_photo)
 
 
-async def photo(connection: Connection, subject: str, template_id: str) -> Photo | str:
+async def photo(
+    connection: Connection, vault: Vault, subject: str, template_id: str
+) -> Photo | str:
     """Return the photo of a template, or its digest if it was not kept.
 
     Raises SubjectNotFound, TemplateNotFound.
@@ -62,15 +66,19 @@ async def photo(connection: Connection, subject: str, template_id: str) -> Photo
     if row is None:
         raise await not_found(connection, subject)
     image_sha256, kept = row
-    return str(image_sha256) if kept is None else Photo(image_sha256, kept)
+    if kept is None:
+        return str(image_sha256)
+    cipher = await cipher_of(connection, vault, subject)
+    return Photo(image_sha256, cipher.open(kept, of_photo(image_sha256)))
 
 
 async def add_vector(
     connection: Connection,
+    spaces: Spaces,
     subject: str,
     template_id: str,
     fingerprint: str,
-    space: int,
+    space: Space,
     vector: NDArray[np.float32],
     by: str | None,
     now: datetime,
@@ -81,24 +89,27 @@ async def add_vector(
     """
     await lock_subject(connection, subject)
     found = await connection.execute(
-        "SELECT fingerprint FROM likeness.templates WHERE subject = %s AND template_id = %s",
+        """SELECT fingerprint, image_sha256 FROM likeness.templates
+        WHERE subject = %s AND template_id = %s""",
         [subject, template_id],
     )
     held = await found.fetchall()
     if not held:
         raise await not_found(connection, subject)
-    if (fingerprint,) in held:
+    if any(made_by == fingerprint for made_by, _ in held):
         return False
+    cipher = await sealing_cipher_of(connection, spaces, subject)
+    sealed = cipher.seal(Vector(vector).to_binary(), of_vector(held[0][1], fingerprint))
     made = await connection.execute(
         """INSERT INTO likeness.templates (template_id, subject, fingerprint, image_sha256,
         quality, created_at, expires_at, vector)
         SELECT template_id, subject, %s, image_sha256, quality, %s, expires_at, %s
         FROM likeness.templates WHERE template_id = %s AND subject = %s
         ORDER BY number LIMIT 1 RETURNING number""",
-        [fingerprint, now, Vector(vector), template_id, subject],
+        [fingerprint, now, sealed, template_id, subject],
     )
     ((number,),) = await made.fetchall()
-    await spaces.add(connection, space, number, vector)
+    await add(connection, space, number, vector)
     await append(connection, Event("reembedded", subject, by, {"templates": 1}), now)
     return True
 

@@ -159,7 +159,53 @@ async def add_audit(connection: Connection) -> None:
     )
 
 
-MIGRATIONS: tuple[Migration, ...] = (create_schema, add_keys, index_expiry, add_audit)
+async def add_seals(connection: Connection) -> None:
+    """Version 5: for template protection; and on what ground a subject is stored.
+
+    What may be sealed is bytes, sealed or not: vectors as pgvector sends them. A key that is
+    destroyed leaves its id behind: so an old backup that is brought back beside today's keys
+    shows who was erased since. Sealed and clear vectors are searched in tables of their own.
+    """
+    for statement in (
+        """CREATE TABLE likeness.data_keys (
+            key_id text COLLATE "C" PRIMARY KEY,
+            master text COLLATE "C",
+            wrapped bytea,
+            CHECK ((master IS NULL) = (wrapped IS NULL))
+        )""",
+        "CREATE INDEX ON likeness.data_keys (master)",
+        """ALTER TABLE likeness.subjects
+            ADD COLUMN key_id text COLLATE "C" REFERENCES likeness.data_keys,
+            ADD COLUMN terms bytea,
+            ALTER COLUMN metadata TYPE bytea USING convert_to(metadata, 'UTF8')""",
+        "CREATE INDEX ON likeness.subjects (key_id)",
+        """ALTER TABLE likeness.templates
+            ALTER COLUMN vector TYPE bytea USING vector_send(vector)""",
+        "ALTER TABLE likeness.templates ALTER COLUMN vector SET STORAGE EXTERNAL",
+        """ALTER TABLE likeness.spaces
+            ADD COLUMN key_id text COLLATE "C" REFERENCES likeness.data_keys,
+            DROP CONSTRAINT spaces_fingerprint_dimension_key""",
+        """CREATE UNIQUE INDEX ON likeness.spaces (fingerprint, dimension, (key_id IS NULL))""",
+        """CREATE FUNCTION likeness.destroy_keys() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN
+                UPDATE likeness.data_keys SET master = NULL, wrapped = NULL
+                FROM gone WHERE data_keys.key_id = gone.key_id;
+                RETURN NULL;
+            END $$""",
+        """CREATE TRIGGER destroy_keys AFTER DELETE ON likeness.subjects
+            REFERENCING OLD TABLE AS gone
+            FOR EACH STATEMENT EXECUTE FUNCTION likeness.destroy_keys()""",
+    ):
+        await connection.execute(statement)
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    create_schema,
+    add_keys,
+    index_expiry,
+    add_audit,
+    add_seals,
+)
 
 
 async def migrate(connection: Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:

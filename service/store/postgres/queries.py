@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pgvector import Vector
 
 from service.errors import StoreError
+from service.store.particulars import Particulars
 from service.store.postgres.migrations import Connection
 from service.store.records import (
     Counts,
@@ -24,17 +25,23 @@ from service.store.records import (
     SubjectTemplates,
 )
 from service.store.refusals import no_subject, no_template
+from service.store.vault import Cipher, Vault, Wrapped, of_photo, of_vector
 
 _TEMPLATE = (
     "template_id, subject, fingerprint, image_sha256, quality, templates.created_at, expires_at"
 )
 
+_PARTICULARS = "metadata, terms, key_id, master, wrapped"
 
-async def templates_of(connection: Connection, subject: str, now: datetime) -> SubjectTemplates:
+
+async def templates_of(
+    connection: Connection, vault: Vault, subject: str, now: datetime
+) -> SubjectTemplates:
     """Return the unexpired templates of a subject. Raises SubjectNotFound."""
     rows = await _rows(
         connection,
-        """SELECT template_id, vector, fingerprint FROM likeness.subjects
+        """SELECT key_id, master, wrapped, template_id, vector, image_sha256, fingerprint
+        FROM likeness.subjects LEFT JOIN likeness.data_keys USING (key_id)
         LEFT JOIN likeness.templates ON templates.subject = subjects.subject
             AND (expires_at IS NULL OR expires_at > %s)
         WHERE subjects.subject = %s ORDER BY number""",
@@ -42,60 +49,71 @@ async def templates_of(connection: Connection, subject: str, now: datetime) -> S
     )
     if not rows:
         raise no_subject()
+    cipher = vault.cipher(Wrapped.read(*rows[0][:3]))
     return SubjectTemplates(
         subject,
         tuple(
-            GalleryTemplate(name, array_of(vector), made_by)
-            for name, vector, made_by in rows
+            GalleryTemplate(name, vector_of(cipher, blob, image, made_by), made_by)
+            for _, _, _, name, blob, image, made_by in rows
             if name is not None
         ),
     )
 
 
-async def subjects(connection: Connection, after: str | None, limit: int) -> Page[SubjectSummary]:
+async def subjects(
+    connection: Connection, vault: Vault, after: str | None, limit: int
+) -> Page[SubjectSummary]:
     """Return at most `limit` subjects after an id, in code point order."""
     rows = await _rows(
         connection,
-        """SELECT subject, page.created_at, metadata, count(number),
-            array_agg(DISTINCT fingerprint ORDER BY fingerprint)
-                FILTER (WHERE fingerprint IS NOT NULL)
-        FROM (
+        f"""WITH page AS (
             SELECT * FROM likeness.subjects WHERE %(after)s::text IS NULL OR subject > %(after)s
             ORDER BY subject LIMIT %(limit)s
-        ) AS page LEFT JOIN likeness.templates USING (subject)
-        GROUP BY subject, page.created_at, metadata ORDER BY subject""",
+        ), made AS (
+            SELECT subject, count(*) AS templates,
+                array_agg(DISTINCT fingerprint ORDER BY fingerprint) AS made_by
+            FROM page JOIN likeness.templates USING (subject) GROUP BY subject
+        )
+        SELECT subject, coalesce(templates, 0), made_by, page.created_at, {_PARTICULARS}
+        FROM page LEFT JOIN made USING (subject) LEFT JOIN likeness.data_keys USING (key_id)
+        ORDER BY subject""",
         {"after": after, "limit": limit + 1},
     )
     items = tuple(
-        SubjectSummary(subject, templates, utc(at), json.loads(metadata), tuple(made_by or ()))
-        for subject, at, metadata, templates, made_by in rows[:limit]
+        _summary(subject, at, Particulars.open(vault, *held), templates, made_by)
+        for subject, templates, made_by, at, *held in rows[:limit]
     )
     return Page(items, items[-1].subject if len(rows) > limit else None)
 
 
-async def subject_detail(connection: Connection, subject: str) -> SubjectDetail:
+async def subject_detail(connection: Connection, vault: Vault, subject: str) -> SubjectDetail:
     """Describe a subject and its templates. Raises SubjectNotFound."""
     rows = await _subject_rows(connection, subject, _TEMPLATE)
-    stored = tuple(_stored(*row) for _, _, *row in rows if row[0] is not None)
-    return SubjectDetail(subject, utc(rows[0][0]), json.loads(rows[0][1]), stored)
+    at, *head = rows[0][:6]
+    held = Particulars.open(vault, *head)
+    stored = tuple(_stored(*row[6:]) for row in rows if row[6] is not None)
+    return SubjectDetail(subject, utc(at), held.metadata, held.terms, stored)
 
 
-async def export(connection: Connection, subject: str) -> SubjectExport:
+async def export(connection: Connection, vault: Vault, subject: str) -> SubjectExport:
     """Return everything stored about a subject. Raises SubjectNotFound."""
     photo = """(SELECT photo FROM likeness.photos WHERE photos.subject = subjects.subject
         AND photos.image_sha256 = templates.image_sha256)"""
     rows = await _subject_rows(connection, subject, f"{photo}, vector, {_TEMPLATE}")
+    at, *head = rows[0][:6]
+    held = Particulars.open(vault, *head)
     photos: dict[str, Photo] = {}
     templates = []
-    for _, _, photo, vector, *row in rows:
-        if vector is not None:
+    for photo, blob, *row in (row[6:] for row in rows):
+        if blob is not None:
             stored = _stored(*row)
-            templates.append(ExportedTemplate.of(stored, array_of(vector)))
+            image = stored.image_sha256
+            vector = vector_of(held.cipher, blob, image, stored.fingerprint)
+            templates.append(ExportedTemplate.of(stored, vector))
             if photo is not None:
-                photos[stored.image_sha256] = Photo(stored.image_sha256, photo)
-    at, metadata = rows[0][:2]
+                photos[image] = Photo(image, held.cipher.open(photo, of_photo(image)))
     return SubjectExport(
-        subject, utc(at), json.loads(metadata), tuple(templates), tuple(photos.values())
+        subject, utc(at), held.metadata, held.terms, tuple(templates), tuple(photos.values())
     )
 
 
@@ -113,15 +131,23 @@ async def not_found(connection: Connection, subject: str) -> StoreError:
     return no_template() if known else no_subject()
 
 
+def vector_of(
+    cipher: Cipher, blob: bytes, image_sha256: str, fingerprint: str
+) -> NDArray[np.float32]:
+    """Return the (d,) float32 vector of a blob."""
+    return array_of(Vector.from_binary(cipher.open(blob, of_vector(image_sha256, fingerprint))))
+
+
 def array_of(vector: Vector) -> NDArray[np.float32]:
-    """Return the (d,) float32 vector that the driver read."""
+    """Return pgvector's vector as (d,) float32."""
     return np.asarray(vector.to_numpy(), np.float32)
 
 
 async def _subject_rows(connection: Connection, subject: str, columns: str) -> Sequence[Any]:
     rows = await _rows(
         connection,
-        f"""SELECT subjects.created_at, metadata, {columns} FROM likeness.subjects
+        f"""SELECT subjects.created_at, {_PARTICULARS}, {columns} FROM likeness.subjects
+        LEFT JOIN likeness.data_keys USING (key_id)
         LEFT JOIN likeness.templates USING (subject)
         WHERE subject = %s ORDER BY number""",
         [subject],
@@ -135,6 +161,14 @@ async def _rows(
     connection: Connection, query: str, parameters: Sequence[object] | dict[str, object]
 ) -> Sequence[Any]:
     return await (await connection.execute(query, parameters, binary=True)).fetchall()
+
+
+def _summary(
+    subject: str, at: datetime, held: Particulars, templates: int, made_by: Sequence[str] | None
+) -> SubjectSummary:
+    return SubjectSummary(
+        subject, templates, utc(at), held.metadata, held.terms, tuple(made_by or ())
+    )
 
 
 def _stored(

@@ -1,11 +1,13 @@
 """A table to search for each fingerprint and dimension: vectors of two bundles never meet.
 
 The tables hold half-precision copies, which halve the index; what they suggest is compared
-exactly, by the vectors in `templates`. A row goes when its template goes.
+exactly, by the vectors in `templates`. A row goes when its template goes. Vectors that are
+sealed are searched in a table of their own, turned (see `orthogonal`).
 """
 
-from collections.abc import Sequence
-from typing import Any
+import asyncio
+from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,109 +15,160 @@ from pgvector import Vector
 
 from service.store.postgres.database import Database
 from service.store.postgres.migrations import Connection
+from service.store.postgres.orthogonal import Turn, turn_of
+from service.store.vault import Vault, Wrapped
 
 # Among a million faces pgvector's own choices (16, 64, and 40 to search by) find the nearest
 # first in fewer than nine searches of ten, these and the session's `hnsw.ef_search` in 99 of 100.
 HNSW = "USING hnsw (vector halfvec_cosine_ops) WITH (m = 24, ef_construction = 200)"
 # pgvector indexes at most so many dimensions of half precision; beyond, a search is a scan.
 _INDEXED = 4000
-_LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('likeness.spaces', 2))"
+_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('likeness.spaces', 2))"
+
+_Name = tuple[str, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Space:
+    """Name a table to search; a turned one is of sealed vectors, another of clear ones."""
+
+    number: int
+    dimension: int
+    turn: Turn | None
+
+    @property
+    def table(self) -> str:
+        return f"likeness.search_{self.number}"
+
+    @property
+    def parameter(self) -> str:
+        """Return how a statement takes `placed` vectors."""
+        return f"%(vector)s::vector::halfvec({self.dimension})"
+
+    def placed(self, vector: NDArray[np.float32]) -> Vector:
+        """Return where a (d,) float32 vector lies in this table."""
+        return Vector(vector if self.turn is None else self.turn @ vector)
 
 
 class Spaces:
     """Find and make the tables; what is known once is known for good, as none is dropped."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, vault: Vault) -> None:
         self._database = database
-        self._known: dict[tuple[str, int], int] = {}
+        self.vault = vault
+        self._known: dict[_Name, Space] = {}
+        self._clear: dict[_Name, Space | None] = {}
 
-    async def find(self, fingerprint: str, dimension: int) -> int | None:
-        """Return the number of a space, or None if nothing was ever enrolled in it."""
-        space = self._known.get((fingerprint, dimension))
-        if space is None:
+    async def to_search(self, fingerprint: str, dimension: int) -> list[Space]:
+        """Return the tables a search looks at: one, or two until all that was clear is sealed.
+
+        That of clear vectors comes first: they move to the other one, never back, so that
+        what moves between the two looks is seen.
+        """
+        name = fingerprint, dimension
+        if name not in self._clear and self.vault.current is not None:
+            # Whoever writes seals; so none comes into being, and an empty one stays empty.
+            self._clear[name] = await self._database.read(lambda c: _filled_clear(c, *name))
+        own = self._known.get(name)
+        if own is None:
             # Another replica may have made it.
-            space = await self._database.read(lambda c: _number(c, fingerprint, dimension))
-            if space is not None:
-                self._known[fingerprint, dimension] = space
+            own = await self._database.read(lambda c: self._find(c, *name))
+            if own is not None:
+                self._known[name] = own
+        return [space for space in (self._clear.get(name), own) if space is not None]
+
+    async def of(self, fingerprint: str, dimension: int) -> Space:
+        """Return the table for what is enrolled now, making it if there is none."""
+        name = fingerprint, dimension
+        if name not in self._known:
+            self._known[name] = await self._database.write(lambda c: self._make(c, *name))
+        return self._known[name]
+
+    async def within(self, connection: Connection, fingerprint: str, dimension: int) -> Space:
+        """Return the same as a part of a transaction, which may yet come to nothing."""
+        known = self._known.get((fingerprint, dimension))
+        return known or await self._make(connection, fingerprint, dimension)
+
+    async def _find(self, connection: Connection, fingerprint: str, dimension: int) -> Space | None:
+        """Return the table of sealed vectors if there is a master key, else of clear ones."""
+        if self.vault.current is None:
+            return await clear(connection, fingerprint, dimension)
+        found = await connection.execute(
+            """SELECT space, key_id, master, wrapped FROM likeness.spaces
+            JOIN likeness.data_keys USING (key_id) WHERE fingerprint = %s AND dimension = %s""",
+            [fingerprint, dimension],
+            binary=True,
+        )
+        row = await found.fetchone()
+        return None if row is None else await self._turned(row[0], dimension, Wrapped(*row[1:]))
+
+    async def _turned(self, number: int, dimension: int, wrapped: Wrapped) -> Space:
+        turn = await asyncio.to_thread(turn_of, self.vault.unwrap(wrapped), dimension)
+        return Space(number, dimension, turn)
+
+    async def _make(self, connection: Connection, fingerprint: str, dimension: int) -> Space:
+        await connection.execute(_LOCK)
+        found = await self._find(connection, fingerprint, dimension)
+        if found is not None:
+            return found
+        wrapped = None
+        if self.vault.current is not None:
+            wrapped, _ = self.vault.new_key()
+            await add_key(connection, wrapped)
+        made = await connection.execute(
+            """INSERT INTO likeness.spaces (fingerprint, dimension, key_id) VALUES (%s, %s, %s)
+            RETURNING space""",
+            [fingerprint, dimension, None if wrapped is None else wrapped.key_id],
+        )
+        ((number,),) = await made.fetchall()
+        space = (
+            Space(number, dimension, None)
+            if wrapped is None
+            else await self._turned(number, dimension, wrapped)
+        )
+        await connection.execute(
+            f"""CREATE TABLE {space.table} (
+                number bigint PRIMARY KEY REFERENCES likeness.templates ON DELETE CASCADE,
+                vector halfvec({dimension}) NOT NULL
+            )"""
+        )
+        if dimension <= _INDEXED:
+            await connection.execute(f"CREATE INDEX ON {space.table} {HNSW}")
         return space
 
-    async def of(self, fingerprint: str, dimension: int) -> int:
-        """Return the number of a space, making it if there is none."""
-        space = await self.find(fingerprint, dimension)
-        if space is None:
-            space = await self._database.write(lambda c: _make(c, fingerprint, dimension))
-            self._known[fingerprint, dimension] = space
-        return space
 
-
-def table_of(space: int) -> str:
-    return f"likeness.search_{space}"
-
-
-async def add(connection: Connection, space: int, number: int, vector: NDArray[np.float32]) -> None:
+async def add(
+    connection: Connection, space: Space, number: int, vector: NDArray[np.float32]
+) -> None:
     """Make a template findable; `vector` is (d,) float32."""
     await connection.execute(
-        f"INSERT INTO {table_of(space)} VALUES (%s, %s::vector::halfvec({len(vector)}))",
-        [number, Vector(vector)],
+        f"INSERT INTO {space.table} VALUES (%(number)s, {space.parameter})",
+        {"number": number, "vector": space.placed(vector)},
     )
 
 
-async def nearest(
-    connection: Connection, space: int, vector: NDArray[np.float32], rows: int
-) -> Sequence[Any]:
-    """Return (subject, template_id, similarity, expires_at) of about the nearest, in any order."""
-    found = await connection.execute(
-        f"""WITH near AS MATERIALIZED (
-            SELECT number FROM {table_of(space)}
-            ORDER BY vector <=> %(vector)s::vector::halfvec({len(vector)}) LIMIT {rows}
-        )
-        SELECT subject, template_id, 1 - (vector <=> %(vector)s), expires_at
-        FROM near JOIN likeness.templates USING (number)""",
-        {"vector": Vector(vector)},
-        binary=True,
+async def add_key(connection: Connection, key: Wrapped) -> None:
+    """Keep a key of the vault's."""
+    await connection.execute(
+        "INSERT INTO likeness.data_keys (key_id, master, wrapped) VALUES (%s, %s, %s)",
+        [key.key_id, key.master, key.blob],
     )
-    return await found.fetchall()
 
 
-async def everything(
-    connection: Connection, space: int, vector: NDArray[np.float32]
-) -> Sequence[Any]:
-    """Return the same of every template of the space."""
+async def clear(connection: Connection, fingerprint: str, dimension: int) -> Space | None:
+    """Return the table of clear vectors, if there ever were any."""
     found = await connection.execute(
-        f"""SELECT subject, template_id, 1 - (templates.vector <=> %s), expires_at
-        FROM {table_of(space)} JOIN likeness.templates USING (number)""",
-        [Vector(vector)],
-        binary=True,
-    )
-    return await found.fetchall()
-
-
-async def _number(connection: Connection, fingerprint: str, dimension: int) -> int | None:
-    found = await connection.execute(
-        "SELECT space FROM likeness.spaces WHERE fingerprint = %s AND dimension = %s",
+        """SELECT space FROM likeness.spaces
+        WHERE fingerprint = %s AND dimension = %s AND key_id IS NULL""",
         [fingerprint, dimension],
     )
     row = await found.fetchone()
-    return None if row is None else int(row[0])
+    return None if row is None else Space(row[0], dimension, None)
 
 
-async def _make(connection: Connection, fingerprint: str, dimension: int) -> int:
-    await connection.execute(_LOCK)
-    known = await _number(connection, fingerprint, dimension)
-    if known is not None:
-        return known
-    made = await connection.execute(
-        "INSERT INTO likeness.spaces (fingerprint, dimension) VALUES (%s, %s) RETURNING space",
-        [fingerprint, dimension],
-    )
-    ((space,),) = await made.fetchall()
-    table = table_of(space)
-    await connection.execute(
-        f"""CREATE TABLE {table} (
-            number bigint PRIMARY KEY REFERENCES likeness.templates ON DELETE CASCADE,
-            vector halfvec({dimension}) NOT NULL
-        )"""
-    )
-    if dimension <= _INDEXED:
-        await connection.execute(f"CREATE INDEX ON {table} {HNSW}")
-    return int(space)
+async def _filled_clear(connection: Connection, fingerprint: str, dimension: int) -> Space | None:
+    space = await clear(connection, fingerprint, dimension)
+    if space is None:
+        return None
+    found = await connection.execute(f"SELECT EXISTS (SELECT 1 FROM {space.table})")
+    return space if await found.fetchone() == (True,) else None

@@ -12,18 +12,22 @@ from typing import Any
 from pgvector import Vector
 
 from service.store.audit import Event
-from service.store.postgres import spaces
+from service.store.particulars import sealed_metadata, sealed_terms
 from service.store.postgres.audit_log import append
 from service.store.postgres.migrations import Connection
 from service.store.postgres.queries import not_found
+from service.store.postgres.sealing import sealing_cipher_of
+from service.store.postgres.spaces import Space, Spaces, add
 from service.store.records import (
     Deleted,
     Enrolled,
     EnrolledTemplate,
     Idempotency,
     NewTemplate,
+    Terms,
 )
 from service.store.refusals import IDEMPOTENCY_LASTS, id_taken, key_reused, no_subject
+from service.store.vault import Cipher, of_photo, of_vector
 
 # Locks of another kind of name never stand for the same number.
 _SUBJECT, _KEY = 0, 1
@@ -31,9 +35,11 @@ _SUBJECT, _KEY = 0, 1
 
 async def enroll(
     connection: Connection,
+    spaces: Spaces,
     subject: str,
-    templates: Sequence[tuple[NewTemplate, int]],
+    templates: Sequence[tuple[NewTemplate, Space]],
     metadata: Mapping[str, str] | None,
+    terms: Terms | None,
     idempotency: Idempotency | None,
     by: str | None,
     now: datetime,
@@ -46,10 +52,10 @@ async def enroll(
     await connection.execute(
         "DELETE FROM likeness.templates WHERE subject = %s AND expires_at <= %s", [subject, now]
     )
-    await _put_subject(connection, subject, metadata, now)
+    cipher = await _put_subject(connection, spaces, subject, metadata, terms, now)
     outcomes = []
     for template, space in templates:
-        outcomes.append(await _add(connection, subject, template, space, now))
+        outcomes.append(await _add(connection, cipher, subject, template, space, now))
     enrolled = Enrolled(tuple(outcomes))
     if idempotency is not None:
         await _record(connection, idempotency, enrolled, now)
@@ -171,22 +177,40 @@ async def _record(
 
 
 async def _put_subject(
-    connection: Connection, subject: str, metadata: Mapping[str, str] | None, now: datetime
-) -> None:
+    connection: Connection,
+    spaces: Spaces,
+    subject: str,
+    metadata: Mapping[str, str] | None,
+    terms: Terms | None,
+    now: datetime,
+) -> Cipher:
+    """Make a subject if there is none, replace what is given of it; return its cipher."""
     await connection.execute(
-        """INSERT INTO likeness.subjects (subject, created_at, metadata) VALUES (%s, %s, '{}')
+        """INSERT INTO likeness.subjects (subject, created_at, metadata) VALUES (%s, %s, %s)
         ON CONFLICT DO NOTHING""",
-        [subject, now],
+        [subject, now, b"{}"],
     )
+    cipher = await sealing_cipher_of(connection, spaces, subject)
     if metadata is not None:
         await connection.execute(
             "UPDATE likeness.subjects SET metadata = %s WHERE subject = %s",
-            [json.dumps(dict(metadata)), subject],
+            [sealed_metadata(cipher, metadata), subject],
         )
+    if terms is not None:
+        await connection.execute(
+            "UPDATE likeness.subjects SET terms = %s WHERE subject = %s",
+            [sealed_terms(cipher, terms), subject],
+        )
+    return cipher
 
 
 async def _add(
-    connection: Connection, subject: str, template: NewTemplate, space: int, now: datetime
+    connection: Connection,
+    cipher: Cipher,
+    subject: str,
+    template: NewTemplate,
+    space: Space,
+    now: datetime,
 ) -> EnrolledTemplate:
     """Add a template unless it is there; the photo has the id that it had, and one expiry."""
     found = await connection.execute(
@@ -219,15 +243,22 @@ async def _add(
                 json.dumps(template.quality),
                 now,
                 expires_at,
-                Vector(template.vector),
+                cipher.seal(
+                    Vector(template.vector).to_binary(),
+                    of_vector(template.image_sha256, template.fingerprint),
+                ),
             ],
         )
         ((number,),) = await made.fetchall()
-        await spaces.add(connection, space, number, template.vector)
+        await add(connection, space, number, template.vector)
     if template.photo is not None:
         await connection.execute(
             """INSERT INTO likeness.photos (subject, image_sha256, photo) VALUES (%s, %s, %s)
             ON CONFLICT DO NOTHING""",
-            [subject, template.image_sha256, template.photo],
+            [
+                subject,
+                template.image_sha256,
+                cipher.seal(template.photo, of_photo(template.image_sha256)),
+            ],
         )
     return EnrolledTemplate(template_id, created)

@@ -1,19 +1,21 @@
 """Keep templates in PostgreSQL, for any number of replicas."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import LikenessError
 from service.errors import StoreUnavailable
 from service.store.audit import AuditEntry
-from service.store.postgres import api_keys, audit_log, queries, spaces, statements
+from service.store.postgres import api_keys, audit_log, queries, sealing, statements
 from service.store.postgres import change as changing
+from service.store.postgres import search as searching
 from service.store.postgres.database import Database
 from service.store.postgres.migrations import Connection
-from service.store.postgres.spaces import Spaces
+from service.store.postgres.search import Found
+from service.store.postgres.spaces import Space, Spaces
 from service.store.records import (
     ApiKey,
     Candidate,
@@ -28,11 +30,15 @@ from service.store.records import (
     NewTemplate,
     Page,
     Photo,
+    Resealed,
     SubjectDetail,
     SubjectExport,
     SubjectSummary,
     SubjectTemplates,
+    Terms,
 )
+from service.store.refusals import no_master_key
+from service.store.vault import Vault
 
 # The index is asked for more rows than subjects are wanted, as some are of one subject or have
 # expired; from so many on, comparing with all of them is the honest answer.
@@ -43,15 +49,22 @@ _MOST_ROWS = 4000
 class PostgresStore:
     """Serve the protocol `Store`; nothing is held here that another replica could outdate."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, vault: Vault) -> None:
         self._database = database
-        self._spaces = Spaces(database)
+        self._vault = vault
+        self._spaces = Spaces(database, vault)
         self._clock = clock
 
     @classmethod
-    async def open(cls, url: str, clock: Clock) -> "PostgresStore":
+    async def open(cls, url: str, clock: Clock, vault: Vault) -> "PostgresStore":
         """Connect and migrate. Raises InvalidSettings, StoreUnavailable."""
-        return cls(await Database.open(url), clock)
+        database = await Database.open(url)
+        try:
+            await database.write(lambda c: sealing.make_ready(c, vault, clock()))
+        except LikenessError:
+            await database.close()
+            raise
+        return cls(database, clock, vault)
 
     async def enroll(
         self,
@@ -60,6 +73,7 @@ class PostgresStore:
         metadata: Mapping[str, str] | None = None,
         idempotency: Idempotency | None = None,
         by: str | None = None,
+        terms: Terms | None = None,
     ) -> Enrolled:
         async def place_and_write() -> Enrolled:
             placed = [
@@ -68,7 +82,15 @@ class PostgresStore:
             ]
             return await self._database.write(
                 lambda connection: statements.enroll(
-                    connection, subject, placed, metadata, idempotency, by, self._clock()
+                    connection,
+                    self._spaces,
+                    subject,
+                    placed,
+                    metadata,
+                    terms,
+                    idempotency,
+                    by,
+                    self._clock(),
                 )
             )
 
@@ -76,36 +98,47 @@ class PostgresStore:
 
     async def templates_of(self, subject: str) -> SubjectTemplates:
         return await self._database.read(
-            lambda connection: queries.templates_of(connection, subject, self._clock())
+            lambda connection: queries.templates_of(connection, self._vault, subject, self._clock())
         )
 
     async def search(
         self, vector: NDArray[np.float32], fingerprint: str, limit: int
     ) -> list[Candidate]:
-        space = await self._spaces.find(fingerprint, len(vector))
-        if space is None or limit < 1:
+        spaces = await self._spaces.to_search(fingerprint, len(vector))
+        if not spaces or limit < 1:
             return []
         rows = max(_FEWEST_ROWS, 4 * limit)
         while rows <= _MOST_ROWS:
-            near = await self._nearest(space, vector, rows)
-            found = _best(near, self._clock())
-            if len(found) >= limit or len(near) < rows:
+            near = [await self._nearest(space, vector, rows) for space in spaces]
+            found = searching.best([*chain(*near)], self._clock())
+            if len(found) >= limit or all(len(each) < rows for each in near):
                 return found[:limit]
             rows *= 4
-        every = await self._database.read(lambda c: spaces.everything(c, space, vector))
-        return _best(every, self._clock())[:limit]
+        every = [await self._of_nearest_subjects(space, vector, 2 * limit) for space in spaces]
+        return searching.best([*chain(*every)], self._clock())[:limit]
 
-    async def _nearest(self, space: int, vector: NDArray[np.float32], rows: int) -> Sequence[Any]:
-        return await self._database.read(lambda c: spaces.nearest(c, space, vector, rows))
+    async def _nearest(self, space: Space, vector: NDArray[np.float32], rows: int) -> list[Found]:
+        return await self._database.read(
+            lambda c: searching.nearest(c, space, self._vault, vector, rows)
+        )
+
+    async def _of_nearest_subjects(
+        self, space: Space, vector: NDArray[np.float32], subjects: int
+    ) -> list[Found]:
+        return await self._database.read(
+            lambda c: searching.of_nearest_subjects(
+                c, space, self._vault, vector, subjects, self._clock()
+            )
+        )
 
     async def subjects(self, after: str | None, limit: int) -> Page[SubjectSummary]:
-        return await self._database.read(lambda c: queries.subjects(c, after, limit))
+        return await self._database.read(lambda c: queries.subjects(c, self._vault, after, limit))
 
     async def subject(self, subject: str) -> SubjectDetail:
-        return await self._database.read(lambda c: queries.subject_detail(c, subject))
+        return await self._database.read(lambda c: queries.subject_detail(c, self._vault, subject))
 
     async def export(self, subject: str) -> SubjectExport:
-        return await self._database.read(lambda c: queries.export(c, subject))
+        return await self._database.read(lambda c: queries.export(c, self._vault, subject))
 
     async def delete_subject(self, subject: str, by: str | None = None) -> Deleted:
         return await self._database.write(
@@ -134,7 +167,9 @@ class PostgresStore:
         return await self._database.read(lambda c: changing.lack(c, change, self._clock()))
 
     async def photo(self, subject: str, template_id: str) -> Photo | str:
-        return await self._database.read(lambda c: changing.photo(c, subject, template_id))
+        return await self._database.read(
+            lambda c: changing.photo(c, self._vault, subject, template_id)
+        )
 
     async def add_vector(
         self,
@@ -148,7 +183,15 @@ class PostgresStore:
             space = await self._spaces.of(fingerprint, len(vector))
             return await self._database.write(
                 lambda c: changing.add_vector(
-                    c, subject, template_id, fingerprint, space, vector, by, self._clock()
+                    c,
+                    self._spaces,
+                    subject,
+                    template_id,
+                    fingerprint,
+                    space,
+                    vector,
+                    by,
+                    self._clock(),
                 )
             )
 
@@ -164,6 +207,22 @@ class PostgresStore:
         return await self._database.write(
             lambda c: changing.forget(c, fingerprint, by, self._clock())
         )
+
+    async def reseal(self, limit: int, by: str | None = None) -> Resealed:
+        if self._vault.current is None:
+            raise no_master_key()
+
+        async def work(connection: Connection) -> Resealed:
+            keys = await sealing.rewrap(connection, self._vault, limit)
+            names = [] if keys else await sealing.clear_subjects(connection, limit)
+            for subject in names:
+                await statements.lock_subject(connection, subject)
+                await sealing.sealing_cipher_of(connection, self._spaces, subject)
+            return await sealing.resealed(
+                connection, self._vault, keys, len(names), by, self._clock()
+            )
+
+        return await self._database.write(work)
 
     async def add_key(self, key: ApiKey, by: str | None = None) -> None:
         await self._database.write(lambda c: api_keys.add(c, key, by))
@@ -191,16 +250,3 @@ async def _check_writable(connection: Connection) -> None:
     found = await connection.execute("SHOW transaction_read_only")
     if await found.fetchone() != ("off",):
         raise StoreUnavailable("The database takes no writes: it is a standby or read-only.")
-
-
-def _best(rows: Sequence[Any], now: datetime) -> list[Candidate]:
-    """Return the best unexpired template of each subject, best first, then by subject."""
-    ordered = sorted(
-        (-min(1.0, max(-1.0, similarity)), subject, template_id)
-        for subject, template_id, similarity, expires_at in rows
-        if expires_at is None or expires_at > now
-    )
-    best: dict[str, Candidate] = {}
-    for negated, subject, template_id in ordered:
-        best.setdefault(subject, Candidate(subject, template_id, -negated))
-    return list(best.values())

@@ -10,7 +10,9 @@ from service.store.audit import Event
 from service.store.records import Change, Deleted, Lack, Lacking, Photo
 from service.store.sqlite.audit_log import append
 from service.store.sqlite.queries import FLOAT32, entries, not_found, stamp
+from service.store.sqlite.sealing import cipher_of, sealing_cipher_of
 from service.store.sqlite.writer import Done
+from service.store.vault import Vault, of_photo, of_vector
 
 # Unexpired templates of the old bundle whose photo the new one has no template of.
 _LACKING = """FROM templates AS held WHERE fingerprint = :old
@@ -45,7 +47,9 @@ def lack(connection: sqlite3.Connection, change: Change, now: datetime) -> Lack:
     return Lack(templates, templates - with_photo)
 
 
-def photo(connection: sqlite3.Connection, subject: str, template_id: str) -> Photo | str:
+def photo(
+    connection: sqlite3.Connection, vault: Vault, subject: str, template_id: str
+) -> Photo | str:
     """Return the photo of a template, or its digest if it was not kept.
 
     Raises SubjectNotFound, TemplateNotFound.
@@ -58,11 +62,15 @@ def photo(connection: sqlite3.Connection, subject: str, template_id: str) -> Pho
     if not rows:
         raise not_found(connection, subject)
     ((image_sha256, kept),) = rows
-    return image_sha256 if kept is None else Photo(image_sha256, kept)
+    if kept is None:
+        return str(image_sha256)
+    cipher = cipher_of(connection, vault, subject)
+    return Photo(image_sha256, cipher.open(kept, of_photo(image_sha256)))
 
 
 def add_vector(
     connection: sqlite3.Connection,
+    vault: Vault,
     subject: str,
     template_id: str,
     fingerprint: str,
@@ -75,21 +83,28 @@ def add_vector(
     Raises SubjectNotFound, TemplateNotFound.
     """
     held = connection.execute(
-        "SELECT fingerprint FROM templates WHERE subject = ? AND template_id = ?",
+        "SELECT fingerprint, image_sha256 FROM templates WHERE subject = ? AND template_id = ?",
         (subject, template_id),
     ).fetchall()
     if not held:
         raise not_found(connection, subject)
-    if (fingerprint,) in held:
+    if any(made_by == fingerprint for made_by, _ in held):
         return Done(False)
+    cipher = sealing_cipher_of(connection, vault, subject)
+    about = of_vector(held[0][1], fingerprint)
     connection.execute(
         "INSERT INTO templates (template_id, subject, fingerprint, image_sha256, quality, "
         "created_at, expires_at, vector) SELECT template_id, subject, ?, image_sha256, quality, "
         "?, expires_at, ? FROM templates WHERE template_id = ? ORDER BY number LIMIT 1",
-        (fingerprint, stamp(now), vector.astype(FLOAT32).tobytes(), template_id),
+        (
+            fingerprint,
+            stamp(now),
+            cipher.seal(vector.astype(FLOAT32).tobytes(), about),
+            template_id,
+        ),
     )
     append(connection, Event("reembedded", subject, by, {"templates": 1}), now)
-    return Done(True, added=list(entries(connection, template_id, fingerprint)))
+    return Done(True, added=list(entries(connection, vault, template_id, fingerprint)))
 
 
 def switched_to(connection: sqlite3.Connection) -> str | None:

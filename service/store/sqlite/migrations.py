@@ -145,12 +145,40 @@ def add_audit(connection: sqlite3.Connection) -> None:
     )
 
 
+def add_seals(connection: sqlite3.Connection) -> None:
+    """Version 6: for template protection; and on what ground a subject is stored.
+
+    A key that is destroyed leaves its id behind: so an old backup that is brought back beside
+    today's keys shows who was erased since, and a key that is missing is not taken for that.
+    """
+    for statement in (
+        """CREATE TABLE data_keys (
+            key_id TEXT PRIMARY KEY,
+            master TEXT,
+            wrapped BLOB,
+            CHECK ((master IS NULL) = (wrapped IS NULL))
+        ) WITHOUT ROWID""",
+        "CREATE INDEX data_keys_master ON data_keys (master)",
+        "ALTER TABLE subjects ADD COLUMN key_id TEXT REFERENCES data_keys (key_id)",
+        "ALTER TABLE subjects ADD COLUMN terms BLOB",
+        "CREATE INDEX subjects_key_id ON subjects (key_id)",
+        # What may be sealed is bytes, sealed or not.
+        "UPDATE subjects SET metadata = CAST(metadata AS BLOB)",
+        """CREATE TRIGGER destroy_key AFTER DELETE ON subjects WHEN OLD.key_id IS NOT NULL
+        BEGIN
+            UPDATE data_keys SET master = NULL, wrapped = NULL WHERE key_id = OLD.key_id;
+        END""",
+    ):
+        connection.execute(statement)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     create_schema,
     share_ids,
     add_keys,
     index_expiry,
     add_audit,
+    add_seals,
 )
 
 

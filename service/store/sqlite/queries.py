@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import StoreError
+from service.store.particulars import Particulars
 from service.store.records import (
     Counts,
     ExportedTemplate,
@@ -23,70 +24,84 @@ from service.store.records import (
 )
 from service.store.refusals import no_subject, no_template
 from service.store.sqlite.index import Entry
+from service.store.vault import Cipher, Vault, Wrapped, of_photo, of_vector
 
 FLOAT32 = np.dtype("<f4")
 
+_HEAD = "created_at, metadata, terms, key_id, master, wrapped"
 _COLUMNS = "template_id, subject, fingerprint, image_sha256, quality, created_at, expires_at"
 
 
-def templates_of(connection: sqlite3.Connection, subject: str, now: datetime) -> SubjectTemplates:
+def templates_of(
+    connection: sqlite3.Connection, vault: Vault, subject: str, now: datetime
+) -> SubjectTemplates:
     """Return the unexpired templates of a subject. Raises SubjectNotFound."""
-    _head(connection, subject)
+    cipher = _head(connection, vault, subject)[1].cipher
     rows = connection.execute(
-        "SELECT template_id, vector, fingerprint FROM templates "
+        "SELECT template_id, vector, image_sha256, fingerprint FROM templates "
         "WHERE subject = ? AND (expires_at IS NULL OR expires_at > ?) ORDER BY number",
         (subject, stamp(now)),
     ).fetchall()
     return SubjectTemplates(
         subject,
-        tuple(GalleryTemplate(name, vector_of(blob), made_by) for name, blob, made_by in rows),
+        tuple(
+            GalleryTemplate(name, vector_of(cipher, blob, image, made_by), made_by)
+            for name, blob, image, made_by in rows
+        ),
     )
 
 
-def subjects(connection: sqlite3.Connection, after: str | None, limit: int) -> Page[SubjectSummary]:
+def subjects(
+    connection: sqlite3.Connection, vault: Vault, after: str | None, limit: int
+) -> Page[SubjectSummary]:
     """Return at most `limit` subjects after an id, in code point order."""
     rows = connection.execute(
-        "SELECT subject, created_at, metadata, "
+        f"SELECT subject, {_HEAD}, "
         "(SELECT count(*) FROM templates WHERE templates.subject = subjects.subject), "
         "(SELECT json_group_array(DISTINCT fingerprint) FROM templates "
         "WHERE templates.subject = subjects.subject) "
-        "FROM subjects WHERE ? IS NULL OR subject > ? ORDER BY subject LIMIT ?",
+        "FROM subjects LEFT JOIN data_keys USING (key_id) "
+        "WHERE ? IS NULL OR subject > ? ORDER BY subject LIMIT ?",
         (after, after, limit + 1),
     ).fetchall()
     items = tuple(
-        SubjectSummary(
-            subject,
-            templates,
-            datetime.fromisoformat(created_at),
-            json.loads(metadata),
-            tuple(sorted(json.loads(fingerprints))),
-        )
-        for subject, created_at, metadata, templates, fingerprints in rows[:limit]
+        _summary(subject, created_at, Particulars.open(vault, *held), templates, made_by)
+        for subject, created_at, *held, templates, made_by in rows[:limit]
     )
     return Page(items, items[-1].subject if len(rows) > limit else None)
 
 
-def subject_detail(connection: sqlite3.Connection, subject: str) -> SubjectDetail:
+def subject_detail(connection: sqlite3.Connection, vault: Vault, subject: str) -> SubjectDetail:
     """Describe a subject and its templates. Raises SubjectNotFound."""
-    created_at, metadata = _head(connection, subject)
+    created_at, held = _head(connection, vault, subject)
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM templates WHERE subject = ? ORDER BY number", (subject,)
     ).fetchall()
-    return SubjectDetail(subject, created_at, metadata, tuple(_stored(*row) for row in rows))
+    stored = tuple(_stored(*row) for row in rows)
+    return SubjectDetail(subject, created_at, held.metadata, held.terms, stored)
 
 
-def export(connection: sqlite3.Connection, subject: str) -> SubjectExport:
+def export(connection: sqlite3.Connection, vault: Vault, subject: str) -> SubjectExport:
     """Return everything stored about a subject. Raises SubjectNotFound."""
-    created_at, metadata = _head(connection, subject)
+    created_at, held = _head(connection, vault, subject)
     rows = connection.execute(
         f"SELECT vector, {_COLUMNS} FROM templates WHERE subject = ? ORDER BY number", (subject,)
     ).fetchall()
-    templates = tuple(ExportedTemplate.of(_stored(*row), vector_of(blob)) for blob, *row in rows)
+    templates = []
+    for blob, *row in rows:
+        stored = _stored(*row)
+        vector = vector_of(held.cipher, blob, stored.image_sha256, stored.fingerprint)
+        templates.append(ExportedTemplate.of(stored, vector))
     photos = connection.execute(
         "SELECT image_sha256, photo FROM photos WHERE subject = ? ORDER BY number", (subject,)
     ).fetchall()
     return SubjectExport(
-        subject, created_at, metadata, templates, tuple(Photo(*row) for row in photos)
+        subject,
+        created_at,
+        held.metadata,
+        held.terms,
+        tuple(templates),
+        tuple(Photo(image, held.cipher.open(blob, of_photo(image))) for image, blob in photos),
     )
 
 
@@ -99,7 +114,10 @@ def count(connection: sqlite3.Connection) -> Counts:
 
 
 def entries(
-    connection: sqlite3.Connection, template_id: str | None = None, fingerprint: str | None = None
+    connection: sqlite3.Connection,
+    vault: Vault,
+    template_id: str | None = None,
+    fingerprint: str | None = None,
 ) -> Iterator[Entry]:
     """Return templates as the index holds them, expired ones included.
 
@@ -109,12 +127,14 @@ def entries(
     given = {name: value for name, value in chosen.items() if value is not None}
     where = " AND ".join(f"{name} = :{name}" for name in given) or "true"
     rows = connection.execute(
-        "SELECT template_id, subject, fingerprint, vector, expires_at FROM templates "
-        f"WHERE {where} ORDER BY number",
+        "SELECT key_id, master, wrapped, template_id, subject, image_sha256, fingerprint, vector, "
+        "expires_at FROM templates JOIN subjects USING (subject) "
+        f"LEFT JOIN data_keys USING (key_id) WHERE {where} ORDER BY number",
         given,
     )
-    for template_id, subject, fingerprint, blob, expires_at in rows:
-        yield Entry(template_id, subject, fingerprint, vector_of(blob), _moment(expires_at))
+    for *key, template_id, subject, image, fingerprint, blob, expires_at in rows:
+        vector = vector_of(vault.cipher(Wrapped.read(*key)), blob, image, fingerprint)
+        yield Entry(template_id, subject, fingerprint, vector, _moment(expires_at))
 
 
 def not_found(connection: sqlite3.Connection, subject: str) -> StoreError:
@@ -128,19 +148,38 @@ def stamp(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def vector_of(blob: bytes) -> NDArray[np.float32]:
+def vector_of(
+    cipher: Cipher, blob: bytes, image_sha256: str, fingerprint: str
+) -> NDArray[np.float32]:
     """Return the (d,) float32 vector of a blob."""
-    return np.frombuffer(blob, FLOAT32).astype(np.float32)
+    opened = cipher.open(blob, of_vector(image_sha256, fingerprint))
+    return np.frombuffer(opened, FLOAT32).astype(np.float32)
 
 
-def _head(connection: sqlite3.Connection, subject: str) -> tuple[datetime, dict[str, str]]:
+def _head(
+    connection: sqlite3.Connection, vault: Vault, subject: str
+) -> tuple[datetime, Particulars]:
     rows = connection.execute(
-        "SELECT created_at, metadata FROM subjects WHERE subject = ?", (subject,)
+        f"SELECT {_HEAD} FROM subjects LEFT JOIN data_keys USING (key_id) WHERE subject = ?",
+        (subject,),
     ).fetchall()
     if not rows:
         raise no_subject()
-    ((created_at, metadata),) = rows
-    return datetime.fromisoformat(created_at), json.loads(metadata)
+    created_at, *held = rows[0]
+    return datetime.fromisoformat(created_at), Particulars.open(vault, *held)
+
+
+def _summary(
+    subject: str, created_at: str, held: Particulars, templates: int, made_by: str
+) -> SubjectSummary:
+    return SubjectSummary(
+        subject,
+        templates,
+        datetime.fromisoformat(created_at),
+        held.metadata,
+        held.terms,
+        tuple(sorted(json.loads(made_by))),
+    )
 
 
 def _stored(

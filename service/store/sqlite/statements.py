@@ -6,25 +6,31 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from service.store.audit import Event
+from service.store.particulars import sealed_metadata, sealed_terms
 from service.store.records import (
     Deleted,
     Enrolled,
     EnrolledTemplate,
     Idempotency,
     NewTemplate,
+    Terms,
 )
 from service.store.refusals import IDEMPOTENCY_LASTS, id_taken, key_reused, no_subject
 from service.store.sqlite.audit_log import append
 from service.store.sqlite.index import Entry
 from service.store.sqlite.queries import FLOAT32, entries, not_found, stamp
+from service.store.sqlite.sealing import sealing_cipher_of
 from service.store.sqlite.writer import Done
+from service.store.vault import Cipher, Vault, of_photo, of_vector
 
 
 def enroll(
     connection: sqlite3.Connection,
+    vault: Vault,
     subject: str,
     templates: Sequence[NewTemplate],
     metadata: Mapping[str, str] | None,
+    terms: Terms | None,
     idempotency: Idempotency | None,
     by: str | None,
     now: datetime,
@@ -35,17 +41,17 @@ def enroll(
     if recorded is not None:
         return Done(recorded)
     removed = _drop_expired(connection, subject, now)
-    _put_subject(connection, subject, metadata, now)
+    cipher = _put_subject(connection, vault, subject, metadata, terms, now)
     added: dict[tuple[str, str], Entry] = {}
     outcomes = []
     for template in templates:
-        outcome = _add(connection, subject, template, now)
+        outcome = _add(connection, cipher, subject, template, now)
         outcomes.append(outcome)
         renewed = template.expires_at is not None
         if outcome.created or renewed:
             # A new expiry is that of every bundle's template; else the others are left alone.
             made_by = None if renewed else template.fingerprint
-            for entry in entries(connection, outcome.template_id, made_by):
+            for entry in entries(connection, vault, outcome.template_id, made_by):
                 added[entry.template_id, entry.fingerprint] = entry
     enrolled = Enrolled(tuple(outcomes))
     if idempotency is not None:
@@ -159,22 +165,35 @@ def _drop_expired(connection: sqlite3.Connection, subject: str, now: datetime) -
 
 
 def _put_subject(
-    connection: sqlite3.Connection, subject: str, metadata: Mapping[str, str] | None, now: datetime
-) -> None:
+    connection: sqlite3.Connection,
+    vault: Vault,
+    subject: str,
+    metadata: Mapping[str, str] | None,
+    terms: Terms | None,
+    now: datetime,
+) -> Cipher:
+    """Make a subject if there is none, replace what is given of it; return its cipher."""
     connection.execute(
-        "INSERT INTO subjects (subject, created_at, metadata) VALUES (?, ?, '{}') "
+        "INSERT INTO subjects (subject, created_at, metadata) VALUES (?, ?, ?) "
         "ON CONFLICT DO NOTHING",
-        (subject, stamp(now)),
+        (subject, stamp(now), b"{}"),
     )
+    cipher = sealing_cipher_of(connection, vault, subject)
     if metadata is not None:
-        connection.execute(
-            "UPDATE subjects SET metadata = ? WHERE subject = ?",
-            (json.dumps(dict(metadata)), subject),
-        )
+        sealed = sealed_metadata(cipher, metadata)
+        connection.execute("UPDATE subjects SET metadata = ? WHERE subject = ?", (sealed, subject))
+    if terms is not None:
+        sealed = sealed_terms(cipher, terms)
+        connection.execute("UPDATE subjects SET terms = ? WHERE subject = ?", (sealed, subject))
+    return cipher
 
 
 def _add(
-    connection: sqlite3.Connection, subject: str, template: NewTemplate, now: datetime
+    connection: sqlite3.Connection,
+    cipher: Cipher,
+    subject: str,
+    template: NewTemplate,
+    now: datetime,
 ) -> EnrolledTemplate:
     """Add a template unless it is there; the photo has the id that it had, and one expiry."""
     rows = connection.execute(
@@ -203,14 +222,18 @@ def _add(
                 json.dumps(template.quality),
                 stamp(now),
                 expires_at,
-                template.vector.astype(FLOAT32).tobytes(),
+                cipher.seal(
+                    template.vector.astype(FLOAT32).tobytes(),
+                    of_vector(template.image_sha256, template.fingerprint),
+                ),
             ),
         )
     if template.photo is not None:
+        photo = cipher.seal(template.photo, of_photo(template.image_sha256))
         connection.execute(
             "INSERT INTO photos (subject, image_sha256, photo) VALUES (?, ?, ?) "
             "ON CONFLICT DO NOTHING",
-            (subject, template.image_sha256, template.photo),
+            (subject, template.image_sha256, photo),
         )
     return EnrolledTemplate(template_id, created)
 

@@ -29,18 +29,21 @@ from service.store.records import (
     NewTemplate,
     Page,
     Photo,
+    Resealed,
     SubjectDetail,
     SubjectExport,
     SubjectSummary,
     SubjectTemplates,
+    Terms,
 )
-from service.store.refusals import closed
-from service.store.sqlite import api_keys, audit_log, queries, statements
+from service.store.refusals import closed, no_master_key
+from service.store.sqlite import api_keys, audit_log, queries, sealing, statements
 from service.store.sqlite import change as changing
 from service.store.sqlite.file import DatabaseFile
 from service.store.sqlite.index import VectorIndex
 from service.store.sqlite.migrations import migrate
 from service.store.sqlite.writer import Done, Work, Writer, roll_back, truncate_log, unavailable
+from service.store.vault import Vault
 
 T = TypeVar("T")
 
@@ -56,8 +59,9 @@ class SqliteStore:
     Raises StoreInUse, StoreUnavailable.
     """
 
-    def __init__(self, name: str, clock: Clock, busy_timeout_s: float = 5.0) -> None:
+    def __init__(self, name: str, clock: Clock, vault: Vault, busy_timeout_s: float = 5.0) -> None:
         self._clock = clock
+        self._vault = vault
         self._busy_timeout_s = busy_timeout_s
         self._index = VectorIndex()
         self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
@@ -84,7 +88,8 @@ class SqliteStore:
         stack.callback(truncate_log, connection)
         migrate(connection)
         statements.forget_requests(connection, self._clock())
-        self._index.apply((), queries.entries(connection))
+        sealing.make_ready(connection, self._vault, self._clock())
+        self._index.apply((), queries.entries(connection, self._vault))
         for _ in range(0 if self._is_memory else _READERS):
             reader = connect(name, self._busy_timeout_s)
             stack.callback(reader.close)
@@ -100,16 +105,25 @@ class SqliteStore:
         metadata: Mapping[str, str] | None = None,
         idempotency: Idempotency | None = None,
         by: str | None = None,
+        terms: Terms | None = None,
     ) -> Enrolled:
         return await self._write(
             lambda connection: statements.enroll(
-                connection, subject, templates, metadata, idempotency, by, self._clock()
+                connection,
+                self._vault,
+                subject,
+                templates,
+                metadata,
+                terms,
+                idempotency,
+                by,
+                self._clock(),
             )
         )
 
     async def templates_of(self, subject: str) -> SubjectTemplates:
         return await self._read(
-            lambda connection: queries.templates_of(connection, subject, self._clock())
+            lambda connection: queries.templates_of(connection, self._vault, subject, self._clock())
         )
 
     async def search(
@@ -120,13 +134,15 @@ class SqliteStore:
         )
 
     async def subjects(self, after: str | None, limit: int) -> Page[SubjectSummary]:
-        return await self._read(partial(queries.subjects, after=after, limit=limit))
+        return await self._read(
+            partial(queries.subjects, vault=self._vault, after=after, limit=limit)
+        )
 
     async def subject(self, subject: str) -> SubjectDetail:
-        return await self._read(partial(queries.subject_detail, subject=subject))
+        return await self._read(partial(queries.subject_detail, vault=self._vault, subject=subject))
 
     async def export(self, subject: str) -> SubjectExport:
-        return await self._read(partial(queries.export, subject=subject))
+        return await self._read(partial(queries.export, vault=self._vault, subject=subject))
 
     async def delete_subject(self, subject: str, by: str | None = None) -> Deleted:
         return await self._write(
@@ -159,7 +175,9 @@ class SqliteStore:
         return await self._read(lambda connection: changing.lack(connection, change, self._clock()))
 
     async def photo(self, subject: str, template_id: str) -> Photo | str:
-        return await self._read(lambda connection: changing.photo(connection, subject, template_id))
+        return await self._read(
+            lambda connection: changing.photo(connection, self._vault, subject, template_id)
+        )
 
     async def add_vector(
         self,
@@ -171,7 +189,14 @@ class SqliteStore:
     ) -> bool:
         return await self._write(
             lambda connection: changing.add_vector(
-                connection, subject, template_id, fingerprint, vector, by, self._clock()
+                connection,
+                self._vault,
+                subject,
+                template_id,
+                fingerprint,
+                vector,
+                by,
+                self._clock(),
             )
         )
 
@@ -186,6 +211,13 @@ class SqliteStore:
     async def forget(self, fingerprint: str, by: str | None = None) -> Deleted:
         return await self._write(
             partial(changing.forget, fingerprint=fingerprint, by=by, now=self._clock())
+        )
+
+    async def reseal(self, limit: int, by: str | None = None) -> Resealed:
+        if self._vault.current is None:
+            raise no_master_key()
+        return await self._write(
+            lambda connection: sealing.reseal(connection, self._vault, limit, by, self._clock())
         )
 
     async def add_key(self, key: ApiKey, by: str | None = None) -> None:

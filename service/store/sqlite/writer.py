@@ -27,7 +27,8 @@ class Done(Generic[T_co]):
     """Hold what a piece of work answers and what it changes in the index.
 
     `forgotten` is a fingerprint whose templates are all gone. If it `erases`, it is not done
-    before its bytes have left the write-ahead log too.
+    before its bytes have left the write-ahead log too; if it `compacts`, not before the file is
+    written anew.
     """
 
     result: T_co
@@ -35,6 +36,7 @@ class Done(Generic[T_co]):
     added: Sequence[Entry] = ()
     forgotten: str | None = None
     erases: bool = False
+    compacts: bool = False
 
 
 Work = Callable[[sqlite3.Connection], Done[T]]
@@ -147,6 +149,9 @@ class Writer:
             self._index.apply(each.removed, each.added)
             if each.forgotten is not None:
                 self._index.forget(each.forgotten)
+        if any(each.compacts for each in done):
+            with suppress(sqlite3.Error):  # no room for it: asked again, it is tried again
+                self._connection.execute("VACUUM")
         is_clean = not any(each.erases for each in done) or truncate_log(self._connection)
         for job, outcome in zip(jobs, outcomes, strict=True):
             if isinstance(outcome, Exception):

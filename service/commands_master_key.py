@@ -1,0 +1,40 @@
+"""`likeness master-key`: make one, and move what is stored to it."""
+
+import typer
+
+from service.local import answer, connect
+from service.master_keys import new_master_key
+from service.seal_routes import ResealedAnswer
+from service.terminal import Url, finish, out, settings_from
+
+master_key_app = typer.Typer(
+    no_args_is_help=True, help="Make a master key of template protection, and rotate to it."
+)
+
+
+@master_key_app.command()
+def new() -> None:
+    """Print a new master key. Keep it safe: without it nothing that it sealed can be opened."""
+    out.print(new_master_key(), soft_wrap=True, markup=False)
+
+
+@master_key_app.command()
+def rotate(url: Url = None) -> None:
+    """Wrap every subject's key by the newest master key, and seal what is stored in clear.
+
+    Give the new key first, before the old one, to every replica; then run this; then take the
+    old one away. The service serves meanwhile, and the same command goes on where it was
+    stopped.
+    """
+
+    async def work() -> ResealedAnswer:
+        rewrapped = sealed = 0
+        async with connect(url, settings_from()) as client:
+            while True:
+                done = answer(await client.post("/reseal"), ResealedAnswer)
+                rewrapped, sealed = rewrapped + done.rewrapped, sealed + done.sealed
+                if not done.left:
+                    return ResealedAnswer(rewrapped=rewrapped, sealed=sealed, left=0)
+
+    done = finish(work())
+    out.print(f"{done.rewrapped:,} keys wrapped anew, {done.sealed:,} subjects sealed, 0 left")

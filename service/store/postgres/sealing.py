@@ -1,0 +1,167 @@
+"""Keep the keys of subjects in a PostgreSQL database."""
+
+from datetime import datetime
+
+from pgvector import Vector
+
+from service.store.audit import Event
+from service.store.postgres import spaces as tables
+from service.store.postgres.audit_log import append
+from service.store.postgres.migrations import Connection
+from service.store.postgres.queries import array_of
+from service.store.postgres.spaces import Spaces
+from service.store.records import Resealed
+from service.store.vault import METADATA, TERMS, Cipher, Sealer, Vault, Wrapped, of_photo, of_vector
+
+# One step along the index for each master key, however many keys there are.
+_MASTERS = """WITH RECURSIVE used AS (
+        (SELECT min(master) AS master FROM likeness.data_keys)
+        UNION ALL
+        SELECT (SELECT min(master) FROM likeness.data_keys WHERE master > used.master)
+        FROM used WHERE used.master IS NOT NULL
+    ) SELECT master FROM used WHERE master IS NOT NULL"""
+_OTHERS = "FROM likeness.data_keys WHERE (master < %(current)s OR master > %(current)s)"
+
+
+async def make_ready(connection: Connection, vault: Vault, now: datetime) -> None:
+    """Check that the vault opens the database, and erase again who came back with a backup.
+
+    Raises InvalidSettings without a master key that is in use.
+    """
+    masters = await (await connection.execute(_MASTERS)).fetchall()
+    vault.check([master for (master,) in masters])
+    found = await connection.execute(
+        """SELECT subject FROM likeness.subjects
+        JOIN likeness.data_keys USING (key_id) WHERE wrapped IS NULL"""
+    )
+    names = [subject for (subject,) in await found.fetchall()]
+    if not names:
+        return
+    templates = await connection.execute(
+        "DELETE FROM likeness.templates WHERE subject = ANY(%s)", [names]
+    )
+    await connection.execute("DELETE FROM likeness.subjects WHERE subject = ANY(%s)", [names])
+    counts = {"subjects": len(names), "templates": templates.rowcount}
+    await append(connection, Event("erased_again", counts=counts), now)
+
+
+async def cipher_of(connection: Connection, vault: Vault, subject: str) -> Cipher:
+    """Return what opens the values of a subject; of one that is not there, anything."""
+    found = await connection.execute(
+        """SELECT key_id, master, wrapped FROM likeness.subjects
+        JOIN likeness.data_keys USING (key_id) WHERE subject = %s""",
+        [subject],
+        binary=True,
+    )
+    row = await found.fetchone()
+    return vault.cipher(None if row is None else Wrapped.read(*row))
+
+
+async def sealing_cipher_of(connection: Connection, spaces: Spaces, subject: str) -> Cipher:
+    """Return the same, for writing: with a master key at hand, a subject is sealed first.
+
+    The caller holds the subject's lock.
+    """
+    if spaces.vault.current is not None:
+        await _seal_subject(connection, spaces, subject)
+    return await cipher_of(connection, spaces.vault, subject)
+
+
+async def rewrap(connection: Connection, vault: Vault, limit: int) -> int:
+    """Wrap at most `limit` keys by the current master key; return how many."""
+    found = await connection.execute(
+        f"""SELECT key_id, master, wrapped {_OTHERS}
+        LIMIT %(limit)s FOR UPDATE SKIP LOCKED""",
+        {"current": vault.current, "limit": limit},
+        binary=True,
+    )
+    rows = await found.fetchall()
+    for row in rows:
+        new = vault.rewrap(Wrapped(*row))
+        await connection.execute(
+            "UPDATE likeness.data_keys SET master = %s, wrapped = %s WHERE key_id = %s",
+            [new.master, new.blob, new.key_id],
+        )
+    return len(rows)
+
+
+async def clear_subjects(connection: Connection, limit: int) -> list[str]:
+    """Return at most `limit` subjects that are not sealed, in an order that all agree on."""
+    found = await connection.execute(
+        "SELECT subject FROM likeness.subjects WHERE key_id IS NULL ORDER BY subject LIMIT %s",
+        [limit],
+    )
+    return [subject for (subject,) in await found.fetchall()]
+
+
+async def resealed(
+    connection: Connection, vault: Vault, keys: int, subjects: int, by: str | None, now: datetime
+) -> Resealed:
+    """Count what is left to do, and log what was done."""
+    found = await connection.execute(
+        f"""SELECT (SELECT count(*) {_OTHERS})
+            + (SELECT count(*) FROM likeness.subjects WHERE key_id IS NULL)""",
+        {"current": vault.current},
+    )
+    ((left,),) = await found.fetchall()
+    if keys or subjects:
+        counts = {"keys": keys, "subjects": subjects}
+        await append(connection, Event("resealed", key_id=by, counts=counts), now)
+    return Resealed(keys, subjects, left)
+
+
+async def _seal_subject(connection: Connection, spaces: Spaces, subject: str) -> None:
+    """Give a subject that has none a key, and seal what is stored of it."""
+    found = await connection.execute(
+        "SELECT key_id, metadata, terms FROM likeness.subjects WHERE subject = %s",
+        [subject],
+        binary=True,
+    )
+    row = await found.fetchone()
+    if row is None or row[0] is not None:
+        return
+    _, metadata, terms = row
+    key, sealer = spaces.vault.new_key()
+    await tables.add_key(connection, key)
+    await connection.execute(
+        "UPDATE likeness.subjects SET key_id = %s, metadata = %s, terms = %s WHERE subject = %s",
+        [
+            key.key_id,
+            sealer.seal(metadata, METADATA),
+            None if terms is None else sealer.seal(terms, TERMS),
+            subject,
+        ],
+    )
+    await _seal_templates(connection, spaces, sealer, subject)
+    photos = await connection.execute(
+        "SELECT number, image_sha256, photo FROM likeness.photos WHERE subject = %s",
+        [subject],
+        binary=True,
+    )
+    for number, image, photo in await photos.fetchall():
+        await connection.execute(
+            "UPDATE likeness.photos SET photo = %s WHERE number = %s",
+            [sealer.seal(photo, of_photo(image)), number],
+        )
+
+
+async def _seal_templates(
+    connection: Connection, spaces: Spaces, sealer: Sealer, subject: str
+) -> None:
+    templates = await connection.execute(
+        """SELECT number, image_sha256, fingerprint, vector FROM likeness.templates
+        WHERE subject = %s""",
+        [subject],
+        binary=True,
+    )
+    for number, image, made_by, blob in await templates.fetchall():
+        vector = array_of(Vector.from_binary(blob))
+        before = await tables.clear(connection, made_by, len(vector))
+        assert before is not None
+        await connection.execute(f"DELETE FROM {before.table} WHERE number = %s", [number])
+        await connection.execute(
+            "UPDATE likeness.templates SET vector = %s WHERE number = %s",
+            [sealer.seal(blob, of_vector(image, made_by)), number],
+        )
+        space = await spaces.within(connection, made_by, len(vector))
+        await tables.add(connection, space, number, vector)

@@ -1,0 +1,132 @@
+"""Keep the keys of subjects in a SQLite database, as functions of a connection."""
+
+import sqlite3
+from datetime import datetime
+
+from service.store.audit import Event
+from service.store.records import Resealed
+from service.store.refusals import keys_lost
+from service.store.sqlite.audit_log import append
+from service.store.sqlite.writer import Done
+from service.store.vault import METADATA, TERMS, Cipher, Vault, Wrapped, of_photo, of_vector
+
+
+def make_ready(connection: sqlite3.Connection, vault: Vault, now: datetime) -> None:
+    """Check that the vault opens the database, and erase again who came back with a backup.
+
+    Raises InvalidSettings without a master key that is in use, StoreUnavailable if keys of
+    subjects are not there.
+    """
+    masters = connection.execute(
+        "SELECT DISTINCT master FROM data_keys WHERE master IS NOT NULL"
+    ).fetchall()
+    vault.check([master for (master,) in masters])
+    lost = connection.execute("PRAGMA foreign_key_check(subjects)").fetchall()
+    if lost:
+        raise keys_lost(len(lost))
+    connection.execute("BEGIN IMMEDIATE")
+    erased = connection.execute(
+        "SELECT subject FROM subjects JOIN data_keys USING (key_id) WHERE wrapped IS NULL"
+    ).fetchall()
+    templates = 0
+    for (subject,) in erased:
+        templates += connection.execute(
+            "DELETE FROM templates WHERE subject = ?", (subject,)
+        ).rowcount
+        connection.execute("DELETE FROM subjects WHERE subject = ?", (subject,))
+    if erased:
+        counts = {"subjects": len(erased), "templates": templates}
+        append(connection, Event("erased_again", counts=counts), now)
+    connection.execute("COMMIT")
+
+
+def cipher_of(connection: sqlite3.Connection, vault: Vault, subject: str) -> Cipher:
+    """Return what opens the values of a subject; of one that is not there, anything."""
+    rows = connection.execute(
+        "SELECT key_id, master, wrapped FROM subjects JOIN data_keys USING (key_id) "
+        "WHERE subject = ?",
+        (subject,),
+    ).fetchall()
+    return vault.cipher(Wrapped.read(*rows[0]) if rows else None)
+
+
+def sealing_cipher_of(connection: sqlite3.Connection, vault: Vault, subject: str) -> Cipher:
+    """Return the same, for writing: with a master key at hand, a subject is sealed first."""
+    if vault.current is not None:
+        _seal_subject(connection, vault, subject)
+    return cipher_of(connection, vault, subject)
+
+
+def reseal(
+    connection: sqlite3.Connection, vault: Vault, limit: int, by: str | None, now: datetime
+) -> Done[Resealed]:
+    """Wrap keys by the current master key, then seal subjects, at most `limit` of both.
+
+    With nothing left the file is written anew: where pages were rearranged it may hold
+    remains of what is sealed now.
+    """
+    # Two ranges, as an index finds them.
+    others = "FROM data_keys WHERE (master < :current OR master > :current)"
+    current = {"current": vault.current}
+    keys = connection.execute(
+        f"SELECT key_id, master, wrapped {others} LIMIT :limit", {**current, "limit": limit}
+    ).fetchall()
+    for row in keys:
+        new = vault.rewrap(Wrapped(*row))
+        connection.execute(
+            "UPDATE data_keys SET master = ?, wrapped = ? WHERE key_id = ?",
+            (new.master, new.blob, new.key_id),
+        )
+    clear = connection.execute(
+        "SELECT subject FROM subjects WHERE key_id IS NULL LIMIT ?", (limit - len(keys),)
+    ).fetchall()
+    for (subject,) in clear:
+        _seal_subject(connection, vault, subject)
+    ((left,),) = connection.execute(
+        f"SELECT (SELECT count(*) {others}) + (SELECT count(*) FROM subjects WHERE key_id IS NULL)",
+        current,
+    ).fetchall()
+    if keys or clear:
+        counts = {"keys": len(keys), "subjects": len(clear)}
+        append(connection, Event("resealed", key_id=by, counts=counts), now)
+    return Done(Resealed(len(keys), len(clear), left), erases=True, compacts=left == 0)
+
+
+def _seal_subject(connection: sqlite3.Connection, vault: Vault, subject: str) -> None:
+    """Give a subject that has none a key, and seal what is stored of it."""
+    ((key_id, metadata, terms),) = connection.execute(
+        "SELECT key_id, metadata, terms FROM subjects WHERE subject = ?", (subject,)
+    ).fetchall()
+    if key_id is not None:
+        return
+    key, sealer = vault.new_key()
+    connection.execute(
+        "INSERT INTO data_keys (key_id, master, wrapped) VALUES (?, ?, ?)",
+        (key.key_id, key.master, key.blob),
+    )
+    connection.execute(
+        "UPDATE subjects SET key_id = ?, metadata = ?, terms = ? WHERE subject = ?",
+        (
+            key.key_id,
+            sealer.seal(metadata, METADATA),
+            None if terms is None else sealer.seal(terms, TERMS),
+            subject,
+        ),
+    )
+    vectors = connection.execute(
+        "SELECT number, image_sha256, fingerprint, vector FROM templates WHERE subject = ?",
+        (subject,),
+    ).fetchall()
+    for number, image_sha256, fingerprint, vector in vectors:
+        connection.execute(
+            "UPDATE templates SET vector = ? WHERE number = ?",
+            (sealer.seal(vector, of_vector(image_sha256, fingerprint)), number),
+        )
+    photos = connection.execute(
+        "SELECT number, image_sha256, photo FROM photos WHERE subject = ?", (subject,)
+    ).fetchall()
+    for number, image_sha256, photo in photos:
+        connection.execute(
+            "UPDATE photos SET photo = ? WHERE number = ?",
+            (sealer.seal(photo, of_photo(image_sha256)), number),
+        )

@@ -1,0 +1,166 @@
+"""Templates sealed at rest: every subject has a key of its own, wrapped by a master key.
+
+AES-256-GCM (NIST SP 800-38D) throughout, a fresh nonce each time. What a value is, is sealed
+in with it, so that no value passes for another. Destroying a subject's key erases what it
+sealed, also where a copy of that was kept.
+"""
+
+import hashlib
+import os
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from service.errors import InvalidSettings, StoreUnavailable
+
+KEY_BYTES: Final = 32
+# A version, the nonce and the tag: 32 bytes, so that float32 numbers stay in step.
+_VERSION: Final = b"LKv1"
+_NONCE_BYTES: Final = 12
+
+
+class Cipher(Protocol):
+    """Seal and open what is stored of one subject; `about` says what the value is."""
+
+    def seal(self, value: bytes, about: str) -> bytes: ...
+
+    def open(self, sealed: bytes, about: str) -> bytes:
+        """Raises StoreUnavailable if it was changed, or is something else."""
+        ...
+
+
+class Clear:
+    """Leave values as they are: no master key is given."""
+
+    def seal(self, value: bytes, about: str) -> bytes:
+        return value
+
+    def open(self, sealed: bytes, about: str) -> bytes:
+        return sealed
+
+
+class Sealer:
+    """Seal and open with one key of 32 bytes."""
+
+    def __init__(self, key: bytes) -> None:
+        self._aead = AESGCM(key)
+
+    def seal(self, value: bytes, about: str) -> bytes:
+        nonce = os.urandom(_NONCE_BYTES)
+        return _VERSION + nonce + self._aead.encrypt(nonce, value, about.encode())
+
+    def open(self, sealed: bytes, about: str) -> bytes:
+        nonce, rest = sealed[len(_VERSION) :][:_NONCE_BYTES], sealed[len(_VERSION) + _NONCE_BYTES :]
+        try:
+            if not sealed.startswith(_VERSION) or len(nonce) < _NONCE_BYTES:
+                raise InvalidTag
+            return self._aead.decrypt(nonce, rest, about.encode())
+        except InvalidTag as exc:
+            raise StoreUnavailable(
+                "Something sealed in the database cannot be opened: it was changed, or put in "
+                "the place of another. Restore a backup."
+            ) from exc
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapped:
+    """Hold a key as it is stored: its id, the id of the master key, and what that sealed."""
+
+    key_id: str
+    master: str
+    blob: bytes = field(repr=False)
+
+    @classmethod
+    def read(cls, key_id: str | None, master: str | None, blob: bytes | None) -> "Wrapped | None":
+        """Return the key of a row, None if it has none. Raises StoreUnavailable if it is gone."""
+        if key_id is None:
+            return None
+        if master is None or blob is None:
+            raise StoreUnavailable("The key of this subject was destroyed: it is erased.")
+        return cls(key_id, master, blob)
+
+
+class Vault:
+    """Make, wrap and unwrap the keys of subjects; the first master key wraps, all unwrap.
+
+    Without a master key nothing is sealed, and what is sealed cannot be opened.
+    """
+
+    def __init__(self, masters: Sequence[bytes] = ()) -> None:
+        self._masters = {master_id(key): Sealer(key) for key in masters}
+        self.current = master_id(masters[0]) if masters else None
+
+    @property
+    def knows(self) -> frozenset[str]:
+        """Return the ids of the master keys that are given."""
+        return frozenset(self._masters)
+
+    def new_key(self) -> tuple[Wrapped, Sealer]:
+        """Make a key for a subject."""
+        key_id, key = secrets.token_hex(16), secrets.token_bytes(KEY_BYTES)
+        return self._wrap(key_id, key), Sealer(key)
+
+    def cipher(self, wrapped: Wrapped | None) -> Cipher:
+        """Return what opens the values of a subject with that key, or without one."""
+        return Clear() if wrapped is None else Sealer(self.unwrap(wrapped))
+
+    def rewrap(self, wrapped: Wrapped) -> Wrapped:
+        """Wrap a key by the current master key instead; what it sealed stays as it is."""
+        return self._wrap(wrapped.key_id, self.unwrap(wrapped))
+
+    def unwrap(self, wrapped: Wrapped) -> bytes:
+        """Return a key, 32 bytes. Raises StoreUnavailable without its master key."""
+        master = self._masters.get(wrapped.master)
+        if master is None:
+            raise StoreUnavailable(
+                f"A key in the database is sealed by the master key {wrapped.master}, which this "
+                "process was not given; start it with the same LIKENESS_MASTER_KEYS as the others."
+            )
+        return master.open(wrapped.blob, _wrapping(wrapped.key_id))
+
+    def _wrap(self, key_id: str, key: bytes) -> Wrapped:
+        assert self.current is not None
+        blob = self._masters[self.current].seal(key, _wrapping(key_id))
+        return Wrapped(key_id, self.current, blob)
+
+    def check(self, in_use: Sequence[str]) -> None:
+        """Raise InvalidSettings if a master key that the database needs is not given."""
+        missing = sorted(set(in_use) - self.knows)
+        if not missing:
+            return
+        given = (
+            f"the master keys given are {', '.join(sorted(self.knows))}"
+            if self.knows
+            else "none is given"
+        )
+        raise InvalidSettings(
+            f"What the database holds is sealed by the master key {', '.join(missing)}; {given}. "
+            "Set LIKENESS_MASTER_KEYS, LIKENESS_MASTER_KEYS_FILE or LIKENESS_MASTER_KEYS_COMMAND."
+        )
+
+
+METADATA: Final = "metadata"
+TERMS: Final = "terms"
+
+
+def of_vector(image_sha256: str, fingerprint: str) -> str:
+    """Return what a vector is sealed as."""
+    return f"vector\0{image_sha256}\0{fingerprint}"
+
+
+def of_photo(image_sha256: str) -> str:
+    """Return what a photo is sealed as."""
+    return f"photo\0{image_sha256}"
+
+
+def master_id(key: bytes) -> str:
+    """Return what a master key is known by: 16 hex digits that tell nothing of it."""
+    return hashlib.sha256(b"likeness master key\0" + key).hexdigest()[:16]
+
+
+def _wrapping(key_id: str) -> str:
+    return f"key\0{key_id}"

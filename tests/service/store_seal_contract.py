@@ -1,0 +1,192 @@
+"""What every engine promises when it is opened with a master key."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import numpy as np
+import pytest
+
+from service.errors import InvalidSettings, StoreUnavailable
+from service.store import Store, Terms, Vault, open_store
+from service.store.audit import first_break
+from tests.service.store_audit_contract import logged, whole_log
+from tests.service.store_inside import copy_of, everything, run
+from tests.service.store_samples import (
+    FINGERPRINT,
+    MASTER,
+    OTHER_MASTER,
+    Clock,
+    assert_search_agrees,
+    names_found,
+    template,
+    vector_of,
+)
+
+TERMS = Terms("form 12, signed 2030-01-01", "door 3")
+
+
+@asynccontextmanager
+async def opened(url: str, *masters: bytes) -> AsyncIterator[Store]:
+    """Open a store with other master keys than the test's, for the length of a block."""
+    store = await open_store(url, Clock(), Vault(masters))
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def enrol_some(store: Store) -> None:
+    """Enrol three with all that is stored of one, templates of two bundles included."""
+    for at, name in enumerate(("ada", "bob", "eve")):
+        new = [template(f"{name}1", f"{at}-1", photo=b"photo of " + name.encode())]
+        new.append(template(f"{name}2", f"{at}-2"))
+        await store.enroll(name, new, {"of": name}, terms=TERMS)
+        await store.add_vector(name, f"{at}-1", "other", vector_of(f"{name} other"))
+
+
+async def assert_all_there(store: Store) -> None:
+    """Compare what `enrol_some` stored with what is found, opened and listed."""
+    for at, name in enumerate(("ada", "bob", "eve")):
+        assert (await names_found(store, f"{name}2"))[0] == name
+        export = await store.export(name)
+        assert (export.metadata, export.terms) == ({"of": name}, TERMS)
+        assert [photo.photo for photo in export.photos] == [b"photo of " + name.encode()]
+        wanted = [vector_of(f"{name}1"), vector_of(f"{name}2"), vector_of(f"{name} other")]
+        np.testing.assert_array_equal([each.vector for each in export.templates], wanted)
+        held = await store.templates_of(name)
+        assert [each.template_id for each in held.templates] == [
+            f"{at}-1",
+            f"{at}-2",
+            f"{at}-1",
+        ]
+    await assert_search_agrees(store, Clock().now)
+
+
+class SealContract:
+    """Seal, open again, and move to another master key."""
+
+    async def test_sealed_store_gives_back_what_was_put_in(
+        self, store: Store, url: str, vault: Vault
+    ) -> None:
+        await enrol_some(store)
+        await assert_all_there(store)
+        await store.close()
+        async with opened(url, MASTER) as again:
+            await assert_all_there(again)
+
+    @pytest.mark.parametrize("masters", [(), (OTHER_MASTER,)])
+    async def test_missing_master_key_stops_the_start_and_is_named(
+        self, store: Store, url: str, vault: Vault, masters: tuple[bytes, ...]
+    ) -> None:
+        await store.enroll("ada", [template("one")])
+        await store.close()
+        with pytest.raises(InvalidSettings, match=rf"sealed by the master key {vault.current};"):
+            await open_store(url, Clock(), Vault(masters))
+
+    async def test_store_that_was_never_sealed_opens_without_a_key(
+        self, store: Store, url: str
+    ) -> None:
+        await store.close()
+        async with opened(url) as clear:
+            await clear.enroll("ada", [template("one")])
+
+    async def test_clear_subjects_are_served_and_sealed_step_by_step(
+        self, store: Store, url: str
+    ) -> None:
+        await store.close()
+        async with opened(url) as clear:
+            await enrol_some(clear)
+        async with opened(url, MASTER) as again:
+            await assert_all_there(again)
+            steps = [await again.reseal(1) for _ in range(4)]
+            assert [(step.sealed, step.left) for step in steps] == [(1, 2), (1, 1), (1, 0), (0, 0)]
+            await assert_all_there(again)
+            assert first_break(await whole_log(again)) is None
+
+    async def test_enrolling_again_seals_all_of_a_clear_subject(
+        self, store: Store, url: str
+    ) -> None:
+        await store.close()
+        async with opened(url) as clear:
+            await enrol_some(clear)
+        async with opened(url, MASTER) as again:
+            await again.enroll("ada", [template("ada2", "0-2")])
+            await assert_all_there(again)
+            assert (await again.reseal(10)).sealed == 2
+
+    async def test_rotation_goes_on_where_it_was_and_ends_without_the_old_key(
+        self, store: Store, url: str
+    ) -> None:
+        await enrol_some(store)
+        await store.close()
+        async with opened(url, OTHER_MASTER, MASTER) as both:
+            assert (await both.reseal(1)).rewrapped == 1
+        async with opened(url, OTHER_MASTER, MASTER) as both:
+            await assert_all_there(both)
+            await both.enroll("new", [template("new")])
+            while (await both.reseal(1)).left:
+                pass
+            assert ("resealed", {"keys": 1, "subjects": 0}) in await logged(both)
+        async with opened(url, OTHER_MASTER) as new:
+            await new.delete_subject("new")
+            await assert_all_there(new)
+
+    async def test_deletion_destroys_the_key(self, store: Store, url: str) -> None:
+        await store.enroll("ada", [template("one")])
+        await store.enroll("bob", [template("two", "t2")])
+        await store.enroll("eve", [template("three")])
+        keys = dict(run(url, "SELECT subject, key_id FROM subjects"))
+        await store.delete_subject("ada")
+        await store.delete_template("bob", "t2")
+        left = dict(run(url, "SELECT key_id, wrapped FROM data_keys"))
+        assert (left[keys["ada"]], left[keys["bob"]]) == (None, None)
+        assert left[keys["eve"]] is not None
+
+    async def test_who_was_erased_stays_erased_when_an_old_backup_comes_back(
+        self, store: Store, url: str
+    ) -> None:
+        await enrol_some(store)
+        await store.close()
+        backup = copy_of(url)
+        async with opened(url, MASTER) as later:
+            await later.delete_subject("eve")
+        # The backup was made without keys: those of today are all there are.
+        for key_id, master, wrapped in run(url, "SELECT key_id, master, wrapped FROM data_keys"):
+            run(
+                backup,
+                "UPDATE data_keys SET master = ?, wrapped = ? WHERE key_id = ?",
+                *(master, wrapped, key_id),
+            )
+        async with opened(backup, MASTER) as restored:
+            assert [item.subject for item in (await restored.subjects(None, 9)).items] == [
+                "ada",
+                "bob",
+            ]
+            assert "eve" not in await names_found(restored, "eve1")
+            assert (await restored.export("ada")).metadata == {"of": "ada"}
+            assert (await logged(restored))[-1] == ("erased_again", {"subjects": 1, "templates": 3})
+
+    async def test_changed_vector_is_refused_not_compared(self, store: Store, url: str) -> None:
+        await store.enroll("ada", [template("one")])
+        await store.enroll("bob", [template("two")])
+        ((other,),) = run(url, "SELECT vector FROM templates WHERE subject = 'bob'")
+        run(url, "UPDATE templates SET vector = ? WHERE subject = 'ada'", other)
+        with pytest.raises(StoreUnavailable, match="cannot be opened"):
+            await store.templates_of("ada")
+
+    async def test_nothing_of_a_subject_lies_about_in_clear(self, store: Store, url: str) -> None:
+        await store.close()
+        vector = vector_of("one", 128)
+        new = [template("one", "t1", vector=vector, photo=b"photo of ada" * 9)]
+        secrets = [b"photo of ada", b"B-XY 1234", b"form 12", b"door 3"]
+        secrets += [vector.astype(order).tobytes()[:32] for order in ("<f4", ">f4")]
+        async with opened(url) as clear:
+            await clear.enroll("ada", new, {"plate": "B-XY 1234"}, terms=TERMS)
+        assert sum(secret in everything(url) for secret in secrets) == 5
+        async with opened(url, MASTER) as sealed:
+            await sealed.reseal(10)
+            other = [template("one", "t2", vector=vector, photo=b"photo of ada" * 9)]
+            await sealed.enroll("eve", other, {"plate": "B-XY 1234"}, terms=TERMS)
+            raw = everything(url)
+        assert FINGERPRINT.encode() in raw
+        assert not [secret for secret in secrets if secret in raw]
