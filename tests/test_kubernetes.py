@@ -1,5 +1,6 @@
 """The manifests are valid for Kubernetes and agree with the service, its image and each other."""
 
+import copy
 import re
 import shutil
 import subprocess
@@ -245,3 +246,19 @@ def test_every_file_and_variable_that_the_readme_names_exists() -> None:
     there = {path.name for path in FOLDER.rglob("*.yaml")}
     assert [name for name in files if Path(name).name not in there] == []
     assert unknown_variables(dict.fromkeys(re.findall(rf"{PREFIX}\w+", README), "")) == []
+
+
+def test_patch_that_seals_templates_fits_the_deployment() -> None:
+    patch = next(
+        block for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "master" in block
+    )
+    operations = yaml.safe_load(yaml.safe_load(patch)["patches"][0]["patch"])
+    deployment = copy.deepcopy(MANIFESTS["Deployment"])
+    for operation in operations:
+        where: Any = deployment
+        for step in operation["path"].removesuffix("/-").strip("/").split("/"):
+            where = where[int(step) if step.isdecimal() else step]
+        where.append(operation["value"])
+    kubernetes_validate.validate(deployment, VERSIONS[0], strict=True)
+    variable = deployment["spec"]["template"]["spec"]["containers"][0]["env"][-1]
+    assert not unknown_variables({variable["name"]: variable["value"]})
