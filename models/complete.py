@@ -16,6 +16,16 @@ from models.errors import UndecodableImage
 
 # Cameras and web tools write at most about 12; each one more costs a pass over all pixels.
 MAX_SCANS = 64
+# Encoders put some kilobytes into each chunk.
+_MAX_CHUNKS = 65_536
+# Pixels times scans; a large photo is allowed fewer of them.
+MAX_DRAWN = 10**9
+_MAX_SEGMENTS = 4096
+
+# Inside a scan, \xff stands before 0 or before one of the restart markers.
+_MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+# TEM, the one other marker without a length behind it.
+_SCAN, _END, _BARE = 0xDA, 0xD9, 0x01
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # First column, first row, step to the right, step down; PNG specification, 8.2.
@@ -49,14 +59,16 @@ def check_png(data: bytes, size: tuple[int, int]) -> None:
 def _inflated(data: bytes, enough: int) -> int:
     """Count the bytes that a PNG's pixel data unfold to, up to about `enough`."""
     inflater = zlib.decompressobj()
-    total, at = 0, 8
+    total, at, chunks = 0, 8, 0
     while at + 8 <= len(data) and total < enough:
         length, kind = struct.unpack_from(">I4s", data, at)
         rest = data[at + 8 : at + 8 + length] if kind == b"IDAT" else b""
         while rest and total < enough and not inflater.eof:
             total += len(inflater.decompress(rest, 2**20))
             rest = inflater.unconsumed_tail
-        at += 12 + length
+        at, chunks = at + 12 + length, chunks + 1
+        if chunks > _MAX_CHUNKS:
+            raise UndecodableImage("The PNG file has too many chunks.")
     return total
 
 
@@ -68,12 +80,24 @@ def check_tiles(tiles: Sequence[tuple[int, int, int, int] | None], size: tuple[i
         raise UndecodableImage("The file holds fewer strips than its size needs.")
 
 
-def check_scans(data: bytes, start: int) -> None:
-    """Raise UndecodableImage if a JPEG, drawn from `start` on, is redrawn absurdly often."""
-    end = data.find(b"\xff\xd9", start)
-    scans = 1 + data.count(b"\xff\xda", start, end if end >= 0 else len(data))
-    if scans > MAX_SCANS:
-        raise UndecodableImage(f"The JPEG file has {scans} scans; {MAX_SCANS} are allowed.")
+def check_scans(data: bytes, start: int, pixels: int) -> None:
+    """Raise UndecodableImage if a JPEG, drawn from `start` on, is redrawn absurdly often.
+
+    What only looks like the end or like a scan, in comments or behind the end, does not count.
+    """
+    scans, segments, at = 1, 0, start
+    while marker := _MARKER.search(data, at):
+        code, at = marker[0][1], marker.end()
+        if code == _END:
+            return
+        scans += code == _SCAN
+        segments += 1
+        if scans > MAX_SCANS or scans * pixels > MAX_DRAWN or segments > _MAX_SEGMENTS:
+            raise UndecodableImage(
+                f"The JPEG file is drawn in {scans} scans and {segments} segments or more."
+            )
+        if code != _BARE:
+            at += int.from_bytes(data[at : at + 2])
 
 
 def check_end(
@@ -88,7 +112,7 @@ def check_end(
     last = image.crop((image.width - 1, image.height - 1, image.width, image.height))
     if not set(last.tobytes()) <= {127, 128}:
         return
-    marker = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]").search(data, start)
+    marker = _MARKER.search(data, start)
     end = marker.start() if marker else len(data)
     with reopen(BytesIO(data[:end] + bytes(4096) + data[end:])) as padded:
         if ImageChops.difference(image, padded).getbbox():

@@ -17,14 +17,19 @@ from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import TiffImageFile
+from PIL.TiffImagePlugin import STRIPOFFSETS, TILEOFFSETS, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif import HeifImageFile
 
 from models import complete
 from models.errors import ImageTooLarge, NotAnImage, TooManyPixels, UndecodableImage
+from models.metered import Metered
 
 Pixels = NDArray[np.uint8]
+
+# As many as a photo has rows, and more than that of any that may be decoded.
+_MAX_STRIPS = 65_536
+_PART = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,16 @@ class _Jpeg(JpegImageFile):
         """Leave EXIF alone: a corrupt block must not stop the photo, nor warn about it."""
 
 
+class _Tiff(TiffImageFile):
+    def _setup(self) -> None:
+        """Refuse millions of strips: they are laid out one by one before any is decoded."""
+        for tag in (STRIPOFFSETS, TILEOFFSETS):
+            parts = self.tag_v2.get(tag)
+            if isinstance(parts, tuple) and len(parts) > _MAX_STRIPS:
+                raise UndecodableImage(f"The TIFF file has {len(parts)} strips.")
+        super()._setup()
+
+
 def _avif(stream: BytesIO) -> ImageFile:
     # Orientation of an AVIF is its `irot` and `imir` properties, never EXIF;
     # Pillow parses EXIF all the same, and a corrupt block would stop the photo.
@@ -128,7 +143,7 @@ _KINDS = (
     _Kind("AVIF", rb".{4}ftyp(?:avi[fs]|m[is]f1.{4}(?:.{4}){0,8}?avi[fs])", _avif),
     _Kind("HEIF", rb".{4}ftypm[is]f1", HeifImageFile, turned=True),
     _Kind("GIF", rb"GIF8[79]a", GifImageFile),
-    _Kind("TIFF", rb"II[*+]\x00|MM\x00[*+]", TiffImageFile, turned=True),
+    _Kind("TIFF", rb"II[*+]\x00|MM\x00[*+]", _Tiff, turned=True),
     # "BM" alone begins many a text; the size of the header that follows is telling.
     _Kind("BMP", rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\x00\x00\x00", BmpImageFile),
 )
@@ -142,7 +157,7 @@ def _recognise(data: bytes) -> _Kind:
 
 
 def _read(kind: _Kind, data: bytes, limits: Limits, shortest: int | None) -> Image:
-    stream = BytesIO(data)
+    stream = Metered(data)
     with kind.open(stream) as image:
         width, height = image.size
         if width * height > limits.max_pixels:
@@ -157,7 +172,7 @@ def _read(kind: _Kind, data: bytes, limits: Limits, shortest: int | None) -> Ima
             case "TIFF":
                 complete.check_tiles([tile.extents for tile in image.tile], image.size)
             case "JPEG":
-                complete.check_scans(data, header_bytes)
+                complete.check_scans(data, header_bytes, width * height)
                 reduction = _reduction(image.size, shortest)
                 _reduce(image, reduction)
         image.load()
@@ -226,7 +241,7 @@ def _to_rgb(image: Pillow.Image) -> Pillow.Image:
     if image.mode.startswith("I;16"):
         image = Pillow.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.mode in ("I", "F"):
-        image = Pillow.fromarray(_stretch(np.asarray(image, np.float64)))
+        image = Pillow.fromarray(_stretch(np.asarray(image)))
     if image.has_transparency_data:
         with_alpha = image.convert("RGBA")
         image = Pillow.new("RGB", image.size, "white")
@@ -244,10 +259,15 @@ def _to_array(image: Pillow.Image) -> Pixels:
     return pixels
 
 
-def _stretch(values: NDArray[np.float64]) -> Pixels:
+def _stretch(values: NDArray[np.float32] | NDArray[np.int32]) -> Pixels:
     """Map the darkest of `(h, w)` to 0, the brightest to 255: such files agree on no range."""
-    low, high = values.min(), values.max()
+    low, high = float(values.min()), float(values.max())
     if not np.isfinite(high - low):
         raise UndecodableImage("The image holds values that are not finite.")
-    unit = (values - low) / (high - low) if high > low else np.zeros_like(values)
-    return np.asarray(np.rint(255 * unit), np.uint8)
+    # In parts, because at 64 bits the whole would take eight times what comes of it.
+    span, flat = high - low if high > low else 1.0, values.reshape(-1)
+    stretched = np.empty(flat.shape, np.uint8)
+    for start in range(0, flat.size, _PART):
+        part = slice(start, start + _PART)
+        stretched[part] = np.rint(255 * ((flat[part].astype(np.float64) - low) / span))
+    return stretched.reshape(values.shape)

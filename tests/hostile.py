@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests import broken, odd
+from tests import bombs, broken, odd
 from tests.images import encode, noise, picture
 
 STRANGE = frozenset({"not_an_image"})
@@ -38,6 +38,8 @@ def corpus() -> Iterator[Case]:
         (STRANGE, _strangers()),
         (BROKEN, broken.files()),
         (WIDE, broken.wide_files()),
+        (BROKEN, bombs.files()),
+        (FINE, bombs.containers()),
         (HEAVY, _heavy()),
         (BENT, odd.bent_files()),
         (FINE, odd.fine_files()),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.complete import MAX_SCANS, check_png, check_scans, check_tiles
+from models.complete import MAX_DRAWN, MAX_SCANS, check_png, check_scans, check_tiles
 from models.errors import UndecodableImage
 from models.image import decode
 from tests.images import chunk, encode, noise, png
@@ -61,14 +61,44 @@ def test_tiles_must_cover_the_image() -> None:
         check_tiles([(0, 0, 10, 5), (0, 0, 10, 5)], (10, 8))
 
 
+SCAN = b"\xff\xda\0\x02"
+END = b"\xff\xd9"
+
+
 def test_a_jpeg_may_be_drawn_in_many_scans_but_not_in_any_number() -> None:
-    check_scans(b"\xff\xda" * (MAX_SCANS - 1) + b"\xff\xd9", 0)
+    check_scans(SCAN * (MAX_SCANS - 1) + END, 0, 100)
     with pytest.raises(UndecodableImage):
-        check_scans(b"\xff\xda" * MAX_SCANS + b"\xff\xd9", 0)
+        check_scans(SCAN * MAX_SCANS + END, 0, 100)
+
+
+def test_a_large_jpeg_may_be_drawn_in_fewer_scans() -> None:
+    check_scans(SCAN * 9 + END, 0, MAX_DRAWN // 10)
+    with pytest.raises(UndecodableImage):
+        check_scans(SCAN * 10 + END, 0, MAX_DRAWN // 10)
 
 
 def test_scans_behind_the_end_of_a_jpeg_do_not_count() -> None:
-    check_scans(b"\xff\xd9" + b"\xff\xda" * 1000, 0)
+    check_scans(END + SCAN * 1000, 0, 100)
+
+
+def test_scans_in_a_comment_do_not_count() -> None:
+    comment = SCAN * 1000
+    check_scans(b"\xff\xfe" + (len(comment) + 2).to_bytes(2) + comment + END, 0, 100)
+
+
+def test_an_end_in_a_comment_hides_no_scans() -> None:
+    with pytest.raises(UndecodableImage):
+        check_scans(b"\xff\xfe\0\x04" + END + SCAN * 1000, 0, 100)
+
+
+def test_a_marker_without_a_length_hides_no_scans() -> None:
+    with pytest.raises(UndecodableImage):
+        check_scans(b"\xff\x01" + b"\xff" * 9 + SCAN * 1000 + END, 0, 100)
+
+
+def test_segments_between_scans_are_limited() -> None:
+    with pytest.raises(UndecodableImage):
+        check_scans(b"\xff\xfe\0\x02" * 10_000 + END, 0, 100)
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
