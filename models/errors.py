@@ -32,7 +32,7 @@ class LikenessError(Exception):
     """Carry a stable code, a sentence and optional advice."""
 
     code: ClassVar[str] = "internal_error"
-    advice: ClassVar[str | None] = None
+    advice: str | None = None
 
     def __init__(self, sentence: str) -> None:
         super().__init__(sentence)

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from models.detectors import DlibDetector
 from models.face import Box, Face, Found, Pixels, align, find
-from models.quality import Limits, Quality, measure
+from models.quality import HARMFUL, Limits, Quality, issues, measure
 
 
 @pytest.fixture
@@ -103,3 +103,20 @@ def test_the_size_is_the_shorter_side_of_the_box(found: Found, dlib_detector: Dl
 def test_limits_decide_what_is_an_issue(found: Found, dlib_detector: DlibDetector) -> None:
     strict = quality(found, dlib_detector, Limits(face_px=1000))
     assert [issue.code for issue in strict.issues] == ["small_face"]
+
+
+@pytest.mark.parametrize("limit", ["face_px", "sharpness", "dark", "contrast"])
+def test_what_harms_is_advised_against_before(limit: str) -> None:
+    assert getattr(HARMFUL, limit) <= getattr(Limits(), limit)
+
+
+def test_dim_light_harms_less_than_blur(found: Found, dlib_detector: DlibDetector) -> None:
+    dim = quality(repainted(found, found.pixels * 0.25), dlib_detector)
+    blurred = repainted(found, cv2.GaussianBlur(found.pixels, (0, 0), 8))
+    harmed = [issues(each, HARMFUL) for each in (dim, quality(blurred, dlib_detector))]
+    assert [[issue.code for issue in each] for each in harmed] == [[], ["blurred"]]
+
+
+def test_a_small_crop_is_as_sharp_as_it_is(found: Found, dlib_detector: DlibDetector) -> None:
+    small = measure(found, align(found, dlib_detector.template, 32, 0.25))
+    assert issues(small, HARMFUL) == ()
