@@ -118,15 +118,38 @@ def find(
     `pixels` may be a photo reduced by `reduction`. Raises NoFace, SeveralFaces (policy
     `single`), FaceTooSmall (shorter side of its box under `min_face_px` of the photo).
     """
+    faces, turns = _seen(pixels, detector)
+    face = choose(faces, policy, detector.confident)
+    return _large(_turned(pixels, turns), [face], len(faces), turns, min_face_px, reduction)[0]
+
+
+def find_all(
+    pixels: Pixels, detector: Detector, min_face_px: float = 0, reduction: float = 1.0
+) -> list[Found]:
+    """Find the confident faces, largest first, or else the best scored; raises as `find` does."""
+    faces, turns = _seen(pixels, detector)
+    sure = [face for face in faces if face.score >= detector.confident]
+    ranked = sorted(sure or [choose(faces, "largest", np.inf)], key=lambda face: -face.box.area)
+    return _large(_turned(pixels, turns), ranked, len(faces), turns, min_face_px, reduction)
+
+
+def _seen(pixels: Pixels, detector: Detector) -> tuple[list[Face], int]:
+    """Return all faces of the image, one at least, and the turns that bring them upright."""
     small, shrunk = _for_detection(pixels)
     faces, turns = _upright(small, detector)
     if not faces:
         raise NoFace("No face was found in the image, upright or turned.")
-    face = choose(faces, policy, detector.confident).scaled(shrunk)
-    shorter = min(face.box.width, face.box.height) * reduction
-    if shorter < min_face_px:
-        raise FaceTooSmall(f"The face is {shorter:.0f} pixels wide; {min_face_px:.0f} are needed.")
-    return Found(_turned(pixels, turns), face, len(faces), turns, reduction)
+    return [face.scaled(shrunk) for face in faces], turns
+
+
+def _large(
+    upright: Pixels, faces: list[Face], seen: int, turns: int, least: float, reduction: float
+) -> list[Found]:
+    sides = [min(face.box.width, face.box.height) * reduction for face in faces]
+    if max(sides) < least:
+        raise FaceTooSmall(f"The face is {max(sides):.0f} pixels wide; {least:.0f} are needed.")
+    kept = [face for face, side in zip(faces, sides, strict=True) if side >= least]
+    return [Found(upright, face, seen, turns, reduction) for face in kept]
 
 
 def _for_detection(pixels: Pixels) -> tuple[Pixels, float]:

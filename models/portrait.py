@@ -1,9 +1,20 @@
 """From the bytes of a photo to an aligned crop, decoding no more of it than the crop shows."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from time import perf_counter
 
-from models.face import DETECTION_SIDE, Crop, Detector, Found, Policy, align, find
+from models.face import (
+    DETECTION_SIDE,
+    Crop,
+    Detector,
+    Found,
+    Points,
+    Policy,
+    align,
+    find,
+    find_all,
+)
 from models.image import DEFAULT_LIMITS, Image, Limits, decode
 
 
@@ -34,27 +45,65 @@ def take_portrait(
     A large JPEG is decoded small, which is enough to find the face in it, and most often for
     the crop too. Where the crop shows more than was decoded, the photo is decoded whole.
     """
+
+    def look(image: Image) -> list[Found]:
+        return [find(image.pixels, detector, policy, min_face_px, image.reduction)]
+
+    return _take(data, look, detector.template, size, margin, limits)[0]
+
+
+def take_portraits(
+    data: bytes,
+    detector: Detector,
+    most: int,
+    size: int,
+    margin: float,
+    limits: Limits = DEFAULT_LIMITS,
+    min_face_px: float = 0,
+) -> list[Portrait]:
+    """Do the same for every face, or the largest `most` of them; largest first.
+
+    What is done once for all of them takes time in the first alone.
+    """
+
+    def look(image: Image) -> list[Found]:
+        return find_all(image.pixels, detector, min_face_px, image.reduction)[:most]
+
+    return _take(data, look, detector.template, size, margin, limits)
+
+
+def _take(
+    data: bytes,
+    look: Callable[[Image], list[Found]],
+    template: Points | None,
+    size: int,
+    margin: float,
+    limits: Limits,
+) -> list[Portrait]:
     started = perf_counter()
     image = decode(data, limits, DETECTION_SIDE)
-    decoded = perf_counter()
-    found = find(image.pixels, detector, policy, min_face_px, image.reduction)
-    detected = perf_counter()
-    crop = align(found, detector.template, size, margin)
-    again_s = 0.0
-    if image.reduction > 1 and crop.scale > 1:
-        whole, again_s = _decode_whole(data, limits)
-        found = found.enlarged(whole.pixels)
-        crop = align(found, detector.template, size, margin)
-    aligned = perf_counter()
-    return Portrait(
-        found,
-        crop,
-        image.width,
-        image.height,
-        decoded - started + again_s,
-        detected - decoded,
-        aligned - detected - again_s,
-    )
+    decode_s = perf_counter() - started
+    started = perf_counter()
+    faces = look(image)
+    detect_s = perf_counter() - started
+    whole: Found | None = None
+    portraits = []
+    for found in faces:
+        started = perf_counter()
+        crop = align(found, template, size, margin)
+        again_s = 0.0
+        if image.reduction > 1 and crop.scale > 1:
+            if whole is None:
+                again, again_s = _decode_whole(data, limits)
+                whole = found.enlarged(again.pixels)
+            found = replace(whole, face=found.face.scaled(found.reduction))
+            crop = align(found, template, size, margin)
+        align_s = perf_counter() - started - again_s
+        portraits.append(
+            Portrait(found, crop, image.width, image.height, decode_s + again_s, detect_s, align_s)
+        )
+        decode_s = detect_s = 0.0
+    return portraits
 
 
 def _decode_whole(data: bytes, limits: Limits) -> tuple[Image, float]:

@@ -7,7 +7,18 @@ from numpy.typing import NDArray
 
 from models.detectors import DlibDetector
 from models.errors import FaceTooSmall, NoFace, SeveralFaces
-from models.face import Box, Crop, Face, Found, Points, align, choose, find, similarity_transform
+from models.face import (
+    Box,
+    Crop,
+    Face,
+    Found,
+    Points,
+    align,
+    choose,
+    find,
+    find_all,
+    similarity_transform,
+)
 
 Pixels = NDArray[np.uint8]
 
@@ -181,6 +192,29 @@ def test_largest_takes_the_larger_of_two_people(
 ) -> None:
     found = find(couple, dlib_detector, "largest")
     assert (found.faces, found.box.left < 300) == (2, True)
+
+
+def test_all_of_two_people_are_found_the_larger_first(
+    dlib_detector: DlibDetector, couple: Pixels
+) -> None:
+    found = find_all(couple, dlib_detector)
+    assert [each.box.left < 300 for each in found] == [True, False]
+    assert {each.faces for each in found} == {2}
+
+
+def test_small_faces_are_left_out_unless_there_is_no_other(
+    dlib_detector: DlibDetector, couple: Pixels
+) -> None:
+    larger, smaller = find_all(couple, dlib_detector)
+    least = (larger.box.width + smaller.box.width) / 2
+    assert [each.box for each in find_all(couple, dlib_detector, least)] == [larger.box]
+    with pytest.raises(FaceTooSmall):
+        find_all(couple, dlib_detector, larger.box.width + 1)
+
+
+def test_the_best_scored_face_is_all_there_is_when_none_is_confident() -> None:
+    (found,) = find_all(corners(30, 40, 0, 0), CornerDetector())
+    assert (found.turns, found.face.score) == (0, 0.3)
 
 
 # Turned photos

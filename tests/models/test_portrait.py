@@ -12,8 +12,8 @@ from models.embedder import Embedder, Row
 from models.errors import FaceTooSmall, UndecodableImage
 from models.face import align, find
 from models.image import decode
-from models.portrait import Portrait, take_portrait
-from tests.photos import jpeg, open_photo
+from models.portrait import Portrait, take_portrait, take_portraits
+from tests.photos import group_photo, jpeg, open_photo
 
 SIZE, MARGIN = 150, 0.25
 
@@ -109,6 +109,29 @@ def test_a_large_photo_that_stops_early_is_refused(photo: bytes) -> None:
 def test_a_large_photo_that_ends_in_grey_is_whole() -> None:
     image = decode(jpeg(large(share=0.5)), shortest=640)
     assert image.reduction == 4
+
+
+def large_group() -> bytes:
+    """Return a photo of 9 megapixels of two people, one nearer than the other."""
+    return jpeg(Pillow.open(BytesIO(group_photo())).resize((3808, 2400)))
+
+
+def test_all_faces_of_a_photo_are_cut_as_the_largest_is_alone(dlib_detector: DlibDetector) -> None:
+    photo = large_group()
+    alone = take_portrait(photo, dlib_detector, "largest", SIZE, MARGIN)
+    first, second = take_portraits(photo, dlib_detector, 5, SIZE, MARGIN)
+    np.testing.assert_array_equal(first.crop.pixels, alone.crop.pixels)
+    assert first.found.box.area > second.found.box.area
+    (only,) = take_portraits(photo, dlib_detector, 1, SIZE, MARGIN)
+    assert only.found.box == first.found.box
+
+
+def test_a_photo_of_many_is_decoded_once_small_and_once_whole(dlib_detector: DlibDetector) -> None:
+    first, second = take_portraits(large_group(), dlib_detector, 5, 900, MARGIN)
+    assert first.found.pixels is second.found.pixels
+    assert (first.found.pixels.shape, first.found.reduction) == ((2400, 3808, 3), 1)
+    assert (second.decode_s, second.detect_s) == (0, 0)
+    assert min(first.decode_s, first.detect_s, first.align_s, second.align_s) > 0
 
 
 @pytest.mark.parametrize(
