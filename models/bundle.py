@@ -16,6 +16,7 @@ from models.errors import InvalidBundle
 from models.head import Head, check_fit
 from models.pixels import PixelSpec
 from models.probability import Logistic
+from models.rate_curve import RateCurve
 
 if TYPE_CHECKING:
     from models.clip_encoder import ClipEncoder
@@ -53,6 +54,7 @@ class Calibration(BaseModel):
     eer: float = Field(ge=0, le=1)
     operating_points: tuple[OperatingPoint, ...]
     probability: Logistic | None = None
+    curve: RateCurve | None = None
 
 
 class Manifest(BaseModel):

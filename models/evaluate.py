@@ -31,6 +31,7 @@ from models.errors import LikenessError
 from models.probability import fit_probability
 from models.protocols import LabelledSet as LabelledSet
 from models.protocols import read_labelled as read_labelled
+from models.rate_curve import rate_curve
 
 FOLDS = 10
 
@@ -98,6 +99,7 @@ def calibrate(
         eer=equal_error_rate(every.genuine, every.impostor),
         operating_points=operating_points(every),
         probability=fit_probability(every),
+        curve=rate_curve(every),
     )
 
 
