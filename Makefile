@@ -9,7 +9,7 @@ INPUTS := pyproject.toml deploy/constraints.txt
 PIP := PIP_CONSTRAINT=deploy/constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint bench bench-peers crash image clean
+.PHONY: help install serve test lint bench bench-peers reliability screenshot image clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -19,7 +19,7 @@ install: $(VENV)/installed-dev ## Install the service and what its checks use
 serve: $(VENV)/installed ## Start the service on 127.0.0.1:8000 (ARGS="--port 9000")
 	$(BIN)/likeness serve $(ARGS)
 
-test crash: export HF_HUB_OFFLINE = 1
+test reliability screenshot: export HF_HUB_OFFLINE = 1
 test: lint ## Run every check
 	$(BIN)/python -m pytest
 
@@ -34,8 +34,12 @@ bench: $(VENV)/installed-dev ## Measure stages, encoders and the service on this
 bench-peers: $(VENV)/installed-dev ## Measure others beside us: infinity-emb, LitServe, a plain handler
 	$(BIN)/python -m tests.bench.peers
 
-crash: $(VENV)/installed-dev ## Kill the server 50 times and look for lost enrolments
-	CRASH_ROUNDS=50 $(BIN)/python -m pytest tests/test_crash.py --timeout 1800
+# An hour and a half; ARGS="--only storm --scale 0.1" is one part, and a tenth of it.
+reliability: $(VENV)/installed-dev ## Attack, kill, starve, restart and soak the server
+	$(BIN)/python -m tests.reliability $(ARGS)
+
+screenshot: $(VENV)/installed-dev ## Take a picture of the pages at /ui: build/ui.png
+	$(BIN)/python -m tests.screenshot build/ui.png
 
 image: ## Build the container with docker, or with buildah where there is no docker
 	deploy/image.sh
@@ -53,5 +57,5 @@ $(VENV)/installed: $(INPUTS) | $(BIN)/pip
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(PIP) --editable '.[dev,offline,openvino,ray]'
+	$(PIP) --editable '.[dev,offline,openvino,otel,ray]'
 	@touch $@

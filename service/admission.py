@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.compat.compreface.paths import takes_photos as takes_compreface_photos
 from service.errors import (
     BodyTimeout,
     BodyTooLarge,
@@ -18,10 +19,11 @@ from service.errors import (
 from service.metrics import Metrics
 from service.problems import problem, request_id
 from service.settings import Settings
+from service.ui_files import PATHS as UI_PATHS
 
 IMAGE_ROUTES = frozenset({"/enroll", "/verify", "/embed", "/identify", "/change/reembed"})
-# Served in every state: they tell in which one the service is.
-ALWAYS_OPEN = frozenset({"/livez", "/readyz", "/metrics", "/docs", "/openapi.json"})
+# Served in every state, to everybody: they tell in which one the service is, and how to use it.
+ALWAYS_OPEN = frozenset({"/livez", "/readyz", "/metrics", "/docs", "/openapi.json"}) | UI_PATHS
 _LINGER_S = 1.0
 
 
@@ -113,13 +115,17 @@ class Admission:
             if scope["path"] not in ALWAYS_OPEN:
                 self._gate.check()
             body.declare(Headers(scope=scope))
-            if scope["method"] == "POST" and scope["path"] in IMAGE_ROUTES:
+            if _takes_photos(scope["method"], scope["path"]):
                 with self._gate.permit():
                     await self._app(scope, body.receive, body.send)
             else:
                 await self._app(scope, body.receive, body.send)
         except ServiceError as error:
             await problem(error, request_id(scope))(scope, body.receive, body.send)
+
+
+def _takes_photos(method: str, path: str) -> bool:
+    return (method == "POST" and path in IMAGE_ROUTES) or takes_compreface_photos(method, path)
 
 
 class _Body:

@@ -1,16 +1,19 @@
 """What callers get back: answers that carry their evidence."""
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from models.decision import Decision, OperatingPoint, Outcome, Rate, Rule
 from models.errors import LikenessError
 from service.explanation import explain
-from service.pipeline import Probe
-from service.prepare import FaceReport
-from service.problems import Problem
+
+if TYPE_CHECKING:  # who reads answers need not load what makes them: torch takes seconds
+    from service.pipeline import Probe
+    from service.prepare import FaceReport
+
+Liveness = Literal["passed", "not_checked"]
 
 
 class Answer(BaseModel):
@@ -55,7 +58,7 @@ class FaceAnswer(Answer):
     quality: QualityAnswer
 
     @classmethod
-    def of(cls, report: FaceReport) -> Self:
+    def of(cls, report: "FaceReport") -> Self:
         return cls.model_validate(report)
 
 
@@ -69,7 +72,7 @@ class TookAnswer(Answer):
     forward_ms: float = Field(examples=[9.5])
 
     @classmethod
-    def of(cls, probe: Probe) -> Self:
+    def of(cls, probe: "Probe") -> Self:
         took = probe.took
         return cls(
             decode_ms=_ms(took.decode_s),
@@ -119,38 +122,6 @@ class ProblemAnswer(Answer):
         return cls(code=error.code, detail=error.sentence, advice=error.advice)
 
 
-class EnrolledImage(Answer):
-    image: int = Field(examples=[0], description="position among the images sent")
-    status: Literal["enrolled", "already_enrolled", "failed"]
-    template_id: str | None = Field(None, examples=["passport-2026"])
-    face: FaceAnswer | None = None
-    problem: ProblemAnswer | None = None
-
-    @classmethod
-    def of(cls, image: int, probe: Probe, template_id: str, *, created: bool) -> Self:
-        return cls(
-            image=image,
-            status="enrolled" if created else "already_enrolled",
-            template_id=template_id,
-            face=FaceAnswer.of(probe.report),
-        )
-
-    @classmethod
-    def failed(cls, image: int, error: LikenessError) -> Self:
-        return cls(image=image, status="failed", problem=ProblemAnswer.of(error))
-
-    @classmethod
-    def refused(cls, image: int, problem: Problem) -> Self:
-        reason = ProblemAnswer(code=problem.code, detail=problem.detail, advice=problem.advice)
-        return cls(image=image, status="failed", problem=reason)
-
-
-class EnrollAnswer(Answer):
-    subject: str = Field(examples=["ada"])
-    images: list[EnrolledImage]
-    fingerprint: str = Field(examples=["5ff4a49eee64..."], description="of the bundle that decided")
-
-
 class VerifyAnswer(Answer):
     verified: bool = Field(description="true only for the decision `match`")
     decision: Outcome
@@ -176,6 +147,9 @@ class VerifyAnswer(Answer):
     subject: str | None = Field(None, examples=["ada"])
     template_id: str | None = Field(None, description="the subject's template that fits best")
     faces: list[FaceAnswer] = Field(description="the face used in every photo sent")
+    liveness: Liveness = Field(
+        "not_checked", description="`passed` if a liveness_token was sent and found good"
+    )
     fingerprint: str = Field(examples=["5ff4a49eee64..."], description="of the bundle that decided")
     took: list[TookAnswer] = Field(description="per photo sent")
 
@@ -183,7 +157,7 @@ class VerifyAnswer(Answer):
     def of(
         cls,
         decision: Decision,
-        probes: Sequence[Probe],
+        probes: Sequence["Probe"],
         fingerprint: str,
         *,
         comparisons: int,
@@ -219,7 +193,7 @@ class EmbeddedImage(Answer):
     problem: ProblemAnswer | None = None
 
     @classmethod
-    def of(cls, image: int, probe: Probe | LikenessError, features: bool) -> Self:
+    def of(cls, image: int, probe: "Probe | LikenessError", features: bool) -> Self:
         if isinstance(probe, LikenessError):
             return cls(image=image, status="failed", problem=ProblemAnswer.of(probe))
         numbers = probe.row.features if features else probe.row.vector
@@ -255,6 +229,9 @@ class IdentifyAnswer(Answer):
         None, description="chance that a stranger is identified, at most: FMR times templates"
     )
     face: FaceAnswer
+    liveness: Liveness = Field(
+        "not_checked", description="`passed` if a liveness_token was sent and found good"
+    )
     fingerprint: str = Field(examples=["5ff4a49eee64..."], description="of the bundle that decided")
     took: TookAnswer
 
@@ -263,7 +240,7 @@ class IdentifyAnswer(Answer):
         cls,
         rule: Rule,
         candidates: list[CandidateAnswer],
-        probe: Probe,
+        probe: "Probe",
         fingerprint: str,
         *,
         gallery: int,

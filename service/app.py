@@ -1,33 +1,41 @@
 """The app factory: one app, one service, nothing at import."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 
 from fastapi import FastAPI
 
 from service import (
     audit_routes,
     change_routes,
+    docs_routes,
     gallery_routes,
     health_routes,
     key_routes,
+    map_routes,
     routes,
     seal_routes,
 )
 from service.admission import Admission, Gate
 from service.boundary import Boundary
+from service.compat.compreface.install import install_compreface
+from service.cors import Cors
+from service.document import DocumentedApp
 from service.guard import Guard
 from service.metrics import Metrics
-from service.problems import Problem, install
+from service.problems import install
 from service.service import open_service
 from service.settings import Settings
+from service.tracing import open_tracer
+from service.ui_routes import ui_router
 
 DESCRIPTION = """Face verification with decisions that can be defended.
 
 Photos come as multipart files or as base64 in JSON, under the same names; a single one also
 bare, the other fields in the query. Every error is `application/problem+json` with a stable
-`code`. There is no liveness detection: a photo of a photo is a photo."""
+`code`. There is no liveness detection: a photo of a photo is a photo, unless a service of the
+operator's says otherwise by a `liveness_token`."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -37,34 +45,49 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with open_service(settings, metrics) as service:
+        async with (
+            open_tracer(settings) as metrics.tracer,
+            open_service(settings, metrics) as service,
+        ):
             app.state.service = service
             gate.open()
             yield
             gate.drain()
 
-    app = FastAPI(
+    app = DocumentedApp(
+        with_keys=not settings.without_keys,
         title="Likeness",
-        version=version("likeness"),
+        # Of the interface: strangers read it, and what serves it is none of their business.
+        version="1",
         description=DESCRIPTION,
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
-        responses={"default": {"model": Problem, "description": "Why not, and what to do."}},
+        # The framework's own spans and log records hold paths and queries: subjects' names.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.gate = gate
+    app.state.map_drawing = asyncio.Lock()
     install(app)
     for module in (
         routes,
         gallery_routes,
+        map_routes,
         change_routes,
         key_routes,
         audit_routes,
         seal_routes,
         health_routes,
+        docs_routes,
     ):
         app.include_router(module.router)
+    if settings.ui:
+        app.include_router(ui_router())
     # The last one added is the outermost.
     app.add_middleware(Admission, gate=gate, settings=settings)
     app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Cors, settings=settings)
     app.add_middleware(Boundary, metrics=metrics)
+    if settings.compreface:
+        install_compreface(app)
     return app

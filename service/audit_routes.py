@@ -11,7 +11,7 @@ router = APIRouter(prefix="/audit", tags=["audit"])
 
 
 @router.get("")
-async def entries(
+async def audit(
     service: Running,
     after: Annotated[int, Query(ge=0, le=2**62, description="`next` of a page")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,

@@ -55,7 +55,7 @@ def _from_base64(text: str) -> bytes:
             raise PydanticCustomError("image", "A data URI must say ;base64 before its comma")
     try:
         # Strict mode does not count padding after the last group.
-        if text and len(text) % 4 == 0 and not text.endswith("==="):
+        if len(text) % 4 == 0 and not text.endswith("==="):
             return binascii.a2b_base64(text, strict_mode=True)
     except ValueError:
         pass
@@ -78,11 +78,13 @@ class Fields:
     """Hold what a request says before anybody knows what it should say.
 
     `values` has, per name, every value given under it: bytes for a file part or a bare photo,
-    text for a text part or a query parameter, whatever JSON there was for JSON.
+    text for a text part or a query parameter, whatever JSON there was for JSON. JSON has types
+    and is held to them where a model says `strict`; what is text, as `are_text` tells, is read.
     """
 
     values: Mapping[str, Sequence[JsonValue | bytes]]
     max_images: int
+    are_text: bool = False
 
 
 async def read_fields(request: Request, settings: Settings) -> Fields:
@@ -113,7 +115,7 @@ async def read_fields(request: Request, settings: Settings) -> Fields:
                 )
     except ClientDisconnect as exc:
         raise ClientGone("The client went away while sending its request.") from exc
-    return Fields(values, settings.max_images)
+    return Fields(values, settings.max_images, kind != b"application/json")
 
 
 async def _form(request: Request, boundary: bytes, max_parts: int) -> Values:
@@ -165,8 +167,13 @@ def parse(fields: Fields, model: type[M]) -> M:
             values[key] = many if shape == "list" else _object(given[0], shape)
     if errors:
         raise invalid_fields(errors)
+    return validate(values, model, strict=False if fields.are_text else None)
+
+
+def validate(values: object, model: type[M], strict: bool | None = None) -> M:
+    """Return the model of some values; raises InvalidRequest, which names every wrong field."""
     try:
-        return model.model_validate(values)
+        return model.model_validate(values, strict=strict)
     except ValidationError as exc:
         details = exc.errors(include_url=False, include_input=False, include_context=False)
         raise invalid_fields(field_errors([dict(detail) for detail in details])) from None

@@ -1,7 +1,8 @@
-"""The outermost layer: request ids, counts and times, and the answer of last resort."""
+"""The outermost layer: request ids, what is told of each, and the answer of last resort."""
 
 import logging
 import re
+from http import HTTPStatus
 from time import perf_counter
 from uuid import uuid4
 
@@ -10,9 +11,14 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.admission import IMAGE_ROUTES
+from service.admission import ALWAYS_OPEN, IMAGE_ROUTES
+from service.answered import Answered
+from service.guard import KEY_ID
+from service.logs import REQUEST_ID, log_request
 from service.metrics import Metrics
-from service.problems import internal_error
+from service.problems import PROBLEM, internal_error
+from service.safe_headers import add_safe_headers
+from service.tracing import RequestSpan
 
 logger = logging.getLogger("likeness")
 
@@ -23,7 +29,7 @@ _CLIENT_GONE = 499
 
 
 class Boundary:
-    """Give every request an id, count it by route and code, and answer what nobody caught."""
+    """Give every request an id, tell how it went, and answer what nobody caught."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -33,8 +39,19 @@ class Boundary:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(Headers(scope=scope).get(HEADER))
+        headers = Headers(scope=scope)
+        request_id = _request_id(headers.get(HEADER))
         scope.setdefault("state", {})["request_id"] = request_id
+        token = REQUEST_ID.set(request_id)
+        try:
+            with self._metrics.tracer.request(headers) as span:
+                await self._serve(scope, receive, send, request_id, span)
+        finally:
+            REQUEST_ID.reset(token)
+
+    async def _serve(
+        self, scope: Scope, receive: Receive, send: Send, request_id: str, span: RequestSpan
+    ) -> None:
         started = perf_counter()
         # A request that is never answered is one whose client went away.
         code = _CLIENT_GONE
@@ -43,7 +60,9 @@ class Boundary:
             nonlocal code
             if message["type"] == "http.response.start":
                 code = message["status"]
-                MutableHeaders(scope=message)[HEADER] = request_id
+                headers = MutableHeaders(scope=message)
+                headers[HEADER] = request_id
+                add_safe_headers(headers)
             await send(message)
 
         try:
@@ -51,12 +70,33 @@ class Boundary:
         except ClientDisconnect:
             return
         except Exception:
-            logger.exception("request %s failed", request_id)
+            logger.exception("the request failed")
             if code != _CLIENT_GONE:
                 raise
             await internal_error(request_id)(scope, receive, send_with_id)
         finally:
-            self._metrics.request(_template(scope), code, perf_counter() - started)
+            state = scope["state"]
+            self._tell(
+                Answered(
+                    request_id=request_id,
+                    method=scope["method"],
+                    route=_template(scope),
+                    status=code,
+                    problem=state.get(PROBLEM),
+                    seconds=perf_counter() - started,
+                    key_id=state.get(KEY_ID),
+                ),
+                span,
+            )
+
+    def _tell(self, request: Answered, span: RequestSpan) -> None:
+        self._metrics.request(request.route, request.status, request.seconds)
+        if request.problem is not None:
+            self._metrics.problem(request.problem)
+        span.answered(request)
+        # Probes come every few seconds; only those that fail are news.
+        is_probe = request.route in ALWAYS_OPEN and request.status < HTTPStatus.BAD_REQUEST
+        log_request(request, logging.DEBUG if is_probe else logging.INFO)
 
 
 def _request_id(given: str | None) -> str:

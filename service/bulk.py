@@ -3,8 +3,8 @@
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from service.pipeline import Pipeline, Probe
 from service.prepare import DecodePool
 from service.recogniser import load_embedder, open_pool
 from service.settings import Settings
+from service.side_by_side import in_tasks
 
 BATCH_ON_CPU, BATCH_ON_GPU = 32, 256
 # Nobody waits for a lone photo here: a fuller batch costs less of the cores that decode.
@@ -31,7 +32,10 @@ WAIT_S = 3600.0
 
 # What is no fault of the file: going on would list good files as broken.
 FATAL = frozenset(
-    ("out_of_memory", "device_lost", "wrong_row_count", "encoder_stopped", "encoder_stalled")
+    (
+        *("out_of_memory", "device_lost", "wrong_row_count"),
+        *("encoder_stopped", "encoder_stalled", "decoder_stalled"),
+    )
 )
 
 
@@ -73,21 +77,13 @@ class Bulk:
         A file that cannot be used harms only itself; a lost device or memory that holds not
         even one crop is raised.
         """
-        waiting: Iterator[Path] = iter(files)
-        running: set[asyncio.Task[Taken]] = set()
-        try:
-            while True:
-                while len(running) < self.width and (file := next(waiting, None)) is not None:
-                    running.add(asyncio.create_task(self._one(file, policy)))
-                if not running:
-                    return
-                done, running = await asyncio.wait(running, return_when="FIRST_COMPLETED")
-                for task in done:
-                    yield task.result()
-        finally:
-            for task in running:
-                task.cancel()
-            await asyncio.gather(*running, return_exceptions=True)
+
+        async def one(file: Path) -> Taken:
+            return await self._one(file, policy)
+
+        async with aclosing(in_tasks(files, one, self.width)) as done:
+            async for taken in done:
+                yield taken
 
     async def _one(self, file: Path, policy: Policy) -> Taken:
         try:

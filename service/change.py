@@ -7,11 +7,13 @@ lacks only ever becomes less.
 import asyncio
 import hashlib
 
-from service.change_answers import ChangeAnswer, ReembeddedAnswer
+from service.answers import RateAnswer
+from service.change_answers import BothDecided, ChangeAnswer, ReembeddedAnswer, ShadowAnswer
 from service.errors import ChangeIncomplete, NoChange, OtherPhoto, PhotoNeeded
 from service.recogniser import Recogniser
 from service.schemas import ReembedRequest, SwitchRequest
 from service.service import Service
+from service.shadow import Tally
 from service.store import Change, Deleted, Photo
 
 
@@ -34,6 +36,9 @@ async def progress(service: Service) -> ChangeAnswer:
         other=other.fingerprint,
         lacking=lack.templates,
         without_photo=lack.without_photo,
+        shadow=None
+        if service.shadow is None
+        else _shadow(service.shadow.tally(serving.fingerprint)),
     )
 
 
@@ -98,6 +103,19 @@ async def _check_complete(
             f"The bundle {new.fingerprint[:12]} lacks {lack.templates:,} templates; run "
             "`likeness reembed`, or accept that their subjects have to enrol again."
         )
+
+
+def _shadow(tally: Tally) -> ShadowAnswer:
+    rate = tally.disagreement
+    return ShadowAnswer(
+        compared=tally.compared,
+        decisions=[
+            BothDecided(live=live, candidate=candidate, requests=requests)
+            for (live, candidate), requests in sorted(tally.decisions.items())
+        ],
+        disagreement=None if rate is None else RateAnswer.of(rate),
+        dropped=dict(tally.dropped),
+    )
 
 
 def _photo(held: Photo | str, sent: bytes | None) -> bytes:

@@ -2,7 +2,28 @@
 
 from pydantic import Field
 
-from service.answers import Answer
+from models.decision import Outcome
+from service.answers import Answer, RateAnswer
+
+
+class BothDecided(Answer):
+    live: Outcome
+    candidate: Outcome
+    requests: int = Field(examples=[812])
+
+
+class ShadowAnswer(Answer):
+    compared: int = Field(
+        examples=[1204],
+        description="requests that both bundles decided, since this replica's start",
+    )
+    decisions: list[BothDecided] = Field(description="how often each pair of decisions occurred")
+    disagreement: RateAnswer | None = Field(
+        description="share that they decided differently; none before the first"
+    )
+    dropped: dict[str, int] = Field(
+        examples=[{"no_template": 3}], description="requests left out, by reason"
+    )
 
 
 class ChangeAnswer(Answer):
@@ -11,6 +32,9 @@ class ChangeAnswer(Answer):
     lacking: int = Field(examples=[120], description="templates that the other one lacks")
     without_photo: int = Field(
         examples=[3], description="of these, templates whose photo the service did not keep"
+    )
+    shadow: ShadowAnswer | None = Field(
+        None, description="what the other one would have decided; none if LIKENESS_SHADOW is 0"
     )
 
 

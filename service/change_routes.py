@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
+from pydantic import JsonValue
 
 from service import change
 from service.change_answers import (
@@ -14,22 +15,27 @@ from service.change_answers import (
 from service.disconnect import run_until_disconnect
 from service.gallery_answers import DeletedAnswer
 from service.guard import By
-from service.openapi import request_body
+from service.openapi import links, request_body
 from service.routes import read
 from service.schemas import ReembedRequest, SwitchRequest
 from service.service import Running
 from service.store import Change
 
 router = APIRouter(prefix="/change", tags=["change of bundle"])
+_OTHER: dict[str, JsonValue] = {"body": {"fingerprint": "$response.body#/other"}}
+_FIRST: dict[str, JsonValue] = {
+    "query.subject": "$response.body#/items/0/subject",
+    "query.template_id": "$response.body#/items/0/template_id",
+}
 
 
-@router.get("")
-async def progress(service: Running) -> ChangeAnswer:
+@router.get("", responses={200: links(switch=_OTHER, forget=_OTHER)})
+async def change_of_bundle(service: Running) -> ChangeAnswer:
     """Show which bundle decides and how much the other one lacks."""
     return await change.progress(service)
 
 
-@router.get("/lacking")
+@router.get("/lacking", responses={200: links(reembed=_FIRST)})
 async def lacking(
     service: Running,
     after: Annotated[int, Query(ge=0, le=2**62, description="`next` of a page")] = 0,
@@ -53,7 +59,7 @@ async def reembed(request: Request, service: Running, by: By) -> ReembeddedAnswe
     return await run_until_disconnect(request, change.reembed(service, form, by, request))
 
 
-@router.post("/switch")
+@router.post("/switch", responses={200: links(switch=_OTHER, forget=_OTHER)})
 async def switch(service: Running, by: By, form: SwitchRequest) -> ChangeAnswer:
     """Let a bundle serve, at every replica from its next request on; the same way back."""
     return await change.switch(service, form, by)

@@ -1,6 +1,5 @@
 """Face verification with decisions that can be defended."""
 
-import logging
 from typing import Annotated, TypeVar
 
 import typer
@@ -8,6 +7,7 @@ from pydantic import BaseModel
 
 from service.answers import VerifyAnswer
 from service.app import create_app
+from service.calls import Choice
 from service.commands_audit import audit_app
 from service.commands_change import forget, reembed, switch
 from service.commands_embed_folder import embed_folder
@@ -18,12 +18,12 @@ from service.commands_map import draw_map
 from service.commands_master_key import master_key_app
 from service.commands_train import train
 from service.health_routes import describe
-from service.local import answer, connect
+from service.local import connect
+from service.logs import configure_logs
 from service.metrics import Metrics
 from service.model_answers import ModelAnswer
 from service.serve import serve as serve_app
 from service.service import open_service
-from service.settings import Settings
 from service.terminal import EXIT_ERROR as EXIT_ERROR
 from service.terminal import File, Json, Url, finish, out, settings_from
 
@@ -51,7 +51,8 @@ def serve(
 
     def announce(card: ModelAnswer, url: str) -> None:
         print_card(card)
-        out.print(f"[bold]listening[/]  {url}   documentation: {url}/docs", soft_wrap=True)
+        pages = f"   pages: {url}/ui" if settings.ui else ""
+        out.print(f"[bold]listening[/]  {url}   documentation: {url}/docs{pages}", soft_wrap=True)
 
     settings = settings_from(host=host, port=port, without_keys=without_keys)
     configure_logs(settings)
@@ -88,10 +89,9 @@ def verify(
     """
 
     async def ask() -> VerifyAnswer:
-        async with connect(url, settings_from(store="sqlite:///:memory:")) as client:
-            files = {"source_image": photo_a.read_bytes(), "target_image": photo_b.read_bytes()}
-            data = {} if operating_point is None else {"operating_point": operating_point}
-            return answer(await client.post("/verify", files=files, data=data), VerifyAnswer)
+        async with connect(url, settings_from(store="sqlite:///:memory:")) as likeness:
+            choice: Choice = {} if operating_point is None else {"operating_point": operating_point}
+            return await likeness.verify_pair(photo_a, photo_b, **choice)
 
     result = finish(ask())
     if as_json:
@@ -100,14 +100,6 @@ def verify(
         out.print(f"[bold]{result.decision.replace('_', ' ')}[/]  {result.explanation}")
     status = {"match": 0, "no_match": EXIT_NO_MATCH, "inconclusive": EXIT_INCONCLUSIVE}
     raise typer.Exit(status[result.decision])
-
-
-def configure_logs(settings: Settings) -> None:
-    """Write logs to standard error; what uvicorn says at each start is said better above."""
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 
 
 def print_card(card: ModelAnswer) -> None:

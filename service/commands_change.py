@@ -6,14 +6,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
-import httpx
 import typer
 
 from models.bundle import load_bundle
 from models.rejected import write_rejected
+from service.async_client import AsyncLikeness
+from service.call import Call, of
 from service.change_answers import ChangeAnswer
 from service.gallery_answers import DeletedAnswer
-from service.local import answer, connect
+from service.local import connect
 from service.reembedding import Reembedded, Reembedding, by_digest
 from service.terminal import Url, fail, finish, out, photo_progress, print_rejected, settings_from
 
@@ -21,6 +22,8 @@ Bundle = Annotated[str, typer.Option(help="Built-in name, directory, hub id or f
 AcceptMissing = Annotated[
     bool, typer.Option("--accept-missing", help="Although some subjects have to enrol again.")
 ]
+
+_CHANGE = Call("GET", "/change", of(ChangeAnswer))
 
 
 def reembed(
@@ -45,13 +48,13 @@ def reembed(
     """
 
     async def work() -> tuple[Reembedded, ChangeAnswer]:
-        async with _changing(url, to, at_once) as (client, change, fingerprint):
+        async with _changing(url, to, at_once) as (likeness, change, fingerprint):
             if change.other != fingerprint:
                 return Reembedded(), change
             given = {} if photos is None else await asyncio.to_thread(by_digest, photos)
             with photo_progress("embedding", 0, change.lacking) as advance:
-                done = await Reembedding(client, at_once, given).run(advance)
-            return done, answer(await client.get("/change"), ChangeAnswer)
+                done = await Reembedding(likeness, at_once, given).run(advance)
+            return done, await likeness.ask(_CHANGE)
 
     done, change = finish(work())
     write_rejected(missing, done.missing)
@@ -67,12 +70,14 @@ def reembed(
 def switch(to: Bundle, url: Url = None, accept_missing: AcceptMissing = False) -> None:
     """Let a bundle serve, at every replica at once; the same command switches back."""
 
-    async def ask() -> ChangeAnswer:
-        async with _changing(url, to) as (client, _, fingerprint):
+    async def ask() -> tuple[ChangeAnswer, ChangeAnswer]:
+        async with _changing(url, to) as (likeness, before, fingerprint):
             form = {"fingerprint": fingerprint, "accept_missing": accept_missing}
-            return answer(await client.post("/change/switch", json=form), ChangeAnswer)
+            switch = Call("POST", "/change/switch", of(ChangeAnswer), json=form)
+            return before, await likeness.ask(switch)
 
-    change = finish(ask())
+    before, change = finish(ask())
+    _print_shadow(before)
     out.print(f"[bold]serving[/]  {change.serving[:12]}, no longer {change.other[:12]}")
 
 
@@ -80,24 +85,37 @@ def forget(bundle: Bundle, url: Url = None, accept_missing: AcceptMissing = Fals
     """Erase the templates of a bundle that serves no longer; there is no way back after that."""
 
     async def ask() -> DeletedAnswer:
-        async with _changing(url, bundle) as (client, _, fingerprint):
+        async with _changing(url, bundle) as (likeness, _, fingerprint):
             form = {"fingerprint": fingerprint, "accept_missing": accept_missing}
-            return answer(await client.post("/change/forget", json=form), DeletedAnswer)
+            # Sent twice it would answer that nothing was there to erase.
+            return await likeness.ask(
+                Call("POST", "/change/forget", of(DeletedAnswer), json=form, repeatable=False)
+            )
 
     deleted = finish(ask())
     out.print(f"{deleted.templates:,} templates erased, {deleted.subjects:,} subjects with them")
 
 
+def _print_shadow(change: ChangeAnswer) -> None:
+    shadow = change.shadow
+    if shadow is not None and shadow.disagreement is not None:
+        apart = shadow.disagreement
+        out.print(
+            f"[bold]shadow[/]   {apart.value:.2%} of {shadow.compared:,} requests decided "
+            f"differently by {change.other[:12]} ({apart.low:.2%} to {apart.high:.2%})"
+        )
+
+
 @asynccontextmanager
 async def _changing(
     url: str | None, name: str, at_once: int = 1
-) -> AsyncIterator[tuple[httpx.AsyncClient, ChangeAnswer, str]]:
+) -> AsyncIterator[tuple[AsyncLikeness, ChangeAnswer, str]]:
     """Reach a service with two bundles; say which they are, and which of them is named."""
     settings = settings_from(max_inflight=max(64, at_once))
     if url is None and settings.next_bundle is None:
         settings = settings.model_copy(update={"next_bundle": name})
-    async with connect(url, settings) as client:
-        change = answer(await client.get("/change"), ChangeAnswer)
+    async with connect(url, settings) as likeness:
+        change = await likeness.ask(_CHANGE)
         known = [each for each in (change.serving, change.other) if each.startswith(name)]
         if len(name) >= 8 and len(known) == 1:
             fingerprint = known[0]
@@ -108,4 +126,4 @@ async def _changing(
                 f"The service has {change.serving[:12]} and {change.other[:12]} loaded, not "
                 f"{fingerprint[:12]}; start it with LIKENESS_NEXT_BUNDLE={name}."
             )
-        yield client, change, fingerprint
+        yield likeness, change, fingerprint

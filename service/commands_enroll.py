@@ -1,18 +1,21 @@
 """`likeness enroll` and `likeness enroll-folder`: photos into a store, here or at a service."""
 
+from contextlib import aclosing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.progress import Progress
 
-from models.protocols import list_people
-from models.rejected import write_rejected
-from service.answers import EnrolledImage
-from service.enrolment import Enrolment, Outcome, enroll_one
+from models.rejected import RejectedFile, write_rejected
+from service.calls import Terms
+from service.enroll_answers import EnrolledImage
 from service.local import connect
+from service.photo_folders import EnrolledPhoto, people_in
 from service.terminal import (
     EXIT_ERROR,
+    SHOWN,
     File,
     Json,
     Url,
@@ -24,17 +27,64 @@ from service.terminal import (
     settings_from,
 )
 
+AcceptQuality = Annotated[
+    bool, typer.Option("--accept-quality", help="Enrol photos that are too poor, too.")
+]
+AcceptInconsistent = Annotated[
+    bool,
+    typer.Option("--accept-inconsistent", help="Enrol photos unlike their subject's others, too."),
+]
 
-def enroll(subject: str, files: list[File], url: Url = None, as_json: Json = False) -> None:
+
+@dataclass(slots=True)
+class Outcome:
+    """Count what became of photos below a folder; `doubts` are lines about enrolled ones."""
+
+    folder: Path
+    enrolled: int = 0
+    held: int = 0
+    rejected: list[RejectedFile] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+
+    def count(self, photo: EnrolledPhoto) -> None:
+        """Add one photo."""
+        inside = photo.path.is_relative_to(self.folder)
+        name = (photo.path.relative_to(self.folder) if inside else photo.path).as_posix()
+        if photo.image.problem is not None:
+            problem = photo.image.problem
+            self.rejected.append(RejectedFile(name, problem.code, problem.detail))
+        elif photo.image.status == "already_enrolled":
+            self.held += 1
+        else:
+            self.enrolled += 1
+            self.doubts += [f"{name}  {line}" for line in doubts(photo.image)]
+
+
+def doubts(image: EnrolledImage) -> list[str]:
+    """Return a line for every warning about a photo, and for everybody it resembles."""
+    near = (f"like {one.subject}, {one.similarity:.3f}" for one in image.possible_duplicates)
+    return [*(f"{warning.code}: {warning.detail}" for warning in image.warnings), *near]
+
+
+def enroll(
+    subject: str,
+    files: list[File],
+    url: Url = None,
+    as_json: Json = False,
+    accept_quality: AcceptQuality = False,
+    accept_inconsistent: AcceptInconsistent = False,
+) -> None:
     """Enrol photos of one subject, in the store of the settings or at a service."""
+    accepted = Terms(accept_quality=accept_quality, accept_inconsistent=accept_inconsistent)
 
     async def send() -> list[EnrolledImage]:
         images: list[EnrolledImage] = []
         with Progress(console=err, transient=True) as progress:
             task = progress.add_task("enrolling", total=len(files))
-            async with connect(url, settings_from()) as client:
-                for file in files:
-                    images += await enroll_one(client, subject, file.read_bytes(), len(images))
+            async with connect(url, settings_from()) as likeness:
+                for at, file in enumerate(files):
+                    image = await likeness.enroll_photo(subject, file, **accepted)
+                    images.append(image.model_copy(update={"image": at}))
                     progress.advance(task)
         return images
 
@@ -43,8 +93,12 @@ def enroll(subject: str, files: list[File], url: Url = None, as_json: Json = Fal
         out.print_json(data=[image.model_dump(mode="json") for image in images])
     else:
         for file, image in zip(files, images, strict=True):
-            reason = "" if image.problem is None else f"  {image.problem.detail}"
+            reason = (
+                "" if image.problem is None else f"  {image.problem.code}: {image.problem.detail}"
+            )
             out.print(f"{image.status.replace('_', ' '):17}{file}{reason}", soft_wrap=True)
+            for line in doubts(image):
+                out.print(f"{'':17}{line}", soft_wrap=True, markup=False)
     if any(image.status == "failed" for image in images):
         raise typer.Exit(EXIT_ERROR)
 
@@ -59,6 +113,8 @@ def enroll_folder(
         Path, typer.Option(help="CSV for the photos that could not be enrolled.")
     ] = Path("rejected.csv"),
     at_once: Annotated[int, typer.Option(min=1, help="Requests under way at a time.")] = 16,
+    accept_quality: AcceptQuality = False,
+    accept_inconsistent: AcceptInconsistent = False,
 ) -> None:
     """Enrol a folder per subject, in the store of the settings or at a service.
 
@@ -66,16 +122,27 @@ def enroll_folder(
     already, by its bytes and for the bundle that is served, is not sent again.
     """
 
-    async def send() -> Outcome:
-        folder, listed = list_people(photos)
-        async with connect(url, settings_from(max_inflight=max(64, at_once))) as client:
-            with photo_progress("enrolling", 0, len(listed)) as advance:
-                return await Enrolment(client, at_once).run(folder, listed, advance)
+    accepted = Terms(accept_quality=accept_quality, accept_inconsistent=accept_inconsistent)
+    outcome = Outcome(photos if photos.is_dir() else photos.parent)
 
-    outcome = finish(send())
+    async def send() -> None:
+        listed = people_in(photos)
+        async with connect(url, settings_from(max_inflight=max(64, at_once))) as likeness:
+            enrolled = likeness.enroll_many(listed, at_once=at_once, **accepted)
+            with photo_progress("enrolling", 0, len(listed)) as advance:
+                async with aclosing(enrolled) as done:
+                    async for photo in done:
+                        outcome.count(photo)
+                        advance()
+
+    finish(send())
     write_rejected(rejected, outcome.rejected)
     out.print(
         f"{outcome.enrolled:,} enrolled, {outcome.held:,} held already, "
         f"{len(outcome.rejected):,} not used"
     )
     print_rejected(outcome.rejected, rejected)
+    for line in outcome.doubts[:SHOWN]:
+        err.print(f"warning   {line}", soft_wrap=True, markup=False)
+    if len(outcome.doubts) > SHOWN:
+        err.print(f"{len(outcome.doubts):,} lines of warnings")

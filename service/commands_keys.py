@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from service.call import Call, of, path
 from service.key_answers import KeyAnswer, KeysAnswer, NewKeyAnswer
-from service.local import answer, connect
+from service.local import connect
 from service.terminal import Json, Url, finish, out, settings_from
 
 keys_app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
@@ -39,8 +40,10 @@ def create(
 
     async def ask() -> NewKeyAnswer:
         form = {"name": name, "scopes": list(scope), "per_s": per_s, "at_once": at_once}
-        async with connect(url, settings_from()) as client:
-            return answer(await client.post("/keys", json=form), NewKeyAnswer)
+        # Sent twice it would make two keys, one of which nobody has seen.
+        call = Call("POST", "/keys", of(NewKeyAnswer), json=form, repeatable=False)
+        async with connect(url, settings_from()) as likeness:
+            return await likeness.ask(call)
 
     made = finish(ask())
     # Alone on its line, so that a script can take it.
@@ -52,8 +55,8 @@ def list_(url: Url = None, as_json: Json = False) -> None:
     """Show all keys, oldest first; never the keys themselves."""
 
     async def ask() -> KeysAnswer:
-        async with connect(url, settings_from()) as client:
-            return answer(await client.get("/keys"), KeysAnswer)
+        async with connect(url, settings_from()) as likeness:
+            return await likeness.ask(Call("GET", "/keys", of(KeysAnswer)))
 
     found = finish(ask())
     if as_json:
@@ -78,8 +81,8 @@ def revoke(key_id: Annotated[str, typer.Argument(help="As listed.")], url: Url =
     """Let a key count no longer, at every replica, from the next request on."""
 
     async def ask() -> KeyAnswer:
-        async with connect(url, settings_from()) as client:
-            return answer(await client.delete(f"/keys/{key_id}"), KeyAnswer)
+        async with connect(url, settings_from()) as likeness:
+            return await likeness.ask(Call("DELETE", path("keys", key_id), of(KeyAnswer)))
 
     key = finish(ask())
     out.print(f"revoked  {key.key_id}  {key.name}", markup=False)

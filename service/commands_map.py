@@ -76,8 +76,8 @@ def map_of_gallery(url: str | None) -> "FaceMap":
     from service.local import connect
 
     async def fetch() -> GalleryVectors:
-        async with connect(url, settings_from()) as client:
-            return await fetch_vectors(client, MOST_POINTS)
+        async with connect(url, settings_from()) as likeness:
+            return await fetch_vectors(likeness, MOST_POINTS)
 
     gallery = finish(fetch())
     if gallery.others:

@@ -2,7 +2,8 @@
 
 import typer
 
-from service.local import answer, connect
+from service.call import Call, of
+from service.local import connect
 from service.master_keys import new_master_key
 from service.seal_routes import ResealedAnswer
 from service.terminal import Url, finish, out, settings_from
@@ -29,9 +30,9 @@ def rotate(url: Url = None) -> None:
 
     async def work() -> ResealedAnswer:
         rewrapped = sealed = 0
-        async with connect(url, settings_from()) as client:
+        async with connect(url, settings_from()) as likeness:
             while True:
-                done = answer(await client.post("/reseal"), ResealedAnswer)
+                done = await likeness.ask(Call("POST", "/reseal", of(ResealedAnswer)))
                 rewrapped, sealed = rewrapped + done.rewrapped, sealed + done.sealed
                 if not done.left:
                     return ResealedAnswer(rewrapped=rewrapped, sealed=sealed, left=0)

@@ -7,6 +7,9 @@ ServiceError
 │   ├── NotAcceptable            the answer would come in no media type that is accepted
 │   ├── BodyTooLarge             more bytes than one request may carry
 │   ├── BodyTimeout              the body stopped arriving
+│   ├── HeadTooLarge             more bytes or headers than a head may have
+│   ├── HeadTimeout              the head stopped arriving
+│   ├── MalformedRequest         it is no HTTP/1.1
 │   ├── RouteNotFound
 │   ├── MethodNotAllowed
 │   └── ClientGone               the caller hung up: nothing is sent, only counted
@@ -15,9 +18,12 @@ ServiceError
 │   ├── KeyInvalid               the key that is shown does not count
 │   ├── KeyForbidden             it lacks the scope
 │   ├── KeyBusy                  it has used up what it may
-│   └── KeyNotFound              there is no key of this id to revoke
+│   ├── KeyNotFound              there is no key of this id to revoke
+│   ├── LivenessTokenNeeded      the deployment asks for proof of a living person
+│   └── NotLive                  the proof does not hold
 ├── OverloadError                the request is fine, now is the wrong moment
-│   ├── TooManyRequests          every permit is taken
+│   ├── TooManyRequests          every permit, or every connection, is taken
+│   ├── LivenessUnavailable      the service that checks the proof does not answer
 │   ├── QueueFull                the encoder's queue is full
 │   ├── DeadlinePassed           waited too long in the queue; never computed
 │   ├── NotReady                 still starting
@@ -26,7 +32,11 @@ ServiceError
 │   ├── EncoderFailed            this caller's crop made the encoder raise
 │   ├── EncoderStalled           a forward pass hangs
 │   └── EncoderStopped           the loop or the thread died
+├── DecoderStalled               a photo hangs in the decode pool
 ├── InvalidSettings              raised at start
+├── EnrolmentError               the photo can be used, and would make a bad template
+│   ├── LowQuality               whom it shows would often not be recognised by it
+│   └── Inconsistent             it does not resemble the subject's other photos
 ├── ChangeError                  a change of bundle
 │   ├── NoChange                 no second bundle is loaded, or not the one that is named
 │   ├── ChangeIncomplete         the bundle lacks templates that the other has
@@ -81,10 +91,7 @@ class InvalidRequest(RequestError):
 
 class UnsupportedBody(RequestError):
     code = "unsupported_body"
-    advice = (
-        "Send multipart/form-data with the image as a file, application/json with base64, or "
-        "the photo itself as image/jpeg or what else it is."
-    )
+    advice = "Send multipart/form-data, application/json with base64, or the photo itself."
 
 
 class NotAcceptable(RequestError):
@@ -99,6 +106,18 @@ class BodyTooLarge(RequestError):
 class BodyTimeout(RequestError):
     code = "body_timeout"
     advice = "Send a smaller file, or try again over a better connection."
+
+
+class HeadTooLarge(RequestError):
+    code = "head_too_large"
+
+
+class HeadTimeout(RequestError):
+    code = "head_timeout"
+
+
+class MalformedRequest(RequestError):
+    code = "malformed_request"
 
 
 class RouteNotFound(RequestError):
@@ -138,6 +157,16 @@ class KeyNotFound(AccessError):
     code = "key_not_found"
 
 
+class LivenessTokenNeeded(AccessError):
+    code = "liveness_token_needed"
+    advice = "Go through the liveness check first; it gives the token."
+
+
+class NotLive(AccessError):
+    code = "not_live"
+    advice = "Repeat the liveness check, in even light, with the camera at eye level."
+
+
 class OverloadError(ServiceError):
     """The request is fine, now is the wrong moment."""
 
@@ -146,6 +175,10 @@ class OverloadError(ServiceError):
 
 class TooManyRequests(OverloadError):
     code = "too_many_requests"
+
+
+class LivenessUnavailable(OverloadError):
+    code = "liveness_unavailable"
 
 
 class QueueFull(OverloadError):
@@ -184,8 +217,32 @@ class EncoderStopped(EncoderError):
     retry_after_s = 5
 
 
+class DecoderStalled(ServiceError):
+    code = "decoder_stalled"
+    retry_after_s = 5
+
+
 class InvalidSettings(ServiceError):
     code = "invalid_settings"
+
+
+class EnrolmentError(ServiceError):
+    """The photo can be used, and would make a bad template; who asks may accept it."""
+
+
+class LowQuality(EnrolmentError):
+    """Say what is wrong with the photo, and what to do about that very thing."""
+
+    code = "low_quality"
+
+    def __init__(self, sentence: str, advice: str) -> None:
+        super().__init__(sentence)
+        self.advice = advice
+
+
+class Inconsistent(EnrolmentError):
+    code = "inconsistent"
+    advice = "Make sure that every photo shows the subject; if they all do, accept this one."
 
 
 class ChangeError(ServiceError):

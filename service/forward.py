@@ -97,11 +97,12 @@ class Forward(Generic[R]):
         self._limit.fitted(size)
         self._observer.batch(size, result.seconds)
         self._observer.batch_limit(self._limit.value)
+        sharers = tuple(job.span for job in jobs)
         for job, row in zip(jobs, rows, strict=True):
             if isinstance(row, LikenessError):
                 job.fail(row)
             else:
-                job.succeed(row, result.started, result.seconds, size)
+                job.succeed(row, result.started, result.seconds, sharers)
 
     def _blame(self, job: Job[R], error: Exception) -> None:
         """Fail the one caller whose crop cannot be embedded even alone."""

@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from pydantic import JsonValue
 
 from service.gallery_answers import (
     DeletedAnswer,
@@ -11,9 +12,11 @@ from service.gallery_answers import (
     SubjectsAnswer,
 )
 from service.guard import By
+from service.openapi import links
 from service.service import Running
 
 router = APIRouter(prefix="/subjects", tags=["gallery"])
+_SAME: dict[str, JsonValue] = {"path.subject": "$request.path.subject"}
 
 
 @router.get("")
@@ -38,13 +41,13 @@ async def export(service: Running, subject: str) -> ExportAnswer:
     return ExportAnswer.model_validate(await service.store.export(subject))
 
 
-@router.delete("/{subject}")
+@router.delete("/{subject}", responses={200: links(subject=_SAME, export=_SAME)})
 async def delete_subject(service: Running, by: By, subject: str) -> DeletedAnswer:
     """Delete a subject and its templates; when this answers they are gone."""
     return DeletedAnswer.model_validate(await service.store.delete_subject(subject, by))
 
 
-@router.delete("/{subject}/templates/{template_id}")
+@router.delete("/{subject}/templates/{template_id}", responses={200: links(subject=_SAME)})
 async def delete_template(
     service: Running, by: By, subject: str, template_id: str
 ) -> DeletedAnswer:

@@ -2,17 +2,13 @@
 
 import random
 from dataclasses import dataclass
-from urllib.parse import quote
 
-import httpx
 import numpy as np
 from numpy.typing import NDArray
 
-from service.gallery_answers import ExportAnswer, SubjectsAnswer, SubjectSummaryAnswer
-from service.local import answer
-from service.model_answers import ModelAnswer
-
-_PAGE = 1000
+from service.async_client import AsyncLikeness
+from service.gallery_answers import SubjectSummaryAnswer
+from service.refused import NotFound
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,21 +24,23 @@ class GalleryVectors:
     others: int
 
 
-async def fetch_vectors(client: httpx.AsyncClient, most: int, seed: int = 0) -> GalleryVectors:
+async def fetch_vectors(likeness: AsyncLikeness, most: int, seed: int = 0) -> GalleryVectors:
     """Fetch the templates of all subjects, or of as many at random as have `most` of them.
 
     Raises Refused and TransportError.
     """
-    served = answer(await client.get("/model"), ModelAnswer).fingerprint
+    served = (await likeness.model()).fingerprint
+    listed = [subject async for subject in likeness.subjects()]
     vectors: list[list[float]] = []
     subjects: list[str] = []
     templates: list[str] = []
     others = 0
-    for subject in _drawn(await _subjects(client), most, seed):
-        export = await client.get(f"/subjects/{quote(subject, safe='')}/export")
-        if export.status_code == httpx.codes.NOT_FOUND:
+    for subject in _drawn(listed, most, seed):
+        try:
+            export = await likeness.export(subject)
+        except NotFound:
             continue  # deleted since it was listed
-        for template in answer(export, ExportAnswer).templates:
+        for template in export.templates:
             if template.fingerprint != served:
                 others += 1
                 continue
@@ -50,18 +48,6 @@ async def fetch_vectors(client: httpx.AsyncClient, most: int, seed: int = 0) -> 
             subjects.append(subject)
             templates.append(template.template_id)
     return GalleryVectors(np.array(vectors, np.float32), subjects, templates, others)
-
-
-async def _subjects(client: httpx.AsyncClient) -> list[SubjectSummaryAnswer]:
-    found: list[SubjectSummaryAnswer] = []
-    after: str | None = None
-    while True:
-        params = {"limit": str(_PAGE)} | ({} if after is None else {"after": after})
-        page = answer(await client.get("/subjects", params=params), SubjectsAnswer)
-        found += page.items
-        if page.next is None:
-            return found
-        after = page.next
 
 
 def _drawn(subjects: list[SubjectSummaryAnswer], most: int, seed: int) -> list[str]:

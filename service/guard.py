@@ -8,6 +8,8 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.admission import ALWAYS_OPEN
+from service.compat.compreface.paths import is_ours as is_compreface
+from service.compat.compreface.paths import scope_of as compreface_scope
 from service.errors import KeyForbidden, KeyMissing, ServiceError
 from service.key_limits import KeyLimits
 from service.keys import Scope as KeyScope
@@ -18,7 +20,7 @@ from service.store import ApiKey
 
 HEADER = "x-api-key"
 _BEARER = "bearer "
-_KEY_ID = "key_id"
+KEY_ID, _SCOPES = "key_id", "key_scopes"
 
 # What is not listed is the administrator's: the gallery, its keys, a change of bundle, and
 # whatever route is added later and forgotten here. None: every key will do.
@@ -51,33 +53,52 @@ class Guard:
             return
         with ExitStack() as stack:
             try:
-                key = await self._key(service, Headers(scope=scope))
+                key = await self._key(service, Headers(scope=scope), scope["path"])
                 if key is not None:
-                    _check(key, scope["path"])
+                    _check(key, scope["method"], scope["path"])
                     stack.enter_context(self._limits.use(key))
-                    scope.setdefault("state", {})[_KEY_ID] = key.key_id
+                    scope.setdefault("state", {}).update({KEY_ID: key.key_id, _SCOPES: key.scopes})
             except ServiceError as error:
                 await problem(error, request_id(scope))(scope, receive, send)
                 return
             await self._app(scope, receive, send)
 
-    async def _key(self, service: Service, headers: Headers) -> ApiKey | None:
+    async def _key(self, service: Service, headers: Headers, path: str) -> ApiKey | None:
         """Return the key that is shown, None if none is asked for."""
         shown = _shown(headers)
-        if shown is not None:
+        # CompreFace's clients always show a key, be it one of the service that they come from.
+        any_will_do = self._settings.compreface and is_compreface(path)
+        if shown is not None and not (any_will_do and await self._is_open(service)):
             return await service.keys.holder(shown)
-        if not self._settings.is_loopback or await service.keys.any():
+        if shown is None and not await self._is_open(service):
             raise KeyMissing("An API key is needed: `Authorization: Bearer` or `x-api-key`.")
         return None
+
+    async def _is_open(self, service: Service) -> bool:
+        return self._settings.is_loopback and not await service.keys.any()
 
 
 async def key_id_of(request: Request) -> str | None:
     """Return the id of the key that was shown, None if none was asked for."""
-    key_id = request.scope.get("state", {}).get(_KEY_ID)
+    key_id = request.scope.get("state", {}).get(KEY_ID)
     return key_id if isinstance(key_id, str) else None
 
 
+async def may_embed(request: Request) -> bool:
+    """Tell whether who asks may have the vectors of the photos that are sent."""
+    scopes = request.scope.get("state", {}).get(_SCOPES)
+    return scopes is None or "embed" in scopes
+
+
+async def may_name(request: Request) -> bool:
+    """Tell whether who asks may learn whom a face belongs to, as identifying would tell."""
+    scopes = request.scope.get("state", {}).get(_SCOPES)
+    return scopes is None or not {"verify", "admin"}.isdisjoint(scopes)
+
+
 By = Annotated[str | None, Depends(key_id_of)]
+MayEmbed = Annotated[bool, Depends(may_embed)]
+MayName = Annotated[bool, Depends(may_name)]
 
 
 def _shown(headers: Headers) -> str | None:
@@ -87,7 +108,7 @@ def _shown(headers: Headers) -> str | None:
     return headers.get(HEADER)
 
 
-def _check(key: ApiKey, path: str) -> None:
-    needed = ROUTES.get(path, "admin")
+def _check(key: ApiKey, method: str, path: str) -> None:
+    needed = compreface_scope(method, path) if is_compreface(path) else ROUTES.get(path, "admin")
     if needed is not None and needed not in key.scopes:
         raise KeyForbidden(f"The key lacks the scope `{needed}`.")

@@ -1,17 +1,24 @@
 """What is served and how it is: the model card, the probes and the metrics."""
 
+import asyncio
+
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
+from models.bundle import Calibration
+from models.calibration import ERRORS_WANTED
 from models.decision import DEFAULT_POINT
+from models.errors import LikenessError
 from service.answers import OperatingPointAnswer
-from service.errors import EncoderStopped, NotReady
+from service.errors import DecoderStalled, EncoderStopped, NotReady, StoreUnavailable
 from service.metrics import CONTENT_TYPE
-from service.model_answers import BatchAnswer, Health, ModelAnswer
+from service.model_answers import BatchAnswer, CurveAnswer, Health, ModelAnswer
 from service.recogniser import Recogniser
 from service.service import Running, Service
 
 router = APIRouter(tags=["service"])
+# Whoever collects metrics gives up after some seconds, and would have none at all.
+_STORE_S = 2.0
 
 
 @router.get("/model")
@@ -22,27 +29,44 @@ async def model(service: Running) -> ModelAnswer:
 
 @router.get("/livez")
 async def livez(service: Running) -> Health:
-    """Answer 200 while the event loop and the encoder's thread work, 503 otherwise."""
+    """Answer 200 while the event loop, the encoder and the decoders work, 503 otherwise."""
     if service.lost.is_set() or not all(each.batcher.alive for each in service.recognisers):
         raise EncoderStopped("The encoder does not answer.")
+    if not all(each.pool.alive for each in service.recognisers):
+        raise DecoderStalled("A photo hangs in the decoder.")
     return Health()
 
 
 @router.get("/readyz")
 async def readyz(request: Request, service: Running) -> Health:
     """Answer 200 while requests can be served: warm, store reachable, not shutting down."""
-    request.app.state.gate.check_ready()
-    if not all(each.batcher.ready for each in service.recognisers):
-        raise NotReady("The encoder cannot take work now.")
+    _check_ready(request, service)
     await service.store.ping()
     return Health()
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-async def metrics(service: Running) -> Response:
-    """Give the metrics in Prometheus' text format."""
-    service.metrics.templates((await service.store.count()).templates)
+async def metrics(request: Request, service: Running) -> Response:
+    """Give the metrics in Prometheus' text format; also, and above all, while something is away."""
+    try:
+        async with asyncio.timeout(_STORE_S):
+            await service.store.ping()
+            templates: int | None = (await service.store.count()).templates
+    except (StoreUnavailable, TimeoutError):
+        templates = None
+    service.metrics.store_up(templates)
+    try:
+        _check_ready(request, service)
+        service.metrics.ready(templates is not None)
+    except LikenessError:
+        service.metrics.ready(False)
     return Response(service.metrics.render(), media_type=CONTENT_TYPE)
+
+
+def _check_ready(request: Request, service: Service) -> None:
+    request.app.state.gate.check_ready()
+    if not all(each.batcher.ready and each.pool.alive for each in service.recognisers):
+        raise NotReady("The encoder or a decoder cannot take work now.")
 
 
 def describe(service: Service, serving: Recogniser) -> ModelAnswer:
@@ -67,6 +91,7 @@ def describe(service: Service, serving: Recogniser) -> ModelAnswer:
         failure_to_enrol=None if calibration is None else calibration.failure_to_enrol,
         operating_points=[OperatingPointAnswer.of(point) for point in bundle.operating_points],
         default_operating_point=DEFAULT_POINT if DEFAULT_POINT in names else None,
+        curve=_curve(calibration),
         detector=settings.detector,
         device=str(embedder.device),
         engine=embedder.engine.name,
@@ -76,4 +101,18 @@ def describe(service: Service, serving: Recogniser) -> ModelAnswer:
             max_batch=settings.batch_limit(on_gpu),
             max_queue=settings.queue_limit(on_gpu),
         ),
+    )
+
+
+def _curve(calibration: Calibration | None) -> CurveAnswer | None:
+    if calibration is None or calibration.curve is None:
+        return None
+    curve = calibration.curve
+    return CurveAnswer(
+        thresholds=list(curve.thresholds),
+        fmr=list(curve.fmr),
+        fnmr=list(curve.fnmr),
+        genuine_pairs=calibration.genuine_pairs,
+        impostor_pairs=calibration.impostor_pairs,
+        errors_wanted=ERRORS_WANTED,
     )

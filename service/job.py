@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import LikenessError
+from service.tracing import SPAN
 
 R = TypeVar("R")
 Crop = NDArray[np.uint8]
@@ -22,15 +23,23 @@ Failed = Literal["raised", "out_of_memory", "wrong_rows", "stalled", "device_los
 
 @dataclass(frozen=True, slots=True)
 class Done(Generic[R]):
-    """Hold a crop's row, the seconds it waited and computed, and how many shared the pass.
+    """Hold a crop's row, when its pass began, and the seconds it waited before and computed.
 
-    A pass that failed and was repeated in parts counts as waiting.
+    A pass that failed and was repeated in parts counts as waiting. `started` is of
+    `time.perf_counter`; `sharers` are the spans of the requests whose crops shared the pass,
+    None for what no request is traced of.
     """
 
     row: R
+    started: float
     queue_s: float
     forward_s: float
-    batch_size: int
+    sharers: tuple[object, ...]
+
+    @property
+    def batch_size(self) -> int:
+        """Return how many crops shared the pass."""
+        return len(self.sharers)
 
 
 @dataclass(slots=True, eq=False)
@@ -42,11 +51,13 @@ class Job(Generic[R]):
     deadline: float
     future: asyncio.Future[Done[R]]
     queued_at: float = field(default_factory=perf_counter)
+    span: object = field(default_factory=SPAN.get)
 
-    def succeed(self, row: R, started: float, seconds: float, size: int) -> None:
+    def succeed(self, row: R, started: float, seconds: float, sharers: tuple[object, ...]) -> None:
         """Give the caller their row, unless they have gone."""
         if not self.future.done():
-            self.future.set_result(Done(row, started - self.queued_at, seconds, size))
+            queue_s = started - self.queued_at
+            self.future.set_result(Done(row, started, queue_s, seconds, sharers))
 
     def fail(self, error: LikenessError) -> None:
         """Give the caller an error, unless they have gone or have one."""

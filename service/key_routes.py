@@ -6,6 +6,7 @@ from service.errors import KeyNotFound
 from service.guard import By
 from service.key_answers import KeyAnswer, KeysAnswer, NewKeyAnswer
 from service.keys import make_key
+from service.openapi import links
 from service.schemas import NewKeyRequest
 from service.service import Running
 from service.store import utc_now
@@ -13,8 +14,12 @@ from service.store import utc_now
 router = APIRouter(prefix="/keys", tags=["keys"])
 
 
-@router.post("", status_code=201)
-async def create(service: Running, by: By, form: NewKeyRequest) -> NewKeyAnswer:
+@router.post(
+    "",
+    status_code=201,
+    responses={201: links(revoke_key={"path.key_id": "$response.body#/key_id"})},
+)
+async def create_key(service: Running, by: By, form: NewKeyRequest) -> NewKeyAnswer:
     """Make a key; it counts at once, and is shown in this answer only."""
     kept, key = make_key(form.name, form.scopes, form.per_s, form.at_once, utc_now())
     await service.store.add_key(kept, by)
@@ -22,13 +27,13 @@ async def create(service: Running, by: By, form: NewKeyRequest) -> NewKeyAnswer:
 
 
 @router.get("")
-async def every(service: Running) -> KeysAnswer:
+async def keys(service: Running) -> KeysAnswer:
     """List the keys, oldest first, revoked ones included."""
     return KeysAnswer(items=[KeyAnswer.model_validate(key) for key in await service.store.keys()])
 
 
 @router.delete("/{key_id}")
-async def revoke(service: Running, by: By, key_id: str) -> KeyAnswer:
+async def revoke_key(service: Running, by: By, key_id: str) -> KeyAnswer:
     """Revoke a key; when this answers it counts nowhere."""
     if not await service.store.revoke_key(key_id, by):
         raise KeyNotFound("There is no key of this id.")

@@ -1,37 +1,28 @@
 """Count and time what the service does, for Prometheus; one registry per app."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from time import perf_counter
-from typing import Final, Literal, Protocol
+from time import perf_counter, time
+from typing import Final, Literal, Protocol, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from prometheus_client.metrics_core import Metric
+
+from models.decision import Outcome
+from models.quality import Quality
+from service.catalogue import CATALOGUE as CATALOGUE
+from service.exposition import ByLabel, WithoutCreated
+from service.job import Dropped, Failed
+from service.status import STATUS
+from service.tracing import Tracer, Untraced
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
-Stage = Literal["read", "decode", "detect", "align", "queue", "forward", "store", "search"]
-
-# What /metrics shows, name and meaning, in the order of the way of a request.
-CATALOGUE: Final[dict[str, str]] = {
-    "likeness_requests_total": "Requests answered, by route template and status code.",
-    "likeness_request_seconds": "Time from the first byte of a request to its answer.",
-    "likeness_inflight": "Requests that hold a permit now.",
-    "likeness_stage_seconds": "Time spent in each stage of the flow.",
-    "likeness_faces_found": "Faces seen in an image.",
-    "likeness_queue_depth": "Faces that wait for the encoder now.",
-    "likeness_batch_size": "Faces in a forward pass.",
-    "likeness_batch_seconds": "Time of a forward pass.",
-    "likeness_batch_limit": "Most faces in one forward pass, as memory allows now.",
-    "likeness_batch_failures_total": "Forward passes that failed, by reason.",
-    "likeness_jobs_dropped_total": "Faces that left the queue without an answer, by reason.",
-    "likeness_score": "Similarities that were decided on.",
-    "likeness_decisions_total": "Decisions, by outcome.",
-    "likeness_templates": "Templates in the store.",
-    "likeness_loop_lag_seconds": "How late the event loop wakes up.",
-}
+Stage = Literal[
+    "read", "liveness", "decode", "detect", "align", "queue", "forward", "store", "search"
+]
+Unshadowed = Literal["busy", "no_template", "no_point", "failed"]
 
 _REQUEST_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _STAGE_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -40,6 +31,14 @@ _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 _FACES = (0, 1, 2, 3, 5, 10, 20)
 # Finer at the top: that is where thresholds lie.
 _SCORES = tuple(step / 20 for step in range(-4, 16)) + tuple(step / 40 for step in range(32, 41))
+_MARGINS = (-0.5, -0.2, -0.1, -0.05, -0.02, 0.0, 0.02, 0.05, 0.1, 0.2)
+# Each has an edge where `models.quality` begins to see an issue.
+_QUALITY = {
+    "face_px": (32, 48, 64, 96, 128, 192, 256, 384, 512, 1024),
+    "sharpness": (2, 4, 6, 8, 12, 16, 24, 32, 48),
+    "brightness": (16, 40, 64, 96, 128, 160, 192, 225),
+    "misfit": (0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3),
+}
 
 
 class StageTimes(Protocol):
@@ -58,30 +57,55 @@ class StageTimes(Protocol):
 
 
 class Metrics:
-    """Hold every metric of one app; used from the event loop."""
+    """Hold every metric of one app; used from the event loop.
+
+    What takes time is told to `tracer` as well.
+    """
 
     def __init__(self) -> None:
+        self.tracer: Tracer = Untraced()
         self._registry = CollectorRegistry()
-        self._requests = self._counter("likeness_requests_total", "route", "code")
-        self._request_seconds = self._histogram("likeness_request_seconds", _REQUEST_S, "route")
-        self._stage_seconds = self._histogram("likeness_stage_seconds", _STAGE_S, "stage")
+        self._requests = self._counter("likeness_requests_total")
+        # What has never happened shows as 0: of a series that is new, nobody sees the first step.
+        self._problems = self._counter("likeness_problems_total", STATUS)
+        self._request_seconds = self._histogram("likeness_request_seconds", _REQUEST_S)
+        self._stage_seconds = self._histogram("likeness_stage_seconds", _STAGE_S)
         self._inflight = self._gauge("likeness_inflight")
+        self._faces = self._histogram("likeness_faces_found", _FACES)
+        self._quality = ByLabel("likeness_quality", _QUALITY, self._registry)
         self._queue_depth = self._gauge("likeness_queue_depth")
         self._batch_size = self._histogram("likeness_batch_size", _SIZES)
         self._batch_seconds = self._histogram("likeness_batch_seconds", _STAGE_S)
         self._batch_limit = self._gauge("likeness_batch_limit")
-        self._dropped = self._counter("likeness_jobs_dropped_total", "reason")
-        self._failures = self._counter("likeness_batch_failures_total", "reason")
-        self._decisions = self._counter("likeness_decisions_total", "decision")
+        self._failures = self._counter("likeness_batch_failures_total", get_args(Failed))
+        self._dropped = self._counter("likeness_jobs_dropped_total", get_args(Dropped))
         self._score = self._histogram("likeness_score", _SCORES)
-        self._faces = self._histogram("likeness_faces_found", _FACES)
-        self._loop_lag = self._histogram("likeness_loop_lag_seconds", _LAG_S)
+        self._margin = self._histogram("likeness_score_margin", _MARGINS)
+        self._decisions = self._counter("likeness_decisions_total", get_args(Outcome))
+        self._refusals = self._counter("likeness_enrolment_refusals_total")
+        self._warnings = self._counter("likeness_enrolment_warnings_total")
+        self._liveness = self._counter("likeness_liveness_total")
+        self._connections = self._counter("likeness_connections_ended_total")
+        self._shadow_decisions = self._counter("likeness_shadow_decisions_total")
+        self._shadow_score = self._histogram("likeness_shadow_score", _SCORES)
+        self._shadow_seconds = self._histogram("likeness_shadow_seconds", _REQUEST_S)
+        self._shadow_dropped = self._counter("likeness_shadow_dropped_total", get_args(Unshadowed))
+        self._store_seconds = self._histogram("likeness_store_seconds", _STAGE_S)
+        self._store_up = self._gauge("likeness_store_up")
         self._templates = self._gauge("likeness_templates")
+        self._swept = self._gauge("likeness_swept_timestamp_seconds")
+        self._ready = self._gauge("likeness_ready")
+        self._loop_lag = self._histogram("likeness_loop_lag_seconds", _LAG_S)
+        self._build = self._gauge("likeness_build_info")
 
     def request(self, route: str, code: int, seconds: float) -> None:
         """Count an answered request; `route` is a template, never a path."""
         self._requests.labels(route, str(code)).inc()
         self._request_seconds.labels(route).observe(seconds)
+
+    def problem(self, code: str) -> None:
+        """Count a request that was refused or failed."""
+        self._problems.labels(code).inc()
 
     def inflight(self, requests: int) -> None:
         """Set how many requests hold a permit."""
@@ -98,7 +122,9 @@ class Metrics:
         try:
             yield
         finally:
-            self.stage(stage, perf_counter() - started)
+            seconds = perf_counter() - started
+            self.stage(stage, seconds)
+            self.tracer.stage(stage, started, seconds)
 
     def stages(self, took: StageTimes, faces: int) -> None:
         """Observe all stages of one photo, and the faces seen in it."""
@@ -113,14 +139,63 @@ class Metrics:
         """Observe the faces seen in an image that got no further."""
         self._faces.observe(faces)
 
-    def decided(self, decision: str, similarity: float) -> None:
+    def quality(self, face: Quality) -> None:
+        """Observe what was measured of a face."""
+        for measure in _QUALITY:
+            self._quality.observe(measure, getattr(face, measure))
+
+    def decided(self, decision: Outcome, similarity: float, threshold: float) -> None:
         """Count a decision and observe the similarity it was taken on."""
         self._decisions.labels(decision).inc()
         self._score.observe(similarity)
+        self._margin.observe(similarity - threshold)
 
-    def templates(self, templates: int) -> None:
-        """Set how many templates the store holds."""
-        self._templates.set(templates)
+    def shadowed(self, live: Outcome, candidate: Outcome, seconds: float) -> None:
+        """Count a decision of the live bundle beside that of the other one."""
+        self._shadow_decisions.labels(live, candidate).inc()
+        self._shadow_seconds.observe(seconds)
+
+    def shadow_score(self, fingerprint: str, similarity: float) -> None:
+        """Observe a similarity by one of two bundles on the same photos."""
+        self._shadow_score.labels(fingerprint[:12]).observe(similarity)
+
+    def shadow_dropped(self, reason: Unshadowed) -> None:
+        """Count a request that was chosen for the other bundle and not decided by it."""
+        self._shadow_dropped.labels(reason).inc()
+
+    def enrolment_refused(self, reason: str) -> None:
+        """Count a photo that was refused as a template."""
+        self._refusals.labels(reason).inc()
+
+    def enrolment_warned(self, reason: str) -> None:
+        """Count a doubt about a photo that was enrolled all the same."""
+        self._warnings.labels(reason).inc()
+
+    def liveness(self, outcome: str) -> None:
+        """Count a liveness check."""
+        self._liveness.labels(outcome).inc()
+
+    def connection_ended(self, reason: str) -> None:
+        """Count a connection that was ended before it became a request, or after it stalled."""
+        self._connections.labels(reason).inc()
+
+    def store(self, operation: str, seconds: float) -> None:
+        """Observe an operation of the store."""
+        self._store_seconds.labels(operation).observe(seconds)
+
+    def store_up(self, templates: int | None) -> None:
+        """Set how many templates the store holds; None if it does not answer."""
+        self._store_up.set(templates is not None)
+        if templates is not None:
+            self._templates.set(templates)
+
+    def swept(self) -> None:
+        """Say that all that had expired is erased."""
+        self._swept.set(time())
+
+    def ready(self, ready: bool) -> None:
+        """Set whether requests can be served."""
+        self._ready.set(ready)
 
     def queue_grew(self, faces: int) -> None:
         """Add to how many faces wait for an encoder; negative where they became fewer."""
@@ -143,6 +218,10 @@ class Metrics:
         """Count a forward pass that failed."""
         self._failures.labels(reason).inc()
 
+    def loaded(self, **build: str) -> None:
+        """Show a bundle that is loaded, by the labels of `likeness_build_info`."""
+        self._build.labels(**build).set(1)
+
     async def sample_loop_lag(self, every_s: float = 0.25) -> None:
         """Observe, until cancelled, how late the event loop wakes this coroutine up."""
         loop = asyncio.get_running_loop()
@@ -153,16 +232,24 @@ class Metrics:
 
     def render(self) -> bytes:
         """Return everything in Prometheus' text format, of content type CONTENT_TYPE."""
-        return generate_latest(_WithoutCreated(self._registry))
+        return generate_latest(WithoutCreated(self._registry))
 
-    def _counter(self, name: str, *labels: str) -> Counter:
-        return Counter(name, CATALOGUE[name], labels, registry=self._registry)
+    def _counter(self, name: str, known: Iterable[str] = ()) -> Counter:
+        about = CATALOGUE[name]
+        counter = Counter(name, about.meaning, about.labels, registry=self._registry)
+        for value in known:
+            counter.labels(value)
+        return counter
 
     def _gauge(self, name: str) -> Gauge:
-        return Gauge(name, CATALOGUE[name], registry=self._registry)
+        about = CATALOGUE[name]
+        return Gauge(name, about.meaning, about.labels, registry=self._registry)
 
-    def _histogram(self, name: str, buckets: Sequence[float], *labels: str) -> Histogram:
-        return Histogram(name, CATALOGUE[name], labels, buckets=buckets, registry=self._registry)
+    def _histogram(self, name: str, buckets: Sequence[float]) -> Histogram:
+        about = CATALOGUE[name]
+        return Histogram(
+            name, about.meaning, about.labels, buckets=buckets, registry=self._registry
+        )
 
 
 class QueueMetrics:
@@ -180,16 +267,3 @@ class QueueMetrics:
         """Set how many faces wait in this queue."""
         self._metrics.queue_grew(depth - self._depth)
         self._depth = depth
-
-
-class _WithoutCreated(CollectorRegistry):
-    """Leave out when each series was created: the library's own switch is global."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        super().__init__()
-        self._inner = registry
-
-    def collect(self) -> Iterator[Metric]:
-        for metric in self._inner.collect():
-            metric.samples = [s for s in metric.samples if not s.name.endswith("_created")]
-            yield metric

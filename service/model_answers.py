@@ -13,6 +13,19 @@ class BatchAnswer(Answer):
     max_queue: int = Field(examples=[64])
 
 
+class CurveAnswer(Answer):
+    """Give both error rates at rising thresholds; the lists are of one length."""
+
+    thresholds: list[float] = Field(examples=[[0.91, 0.92]], description="similarities")
+    fmr: list[float] = Field(examples=[[0.01, 0.003]], description="false match rates")
+    fnmr: list[float] = Field(examples=[[0.024, 0.042]], description="false non-match rates")
+    genuine_pairs: int = Field(examples=[983], description="comparisons that the FNMR rests on")
+    impostor_pairs: int = Field(examples=[1196396], description="and the FMR")
+    errors_wanted: int = Field(
+        examples=[30], description="a rate that rests on fewer errors is a guess"
+    )
+
+
 class ModelAnswer(Answer):
     name: str = Field(examples=["dlib"])
     chosen_because: str = Field(description="why this bundle is served")
@@ -29,6 +42,7 @@ class ModelAnswer(Answer):
     failure_to_enrol: float | None = Field(None, examples=[0.001])
     operating_points: list[OperatingPointAnswer]
     default_operating_point: str | None = Field(description="used when a request names none")
+    curve: CurveAnswer | None = Field(None, description="none if the bundle brings none")
     detector: str = Field(description="what finds faces")
     device: str = Field(description="what computes")
     engine: str = Field(examples=["torch"], description="what runs the encoder")

@@ -1,10 +1,10 @@
-"""Describe the body of a request to OpenAPI: as multipart, as JSON and as one bare photo."""
+"""Describe to OpenAPI what FastAPI cannot see: bodies with photos, and what follows an answer."""
 
 from pydantic import BaseModel, JsonValue
 
 from service.body import BINARY
 
-_EXAMPLE = "/9j/4AAQSkZJRgABAQAAAQABAAD..."
+_EXAMPLE = "/9j/4AAQSkZJRgABAQAAAQABAAD/"
 _PHOTO: JsonValue = {
     "type": "string",
     "format": BINARY,
@@ -20,19 +20,35 @@ def request_body(model: type[BaseModel]) -> dict[str, JsonValue]:
     schema = model.model_json_schema()
     if "$defs" in schema:
         raise ValueError(f"{model.__name__} is not flat")
-    form: JsonValue = _without_null(schema)
+    # What holds between fields is said of JSON alone: tools that show forms stumble over it.
+    form = _flat({k: v for k, v in schema.items() if k not in ("not", "oneOf")}, null=False)
     return {
         "parameters": _parameters(form),
         "requestBody": {
             "required": True,
             "content": {
                 "multipart/form-data": {"schema": form},
-                "application/json": {"schema": _with_base64(form)},
+                "application/json": {"schema": _with_base64(_flat(schema, null=True))},
                 "image/*": {"schema": _PHOTO},
                 "application/octet-stream": {"schema": _PHOTO},
             },
         },
     }
+
+
+def links(**given: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return, for the `responses` of a route, which operations its answer gives values to.
+
+    A link is named as the operation it leads to: `subject={"path.subject": EXPRESSION}`; what
+    is under `body` goes into that operation's body.
+    """
+    return {"links": {name: _link(name, dict(values)) for name, values in given.items()}}
+
+
+def _link(operation: str, values: dict[str, JsonValue]) -> JsonValue:
+    body = values.pop("body", None)
+    link: dict[str, JsonValue] = {"operationId": operation, "parameters": values}
+    return link if body is None else link | {"requestBody": body}
 
 
 def _parameters(form: JsonValue) -> list[JsonValue]:
@@ -73,18 +89,28 @@ def _is_photo(field: dict[str, JsonValue]) -> bool:
     return BINARY in (field.get("format"), items.get("format") if isinstance(items, dict) else None)
 
 
-def _without_null(schema: JsonValue) -> JsonValue:
-    """Drop `null` from optional fields: they are left out, and forms have no null."""
+def _flat(schema: JsonValue, *, null: bool) -> JsonValue:
+    """Merge the alternatives "this or null" into one schema, which a form has no null in."""
     if isinstance(schema, list):
-        return [_without_null(value) for value in schema]
+        return [_flat(value, null=null) for value in schema]
     if not isinstance(schema, dict):
         return schema
-    plain = {key: _without_null(value) for key, value in schema.items()}
-    match plain.get("anyOf"):
+    plain = {key: _flat(value, null=null) for key, value in schema.items()}
+    match plain.pop("anyOf", None):
         case [dict(only), {"type": "null"}]:
-            return only | {k: v for k, v in plain.items() if k not in ("anyOf", "default")}
-        case _:
+            plain.pop("default", None)
+            return _or_null(only | plain) if null else only | plain
+        case None:
             return plain
+        case other:
+            return plain | {"anyOf": other}
+
+
+def _or_null(schema: dict[str, JsonValue]) -> JsonValue:
+    values = schema.get("enum")
+    if isinstance(values, list):
+        schema = schema | {"enum": [*values, None]}
+    return schema | {"type": [schema["type"], "null"]}
 
 
 def _with_base64(schema: JsonValue) -> JsonValue:

@@ -8,9 +8,9 @@ from models.embedder import Row
 from models.errors import LikenessError
 from models.face import Policy
 from models.template import Template
-from service.batcher import Batcher
+from service.batcher import Batcher, Done
 from service.metrics import Metrics
-from service.prepare import DecodePool, FaceReport
+from service.prepare import DecodePool, FaceReport, Prepared
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,34 @@ class Pipeline:
 
         `caller` is whoever shares the encoder's queue fairly with others: the request.
         """
-        prepared = await self._pool.prepare(photo, policy)
-        done = await self._batcher.submit(prepared.crop, caller=caller)
-        took = Took(
-            prepared.decode_s, prepared.detect_s, prepared.align_s, done.queue_s, done.forward_s
-        )
-        self._metrics.stages(took, prepared.report.faces)
-        return Probe(done.row, Template(done.row.vector, self._fingerprint), prepared.report, took)
+        probe = await self._embed(await self._pool.prepare(photo, policy), caller)
+        self._metrics.stages(probe.took, probe.report.faces)
+        return probe
+
+    async def probe_all(self, photo: bytes, most: int, caller: object) -> list[Probe]:
+        """Take every face of one photo through every stage, `most` at most; largest first.
+
+        Few wait for the encoder at a time, as with many photos.
+        """
+        prepared = await self._pool.prepare_all(photo, most)
+        room = asyncio.Semaphore(self._width)
+
+        async def one(face: Prepared) -> Probe:
+            async with room:
+                return await self._embed(face, caller)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(face)) for face in prepared]
+        except BaseExceptionGroup as failed:
+            raise _first_of(failed) from None
+        first, *others = (task.result() for task in tasks)
+        self._metrics.stages(first.took, first.report.faces)
+        for other in others:
+            self._metrics.stage("align", other.took.align_s)
+            self._metrics.stage("queue", other.took.queue_s)
+            self._metrics.stage("forward", other.took.forward_s)
+        return [first, *others]
 
     async def probe_each(
         self, photos: Sequence[bytes], policy: Policy, caller: object
@@ -96,6 +117,27 @@ class Pipeline:
         except BaseExceptionGroup as failed:
             raise _first_of(failed) from None
         return one.result(), two.result()
+
+    async def _embed(self, prepared: Prepared, caller: object) -> Probe:
+        done = await self._batcher.submit(prepared.crop, caller=caller)
+        self._metrics.quality(prepared.report.quality)
+        self._trace(prepared, done)
+        took = Took(
+            prepared.decode_s, prepared.detect_s, prepared.align_s, done.queue_s, done.forward_s
+        )
+        return Probe(done.row, Template(done.row.vector, self._fingerprint), prepared.report, took)
+
+    def _trace(self, prepared: Prepared, done: Done[Row]) -> None:
+        tracer, started = self._metrics.tracer, prepared.started
+        for stage, seconds in (
+            ("decode", prepared.decode_s),
+            ("detect", prepared.detect_s),
+            ("align", prepared.align_s),
+        ):
+            tracer.stage(stage, started, seconds)
+            started += seconds
+        tracer.stage("queue", done.started - done.queue_s, done.queue_s)
+        tracer.stage("forward", done.started, done.forward_s, done.sharers)
 
 
 def _first_of(error: BaseException) -> BaseException:

@@ -5,6 +5,8 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from time import monotonic, perf_counter
 
 import cv2
 import numpy as np
@@ -13,8 +15,9 @@ from numpy.typing import NDArray
 from models.face import Box, Detector, Policy
 from models.image import Limits
 from models.pixels import PixelSpec
-from models.portrait import take_portrait
+from models.portrait import Portrait, take_portrait, take_portraits
 from models.quality import Quality, measure
+from service.errors import DecoderStalled
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +35,14 @@ class FaceReport:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Hold a crop `(size, size, 3)` uint8 ready for the encoder, and seconds per stage."""
+    """Hold a crop `(size, size, 3)` uint8 ready for the encoder, and seconds per stage.
+
+    `started` is when the photo's turn came, of `time.perf_counter`; a stage follows the other.
+    """
 
     crop: NDArray[np.uint8]
     report: FaceReport
+    started: float
     decode_s: float
     detect_s: float
     align_s: float
@@ -51,13 +58,24 @@ class Preparation:
 
 
 class DecodePool:
-    """Decode, detect and align on a few threads, each with a detector of its own."""
+    """Decode, detect and align on a few threads, each with a detector of its own.
+
+    What decodes cannot be interrupted: a photo that takes a thread more than `watchdog_s` fails
+    all that come, until the thread is free again, if ever.
+    """
 
     def __init__(
-        self, preparation: Preparation, open_detector: Callable[[], Detector], threads: int
+        self,
+        preparation: Preparation,
+        open_detector: Callable[[], Detector],
+        threads: int,
+        watchdog_s: float = 30.0,
     ) -> None:
         self._preparation = preparation
         self._threads = threads
+        self._watchdog_s = watchdog_s
+        # By thread, when it began with the photo that it is busy with.
+        self._began: dict[int, float] = {}
         self._own = threading.local()
         cv2.setNumThreads(1)  # the pool is the parallelism; OpenCV's own would oversubscribe
 
@@ -66,10 +84,38 @@ class DecodePool:
 
         self._executor = ThreadPoolExecutor(threads, "decode", initializer=equip)
 
+    @property
+    def alive(self) -> bool:
+        """Tell whether no photo has kept a thread busy for too long."""
+        now = monotonic()
+        return all(now - began < self._watchdog_s for began in tuple(self._began.values()))
+
     async def prepare(self, data: bytes, policy: Policy) -> Prepared:
-        """Turn the bytes of a photo into a crop; raises ImageError and FaceError."""
+        """Turn the bytes of a photo into a crop.
+
+        Raises ImageError, FaceError and DecoderStalled.
+        """
+        (prepared,) = await self._run(partial(self._one, data, policy))
+        return prepared
+
+    async def prepare_all(self, data: bytes, most: int) -> list[Prepared]:
+        """Turn every face of a photo into a crop, `most` at most; largest first.
+
+        Raises ImageError, FaceError and DecoderStalled.
+        """
+        return await self._run(partial(self._all, data, most))
+
+    async def _run(self, take: Callable[[], list[Portrait]]) -> list[Prepared]:
+        self._check_alive()
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, self._prepare, data, policy)
+        work = loop.run_in_executor(self._executor, self._prepare, take)
+        try:
+            # Waiting for one's turn may take long; what counts is that the turns go on.
+            while not (await asyncio.wait((work,), timeout=self._watchdog_s))[0]:
+                self._check_alive()
+            return work.result()
+        finally:
+            work.cancel()
 
     async def warm(self) -> None:
         """Start every thread with its detector, so that no request waits for one."""
@@ -84,29 +130,51 @@ class DecodePool:
         """Let running work end and forget what waits."""
         self._executor.shutdown(wait=True, cancel_futures=True)
 
-    def _prepare(self, data: bytes, policy: Policy) -> Prepared:
+    def _check_alive(self) -> None:
+        if not self.alive:
+            raise DecoderStalled(f"A photo takes more than {self._watchdog_s:g} seconds.")
+
+    def _prepare(self, take: Callable[[], list[Portrait]]) -> list[Prepared]:
+        thread = threading.get_ident()
+        self._began[thread] = monotonic()
+        started = perf_counter()
+        try:
+            return [_prepared(portrait, started) for portrait in take()]
+        except SystemExit as exc:
+            # The loop would hear it as an order to end the process.
+            raise RuntimeError("What decodes tried to end its thread.") from exc
+        finally:
+            del self._began[thread]
+
+    def _one(self, data: bytes, policy: Policy) -> list[Portrait]:
         detector: Detector = self._own.detector
-        preparation = self._preparation
-        spec = preparation.pixels
-        portrait = take_portrait(
-            data,
-            detector,
-            policy,
-            spec.size,
-            spec.margin,
-            preparation.limits,
-            preparation.min_face_px,
-        )
-        found = portrait.found
-        report = FaceReport(
-            found.box,
-            found.face.score,
-            found.faces,
-            found.turns,
-            portrait.width,
-            portrait.height,
-            measure(found, portrait.crop),
-        )
-        return Prepared(
-            portrait.crop.pixels, report, portrait.decode_s, portrait.detect_s, portrait.align_s
-        )
+        spec, least = self._preparation.pixels, self._preparation.min_face_px
+        limits = self._preparation.limits
+        return [take_portrait(data, detector, policy, spec.size, spec.margin, limits, least)]
+
+    def _all(self, data: bytes, most: int) -> list[Portrait]:
+        detector: Detector = self._own.detector
+        spec, least = self._preparation.pixels, self._preparation.min_face_px
+        limits = self._preparation.limits
+        return take_portraits(data, detector, most, spec.size, spec.margin, limits, least)
+
+
+def _prepared(portrait: Portrait, started: float) -> Prepared:
+    found = portrait.found
+    report = FaceReport(
+        found.box,
+        found.face.score,
+        found.faces,
+        found.turns,
+        portrait.width,
+        portrait.height,
+        measure(found, portrait.crop),
+    )
+    return Prepared(
+        portrait.crop.pixels,
+        report,
+        started,
+        portrait.decode_s,
+        portrait.detect_s,
+        portrait.align_s,
+    )

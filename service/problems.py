@@ -6,10 +6,10 @@ from http import HTTPStatus
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
 from models.errors import LikenessError
@@ -20,68 +20,38 @@ from service.errors import (
     MethodNotAllowed,
     RouteNotFound,
 )
+from service.problem_answers import FieldProblem, Problem
 from service.status import retry_after_s, status
 
 logger = logging.getLogger("likeness")
 
 MEDIA_TYPE = "application/problem+json"
+PROBLEM = "problem"
 _FIELD_CHARACTERS = 64
 _MESSAGE_CHARACTERS = 300
+# Whoever sends nonsense by the thousand need not get it all back.
+_MAX_FIELDS = 32
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 # Where a request parameter was looked for: says nothing to who fills in fields.
 _PLACES = frozenset({"body", "query", "path", "header", "cookie"})
 
 
-class FieldProblem(BaseModel):
-    """Name one field that is wrong."""
+class _Answer(Response):
+    """Tell the outermost layer which problem it is; send nothing where nobody listens."""
 
-    field: str = Field(description="Name of the field.", examples=["threshold"])
-    message: str = Field(
-        description="What is wrong with it; never its value.",
-        examples=["Input should be less than or equal to 1"],
-    )
-
-
-class Problem(BaseModel):
-    """Describe why a request was not served (RFC 9457)."""
-
-    type: str = Field(
-        description="Stable identifier of the kind of problem.",
-        examples=["urn:likeness:problem:no_face"],
-    )
-    title: str = Field(description="The kind of problem in words.", examples=["No face"])
-    status: int = Field(description="HTTP status.", examples=[422])
-    detail: str = Field(
-        description="What went wrong with this request.",
-        examples=["No face was found in the image, upright or turned."],
-    )
-    code: str = Field(description="Stable code to program against.", examples=["no_face"])
-    advice: str | None = Field(
-        default=None,
-        description="What the person taking the photo can do.",
-        examples=["Face the camera, in even light, with nothing covering the face."],
-    )
-    request_id: str | None = Field(
-        default=None,
-        description="Finds the request in the log; equal to the header `x-request-id`.",
-        examples=["5f0c1d9e0b7a4b1d8f3e2a6c7d8e9f00"],
-    )
-    errors: list[FieldProblem] | None = Field(
-        default=None, description="The fields that are wrong, for `invalid_request`."
-    )
-
-
-class _Silence(Response):
-    """Send nothing: nobody is listening."""
+    def __init__(self, error: LikenessError, body: str, headers: Mapping[str, str]) -> None:
+        super().__init__(body, status(error), headers, MEDIA_TYPE)
+        self._error = error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        return
+        scope.setdefault("state", {})[PROBLEM] = self._error.code
+        if not isinstance(self._error, ClientGone):
+            await super().__call__(scope, receive, send)
 
 
 def problem(error: LikenessError, request_id: str | None = None) -> Response:
     """Return the response for an error; one that sends nothing for ClientGone."""
     code = status(error)
-    if isinstance(error, ClientGone):
-        return _Silence(status_code=code)
     fields = error.errors if isinstance(error, InvalidRequest) else ()
     wait_s = retry_after_s(error)
     body = Problem(
@@ -98,12 +68,7 @@ def problem(error: LikenessError, request_id: str | None = None) -> Response:
     headers = {} if wait_s is None else {"retry-after": str(wait_s)}
     if code == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
-    return Response(
-        body.model_dump_json(exclude_none=True),
-        status_code=code,
-        media_type=MEDIA_TYPE,
-        headers=headers,
-    )
+    return _Answer(error, body.model_dump_json(exclude_none=True), headers)
 
 
 def internal_error(request_id: str | None) -> Response:
@@ -132,7 +97,7 @@ def invalid_fields(errors: Sequence[FieldError]) -> InvalidRequest:
     """Return the error for fields that are wrong, one at least; the first is in the sentence."""
     first, more = errors[0], len(errors) - 1
     rest = f" {more} more in `errors`." if more else ""
-    return InvalidRequest(f"{first.field}: {first.message}.{rest}", errors)
+    return InvalidRequest(f"{first.field}: {first.message}.{rest}", errors[:_MAX_FIELDS])
 
 
 def printable(name: str) -> str:
@@ -153,7 +118,7 @@ def install(app: FastAPI) -> None:
 async def _on_error(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, LikenessError)
     if status(exc) == 500:
-        logger.error("request %s: %s", request_id(request.scope), exc.code, exc_info=exc)
+        logger.error("%s", exc.code, exc_info=exc)
     return problem(exc, request_id(request.scope))
 
 
@@ -177,7 +142,21 @@ async def _on_http(request: Request, exc: Exception) -> Response:
             error = LikenessError("unexpected")
     response = problem(error, request_id(request.scope))
     response.headers.update(exc.headers or {})
+    if exc.status_code == 405:
+        response.headers["allow"] = ", ".join(_allowed(request))
     return response
+
+
+def _allowed(request: Request) -> list[str]:
+    """Return the methods of a path; the framework itself names those of one route only."""
+    return [
+        method
+        for method in _METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
 
 
 def _field_name(location: object) -> str:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 
 import numpy as np
 
@@ -26,6 +27,7 @@ class Recogniser:
     """Hold what photos go through for one bundle."""
 
     embedder: Embedder
+    pool: DecodePool
     batcher: Batcher[Row]
     pipeline: Pipeline
 
@@ -36,6 +38,17 @@ class Recogniser:
     @property
     def fingerprint(self) -> str:
         return self.bundle.fingerprint
+
+    def show(self, metrics: Metrics) -> None:
+        """Let the metrics say what is loaded."""
+        metrics.loaded(
+            version=version("likeness"),
+            bundle=self.bundle.manifest.name,
+            fingerprint=self.fingerprint[:12],
+            device=str(self.embedder.device),
+            engine=self.embedder.engine.name,
+            precision=self.embedder.precision,
+        )
 
 
 @asynccontextmanager
@@ -56,7 +69,7 @@ async def open_recogniser(
         await batcher.warm(np.zeros((size, size, 3), np.uint8))
         await pool.warm()
         pipeline = Pipeline(pool, batcher, embedder.bundle.fingerprint, metrics, settings.threads())
-        yield Recogniser(embedder, batcher, pipeline)
+        yield Recogniser(embedder, pool, batcher, pipeline)
 
 
 def load_embedder(settings: Settings) -> Embedder:
@@ -74,7 +87,7 @@ def open_pool(settings: Settings, bundle: Bundle) -> DecodePool:
         settings.min_face_px,
     )
     detector = partial[Detector](open_detector, settings.detector, settings.yunet_path)
-    return DecodePool(preparation, detector, settings.threads())
+    return DecodePool(preparation, detector, settings.threads(), settings.watchdog_s)
 
 
 def open_batcher(

@@ -7,35 +7,43 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from uuid import uuid4
 
-from models.bundle import Bundle
-from models.decision import Rule, rule_at
+import numpy as np
+from numpy.typing import NDArray
+
 from models.errors import FingerprintMismatch, LikenessError
 from models.face import Policy
-from models.template import Template, similarity
 from service.answers import (
     CandidateAnswer,
     EmbedAnswer,
     EmbeddedImage,
-    EnrollAnswer,
-    EnrolledImage,
     IdentifyAnswer,
+    ProblemAnswer,
     VerifyAnswer,
 )
+from service.comparing import Comparing, rule_of
+from service.enroll_answers import EnrollAnswer, EnrolledImage
 from service.pipeline import Probe
 from service.recogniser import Recogniser
-from service.schemas import Choice, EmbedRequest, EnrollRequest, IdentifyRequest, VerifyRequest
+from service.schemas import EmbedRequest, EnrollRequest, IdentifyRequest, VerifyRequest
 from service.service import Service
-from service.store import Idempotency, NewTemplate
+from service.store import Candidate, Idempotency, NewTemplate
 from service.terms import terms_of
+from service.vetting import resembling, vet
 
 
 async def enroll(
-    service: Service, form: EnrollRequest, key: str | None, by: str | None, caller: object
+    service: Service,
+    form: EnrollRequest,
+    key: str | None,
+    by: str | None,
+    may_name: bool,
+    caller: object,
 ) -> tuple[EnrollAnswer, bool]:
     """Store what can be used of the photos; say whether anything is new.
 
     During a change of bundle every photo goes through both, or counts as unusable: whichever
-    serves, nobody is missing. Raises the first photo's problem if none can be used.
+    serves, nobody is missing. `may_name` tells other subjects' names where a face is theirs.
+    Raises the first photo's problem if none can be used.
     """
     terms = terms_of(form, required=service.settings.require_consent)
     serving = await service.serving()
@@ -45,6 +53,7 @@ async def enroll(
         if other is not serving:
             made.append(await _probe_too(other, probes, form, service, caller))
             probes = [_both(*pair) for pair in zip(probes, made[-1], strict=True)]
+    probes, doubts = await vet(service, serving, form, probes)
     _raise_if_none(probes)
     usable = [(at, probe) for at, probe in enumerate(probes) if isinstance(probe, Probe)]
     # Those of the bundle that serves come first: theirs is the outcome that is answered.
@@ -54,24 +63,40 @@ async def enroll(
         for at, probe in enumerate(each)
         if isinstance(probe, Probe) and isinstance(probes[at], Probe)
     ]
-    idempotency = None if key is None else Idempotency(key, _digest(form))
+    idempotency = None if key is None else Idempotency(key, _digest(form, probes))
     # Shielded: once the store has begun, the outcome must not depend on the caller staying.
     with service.metrics.timed("store"):
         enrolled = await asyncio.shield(
             service.store.enroll(form.subject, new, form.metadata, idempotency, by, terms)
         )
+    found, check = await resembling(service, serving, form.subject, [probe for _, probe in usable])
     images: list[EnrolledImage] = [
         EnrolledImage.failed(at, probe)
         for at, probe in enumerate(probes)
         if not isinstance(probe, Probe)
     ]
     stored_here = enrolled.templates[: len(usable)]
-    for (at, probe), stored in zip(usable, stored_here, strict=True):
-        images.append(EnrolledImage.of(at, probe, stored.template_id, created=stored.created))
+    for (at, probe), stored, near in zip(usable, stored_here, found, strict=True):
+        warnings = [ProblemAnswer.of(doubt) for doubt in doubts[at]]
+        if check is not None and near:
+            warnings.append(check.warning())
+        for warning in warnings if stored.created else ():
+            service.metrics.enrolment_warned(warning.code)
+        images.append(
+            EnrolledImage.of(
+                at,
+                probe,
+                stored.template_id,
+                created=stored.created,
+                warnings=warnings,
+                possible_duplicates=near if may_name else (),
+            )
+        )
     answer = EnrollAnswer(
         subject=form.subject,
         images=sorted(images, key=lambda image: image.image),
         fingerprint=serving.fingerprint,
+        duplicate_check=check,
     )
     return answer, any(stored.created for stored in enrolled.templates)
 
@@ -79,76 +104,29 @@ async def enroll(
 async def verify(service: Service, form: VerifyRequest, caller: object) -> VerifyAnswer:
     """Decide whether a photo shows the subject, or whether two photos show one person."""
     serving = await service.serving()
-    rule = _rule(form, serving.bundle)
-    policy = _policy(form.policy, service)
-    if form.subject is not None and form.image is not None:
-        return await _verify_subject(
-            service, serving, form.subject, form.image, rule, policy, caller
-        )
-    assert form.source_image is not None
-    assert form.target_image is not None
-    probes = await serving.pipeline.probe_both(form.source_image, form.target_image, policy, caller)
-    score = similarity(probes[0].template, probes[1].template)
-    decision = rule.decide(score)
-    service.metrics.decided(decision.outcome, score)
-    return VerifyAnswer.of(decision, probes, serving.fingerprint, comparisons=1)
-
-
-async def _verify_subject(
-    service: Service,
-    serving: Recogniser,
-    subject: str,
-    photo: bytes,
-    rule: Rule,
-    policy: Policy,
-    caller: object,
-) -> VerifyAnswer:
-    """Compare with every template of the subject; the best one counts.
-
-    The subject is looked up after the encoder, so that a template deleted meanwhile is
-    never used, and before it, so that an unknown subject costs nothing.
-    """
-    fingerprint = serving.fingerprint
-    await service.store.templates_of(subject)
-    probe = await serving.pipeline.probe(photo, policy, caller)
-    with service.metrics.timed("store"):
-        held = await service.store.templates_of(subject)
-    scores = [
-        (similarity(probe.template, Template(held_one.vector, held_one.fingerprint)), held_one)
-        for held_one in held.templates
-        if held_one.fingerprint == fingerprint
-    ]
-    if not scores:
-        raise FingerprintMismatch(
-            "The subject has no template that is valid and made by the bundle now served "
-            f"({fingerprint[:12]}); enrol the subject again."
-        )
-    best, template = max(scores, key=lambda pair: pair[0])
-    decision = rule.decide(best)
-    service.metrics.decided(decision.outcome, best)
+    rule = rule_of(form, serving.bundle)
+    policy = service.settings.face_policy
+    comparing = Comparing(serving, service.store, service.metrics, policy)
+    compared = await comparing.compare(form, caller)
+    decision = rule.decide(compared.similarity)
+    service.metrics.decided(decision.outcome, compared.similarity, rule.threshold)
     return VerifyAnswer.of(
         decision,
-        [probe],
-        fingerprint,
-        comparisons=len(scores),
-        subject=subject,
-        template_id=template.template_id,
+        compared.probes,
+        serving.fingerprint,
+        comparisons=compared.comparisons,
+        subject=form.subject,
+        template_id=compared.template_id,
     )
 
 
 async def identify(service: Service, form: IdentifyRequest, caller: object) -> IdentifyAnswer:
     """Find the subjects whose best template reaches the threshold, or say unknown."""
     serving = await service.serving()
-    rule, fingerprint = _rule(form, serving.bundle), serving.fingerprint
+    rule, fingerprint = rule_of(form, serving.bundle), serving.fingerprint
     probe = await serving.pipeline.probe(form.image, _policy(form.policy, service), caller)
-    with service.metrics.timed("search"):
-        found = await service.store.search(probe.row.vector, fingerprint, form.limit)
+    found = await search(service, serving, probe.row.vector, form.limit)
     gallery = (await service.store.count()).templates
-    if not found and gallery:
-        raise FingerprintMismatch(
-            "The gallery holds no template that is valid and made by the bundle now served "
-            f"({fingerprint[:12]})."
-        )
     kept = [candidate for candidate in found if candidate.similarity >= rule.threshold]
     return IdentifyAnswer.of(
         rule,
@@ -157,6 +135,23 @@ async def identify(service: Service, form: IdentifyRequest, caller: object) -> I
         fingerprint,
         gallery=gallery,
     )
+
+
+async def search(
+    service: Service, serving: Recogniser, vector: NDArray[np.float32], limit: int
+) -> list[Candidate]:
+    """Return the most similar subjects, best first; `vector` is (d,) float32 of unit length.
+
+    Raises FingerprintMismatch if there are templates and none can be compared.
+    """
+    with service.metrics.timed("search"):
+        found = await service.store.search(vector, serving.fingerprint, limit)
+    if not found and (await service.store.count()).templates:
+        raise FingerprintMismatch(
+            "The gallery holds no template that is valid and made by the bundle now served "
+            f"({serving.fingerprint[:12]})."
+        )
+    return found
 
 
 async def embed(service: Service, form: EmbedRequest, caller: object) -> EmbedAnswer:
@@ -175,11 +170,6 @@ async def embed(service: Service, form: EmbedRequest, caller: object) -> EmbedAn
 
 def _policy(asked: Policy | None, service: Service) -> Policy:
     return asked or service.settings.face_policy
-
-
-def _rule(form: Choice, bundle: Bundle) -> Rule:
-    chosen = form.operating_point, form.threshold
-    return rule_at(bundle.operating_points, *chosen, bundle.probability)
 
 
 def _raise_if_none(probes: Sequence[Probe | LikenessError]) -> None:
@@ -219,9 +209,15 @@ def _new_template(form: EnrollRequest, at: int, probe: Probe, service: Service) 
     )
 
 
-def _digest(form: EnrollRequest) -> str:
-    """Digest a request, to tell a repeated one from another under the same key."""
-    plain = form.model_dump(mode="json", exclude={"image"})
+def _digest(form: EnrollRequest, probes: Sequence[Probe | LikenessError]) -> str:
+    """Digest a request, to tell a repeated one from another under the same key.
+
+    Which photos were refused is part of it: the gallery may have changed since, and the first
+    outcome must not be read as that of other photos.
+    """
+    # Defaults are left out: a request repeated to a version with more fields stays the same.
+    plain = form.model_dump(mode="json", exclude={"image", "liveness_token"}, exclude_defaults=True)
     parts = [json.dumps(plain, sort_keys=True).encode()]
     parts += [hashlib.sha256(photo).digest() for photo in form.image]
+    parts += [f"{at}".encode() for at, probe in enumerate(probes) if not isinstance(probe, Probe)]
     return hashlib.sha256(b"".join(parts)).hexdigest()

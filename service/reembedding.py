@@ -3,16 +3,17 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import httpx
-
 from models.rejected import UNREADABLE, RejectedFile
+from service.async_client import AsyncLikeness
+from service.call import Call, of
 from service.change_answers import LackingAnswer, LackingTemplate, ReembeddedAnswer
-from service.enrolment import OF_THE_PHOTO, patiently
-from service.local import Refused, answer
+from service.refused import NotFound, RejectedPhoto
+from service.side_by_side import in_tasks
 
 PHOTO_NEEDED: Final = "photo_needed"
 
@@ -32,34 +33,18 @@ class Reembedding:
     What is done already the service knows itself: stopped and started again, this goes on.
     """
 
-    def __init__(self, client: httpx.AsyncClient, at_once: int, photos: Mapping[str, Path]) -> None:
-        self._client = client
-        self._room = asyncio.Semaphore(at_once)
+    def __init__(self, likeness: AsyncLikeness, at_once: int, photos: Mapping[str, Path]) -> None:
+        self._likeness = likeness
+        self._at_once = at_once
         self._photos = photos
         self._outcome = Reembedded()
 
     async def run(self, advance: Callable[[], None]) -> Reembedded:
         """Embed all that can be; raises Refused and TransportError."""
-
-        async def one(template: LackingTemplate) -> None:
-            try:
-                await self._one(template)
-            finally:
-                self._room.release()
-            advance()
-
-        after: int | None = 0
-        try:
-            async with asyncio.TaskGroup() as group:
-                while after is not None:
-                    response = await self._client.get("/change/lacking", params={"after": after})
-                    page = answer(response, LackingAnswer)
-                    for template in page.items:
-                        await self._room.acquire()
-                        group.create_task(one(template))
-                    after = page.next
-        except* (Refused, httpx.TransportError) as failed:
-            raise failed.exceptions[0] from None
+        lacking = self._likeness.each(_lacking)
+        async with aclosing(in_tasks(lacking, self._one, self._at_once)) as done:
+            async for _ in done:
+                advance()
         return self._outcome
 
     async def _one(self, template: LackingTemplate) -> None:
@@ -75,24 +60,28 @@ class Reembedding:
                 self._miss(template, UNREADABLE, error.strerror or "The file cannot be read.")
                 return
         try:
-            await patiently(lambda: self._send(template, photo))
+            await self._likeness.ask(_reembed(template, photo))
             self._outcome.embedded += 1
-        except Refused as refused:
-            if refused.problem.status == httpx.codes.NOT_FOUND:
-                self._outcome.gone += 1  # deleted meanwhile
-            elif refused.problem.status in OF_THE_PHOTO:
-                self._miss(template, refused.problem.code, refused.problem.detail)
-            else:
-                raise
-
-    async def _send(self, template: LackingTemplate, photo: bytes | None) -> ReembeddedAnswer:
-        names = {"subject": template.subject, "template_id": template.template_id}
-        sent = {"json": names} if photo is None else {"data": names, "files": {"image": photo}}
-        return answer(await self._client.post("/change/reembed", **sent), ReembeddedAnswer)
+        except NotFound:
+            self._outcome.gone += 1  # deleted meanwhile
+        except RejectedPhoto as rejected:
+            self._miss(template, rejected.problem.code, rejected.problem.detail)
 
     def _miss(self, template: LackingTemplate, code: str, sentence: str) -> None:
         name = f"{template.subject}/{template.template_id}"
         self._outcome.missing.append(RejectedFile(name, code, sentence))
+
+
+def _lacking(after: int | None) -> Call[LackingAnswer]:
+    return Call("GET", "/change/lacking", of(LackingAnswer), params={"after": after or 0})
+
+
+def _reembed(template: LackingTemplate, photo: bytes | None) -> Call[ReembeddedAnswer]:
+    names = {"subject": template.subject, "template_id": template.template_id}
+    route, read = "/change/reembed", of(ReembeddedAnswer)
+    if photo is None:
+        return Call("POST", route, read, json=names)
+    return Call("POST", route, read, fields=names, photos=[("image", photo)])
 
 
 def by_digest(folder: Path) -> dict[str, Path]:

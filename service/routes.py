@@ -1,24 +1,37 @@
 """Recognition over HTTP: parse, do, answer."""
 
+from collections.abc import Sequence
 from typing import Annotated, TypeVar
 
-from fastapi import APIRouter, Header, Request, Response
-from pydantic import BaseModel
+from fastapi import APIRouter, BackgroundTasks, Header, Request, Response
+from pydantic import BaseModel, JsonValue
 
 from service import recognition
 from service.accept import preferred
-from service.answers import EmbedAnswer, EnrollAnswer, IdentifyAnswer, VerifyAnswer
+from service.answers import EmbedAnswer, IdentifyAnswer, Liveness, VerifyAnswer
 from service.body import parse, read_fields
 from service.disconnect import run_until_disconnect
-from service.guard import By
-from service.openapi import request_body
-from service.rows import MEDIA_TYPE as ROWS
+from service.enroll_answers import EnrollAnswer
+from service.float_rows import MEDIA_TYPE as ROWS
+from service.guard import By, MayName
+from service.openapi import links, request_body
+from service.problems import request_id
 from service.rows import rows_document, rows_response
-from service.schemas import EmbedRequest, EnrollRequest, IdentifyRequest, VerifyRequest
+from service.schemas import EmbedRequest, EnrollRequest, IdentifyRequest, VerifyRequest, Witnessed
 from service.service import Running, Service
 
 router = APIRouter(tags=["recognition"])
 M = TypeVar("M", bound=BaseModel)
+_SUBJECT: dict[str, JsonValue] = {"path.subject": "$response.body#/subject"}
+_TEMPLATE = _SUBJECT | {"path.template_id": "$response.body#/images/0/template_id"}
+_ENROLLED = links(
+    enroll={"query.subject": "$response.body#/subject"},
+    verify={"query.subject": "$response.body#/subject"},
+    subject=_SUBJECT,
+    export=_SUBJECT,
+    delete_subject=_SUBJECT,
+    delete_template=_TEMPLATE,
+)
 IdempotencyKey = Annotated[
     str | None,
     Header(min_length=1, max_length=256, description="makes a repeated request harmless"),
@@ -31,10 +44,23 @@ async def read(request: Request, service: Service, model: type[M]) -> M:
         return parse(await read_fields(request, service.settings), model)
 
 
+async def witness(
+    request: Request, service: Service, form: Witnessed, photos: Sequence[bytes]
+) -> Liveness:
+    """Have the liveness token checked, if the service does that, before anything is computed."""
+    check = service.liveness.check(
+        form.liveness_token, photos, request.url.path, request_id(request.scope)
+    )
+    return await run_until_disconnect(request, check)
+
+
 @router.post(
     "/enroll",
     status_code=201,
-    responses={200: {"model": EnrollAnswer, "description": "Enrolled before; nothing is new."}},
+    responses={
+        201: _ENROLLED,
+        200: {"model": EnrollAnswer, "description": "Enrolled before; nothing is new."} | _ENROLLED,
+    },
     openapi_extra=request_body(EnrollRequest),
 )
 async def enroll(
@@ -42,33 +68,42 @@ async def enroll(
     response: Response,
     service: Running,
     by: By,
+    may_name: MayName,
     idempotency_key: IdempotencyKey = None,
 ) -> EnrollAnswer:
     """Store a subject's face from one photo or more.
 
-    A photo that cannot be used is answered with its problem and harms no other. The same
-    photo again is not stored twice.
+    A photo that cannot be used, or would make a bad template, is answered with its problem
+    and harms no other. The same photo again is not stored twice.
     """
     form = await read(request, service, EnrollRequest)
+    liveness = await witness(request, service, form, form.image)
     answer, created = await run_until_disconnect(
-        request, recognition.enroll(service, form, idempotency_key, by, request)
+        request, recognition.enroll(service, form, idempotency_key, by, may_name, request)
     )
     response.status_code = 201 if created else 200
-    return answer
+    return answer.model_copy(update={"liveness": liveness})
 
 
 @router.post("/verify", openapi_extra=request_body(VerifyRequest))
-async def verify(request: Request, service: Running) -> VerifyAnswer:
+async def verify(request: Request, service: Running, after: BackgroundTasks) -> VerifyAnswer:
     """Decide whether a photo shows the subject, or whether two photos show one person."""
     form = await read(request, service, VerifyRequest)
-    return await run_until_disconnect(request, recognition.verify(service, form, request))
+    photos = (form.image, form.source_image, form.target_image)
+    liveness = await witness(request, service, form, [photo for photo in photos if photo])
+    answer = await run_until_disconnect(request, recognition.verify(service, form, request))
+    if service.shadow is not None:
+        after.add_task(service.shadow.offer, form, answer)
+    return answer.model_copy(update={"liveness": liveness})
 
 
 @router.post("/identify", openapi_extra=request_body(IdentifyRequest))
 async def identify(request: Request, service: Running) -> IdentifyAnswer:
     """Find whom a photo shows among the enrolled subjects, or say unknown."""
     form = await read(request, service, IdentifyRequest)
-    return await run_until_disconnect(request, recognition.identify(service, form, request))
+    liveness = await witness(request, service, form, [form.image])
+    answer = await run_until_disconnect(request, recognition.identify(service, form, request))
+    return answer.model_copy(update={"liveness": liveness})
 
 
 @router.post(

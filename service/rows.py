@@ -6,10 +6,9 @@ from pydantic import JsonValue
 
 from service.answers import EmbedAnswer
 from service.body import BINARY
+from service.float_rows import MEDIA_TYPE
 
-MEDIA_TYPE = "application/octet-stream"
-
-_HEADERS = {
+HEADERS = {
     "x-likeness-rows": "Rows in the body, one per image sent.",
     "x-likeness-dimension": "Numbers in a row.",
     "x-likeness-output": "What the numbers are: `vector` or `features`.",
@@ -51,6 +50,6 @@ def rows_document() -> dict[str, JsonValue]:
         "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": BINARY}}},
         "headers": {
             name: {"description": words, "schema": {"type": "string"}}
-            for name, words in _HEADERS.items()
+            for name, words in HEADERS.items()
         },
     }

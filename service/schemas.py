@@ -1,13 +1,26 @@
 """What callers send; the same fields as multipart parts, as JSON and beside a bare photo."""
 
+import re
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from models.face import Policy
 from service.body import ImageBytes
 from service.keys import Scope
+
+_DATE = re.compile(r"\d{4}-")
 
 SubjectId = Annotated[
     str,
@@ -19,23 +32,77 @@ TemplateId = Annotated[
     StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$"),
     Field(examples=["passport-2026"], description="your name for the template"),
 ]
+
+
+def _written(value: object) -> object:
+    """Refuse numbers: they would be read as seconds or milliseconds, as it happens."""
+    if isinstance(value, str) and _DATE.match(value):
+        return value
+    raise PydanticCustomError("moment", "Give a time with its zone, such as 2030-01-01T00:00:00Z")
+
+
+def _whole(value: object) -> object:
+    """Take 5.0 for 5, as JSON does, which has one kind of number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Whole = BeforeValidator(_whole)
+Moment = Annotated[datetime, BeforeValidator(_written), Field(strict=False)]
+NoteName = Annotated[str, StringConstraints(max_length=128)]
+Note = Annotated[str, StringConstraints(max_length=4096)]
 Photo = Annotated[ImageBytes, Field(description="a photo: a file part, or base64 in JSON")]
 
 
 class Body(BaseModel):
-    """Refuse fields that are not known, so that a misspelt one is not ignored."""
+    """Refuse fields that are not known, so that a misspelt one is not ignored.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Values of JSON keep their types: `"true"` is no boolean there, and `true` no number.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-class EnrollRequest(Body):
+def _texts(given: tuple[str, ...], absent: tuple[str, ...] = ()) -> dict[str, JsonValue]:
+    """Say to OpenAPI that some fields are given and others are not."""
+    properties: dict[str, JsonValue] = {name: {"type": "string"} for name in given}
+    properties |= {name: {"type": "null"} for name in absent}
+    return {"required": list(given), "properties": properties}
+
+
+_CONSENT = ("consent", "purpose")
+_TEMPLATE_OF_MANY: JsonValue = {
+    "required": ["template_id"],
+    "properties": {"template_id": {"type": "string"}, "image": {"minItems": 2}},
+}
+
+
+class Witnessed(Body):
+    """Take proof that the photos were taken of a living person."""
+
+    liveness_token: str | None = Field(
+        None,
+        min_length=1,
+        max_length=4096,
+        examples=["eyJhbGciOi..."],
+        description="what your liveness check gave for these photos; needed if the service says so",
+    )
+
+
+class EnrollRequest(Witnessed):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "not": _TEMPLATE_OF_MANY,
+            "oneOf": [_texts(_CONSENT), _texts((), _CONSENT)],
+        }
+    )
+
     subject: SubjectId
     image: list[Photo] = Field(min_length=1, description="one photo or more of the subject")
     template_id: TemplateId | None = None
-    metadata: dict[str, str] | None = Field(
+    metadata: dict[NoteName, Note] | None = Field(
         None, max_length=32, examples=[{"source": "onboarding"}], description="kept as given"
     )
-    expires_at: datetime | None = Field(
+    expires_at: Moment | None = Field(
         None, examples=["2030-01-01T00:00:00Z"], description="never matched from then on"
     )
     consent: str | None = Field(
@@ -49,6 +116,14 @@ class EnrollRequest(Body):
         None, min_length=1, max_length=512, examples=["staff entrance"], description="what for"
     )
     policy: Policy | None = Field(None, description="what to do with several faces")
+    accept_quality: bool = Field(
+        False, description="enrol a photo that would be refused as `low_quality`, with a warning"
+    )
+    accept_inconsistent: bool = Field(
+        False,
+        description="enrol a photo that resembles none of the subject's others, with a warning; a "
+        "bundle without operating points cannot tell, and refuses none",
+    )
 
     @model_validator(mode="after")
     def one_id_names_one_template(self) -> Self:
@@ -76,21 +151,31 @@ class NewKeyRequest(Body):
     name: str = Field(min_length=1, max_length=128, examples=["web shop"], description="whose")
     scopes: list[Scope] = Field(min_length=1, description="what it is good for")
     per_s: float | None = Field(None, gt=0, le=1e6, description="most requests a second")
-    at_once: int | None = Field(None, gt=0, le=10_000, description="most requests at a time")
+    at_once: Annotated[int, Field(gt=0, le=10_000), Whole] | None = Field(
+        None, description="most requests at a time"
+    )
 
 
 class SwitchRequest(Body):
-    fingerprint: str = Field(description="of the bundle that is to serve")
+    fingerprint: str = Field(max_length=128, description="of the bundle that is to serve")
     accept_missing: bool = Field(
         False, description="although it has no template of some; they have to enrol again"
     )
 
 
-class Choice(Body):
+_BOTH_CHOSEN: JsonValue = {
+    "required": ["operating_point", "threshold"],
+    "properties": {"operating_point": {"type": "string"}, "threshold": {"type": "number"}},
+}
+
+
+class Choice(Witnessed):
     """Say where the decision should lie."""
 
+    model_config = ConfigDict(json_schema_extra={"not": _BOTH_CHOSEN})
+
     operating_point: str | None = Field(
-        None, examples=["fmr_1e-3"], description="one of those in GET /model"
+        None, max_length=64, examples=["fmr_1e-3"], description="one of those in GET /model"
     )
     threshold: float | None = Field(
         None, ge=-1, le=1, examples=[0.92], description="a similarity of your own, without rates"
@@ -104,7 +189,17 @@ class Choice(Body):
         return self
 
 
+_WITH_SUBJECT, _WITH_TWO = ("image", "subject"), ("source_image", "target_image")
+
+
 class VerifyRequest(Choice):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "not": _BOTH_CHOSEN,
+            "oneOf": [_texts(_WITH_SUBJECT, _WITH_TWO), _texts(_WITH_TWO, _WITH_SUBJECT)],
+        }
+    )
+
     subject: SubjectId | None = None
     image: Photo | None = Field(None, description="the photo to verify against the subject")
     source_image: Photo | None = Field(
@@ -137,4 +232,6 @@ class EmbedRequest(Body):
 
 class IdentifyRequest(Choice):
     image: Photo
-    limit: int = Field(5, ge=1, le=100, description="the most candidates to return")
+    limit: Annotated[int, Whole] = Field(
+        5, ge=1, le=100, description="the most candidates to return"
+    )

@@ -11,6 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.admission import Gate
+from service.connection import Config
 from service.errors import InvalidSettings
 from service.health_routes import describe
 from service.keys import KeyRing
@@ -96,7 +97,7 @@ async def serve(app: FastAPI, settings: Settings, announce: Announce) -> int:
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
             serving = await service.serving()
             server = Server(
-                _config(app, settings),
+                Config(app, settings, service.metrics),
                 app.state.gate,
                 settings.leave_s,
                 lambda: announce(describe(service, serving), url),
@@ -119,17 +120,6 @@ def bind(settings: Settings) -> socket.socket:
     # without it every answer on a kept connection waits 40 ms for an acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
-
-
-def _config(app: FastAPI, settings: Settings) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        log_config=None,
-        lifespan="off",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=max(1, round(settings.drain_s)),
-    )
 
 
 @asynccontextmanager

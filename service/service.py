@@ -10,12 +10,15 @@ from fastapi import Depends, Request
 
 from service.errors import InvalidSettings
 from service.keys import KeyRing
+from service.liveness import LivenessCheck, open_liveness
 from service.master_keys import open_vault
 from service.metrics import Metrics
 from service.recogniser import Recogniser, open_recogniser
 from service.settings import Settings
+from service.shadow import Shadow, open_shadow
 from service.store import Store, open_store
 from service.sweep import sweep_forever
+from service.timed_store import timed_store
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +32,10 @@ class Service:
     """Of the bundle that is to take over, if one is."""
     store: Store
     keys: KeyRing
+    liveness: LivenessCheck
     metrics: Metrics
+    shadow: Shadow | None
+    """Decides by the other bundle too, where the settings say so."""
     lost: asyncio.Event
     """Set when the device is gone for good: the process must end and be started afresh."""
 
@@ -73,7 +79,7 @@ async def open_service(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
     async with AsyncExitStack() as stack:
         # A command may print the master keys, and take its time.
         vault = await asyncio.to_thread(open_vault, settings)
-        store = await open_store(settings.store, vault=vault)
+        store = timed_store(await open_store(settings.store, vault=vault), metrics)
         stack.push_async_callback(store.close)
         first = await stack.enter_async_context(open_recogniser(settings, metrics, lost))
         second = None
@@ -82,8 +88,17 @@ async def open_service(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             second = await stack.enter_async_context(open_recogniser(others, metrics, lost))
             if second.fingerprint == first.fingerprint:
                 raise InvalidSettings("LIKENESS_NEXT_BUNDLE names the bundle that is served.")
+        liveness = await stack.enter_async_context(open_liveness(settings, metrics))
         sampler = asyncio.create_task(metrics.sample_loop_lag())
         stack.callback(sampler.cancel)
-        sweeper = asyncio.create_task(sweep_forever(store, settings.sweep_s))
+        sweeper = asyncio.create_task(sweep_forever(store, settings.sweep_s, metrics))
         stack.callback(sweeper.cancel)
-        yield Service(settings, first, second, store, KeyRing(store), metrics, lost)
+        shadow = await stack.enter_async_context(
+            open_shadow(first, second, store, settings, metrics)
+        )
+        service = Service(
+            settings, first, second, store, KeyRing(store), liveness, metrics, shadow, lost
+        )
+        for each in service.recognisers:
+            each.show(metrics)
+        yield service

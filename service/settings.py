@@ -13,18 +13,22 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from models.engine import EngineName
 from models.face import Policy
 from service.errors import InvalidSettings
+from service.hygiene import QualityGate
+from service.settings_compat import CompatSettings
+from service.settings_exposure import ExposureSettings
 from service.settings_protection import ProtectionSettings
+from service.settings_watching import WatchingSettings
 
 PREFIX = "LIKENESS_"
-TABLE_BEGIN = "<!-- settings:begin -->"
-TABLE_END = "<!-- settings:end -->"
 # Set by who runs the tests, not by who runs the service.
 _FOR_TESTS = frozenset({"LIKENESS_FACES"})
 
 Device = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 
 
-class Settings(ProtectionSettings, BaseSettings):
+class Settings(
+    ProtectionSettings, ExposureSettings, CompatSettings, WatchingSettings, BaseSettings
+):
     """Hold what the service is told at start; built by who starts it, never at import."""
 
     model_config = SettingsConfigDict(
@@ -82,6 +86,16 @@ class Settings(ProtectionSettings, BaseSettings):
     min_face_px: int = Field(
         default=32, ge=0, le=4096, description="Shorter side of the smallest face taken, pixels."
     )
+    enroll_quality: QualityGate = Field(
+        default="refuse",
+        description="What becomes of photos too poor to recognise anybody by: `refuse`, `warn`, "
+        "or `off` for neither. A request may accept them.",
+    )
+    enroll_search: bool = Field(
+        default=True,
+        description="Search the gallery at each enrolment, and warn if another subject has the "
+        "same face; costs what `/identify` does.",
+    )
     max_batch: int | None = Field(
         default=None,
         ge=1,
@@ -129,7 +143,7 @@ class Settings(ProtectionSettings, BaseSettings):
     )
     max_images: int = Field(default=32, ge=1, le=1024, description="Most images in one request.")
     body_timeout_s: float = Field(
-        default=30.0, gt=0, le=3600, description="Longest time for a request to arrive; then 408."
+        default=30.0, gt=0, le=3600, description="Longest time for a body to arrive; then 408."
     )
     drain_s: float = Field(
         default=10.0, ge=0, le=3600, description="Time for running requests to finish at shutdown."
@@ -179,6 +193,12 @@ class Settings(ProtectionSettings, BaseSettings):
         wrong = unknown_variables(os.environ)
         if wrong:
             raise ValueError(" ".join(wrong))
+        return self
+
+    @model_validator(mode="after")
+    def _shadow_has_a_bundle(self) -> Self:
+        if self.shadow and self.next_bundle is None:
+            raise ValueError("LIKENESS_SHADOW needs LIKENESS_NEXT_BUNDLE.")
         return self
 
     @property
@@ -233,22 +253,3 @@ def unknown_variables(environ: Mapping[str, str]) -> list[str]:
         near = difflib.get_close_matches(upper, sorted(known), n=1, cutoff=0.0)
         sentences.append(f"{name} is not a setting; did you mean {near[0]}?")
     return sentences
-
-
-def settings_table() -> str:
-    """Return every variable, its default and its meaning as a Markdown table."""
-    rows = ["| variable | default | meaning |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        default = "unset" if field.default is None else f"`{_plain(field.default)}`"
-        rows.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |")
-    return "\n".join(rows)
-
-
-def _plain(value: object) -> str:
-    match value:
-        case bool():
-            return str(value).lower()
-        case float():
-            return f"{value:g}"
-        case _:
-            return str(value)

@@ -4,6 +4,7 @@ import asyncio
 import logging
 
 from service.errors import StoreUnavailable
+from service.metrics import Metrics
 from service.store import Store
 
 logger = logging.getLogger("likeness")
@@ -22,12 +23,13 @@ async def sweep(store: Store) -> int:
             return erased
 
 
-async def sweep_forever(store: Store, every_s: float) -> None:
+async def sweep_forever(store: Store, every_s: float, metrics: Metrics) -> None:
     """Sweep now and then, until cancelled; a store that is away is tried again next time."""
     while True:
         try:
             if erased := await sweep(store):
                 logger.info("%d templates had expired and are erased", erased)
+            metrics.swept()
         except StoreUnavailable as error:
             logger.warning("what has expired could not be erased: %s", error.sentence)
         await asyncio.sleep(every_s)

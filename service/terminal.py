@@ -22,7 +22,7 @@ from rich.progress import (
 
 from models.errors import LikenessError
 from models.rejected import RejectedFile
-from service.local import Refused
+from service.refused import Refused
 from service.settings import Settings, load_settings
 
 R = TypeVar("R")
@@ -100,5 +100,5 @@ def print_rejected(rows: Sequence[RejectedFile], listed_in: Path) -> None:
     if not rows:
         return
     for row in rows[:SHOWN]:
-        err.print(f"not used  {row.path}  {row.sentence}", soft_wrap=True, markup=False)
+        err.print(f"not used  {row.path}  {row.code}: {row.sentence}", soft_wrap=True, markup=False)
     err.print(f"{len(rows):,} not used, all of them in {listed_in}", soft_wrap=True, markup=False)

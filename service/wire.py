@@ -7,9 +7,14 @@ from urllib.parse import parse_qsl
 
 from pydantic import JsonValue
 from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import MultipartParser, MultipartState, parse_options_header
 
 from service.errors import InvalidRequest
+
+# No request needs a tenth. An empty list takes 3 bytes to send and 30 times that to hold.
+_MAX_VALUES = 10_000
+_MAX_DIGITS = 20
+_BEFORE_VALUES = (b"[", b"{", b",")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +35,7 @@ class PartReader:
         if not boundary:
             raise InvalidRequest("The content type multipart/form-data names no boundary.")
         self._max_parts = max_parts
+        self._delimiter, self._delimiters = b"\r\n--" + boundary, 0
         self._parts: list[Part] = []
         self._complete = False
         self._header, self._value = bytearray(), bytearray()
@@ -55,10 +61,16 @@ class PartReader:
 
     def write(self, chunk: bytes) -> None:
         """Take the next bytes of the body."""
+        # What only begins like a delimiter, and blanks behind one, are gone through byte by byte.
+        self._delimiters += chunk.count(self._delimiter)
+        if self._delimiters > self._max_parts + 1:
+            raise self._too_many_parts()
         try:
             self._parser.write(chunk)
         except FormParserError as exc:
             raise InvalidRequest("The form's parts do not follow multipart/form-data.") from exc
+        if self._parser.state is MultipartState.BOUNDARY_PADDING:
+            raise InvalidRequest("A delimiter of the form does not end.")
 
     def close(self) -> list[Part]:
         """Return the parts; a body that stops before its closing boundary is refused."""
@@ -68,7 +80,7 @@ class PartReader:
 
     def _part_begin(self) -> None:
         if len(self._parts) == self._max_parts:
-            raise InvalidRequest(f"The form has more than {self._max_parts} parts.")
+            raise self._too_many_parts()
         self._disposition, self._type = b"", b""
         self._chunks = []
 
@@ -106,15 +118,31 @@ class PartReader:
     def _end(self) -> None:
         self._complete = True
 
+    def _too_many_parts(self) -> InvalidRequest:
+        return InvalidRequest(f"The form has more than {self._max_parts} parts.")
+
 
 def read_json(data: bytes) -> dict[str, JsonValue]:
-    """Return the object in `data`; raises InvalidRequest.
+    """Return the object in `data`, read as `read_value` does; raises InvalidRequest."""
+    value = read_value(data)
+    if not isinstance(value, dict):
+        raise InvalidRequest("The JSON is not an object.")
+    return value
+
+
+def read_value(data: bytes) -> JsonValue:
+    """Return what is in `data`; raises InvalidRequest.
 
     Names given twice, NaN and Infinity are refused: JSON readers disagree about them.
     """
+    if sum(map(data.count, _BEFORE_VALUES)) > _MAX_VALUES:
+        raise InvalidRequest(f"The JSON holds more than {_MAX_VALUES} values.")
     try:
         value: JsonValue = json.loads(
-            data.decode("utf-8-sig"), object_pairs_hook=_unique, parse_constant=_no_constant
+            data.decode("utf-8-sig"),
+            object_pairs_hook=_unique,
+            parse_int=_short_int,
+            parse_constant=_no_constant,
         )
     except UnicodeError as exc:
         raise InvalidRequest("The JSON is not valid UTF-8.") from exc
@@ -122,8 +150,6 @@ def read_json(data: bytes) -> dict[str, JsonValue]:
         raise InvalidRequest("The JSON is nested too deeply.") from exc
     except ValueError as exc:
         raise InvalidRequest("The body is not valid JSON.") from exc
-    if not isinstance(value, dict):
-        raise InvalidRequest("The JSON is not an object.")
     return value
 
 
@@ -148,6 +174,13 @@ def _unique(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
     # Half of a surrogate pair can be escaped but is no text; nobody checks names later.
     "".join(found).encode()
     return found
+
+
+def _short_int(digits: str) -> int:
+    """Read a whole number; the time that takes grows with the square of its digits."""
+    if len(digits) > _MAX_DIGITS:
+        raise InvalidRequest(f"The JSON holds a whole number of more than {_MAX_DIGITS} digits.")
+    return int(digits)
 
 
 def _no_constant(name: str) -> NoReturn:

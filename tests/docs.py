@@ -6,7 +6,8 @@ from pathlib import Path
 from models.bundle import BUILTIN_FOLDER, BUILTIN_NAMES, read_manifest
 from models.decision import Rate
 from service.metrics import CATALOGUE
-from service.settings import settings_table
+from service.settings import PREFIX, Settings
+from service.settings_exposure import ExposureSettings
 from service.status import STATUS
 from tests.bench import plan
 
@@ -35,6 +36,26 @@ def _percent(rate: Rate) -> str:
     return f"{rate.value:.1%} ({rate.low:.1%} to {rate.high:.1%})"
 
 
+def settings_table() -> str:
+    """Return every variable, its default and its meaning."""
+    rows = ["| variable | default | meaning |", "|---|---|---|"]
+    for name in sorted(Settings.model_fields, key=ExposureSettings.model_fields.__contains__):
+        field = Settings.model_fields[name]
+        default = "unset" if field.default in (None, ()) else f"`{_plain(field.default)}`"
+        rows.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(rows)
+
+
+def _plain(value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case float():
+            return f"{value:g}"
+        case _:
+            return str(value)
+
+
 def problems_table() -> str:
     """Return every code and its status."""
     by_status: dict[int, list[str]] = {}
@@ -47,8 +68,10 @@ def problems_table() -> str:
 
 def metrics_table() -> str:
     """Return every metric and its meaning."""
-    rows = ["| metric | meaning |", "|---|---|"]
-    rows += [f"| `{name}` | {meaning} |" for name, meaning in CATALOGUE.items()]
+    rows = ["| metric | by | meaning |", "|---|---|---|"]
+    for name, about in CATALOGUE.items():
+        labels = ", ".join(f"`{label}`" for label in about.labels)
+        rows.append(f"| `{name}` | {labels} | {about.meaning} |")
     return "\n".join(rows)
 
 
@@ -68,13 +91,17 @@ def section(text: str, name: str) -> str:
     return found[1]
 
 
+def put(text: str, name: str, content: str) -> str:
+    """Return the text with other content between a section's marks."""
+    begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
+    before, rest = text.split(begin)
+    return f"{before}{begin}{content}\n{end}{rest.split(end)[1]}"
+
+
 def main() -> None:
     """Write all sections."""
     for name, (page, render) in SECTIONS.items():
-        text = page.read_text()
-        begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
-        before, rest = text.split(begin)
-        page.write_text(f"{before}{begin}{render()}\n{end}{rest.split(end)[1]}")
+        page.write_text(put(page.read_text(), name, render()))
 
 
 if __name__ == "__main__":

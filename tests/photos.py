@@ -47,3 +47,12 @@ def mirrored(photo: bytes) -> bytes:
 def turned(name: Name, quarters: int) -> bytes:
     """Turn anticlockwise, without any EXIF that would say so."""
     return jpeg(open_photo(name).rotate(90 * quarters, expand=True))
+
+
+def group_photo() -> bytes:
+    """Return Grace Hopper on the left and, her face two thirds as wide, Eileen Collins beside."""
+    front, behind = open_photo("grace"), open_photo("astronaut").crop((80, 0, 380, 300))
+    photo = Image.new("RGB", (front.width + 440, front.height), "grey")
+    photo.paste(front, (0, 0))
+    photo.paste(behind.resize((440, 440)), (front.width, 100))
+    return jpeg(photo)

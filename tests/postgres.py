@@ -1,6 +1,7 @@
 """A real PostgreSQL with pgvector on the loopback, which a test may kill and start again."""
 
 import os
+import select
 import shutil
 import signal
 import socket
@@ -8,7 +9,7 @@ import subprocess
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -53,6 +54,11 @@ class Cluster:
         assert self._process is not None
         return self._process.pid
 
+    def pids(self) -> list[int]:
+        """Return all processes of the server, the first of them first."""
+        others = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
+        return [self.pid, *map(int, others)]
+
     def url(self, database: str = "postgres") -> str:
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
 
@@ -94,6 +100,19 @@ class Cluster:
     def kill(self) -> None:
         """End the server and every process of it as a power cut would."""
         self._end(signal.SIGQUIT)
+
+    def crash(self) -> None:
+        """Kill the first process alone, as the system does that is out of memory.
+
+        Returns when the others have noticed and are gone: only then it can be started again.
+        """
+        with ExitStack() as stack:
+            handles = [os.pidfd_open(pid) for pid in self.pids() if pid != self.pid]
+            for handle in handles:
+                stack.callback(os.close, handle)
+            self._end(signal.SIGKILL)
+            for handle in handles:
+                assert select.select([handle], [], [], 60)[0]
 
     def _end(self, how: signal.Signals) -> None:
         if self._process is not None and self._process.poll() is None:

@@ -4,7 +4,7 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
@@ -118,7 +118,14 @@ class Proxy:
 
     def wait_for(self, pattern: str) -> str:
         """Return the first line of the log that matches, be it one still to come."""
-        for line in chain(tuple(self.log), self._lines()):
+        return self._first(pattern, chain(tuple(self.log), self._lines()))
+
+    def wait_for_next(self, pattern: str) -> str:
+        """Return the first line that matches of those that nobody has waited for yet."""
+        return self._first(pattern, self._lines())
+
+    def _first(self, pattern: str, lines: Iterable[str]) -> str:
+        for line in lines:
             if re.search(pattern, line):
                 return line
         raise AssertionError(f"the proxy ended with {self.process.wait()} after: {self.log}")

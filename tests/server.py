@@ -5,7 +5,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,9 +37,15 @@ class RunningServer:
 
 @contextmanager
 def running_server(
-    store: Path | str, settings: Mapping[str, str] = {}, port: int = 0
+    store: Path | str,
+    settings: Mapping[str, str] = {},
+    port: int = 0,
+    within: Sequence[str] = (),
 ) -> Iterator[RunningServer]:
-    """Start `likeness serve` over an SQLite file or a URL, and wait until it listens."""
+    """Start `likeness serve` over an SQLite file or a URL, and wait until it listens.
+
+    `within` is a command that runs another, which is then this one.
+    """
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith("LIKENESS_")
     }
@@ -50,7 +56,7 @@ def running_server(
         **settings,
     }
     with subprocess.Popen(
-        [sys.executable, "-m", "service.start", "serve", "--port", str(port)],
+        [*within, sys.executable, "-m", "service.start", "serve", "--port", str(port)],
         env=environment,
         stdout=subprocess.PIPE,
         text=True,

@@ -13,8 +13,8 @@ from typer.testing import CliRunner, Result
 from models.bundle import load_bundle
 from models.rejected import read_rejected
 from service.cli import EXIT_ERROR, app
-from service.local import connect
 from service.settings import Settings
+from tests.in_process import opened
 from tests.photos import photo_bytes, reencoded
 from tests.postgres import Cluster
 from tests.server import running_server
@@ -71,7 +71,7 @@ async def likeness(*words: object) -> Result:
 async def test_old_bundle_decides_and_both_enrol_until_the_switch(
     store: str, old: str, new: str
 ) -> None:
-    async with connect(None, settings(store, next_bundle=NEW)) as client:
+    async with opened(settings(store, next_bundle=NEW)) as client:
         await enroll(client, "ada")
         assert await fingerprints(client, "ada") == {old, new}
         assert (await verify(client, "ada"))["fingerprint"] == old
@@ -83,7 +83,7 @@ async def test_old_bundle_decides_and_both_enrol_until_the_switch(
 
 
 async def test_switch_back_finds_who_was_enrolled_after_the_switch(store: str, old: str) -> None:
-    async with connect(None, settings(store, next_bundle=NEW)) as client:
+    async with opened(settings(store, next_bundle=NEW)) as client:
         change = (await client.get("/change")).json()
         await client.post("/change/switch", json={"fingerprint": change["other"]})
         await enroll(client, "bob")
@@ -95,7 +95,7 @@ async def test_switch_back_finds_who_was_enrolled_after_the_switch(store: str, o
 async def test_kept_photos_are_embedded_anew_by_the_command(
     store: str, new: str, tmp_path: Path
 ) -> None:
-    async with connect(None, settings(store, keep=True)) as client:
+    async with opened(settings(store, keep=True)) as client:
         for number in range(3):
             await enroll(client, f"s{number}", reencoded("astronaut", side=300 + number))
     missing = tmp_path / "missing.csv"
@@ -106,7 +106,7 @@ async def test_kept_photos_are_embedded_anew_by_the_command(
     assert not missing.exists()
     switched = await likeness("switch", "--to", NEW)
     assert switched.exit_code == 0, switched.output
-    async with connect(None, settings(store, next_bundle=NEW)) as client:
+    async with opened(settings(store, next_bundle=NEW)) as client:
         assert (await verify(client, "s1"))["fingerprint"] == new
 
 
@@ -116,7 +116,7 @@ async def test_photos_that_were_not_kept_come_from_a_folder_or_are_listed(
     photos = tmp_path / "photos" / "below"
     photos.mkdir(parents=True)
     (photos / "ada.jpg").write_bytes(PHOTO)
-    async with connect(None, settings(store)) as client:
+    async with opened(settings(store)) as client:
         await enroll(client, "ada")
         await enroll(client, "bob", photo_bytes("grace"))
     missing = tmp_path / "missing.csv"
@@ -128,20 +128,20 @@ async def test_photos_that_were_not_kept_come_from_a_folder_or_are_listed(
 
 
 async def test_switch_that_would_lose_somebody_is_refused_unless_accepted(store: str) -> None:
-    async with connect(None, settings(store)) as client:
+    async with opened(settings(store)) as client:
         await enroll(client, "ada")
     refused = await likeness("switch", "--to", NEW)
     assert (refused.exit_code, "lacks 1 templates" in refused.output) == (EXIT_ERROR, True)
     accepted = await likeness("switch", "--to", NEW, "--accept-missing")
     assert accepted.exit_code == 0, accepted.output
-    async with connect(None, settings(store, next_bundle=NEW)) as client:
+    async with opened(settings(store, next_bundle=NEW)) as client:
         assert (await verify(client, "ada"))["code"] == "fingerprint_mismatch"
 
 
 async def test_only_the_photo_a_template_was_made_of_is_taken(store: str) -> None:
-    async with connect(None, settings(store)) as client:
+    async with opened(settings(store)) as client:
         await enroll(client, "ada")
-    async with connect(None, settings(store, next_bundle=NEW)) as client:
+    async with opened(settings(store, next_bundle=NEW)) as client:
         (template,) = (await client.get("/change/lacking")).json()["items"]
         names = {"subject": "ada", "template_id": template["template_id"]}
         without = await client.post("/change/reembed", json=names)
@@ -154,21 +154,21 @@ async def test_only_the_photo_a_template_was_made_of_is_taken(store: str) -> Non
 
 
 async def test_forgotten_bundle_leaves_no_template(store: str, old: str, new: str) -> None:
-    async with connect(None, settings(store, next_bundle=NEW)) as client:
+    async with opened(settings(store, next_bundle=NEW)) as client:
         await enroll(client, "ada")
         serving = await client.post("/change/forget", json={"fingerprint": old})
         assert serving.json()["code"] == "no_change"
         await client.post("/change/switch", json={"fingerprint": new})
     result = await likeness("forget", "--bundle", OLD)
     assert result.exit_code == EXIT_ERROR  # this process serves the old one alone
-    async with connect(None, settings(store, next_bundle=NEW)) as client:
+    async with opened(settings(store, next_bundle=NEW)) as client:
         forgotten = await client.post("/change/forget", json={"fingerprint": old})
         assert (forgotten.json()["subjects"], forgotten.json()["templates"]) == (0, 1)
         assert await fingerprints(client, "ada") == {new}
 
 
 async def test_service_of_one_bundle_has_no_change(store: str) -> None:
-    async with connect(None, settings(store)) as client:
+    async with opened(settings(store)) as client:
         response = await client.get("/change")
     assert (response.status_code, response.json()["code"]) == (409, "no_change")
 
@@ -179,7 +179,7 @@ async def test_next_bundle_that_is_the_served_one_stops_the_start(store: str) ->
 
 
 async def test_exported_photo_is_the_one_that_was_kept(store: str) -> None:
-    async with connect(None, settings(store, keep=True)) as client:
+    async with opened(settings(store, keep=True)) as client:
         await enroll(client, "ada")
         (photo,) = (await client.get("/subjects/ada/export")).json()["photos"]
     assert b64decode(photo["photo"]) == PHOTO

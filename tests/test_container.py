@@ -20,7 +20,7 @@ COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 CONSTRAINTS = (ROOT / "deploy" / "constraints.txt").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DIRECT = [*PROJECT["dependencies"], *chain(*PROJECT["optional-dependencies"].values())]
-TARGETS = ["help", "install", "serve", "test", "lint", "bench", "crash", "image", "clean"]
+TARGETS = ["help", "install", "serve", "test", "lint", "bench", "reliability", "image", "clean"]
 # A torch for GPUs pins the libraries it brings by itself.
 OF_TORCH = ("nvidia", "cuda", "triton")
 

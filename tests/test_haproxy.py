@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.problems import MEDIA_TYPE, Problem
+from service.problem_answers import Problem
+from service.problems import MEDIA_TYPE
 from service.settings import Settings
 from service.status import STATUS
 from tests.proxy import HAPROXY, RULES, Does, Proxy, Replica, running_proxy

@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from service.local import connect
 from service.settings import Settings
+from tests.in_process import opened
 from tests.photos import photo_bytes
 
 
@@ -29,11 +29,11 @@ def bare_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def after_the_change(tmp_path: Path, bare_clip: Path) -> AsyncIterator[httpx.AsyncClient]:
     """Enrol with one bundle, then serve the same store with another."""
     store = f"sqlite:///{tmp_path / 'likeness.db'}"
-    async with connect(None, Settings(store=store, bundle="dlib")) as client:
+    async with opened(Settings(store=store, bundle="dlib")) as client:
         await client.post(
             "/enroll", data={"subject": "ada"}, files={"image": photo_bytes("astronaut")}
         )
-    async with connect(None, Settings(store=store, bundle=str(bare_clip))) as client:
+    async with opened(Settings(store=store, bundle=str(bare_clip))) as client:
         yield client
 
 

@@ -9,6 +9,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from models.engine import EngineName
+from service.client import Likeness
 from tests.bench.bodies import MULTIPART, cycle, disturbed, multipart, photos
 from tests.bench.load import Load, Target, closed_loop, open_loop
 from tests.bench.machine import markdown
@@ -66,11 +67,8 @@ def tables(folder: Path) -> str:
 
 def enrol(server: RunningServer) -> None:
     """Enrol the subject that photos are verified against."""
-    with server.client() as client:
-        answer = client.post(
-            "/enroll", data={"subject": SUBJECT}, files={"image": photo_bytes("grace")}
-        )
-        answer.raise_for_status()
+    with Likeness(server.url) as likeness:
+        likeness.enroll(SUBJECT, photo_bytes("grace"))
 
 
 def embed(server: RunningServer) -> Target:

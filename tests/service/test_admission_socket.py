@@ -1,12 +1,9 @@
 """What only a real socket shows: a refused upload still reads its answer."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 import httpx
-import uvicorn
 from fastapi import FastAPI, Request
 
 from service.admission import Admission, Gate
@@ -15,32 +12,8 @@ from service.disconnect import run_until_disconnect
 from service.metrics import Metrics
 from service.problems import install
 from service.settings import Settings
+from tests.service.serving import serving
 from tests.service.test_metrics import value
-
-
-class Server(uvicorn.Server):
-    """Tell when it listens."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.listening = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.listening.set()
-
-
-@asynccontextmanager
-async def serving(app: FastAPI) -> AsyncIterator[str]:
-    server = Server(uvicorn.Config(app, port=0, log_level="error", lifespan="off"))
-    task = asyncio.create_task(server.serve())
-    await server.listening.wait()
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        await task
 
 
 def app_of(metrics: Metrics, started: asyncio.Event, cancelled: asyncio.Event) -> FastAPI:
@@ -75,22 +48,25 @@ async def chunks(count: int) -> AsyncIterator[bytes]:
 
 
 async def test_endless_upload_reads_its_refusal() -> None:
-    app = app_of(Metrics(), asyncio.Event(), asyncio.Event())
-    async with serving(app) as url, httpx.AsyncClient(trust_env=False) as client:
+    metrics = Metrics()
+    app = app_of(metrics, asyncio.Event(), asyncio.Event())
+    async with serving(app, metrics) as url, httpx.AsyncClient(trust_env=False) as client:
         got = await client.post(f"{url}/embed", content=chunks(400))
     assert (got.status_code, got.json()["code"]) == (413, "body_too_large")
 
 
 async def test_announced_upload_reads_its_refusal() -> None:
-    app = app_of(Metrics(), asyncio.Event(), asyncio.Event())
-    async with serving(app) as url, httpx.AsyncClient(trust_env=False) as client:
+    metrics = Metrics()
+    app = app_of(metrics, asyncio.Event(), asyncio.Event())
+    async with serving(app, metrics) as url, httpx.AsyncClient(trust_env=False) as client:
         got = await client.post(f"{url}/embed", content=b"x" * 2**24)
     assert (got.status_code, got.json()["code"]) == (413, "body_too_large")
 
 
 async def test_service_answers_after_a_refusal() -> None:
-    app = app_of(Metrics(), asyncio.Event(), asyncio.Event())
-    async with serving(app) as url, httpx.AsyncClient(trust_env=False) as client:
+    metrics = Metrics()
+    app = app_of(metrics, asyncio.Event(), asyncio.Event())
+    async with serving(app, metrics) as url, httpx.AsyncClient(trust_env=False) as client:
         await client.post(f"{url}/embed", content=chunks(40))
         got = await client.post(f"{url}/embed", content=chunks(2))
     assert (got.status_code, got.json()) == (200, 2**17)
@@ -98,7 +74,7 @@ async def test_service_answers_after_a_refusal() -> None:
 
 async def test_client_that_hangs_up_stops_its_work() -> None:
     metrics, started, cancelled = Metrics(), asyncio.Event(), asyncio.Event()
-    async with serving(app_of(metrics, started, cancelled)) as url:
+    async with serving(app_of(metrics, started, cancelled), metrics) as url:
         async with httpx.AsyncClient(trust_env=False) as client:
             request = asyncio.create_task(client.post(f"{url}/verify", content=b"x"))
             await started.wait()

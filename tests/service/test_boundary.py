@@ -1,4 +1,7 @@
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import StringIO
 
 import httpx
 import pytest
@@ -7,6 +10,7 @@ from fastapi import APIRouter, FastAPI, Request
 from service.admission import Admission, Gate
 from service.boundary import Boundary
 from service.errors import ClientGone
+from service.logs import TextFormatter
 from service.metrics import Metrics
 from service.problems import install
 from service.settings import Settings
@@ -40,6 +44,23 @@ def app_and_metrics() -> tuple[FastAPI, Metrics, Gate]:
 
     app.include_router(router)
     return app, metrics, gate
+
+
+@contextmanager
+def written() -> Iterator[StringIO]:
+    """Give what is logged meanwhile."""
+    log, handler = StringIO(), logging.StreamHandler()
+    handler.setStream(log)
+    handler.setFormatter(TextFormatter())
+    ours = logging.getLogger("likeness")
+    level = ours.level
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    try:
+        yield log
+    finally:
+        ours.removeHandler(handler)
+        ours.setLevel(level)
 
 
 def client_of(app: FastAPI) -> httpx.AsyncClient:
@@ -111,13 +132,23 @@ async def test_unexpected_error_is_counted() -> None:
     assert value(metrics, "likeness_requests_total", route="/fails", code="500") == 1
 
 
-async def test_unexpected_error_is_logged_with_its_request_id(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    with caplog.at_level(logging.ERROR, "likeness"):
+async def test_unexpected_error_is_logged_with_its_request_id() -> None:
+    with written() as log:
         await get("/fails", {"x-request-id": "find-me"})
-    assert "find-me" in caplog.text
-    assert "RuntimeError: secret" in caplog.text
+    assert "ERROR likeness [find-me] the request failed" in log.getvalue()
+    assert "RuntimeError: secret" in log.getvalue()
+
+
+async def test_each_request_is_a_line_without_names() -> None:
+    with written() as log:
+        await get("/subjects/ada?who=ada")
+    assert "GET /subjects/{subject} 200" in log.getvalue()
+    assert "ada" not in log.getvalue()
+
+
+async def test_problems_are_counted_by_their_code() -> None:
+    _, metrics = await get("/nothing/here")
+    assert value(metrics, "likeness_problems_total", problem="not_found") == 1
 
 
 async def test_nothing_is_sent_to_a_client_that_is_gone() -> None:

@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from service.cli import EXIT_ERROR, app
 from service.store import open_store
+from service.store.audit import START
 from tests.checkpoints import write_bundle
 from tests.service.store_samples import template
 
@@ -62,6 +63,12 @@ def test_cut_off_end_shows_with_a_receipt(path: Path) -> None:
     assert verify().exit_code == 0
     result = verify(receipt)
     assert (result.exit_code, "ends with entry 2" in result.stderr) == (EXIT_ERROR, True)
+
+
+def test_receipt_of_an_empty_log_verifies_later(path: Path) -> None:
+    assert verify(f"0:{START}").exit_code == 0
+    result = verify(f"0:{'1' * 64}")
+    assert (result.exit_code, "Entry 0" in result.stderr) == (EXIT_ERROR, True)
 
 
 def test_receipt_of_another_log_is_refused(path: Path) -> None:

@@ -3,6 +3,7 @@ from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from models.quality import Quality
 from service.metrics import CATALOGUE, Metrics, QueueMetrics
 
 
@@ -30,7 +31,7 @@ def test_names_are_those_of_the_catalogue() -> None:
 
 def test_two_apps_count_apart() -> None:
     one, two = Metrics(), Metrics()
-    one.templates(3)
+    one.store_up(3)
     assert value(two, "likeness_templates") == 0
 
 
@@ -69,9 +70,57 @@ def test_batches_larger_than_one_can_be_told() -> None:
 
 def test_decision_and_score_are_observed_together() -> None:
     metrics = Metrics()
-    metrics.decided("match", 0.75)
+    metrics.decided("match", 0.75, 0.7)
     counted = value(metrics, "likeness_decisions_total", decision="match")
     assert (counted, value(metrics, "likeness_score_bucket", le="0.75")) == (1, 1)
+
+
+def test_margin_to_the_threshold_is_observed() -> None:
+    metrics = Metrics()
+    metrics.decided("match", 0.75, 0.74)
+    inside = value(metrics, "likeness_score_margin_bucket", le="0.02")
+    assert inside - value(metrics, "likeness_score_margin_bucket", le="0.0") == 1
+
+
+def test_each_measure_of_quality_has_a_scale_of_its_own() -> None:
+    metrics = Metrics()
+    metrics.quality(Quality(100, 7, 130, 40, 0, 0.05, 1, ()))
+    found = {
+        measure: value(metrics, "likeness_quality_bucket", measure=measure, le=edge)
+        for measure, edge in (("face_px", "128.0"), ("sharpness", "8.0"), ("misfit", "0.06"))
+    }
+    assert found == {"face_px": 1, "sharpness": 1, "misfit": 1}
+
+
+def test_what_never_happened_is_shown_as_zero() -> None:
+    metrics = Metrics()
+    never = [
+        value(metrics, "likeness_problems_total", problem="device_lost"),
+        value(metrics, "likeness_batch_failures_total", reason="stalled"),
+        value(metrics, "likeness_shadow_dropped_total", reason="busy"),
+    ]
+    assert never == [0, 0, 0]
+
+
+def test_every_label_of_the_catalogue_is_told_apart_by() -> None:
+    metrics = Metrics()
+    metrics.request("/verify", 200, 0.1)
+    metrics.loaded(**dict.fromkeys(CATALOGUE["likeness_build_info"].labels, "x"))
+    shown = {
+        sample.name: set(sample.labels)
+        for family in text_string_to_metric_families(metrics.render().decode())
+        for sample in family.samples
+    }
+    for name in ("likeness_requests_total", "likeness_problems_total", "likeness_build_info"):
+        assert shown[name] == set(CATALOGUE[name].labels)
+
+
+def test_templates_are_those_of_the_last_answer_while_the_store_is_away() -> None:
+    metrics = Metrics()
+    metrics.store_up(3)
+    metrics.store_up(None)
+    shown = value(metrics, "likeness_store_up"), value(metrics, "likeness_templates")
+    assert shown == (0, 3)
 
 
 def test_drops_and_failures_have_reasons() -> None:

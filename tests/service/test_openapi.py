@@ -146,6 +146,9 @@ def test_enroll_documents_its_header_beside_its_query() -> None:
         ("query", "consent"),
         ("query", "purpose"),
         ("query", "policy"),
+        ("query", "accept_quality"),
+        ("query", "accept_inconsistent"),
+        ("query", "liveness_token"),
     }
 
 

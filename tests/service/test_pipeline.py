@@ -17,7 +17,7 @@ from service.metrics import Metrics, QueueMetrics
 from service.pipeline import Pipeline, Probe
 from service.prepare import DecodePool, Preparation
 from tests.images import encode, picture
-from tests.photos import photo_bytes
+from tests.photos import group_photo, photo_bytes
 
 
 @dataclass
@@ -42,8 +42,12 @@ def encoder() -> Encoder:
 
 
 @pytest.fixture
-async def pipeline(encoder: Encoder) -> AsyncIterator[Pipeline]:
-    metrics = Metrics()
+def metrics() -> Metrics:
+    return Metrics()
+
+
+@pytest.fixture
+async def pipeline(encoder: Encoder, metrics: Metrics) -> AsyncIterator[Pipeline]:
     pixels = read_manifest(BUILTIN_FOLDER / "dlib").pixels
     pool = DecodePool(Preparation(Limits(), pixels, min_face_px=32), DlibDetector, threads=2)
     batcher: Batcher[Row] = Batcher(encoder, observer=QueueMetrics(metrics))
@@ -90,3 +94,27 @@ async def test_a_photo_without_a_face_never_reaches_the_encoder(
     with pytest.raises(NoFace):
         await pipeline.probe(encode(picture(), "PNG"), "single", caller=None)
     assert encoder.crops == 0
+
+
+async def test_every_face_of_a_photo_is_embedded(
+    pipeline: Pipeline, encoder: Encoder, metrics: Metrics
+) -> None:
+    first, second = await pipeline.probe_all(group_photo(), most=5, caller=None)
+    assert first.report.box.area > second.report.box.area
+    assert encoder.crops == 2
+    counted = metrics.render().decode()
+    assert 'likeness_stage_seconds_count{stage="decode"} 1.0' in counted
+    assert 'likeness_stage_seconds_count{stage="forward"} 2.0' in counted
+    assert "likeness_faces_found_count 1.0" in counted
+
+
+async def test_no_more_faces_are_embedded_than_asked_for(
+    pipeline: Pipeline, encoder: Encoder
+) -> None:
+    await pipeline.probe_all(group_photo(), most=1, caller=None)
+    assert encoder.crops == 1
+
+
+async def test_photo_of_nobody_has_no_faces(pipeline: Pipeline) -> None:
+    with pytest.raises(NoFace):
+        await pipeline.probe_all(encode(picture(), "PNG"), most=5, caller=None)

@@ -30,6 +30,10 @@ def app_that_raises(error: Exception) -> FastAPI:
     async def body(body: Threshold) -> float:
         return body.threshold
 
+    @app.get("/body")
+    async def nothing() -> None:
+        return None
+
     return app
 
 
@@ -119,3 +123,9 @@ def test_first_field_is_in_the_sentence() -> None:
 
 def test_request_id_is_in_the_problem() -> None:
     assert b'"request_id":"abc"' in problem(LikenessError("x"), "abc").body
+
+
+async def test_method_that_a_path_lacks_is_answered_with_all_that_it_has() -> None:
+    async with client_of(app_that_raises(NoFace("none"))) as client:
+        response = await client.delete("/body")
+    assert (response.status_code, response.headers["allow"]) == (405, "GET, POST")

@@ -2,7 +2,8 @@ import pytest
 from pydantic import ValidationError
 
 from service.errors import InvalidSettings
-from service.settings import Settings, load_settings, settings_table, unknown_variables
+from service.settings import Settings, load_settings, unknown_variables
+from tests.docs import settings_table
 
 
 def test_defaults_listen_on_loopback_only() -> None:

@@ -2,17 +2,17 @@
 
 import asyncio
 import os
-import resource
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from service.errors import StoreUnavailable, SubjectNotFound
 from service.store import Store, open_store
+from tests.reliability.store_faults import full_disk
 from tests.service.store_samples import names_found, template
 
 
@@ -38,18 +38,6 @@ def spoil(path: Path) -> None:
     with path.open("r+b") as file:
         file.seek(4096)
         file.write(b"\xff" * (size - 4096))
-
-
-@contextmanager
-def full_disk(path: Path) -> Iterator[None]:
-    """Let no file of this process grow beyond the database's log."""
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    size = Path(f"{path}-wal").stat().st_size
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.mark.parametrize("kind", ["garbage", "folder", "parent is a file", "another program's"])
@@ -79,6 +67,15 @@ async def test_full_disk_fails_one_enrolment_and_not_the_next(store: Store, path
     assert await names_found(store, "two") == ["ada"]
     await store.enroll("bob", [template("two")])
     assert await names_found(store, "two") == ["bob", "ada"]
+
+
+async def test_full_disk_is_noticed_without_a_write_that_somebody_asked_for(
+    store: Store, path: Path
+) -> None:
+    await store.ping()
+    with full_disk(path), pytest.raises(StoreUnavailable):
+        await store.ping()
+    await store.ping()
 
 
 async def test_removed_file_is_noticed_before_anything_is_acknowledged(

@@ -8,9 +8,11 @@ from datetime import timedelta
 import pytest
 
 from service.errors import StoreUnavailable
+from service.metrics import Metrics
 from service.store import Deleted, Store, open_store
 from service.sweep import sweep, sweep_forever
 from tests.service.store_samples import Clock, template
+from tests.service.test_metrics import value
 
 
 @pytest.fixture
@@ -50,7 +52,25 @@ async def test_store_that_is_away_is_tried_again(
 
     monkeypatch.setattr(store, "sweep", away_once)
     with caplog.at_level(logging.WARNING, "likeness"):
-        task = asyncio.create_task(sweep_forever(store, every_s=0.001))
+        task = asyncio.create_task(sweep_forever(store, 0.001, Metrics()))
         await again.wait()
         task.cancel()
     assert "The disk is gone." in caplog.text
+
+
+async def test_when_all_was_erased_last_is_shown(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = asyncio.Event()
+    metrics, sweep_once = Metrics(), store.sweep
+
+    async def counted(limit: int) -> Deleted:
+        if value(metrics, "likeness_swept_timestamp_seconds"):
+            second.set()
+        return await sweep_once(limit)
+
+    monkeypatch.setattr(store, "sweep", counted)
+    task = asyncio.create_task(sweep_forever(store, 0.001, metrics))
+    await second.wait()
+    task.cancel()
+    assert value(metrics, "likeness_swept_timestamp_seconds") > 1.7e9

@@ -125,6 +125,13 @@ def sweep(connection: sqlite3.Connection, limit: int, now: datetime) -> Done[Del
     return Done(Deleted(subjects, len(gone), receipt), removed, erases=True)
 
 
+def touch(connection: sqlite3.Connection) -> Done[None]:
+    """Write what is there already: nothing less shows that the disk has room."""
+    ((version,),) = connection.execute("PRAGMA user_version").fetchall()
+    connection.execute(f"PRAGMA user_version = {version}")
+    return Done(None)
+
+
 def forget_requests(connection: sqlite3.Connection, now: datetime) -> None:
     """Delete idempotency records that have expired."""
     connection.execute(

@@ -236,7 +236,7 @@ class SqliteStore:
         return await self._read(partial(audit_log.read, after=after, limit=limit))
 
     async def ping(self) -> None:
-        await self._write(lambda connection: Done(queries.count(connection)))
+        await self._write(statements.touch)
 
     async def close(self) -> None:
         if self._closing is None:

@@ -1,0 +1,231 @@
+"""What can be asked of a service: a call for each route that callers use."""
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal, TypedDict, Unpack
+from uuid import uuid4
+
+from service.answers import EmbedAnswer, EmbeddedImage, IdentifyAnswer, ProblemAnswer, VerifyAnswer
+from service.call import Call, of, path
+from service.enroll_answers import EnrollAnswer, EnrolledImage
+from service.float_rows import MEDIA_TYPE as ROWS
+from service.float_rows import FloatRows, read_rows
+from service.gallery_answers import DeletedAnswer, ExportAnswer, SubjectAnswer, SubjectsAnswer
+from service.model_answers import Health, ModelAnswer
+from service.refused import Forbidden, Invalid, NotFound, Refused, RejectedPhoto
+
+if TYPE_CHECKING:
+    from models.face import Policy
+
+Photo = bytes | str | PathLike[str] | BinaryIO
+
+
+class Choice(TypedDict, total=False):
+    """Say where the decision should lie: at an operating point, or at a similarity."""
+
+    operating_point: str
+    threshold: float
+    policy: "Policy"
+    liveness_token: str
+
+
+class Terms(TypedDict, total=False):
+    """Say what is stored beside a template, and what is accepted although it speaks against it."""
+
+    metadata: Mapping[str, str]
+    expires_at: datetime
+    consent: str
+    purpose: str
+    policy: "Policy"
+    accept_quality: bool
+    accept_inconsistent: bool
+    liveness_token: str
+
+
+class Embedding(TypedDict, total=False):
+    """Say what of a photo is wanted."""
+
+    output: Literal["vector", "features"]
+    policy: "Policy"
+
+
+def verify(image: Photo, subject: str, **choice: Unpack[Choice]) -> Call[VerifyAnswer]:
+    """Decide whether a photo shows an enrolled subject."""
+    photos = [("image", read_photo(image))]
+    return _verify(photos, {"subject": subject, **choice})
+
+
+def verify_pair(
+    source_image: Photo, target_image: Photo, **choice: Unpack[Choice]
+) -> Call[VerifyAnswer]:
+    """Decide whether two photos show one person."""
+    photos = [
+        ("source_image", read_photo(source_image)),
+        ("target_image", read_photo(target_image)),
+    ]
+    return _verify(photos, choice)
+
+
+def _verify(photos: list[tuple[str, bytes]], fields: Mapping[str, object]) -> Call[VerifyAnswer]:
+    return Call("POST", "/verify", of(VerifyAnswer), fields=_texts(fields), photos=photos)
+
+
+def identify(image: Photo, *, limit: int = 5, **choice: Unpack[Choice]) -> Call[IdentifyAnswer]:
+    """Find whom a photo shows among the enrolled subjects."""
+    fields = _texts({"limit": limit, **choice})
+    photos = [("image", read_photo(image))]
+    return Call("POST", "/identify", of(IdentifyAnswer), fields=fields, photos=photos)
+
+
+def enroll(
+    subject: str,
+    *images: Photo,
+    template_id: str | None = None,
+    idempotency_key: str | None = None,
+    **terms: Unpack[Terms],
+) -> Call[EnrollAnswer]:
+    """Store a subject's face from photos; whichever cannot be used harms no other.
+
+    Without an `idempotency_key` the call gets one of its own, so that it counts once however
+    often it is sent. Raises RejectedPhoto if no photo can be used.
+    """
+    return Call(
+        "POST",
+        "/enroll",
+        of(EnrollAnswer),
+        fields=_texts({"subject": subject, "template_id": template_id, **terms}),
+        photos=[("image", read_photo(image)) for image in images],
+        headers={"idempotency-key": idempotency_key or uuid4().hex},
+    )
+
+
+def enroll_photo(subject: str, image: Photo, **terms: Unpack[Terms]) -> Call[EnrolledImage]:
+    """Store a subject's face from one photo; what is wrong with it is an answer too."""
+    return (
+        enroll(subject, image, **terms)
+        .then(lambda answer: answer.images[0])
+        .excused(
+            lambda refused: EnrolledImage(image=0, status="failed", problem=_of_the_photo(refused))
+        )
+    )
+
+
+def embed(*images: Photo, **how: Unpack[Embedding]) -> Call[EmbedAnswer]:
+    """Return the vectors or features of photos; nothing is stored."""
+    photos = [("image", read_photo(image)) for image in images]
+    return Call("POST", "/embed", of(EmbedAnswer), fields=_texts(how), photos=photos)
+
+
+def embed_rows(*images: Photo, **how: Unpack[Embedding]) -> Call[FloatRows]:
+    """Return what `embed` does as an array of float32: there are no numbers to parse."""
+    photos = [("image", read_photo(image)) for image in images]
+    headers = {"accept": f"{ROWS}, application/problem+json"}
+    return Call("POST", "/embed", read_rows, fields=_texts(how), photos=photos, headers=headers)
+
+
+def embed_photo(image: Photo, **how: Unpack[Embedding]) -> Call[EmbeddedImage]:
+    """Return the vector of one photo; what is wrong with it is an answer too."""
+    return (
+        embed(image, **how)
+        .then(lambda answer: answer.images[0])
+        .excused(
+            lambda refused: EmbeddedImage(image=0, status="failed", problem=_of_the_photo(refused))
+        )
+    )
+
+
+def subjects_page(after: str | None = None, limit: int = 1000) -> Call[SubjectsAnswer]:
+    """List subjects in the order of their names, those after a name."""
+    params: dict[str, str | int] = {"limit": limit}
+    if after is not None:
+        params["after"] = after
+    return Call("GET", "/subjects", of(SubjectsAnswer), params=params)
+
+
+def subject(name: str) -> Call[SubjectAnswer]:
+    """Show a subject and its templates, without vectors. Raises NotFound."""
+    return Call("GET", path("subjects", name), of(SubjectAnswer))
+
+
+def held(name: str, fingerprint: str) -> Call[frozenset[str]]:
+    """Return the SHA-256 of the photos that a subject has templates of, by one bundle.
+
+    None for somebody who is not enrolled, and where the key may not look.
+    """
+
+    def nothing(refused: Refused) -> frozenset[str]:
+        if isinstance(refused, NotFound | Forbidden):
+            return frozenset()
+        raise refused
+
+    def photos(answer: SubjectAnswer) -> frozenset[str]:
+        made = (one for one in answer.templates if one.fingerprint == fingerprint)
+        return frozenset(one.image_sha256 for one in made)
+
+    return subject(name).then(photos).excused(nothing)
+
+
+def export(name: str) -> Call[ExportAnswer]:
+    """Return everything that is stored of a subject. Raises NotFound."""
+    return Call("GET", path("subjects", name, "export"), of(ExportAnswer))
+
+
+def delete_subject(name: str) -> Call[DeletedAnswer]:
+    """Delete a subject; when this returns it is gone, and here is the receipt. Raises NotFound.
+
+    Not sent again after a connection broke off: the answer would be NotFound, not the receipt.
+    """
+    return Call("DELETE", path("subjects", name), of(DeletedAnswer), repeatable=False)
+
+
+def delete_template(name: str, template_id: str) -> Call[DeletedAnswer]:
+    """Delete one template; with its last a subject goes too. Raises NotFound."""
+    parts = ("subjects", name, "templates", template_id)
+    return Call("DELETE", path(*parts), of(DeletedAnswer), repeatable=False)
+
+
+def model() -> Call[ModelAnswer]:
+    """Show what decides there, and how well it does."""
+    return Call("GET", "/model", of(ModelAnswer))
+
+
+def ready() -> Call[Health]:
+    """Ask once whether requests can be served now. Raises Unavailable."""
+    return Call("GET", "/readyz", of(Health), patient=False)
+
+
+def read_photo(photo: Photo) -> bytes:
+    """Return the bytes of a photo that is given as bytes, as a path or as an open file."""
+    if isinstance(photo, bytes):
+        return photo
+    if isinstance(photo, str | PathLike):
+        return Path(photo).read_bytes()
+    return photo.read()
+
+
+def _of_the_photo(refused: Refused) -> ProblemAnswer:
+    if not isinstance(refused, RejectedPhoto | Invalid):
+        raise refused
+    problem = refused.problem
+    return ProblemAnswer(code=problem.code, detail=problem.detail, advice=problem.advice)
+
+
+def _texts(given: Mapping[str, object]) -> dict[str, str]:
+    """Write form fields; what is not given is left out, and what is false, as it is by default."""
+    told = ((name, value) for name, value in given.items() if value is not None)
+    return {name: _text(value) for name, value in told if value is not False}
+
+
+def _text(value: object) -> str:
+    match value:
+        case bool():
+            return "true"
+        case datetime():
+            return value.isoformat()
+        case Mapping():
+            return json.dumps(dict(value))
+        case _:
+            return str(value)

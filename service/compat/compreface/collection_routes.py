@@ -1,0 +1,129 @@
+"""CompreFace's routes about what is stored: list, show, delete."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import JSONResponse
+
+from service.compat.compreface.answers import (
+    DeletedCount,
+    Example,
+    Examples,
+    SubjectName,
+    Subjects,
+)
+from service.compat.compreface.collection import FaceCollection
+from service.compat.compreface.errors import (
+    IMAGE_NOT_FOUND,
+    SUBJECT_ALREADY_EXISTS,
+    WRITING_NOT_ALLOWED,
+    refusal,
+)
+from service.compat.compreface.paths import PREFIX
+from service.compat.compreface.requests import ImageIds, Name, read_body
+from service.errors import SubjectNotFound
+from service.guard import By
+from service.schemas import SubjectId
+from service.service import Running
+from service.store import Photo
+
+router = APIRouter(prefix=f"{PREFIX}/recognition", include_in_schema=False)
+
+
+async def collection_of(service: Running) -> FaceCollection:
+    """Return what there is of the bundle that decides now."""
+    return FaceCollection(service.store, (await service.serving()).fingerprint)
+
+
+Held = Annotated[FaceCollection, Depends(collection_of)]
+
+
+@router.get("/faces")
+async def examples(
+    held: Held,
+    page: Annotated[int, Query(ge=0, le=10**9)] = 0,
+    size: Annotated[int, Query(ge=1, le=1000)] = 20,
+    subject: SubjectId | None = None,
+) -> Examples:
+    return await held.page(subject, page, size)
+
+
+@router.delete("/faces")
+async def delete_of_subject(
+    held: Held, by: By, subject: Annotated[SubjectId, Query()]
+) -> DeletedCount:
+    """Delete one subject's examples. Without a subject CompreFace deletes everybody's."""
+    try:
+        deleted = await held.store.delete_subject(subject, by)
+    except SubjectNotFound:
+        return DeletedCount(deleted=0)
+    return DeletedCount(deleted=deleted.templates)
+
+
+@router.post("/faces/delete")
+async def delete_many(request: Request, held: Held, by: By) -> list[Example]:
+    """Delete the examples of a list; ids of none are passed over."""
+    wanted = await read_body(request, ImageIds)
+    found = await held.find(frozenset(wanted.root))
+    return [example for example in found if await held.delete(example, by)]
+
+
+@router.delete("/faces/{image_id}")
+async def delete_one(held: Held, by: By, image_id: str) -> Example:
+    example = await held.one(image_id)
+    await held.store.delete_template(example.subject, example.image_id, by)
+    return example
+
+
+@router.get("/faces/{image_id}/img")
+async def image(held: Held, image_id: str) -> Response:
+    """Give back the photo, if photos are kept."""
+    example = await held.one(image_id)
+    photo = await held.store.photo(example.subject, example.image_id)
+    if not isinstance(photo, Photo):
+        return refusal(
+            404, IMAGE_NOT_FOUND, "Photos are not kept; LIKENESS_STORE_IMAGES keeps them."
+        )
+    return Response(photo.photo, media_type="application/octet-stream")
+
+
+@router.get("/subjects")
+@router.get("/subjects/")
+async def subjects(held: Held) -> Subjects:
+    return Subjects(subjects=await held.subjects())
+
+
+@router.post("/subjects", status_code=201, response_model=SubjectName)
+async def add_subject(request: Request, held: Held) -> SubjectName | JSONResponse:
+    """Say that the name is free. There are no subjects without a face: the first one makes them."""
+    name = (await read_body(request, Name)).subject
+    try:
+        await held.store.templates_of(name)
+    except SubjectNotFound:
+        return SubjectName(subject=name)
+    return refusal(400, SUBJECT_ALREADY_EXISTS, "There is a subject of this name.")
+
+
+@router.put("/subjects/{subject}")
+async def rename_subject(subject: str) -> Response:
+    """Refuse: names are in the audit log and in whatever was told them."""
+    sentence = "Subjects keep their names. Enrol under the new one, then delete the old one."
+    return refusal(405, WRITING_NOT_ALLOWED, sentence)
+
+
+@router.delete("/subjects/{subject}")
+async def delete_subject(held: Held, by: By, subject: str) -> SubjectName:
+    await held.store.delete_subject(subject, by)
+    return SubjectName(subject=subject)
+
+
+@router.delete("/subjects")
+async def delete_all(held: Held, by: By) -> DeletedCount:
+    """Delete the subjects that there are when this is asked for, one after the other."""
+    deleted = 0
+    for name in await held.subjects():
+        try:
+            deleted += (await held.store.delete_subject(name, by)).subjects
+        except SubjectNotFound:
+            continue
+    return DeletedCount(deleted=deleted)

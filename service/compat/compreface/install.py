@@ -1,0 +1,13 @@
+"""Add CompreFace's API to an app."""
+
+from fastapi import FastAPI
+
+from service.compat.compreface import collection_routes, photo_routes, vector_routes
+from service.compat.compreface.errors import CompreFaceErrors
+
+
+def install_compreface(app: FastAPI) -> None:
+    """Add its routes, and what says problems in its words; that is to be the outermost layer."""
+    for module in (photo_routes, collection_routes, vector_routes):
+        app.include_router(module.router)
+    app.add_middleware(CompreFaceErrors)

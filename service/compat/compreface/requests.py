@@ -1,0 +1,87 @@
+"""What CompreFace's clients send: photos, vectors and names in the body, the rest in the query."""
+
+from typing import TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, Field, RootModel
+from python_multipart.multipart import parse_options_header
+
+from service.body import validate
+from service.errors import UnsupportedBody
+from service.problems import request_id
+from service.routes import read
+from service.schemas import Body, Photo, SubjectId
+from service.service import Service
+from service.wire import read_value
+
+M = TypeVar("M", bound=BaseModel)
+
+
+class Options(BaseModel):
+    """Say which faces of a photo count, and what is said of them; a limit of 0 is none."""
+
+    limit: int = Field(0, ge=0)
+    det_prob_threshold: float = Field(0.0, ge=0, le=1)
+    prediction_count: int = Field(1, ge=1)
+    face_plugins: str = ""
+    status: bool = False
+    detect_faces: bool = True
+
+    @property
+    def wants_vectors(self) -> bool:
+        """Tell whether the one plugin is asked for that there is here."""
+        return "calculator" in (name.strip() for name in self.face_plugins.split(","))
+
+
+class OnePhoto(Body):
+    file: Photo
+
+
+class TwoPhotos(Body):
+    source_image: Photo
+    target_image: Photo
+
+
+class Name(BaseModel):
+    subject: SubjectId
+
+
+class ImageIds(RootModel[list[str]]):
+    pass
+
+
+class Vectors(BaseModel):
+    embeddings: list[list[float]] = Field(min_length=1)
+
+
+class SourceAndTargets(BaseModel):
+    source: list[float]
+    targets: list[list[float]] = Field(min_length=1)
+
+
+async def read_photos(request: Request, service: Service, model: type[M]) -> M:
+    """Read photos, unless the service wants proof that they are of somebody living.
+
+    CompreFace's clients have none to show. Raises LivenessTokenNeeded.
+    """
+    await _without_token(request, service)
+    return await read(request, service, model)
+
+
+async def read_vectors(request: Request, service: Service, model: type[M]) -> M:
+    """Read vectors, which are proof of nobody. Raises LivenessTokenNeeded."""
+    await _without_token(request, service)
+    return await read_body(request, model)
+
+
+async def read_body(request: Request, model: type[M]) -> M:
+    """Read JSON that holds no photo."""
+    kind, _ = parse_options_header(request.headers.get("content-type"))
+    # Pages of strangers can make a browser send any other type without asking.
+    if kind != b"application/json":
+        raise UnsupportedBody("The body is not application/json.")
+    return validate(read_value(await request.body()), model)
+
+
+async def _without_token(request: Request, service: Service) -> None:
+    await service.liveness.check(None, (), request.url.path, request_id(request.scope))

@@ -1,0 +1,69 @@
+"""Logs as text or as JSON, uvicorn's and the libraries' like ours, each line with its request.
+
+What is logged names nobody: a request is its id, its route's template and how it went.
+"""
+
+import json
+import logging
+from contextvars import ContextVar
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Final
+
+from service.answered import Answered
+from service.settings import Settings
+
+logger = logging.getLogger("likeness.requests")
+
+REQUEST_ID: Final[ContextVar[str | None]] = ContextVar("request_id", default=None)
+"""Of the request that is being served where the code runs; threads serve none."""
+
+_FIELDS: Final = "fields"
+
+
+class TextFormatter(logging.Formatter):
+    """Write a line to read: when, how bad, which part, whose request, what."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s%(request)s %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        request_id = REQUEST_ID.get()
+        record.request = "" if request_id is None else f" [{request_id}]"
+        return super().format(record)
+
+
+class JsonFormatter(logging.Formatter):
+    """Write an object a line, a traceback in it included."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        entry: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if (request_id := REQUEST_ID.get()) is not None:
+            entry["request_id"] = request_id
+        entry |= getattr(record, _FIELDS, {})
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, default=str)
+
+
+def configure_logs(settings: Settings) -> None:
+    """Write logs to standard error; what uvicorn says at each start is said better elsewhere."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+
+
+def log_request(request: Answered, level: int = logging.INFO) -> None:
+    """Write the one line of a request."""
+    fields = {name: value for name, value in asdict(request).items() if value is not None}
+    fields["seconds"] = round(request.seconds, 6)
+    words = [request.method, request.route, request.status, request.problem]
+    words += [f"{request.seconds:.3f}s", request.key_id and f"key={request.key_id}"]
+    line = " ".join(str(word) for word in words if word is not None)
+    logger.log(level, line, extra={_FIELDS: fields})

@@ -1,0 +1,88 @@
+"""Many photos from a disk: what is sent of each, and what became of it."""
+
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from operator import itemgetter
+from os import PathLike
+from pathlib import Path
+from typing import Generic, TypeVar, Unpack
+
+from models.rejected import UNREADABLE
+from service.answers import EmbeddedImage, ProblemAnswer
+from service.call import Call
+from service.calls import Embedding, Terms, embed_photo, enroll_photo
+from service.enroll_answers import EnrolledImage
+
+T = TypeVar("T")
+AnyPath = str | PathLike[str]
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolledPhoto:
+    """Hold what became of one photo of a subject."""
+
+    path: Path
+    subject: str
+    image: EnrolledImage
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedPhoto:
+    """Hold what became of one photo."""
+
+    path: Path
+    image: EmbeddedImage
+
+
+@dataclass(frozen=True, slots=True)
+class Known(Generic[T]):
+    """Hold an answer that the service need not be asked for."""
+
+    answer: T
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Hold a photo to enrol; of those in `held`, by SHA-256, the subject has templates."""
+
+    path: Path
+    subject: str
+    held: frozenset[str]
+
+    def step(self, **terms: Unpack[Terms]) -> Call[EnrolledPhoto] | Known[EnrolledPhoto]:
+        """Read the photo and return what to ask, if anything."""
+        photo = read_file(self.path)
+        if isinstance(photo, ProblemAnswer):
+            return Known(self._done(EnrolledImage(image=0, status="failed", problem=photo)))
+        if sha256(photo).hexdigest() in self.held:
+            return Known(self._done(EnrolledImage(image=0, status="already_enrolled")))
+        return enroll_photo(self.subject, photo, **terms).then(self._done)
+
+    def _done(self, image: EnrolledImage) -> EnrolledPhoto:
+        return EnrolledPhoto(self.path, self.subject, image)
+
+
+def embedding(path: Path, **how: Unpack[Embedding]) -> Call[EmbeddedPhoto] | Known[EmbeddedPhoto]:
+    """Read a photo and return what to ask, if anything."""
+    photo = read_file(path)
+    if isinstance(photo, ProblemAnswer):
+        return Known(EmbeddedPhoto(path, EmbeddedImage(image=0, status="failed", problem=photo)))
+    return embed_photo(photo, **how).then(partial(EmbeddedPhoto, path))
+
+
+def read_file(path: Path) -> bytes | ProblemAnswer:
+    """Return the bytes of a file, or why there are none to be had."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        sentence = error.strerror or "The file cannot be read."
+        return ProblemAnswer(code=UNREADABLE, detail=sentence)
+
+
+def people_in(source: AnyPath) -> list[tuple[Path, str]]:
+    """List `(path, subject)` of a folder per subject, or of a CSV `path,identity`, by subject."""
+    from models.protocols import list_people  # loads what decodes photos, which few callers need
+
+    folder, listed = list_people(Path(source))
+    return sorted(((folder / name, subject) for name, subject in listed), key=itemgetter(1))

@@ -1,0 +1,110 @@
+"""What a service refuses, as exceptions to catch.
+
+Refused              any problem: `problem` says what, `retry_after_s` when to ask again
+├── NotFound         404: no such subject, template, key or path
+├── RejectedPhoto    the photo is to blame; `problem.advice` is for who takes it
+├── Invalid          a field is missing or wrong; `problem.errors` names it
+├── Forbidden        401 and 403: no key, or none for this
+├── Busy             429: too many requests, now
+└── Unavailable      502, 503 and 504: the service, or what it needs, is away or too slow
+
+A connection that fails is httpx.TransportError.
+"""
+
+from email.utils import parsedate_to_datetime
+from time import time
+
+import httpx
+from pydantic import ValidationError
+
+from models.errors import FaceError, ImageError, LikenessError
+from service.errors import BodyTooLarge, EnrolmentError, InvalidRequest, OtherPhoto, PhotoNeeded
+from service.problem_answers import Problem
+
+
+class Refused(Exception):
+    """Carry the problem a service answered with, and how long it asks to wait, seconds."""
+
+    def __init__(self, problem: Problem, retry_after_s: float | None = None) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+        self.retry_after_s = retry_after_s
+
+
+class NotFound(Refused):
+    """There is no such subject, template, key or path."""
+
+
+class RejectedPhoto(Refused):
+    """The photo cannot be used, or would make a bad template."""
+
+
+class Invalid(Refused):
+    """A field is missing, unknown or wrong."""
+
+
+class Forbidden(Refused):
+    """The service asks for a key, or for one with another scope."""
+
+
+class Busy(Refused):
+    """The service has more to do than it takes on."""
+
+
+class Unavailable(Refused):
+    """The service cannot serve now."""
+
+
+_BY_STATUS = {
+    401: Forbidden,
+    403: Forbidden,
+    404: NotFound,
+    429: Busy,
+    502: Unavailable,
+    503: Unavailable,
+    504: Unavailable,
+}
+_KINDS: tuple[type[LikenessError], ...] = (ImageError, FaceError, EnrolmentError)
+_OF_THE_PHOTO = {error.code for kind in _KINDS for error in kind.__subclasses__()} | {
+    error.code for error in (BodyTooLarge, PhotoNeeded, OtherPhoto)
+}
+
+
+def refusal(response: httpx.Response) -> Refused:
+    """Return what to raise for an answer that is none."""
+    try:
+        problem = Problem.model_validate_json(response.content)
+    except ValidationError:
+        return _of(foreign(response), response)
+    return _of(problem, response)
+
+
+def foreign(response: httpx.Response) -> Problem:
+    """Return a problem for the words of something else: a proxy, or another service."""
+    status, words = response.status_code, response.reason_phrase
+    return Problem(
+        type="about:blank",
+        title=words,
+        status=status,
+        code=f"http_{status}",
+        detail=f"{response.url.host} answered {status} {words}, and not as this service does.",
+    )
+
+
+def _of(problem: Problem, response: httpx.Response) -> Refused:
+    kind = _BY_STATUS.get(response.status_code, Refused)
+    if problem.code in _OF_THE_PHOTO:
+        kind = RejectedPhoto
+    elif problem.code == InvalidRequest.code:
+        kind = Invalid
+    return kind(problem, _seconds(response.headers.get("retry-after")))
+
+
+def _seconds(text: str | None) -> float | None:
+    """Read a Retry-After: seconds, or, from some proxies, a date (RFC 9110, section 10.2.3)."""
+    if text is None or text.isdecimal():
+        return None if text is None else float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - time())
+    except ValueError:
+        return None

@@ -1,0 +1,54 @@
+// Elements built from text, never from markup: what the API answers stays text.
+
+export function element(tag, attributes = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (value === true) made.setAttribute(name, "");
+    else if (value !== false && value !== null && value !== undefined) made.setAttribute(name, value);
+  }
+  made.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return made;
+}
+
+// A table scrolls by itself where it is wider than the page, and by keyboard too.
+export function table(caption, head, rows) {
+  const cells = (tag, row) => row.map((cell) => element(tag, tag === "th" ? { scope: "col" } : {}, cell));
+  return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+    element("table", {},
+      element("caption", {}, caption),
+      element("thead", {}, element("tr", {}, cells("th", head))),
+      element("tbody", {}, rows.map((row) => element("tr", {}, cells("td", row))))));
+}
+
+export function facts(pairs) {
+  return element("dl", { class: "facts" },
+    pairs.filter(([, value]) => value !== null && value !== undefined)
+      .map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
+}
+
+export function problemBox(problem, kind = "problem") {
+  return element("div", { class: kind },
+    element("p", {}, element("strong", {}, (kind === "warning" ? "Warning: " : "") + problem.detail)),
+    problem.advice ? element("p", { class: "advice" }, problem.advice) : null,
+    (problem.errors ?? []).length
+      ? element("ul", {}, problem.errors.map((each) => element("li", {}, `${each.field}: ${each.message}`)))
+      : null,
+    element("p", { class: "note" }, `Code ${problem.code}`));
+}
+
+export function percent(rate) {
+  if (rate === 0) return "0 %";
+  // Two figures that count, however small; Number drops the exponent.
+  return `${Number((100 * rate).toPrecision(rate >= 0.1 ? 3 : 2))} %`;
+}
+
+export function interval(rate) {
+  return `${percent(rate.value)} (${percent(rate.low)} to ${percent(rate.high)})`;
+}
+
+export function moment(text) {
+  return new Date(text).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+}
+
+export const byId = (id) => document.getElementById(id);

@@ -1,0 +1,124 @@
+// Who is enrolled: a page at a time, one subject with its templates, and their deletion.
+
+import { call } from "./api.js";
+import { byId, element, facts, moment, problemBox, table } from "./elements.js";
+import { showMap } from "./map.js";
+
+const PAGE = 20;
+
+export function start() {
+  const gallery = new Gallery();
+  byId("gallery-first").addEventListener("click", () => gallery.list());
+  byId("gallery-next").addEventListener("click", () => gallery.list(gallery.next));
+  byId("map-draw").addEventListener("click", () => showMap(byId("map")));
+  return { enter: () => gallery.list() };
+}
+
+class Gallery {
+  next = null;
+  after = null;
+
+  async list(after = null) {
+    const status = byId("gallery-status");
+    this.after = after;
+    try {
+      const page = await call("GET", "subjects", { query: { limit: PAGE, ...(after ? { after } : {}) } });
+      this.next = page.next;
+      byId("gallery-next").disabled = !page.next;
+      status.textContent = page.items.length
+        ? `${page.items.length} subjects${page.next ? ", and more on the next page" : ""}`
+        : "Nobody is enrolled here.";
+      byId("gallery-list").replaceChildren(...(page.items.length ? [this.table(page.items)] : []));
+    } catch (problem) {
+      byId("gallery-list").replaceChildren(problemBox(problem));
+      status.textContent = "";
+    }
+  }
+
+  table(items) {
+    return table("Subjects", ["Subject", "Templates", "Enrolled", "Purpose"], items.map((item) => [
+      element("button", { type: "button", class: "link", onclick: () => this.look(item.subject) }, item.subject),
+      String(item.templates),
+      moment(item.created_at),
+      item.terms.purpose ?? "",
+    ]));
+  }
+
+  async look(subject) {
+    const detail = byId("gallery-detail");
+    try {
+      detail.replaceChildren(...this.describe(await call("GET", pathOf(subject))));
+      detail.querySelector("h2").focus();
+    } catch (problem) {
+      detail.replaceChildren(problemBox(problem));
+    }
+  }
+
+  describe(subject) {
+    const notes = Object.entries(subject.metadata).map(([name, value]) => `${name}: ${value}`);
+    return [
+      element("h2", { tabindex: "-1" }, subject.subject),
+      facts([
+        ["Enrolled", moment(subject.created_at)],
+        ["Consent", subject.terms.consent],
+        ["Purpose", subject.terms.purpose],
+        ["Notes", notes.join(", ") || null],
+      ]),
+      table("Templates", ["Template", "Enrolled", "Erased after", "Face, pixels", ""],
+        subject.templates.map((template) => [
+          template.template_id,
+          moment(template.created_at),
+          template.expires_at ? moment(template.expires_at) : "never",
+          String(Math.round(template.quality.face_px ?? 0) || ""),
+          element("button", {
+            type: "button", "aria-label": `Delete template ${template.template_id}`,
+            onclick: () => this.remove(subject.subject, template.template_id),
+          }, "Delete"),
+        ])),
+      element("button", { type: "button", class: "danger", onclick: () => this.remove(subject.subject) },
+        `Delete ${subject.subject}`),
+    ];
+  }
+
+  async remove(subject, template = null) {
+    const what = template ? `template ${template} of ${subject}` : `${subject} with all templates`;
+    if (!(await confirmed(`${what} will be erased when this is done; there is no way back.`))) return;
+    const detail = byId("gallery-detail");
+    try {
+      const path = template ? `${pathOf(subject)}/templates/${encodeURIComponent(template)}` : pathOf(subject);
+      const deleted = await call("DELETE", path);
+      detail.replaceChildren(...receipt(what, deleted));
+      detail.querySelector("h2").focus();
+      await this.list(this.after);
+    } catch (problem) {
+      detail.replaceChildren(problemBox(problem));
+    }
+  }
+}
+
+function receipt(what, deleted) {
+  const entry = deleted.receipt;
+  return [
+    element("h2", { tabindex: "-1" }, `Erased: ${what}`),
+    facts([
+      ["Subjects", String(deleted.subjects)],
+      ["Templates", String(deleted.templates)],
+      ["At", moment(entry.at)],
+      ["Receipt", `${entry.number}:${entry.digest}`],
+    ]),
+    element("p", { class: "note" }, "Keep the receipt: `likeness audit verify --receipt` checks the log against it."),
+  ];
+}
+
+function confirmed(text) {
+  const dialog = byId("gallery-confirm");
+  byId("confirm-text").textContent = text;
+  // Escape leaves the value of the last time.
+  dialog.returnValue = "no";
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+  });
+}
+
+const pathOf = (subject) => `subjects/${encodeURIComponent(subject)}`;

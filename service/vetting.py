@@ -1,0 +1,116 @@
+"""Vet new photos against what is stored: ask the store, and let `hygiene` decide."""
+
+from collections.abc import Collection, Mapping, Sequence
+from hashlib import sha256
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.decision import rule_at
+from models.errors import LikenessError
+from service.answers import CandidateAnswer
+from service.enroll_answers import DuplicateCheckAnswer
+from service.errors import EnrolmentError, SubjectNotFound
+from service.hygiene import New, Standard, alarm_point, judge, low_quality
+from service.pipeline import Probe
+from service.recogniser import Recogniser
+from service.schemas import EnrollRequest
+from service.service import Service
+
+# Those a face resembles most tell enough.
+_DUPLICATES = 5
+
+Doubts = Mapping[int, Sequence[EnrolmentError]]
+
+
+async def vet(
+    service: Service,
+    serving: Recogniser,
+    form: EnrollRequest,
+    probes: Sequence[Probe | LikenessError],
+) -> tuple[list[Probe | LikenessError], Doubts]:
+    """Turn photos that make bad templates into errors; return the doubts about others by place.
+
+    Two first enrolments of one subject at the same moment see nothing of each other and may
+    both pass; whoever comes next is compared with both.
+    """
+    points = serving.bundle.operating_points
+    standard = Standard(
+        service.settings.enroll_quality,
+        rule_at(points) if points else None,
+        form.accept_quality,
+        form.accept_inconsistent,
+    )
+    usable = {at: probe for at, probe in enumerate(probes) if isinstance(probe, Probe)}
+    held = await _held(service, form.subject, serving.fingerprint)
+    known: frozenset[str] = frozenset()
+    # Only a photo that would be refused has to be looked for.
+    if any(low_quality(probe.report.quality, standard) for probe in usable.values()):
+        known = await _digests(service, form.subject, held)
+    new = [
+        New(probe.row.vector, probe.report.quality, sha256(form.image[at]).hexdigest() in known)
+        for at, probe in usable.items()
+    ]
+    vetted, doubts = list(probes), {}
+    vectors = np.array(list(held.values()), np.float32)
+    for at, verdict in zip(usable, judge(new, vectors, standard), strict=True):
+        if verdict.refused is not None:
+            vetted[at] = verdict.refused
+            service.metrics.enrolment_refused(verdict.refused.code)
+        else:
+            doubts[at] = verdict.warnings
+    return vetted, doubts
+
+
+async def resembling(
+    service: Service, serving: Recogniser, subject: str, probes: Sequence[Probe]
+) -> tuple[list[list[CandidateAnswer]], DuplicateCheckAnswer | None]:
+    """Search other subjects with the same face: for each photo, and how sure that is.
+
+    Called once the photos are stored: of two people who enrol one face at the same moment,
+    one at least is found. Nothing is searched if the settings say so or no point is measured.
+    """
+    none: list[list[CandidateAnswer]] = [[] for _ in probes]
+    if not service.settings.enroll_search:
+        return none, None
+    gallery = (await service.store.count()).templates
+    point = alarm_point(serving.bundle.operating_points, gallery)
+    if point is None:
+        return none, None
+    found = []
+    with service.metrics.timed("search"):
+        for probe in probes:
+            # One more: the subject itself is among them.
+            near = await service.store.search(
+                probe.row.vector, serving.fingerprint, _DUPLICATES + 1
+            )
+            found.append(
+                [
+                    CandidateAnswer.model_validate(one)
+                    for one in near
+                    if one.subject != subject and one.similarity >= point.threshold
+                ][:_DUPLICATES]
+            )
+    return found, DuplicateCheckAnswer.of(point, gallery)
+
+
+async def _held(service: Service, subject: str, fingerprint: str) -> dict[str, NDArray[np.float32]]:
+    """Return the unexpired vectors of the serving bundle by their ids."""
+    try:
+        found = await service.store.templates_of(subject)
+    except SubjectNotFound:
+        return {}
+    return {
+        one.template_id: one.vector for one in found.templates if one.fingerprint == fingerprint
+    }
+
+
+async def _digests(service: Service, subject: str, held: Collection[str]) -> frozenset[str]:
+    """Return the digests of the photos that templates are of."""
+    if not held:
+        return frozenset()
+    try:
+        detail = await service.store.subject(subject)
+    except SubjectNotFound:
+        return frozenset()
+    return frozenset(one.image_sha256 for one in detail.templates if one.template_id in held)

@@ -1,0 +1,57 @@
+"""CompreFace's face collection over either engine: what counts is listed, and found by its id."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+
+import pytest
+
+from service.compat.compreface.answers import Example
+from service.compat.compreface.collection import FaceCollection
+from service.errors import TemplateNotFound
+from service.store import Store, open_store
+from tests.service.store_samples import FINGERPRINT, Clock, template
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
+    """Hold three templates that count, one that has expired and one of another bundle."""
+    url = "sqlite:///:memory:"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("cluster").new_database()
+    clock = Clock()
+    store = await open_store(url, clock)
+    past = template("c", "expired", expires_at=clock.now + timedelta(seconds=1))
+    await store.enroll("ada", [template("a", "1"), template("b", "2"), past])
+    await store.enroll("bob", [template("a", "3"), template("d", "other", fingerprint="e" * 64)])
+    clock.now += timedelta(seconds=2)
+    yield store
+    await store.close()
+
+
+async def test_pages_hold_what_counts_and_nothing_else(store: Store) -> None:
+    held = FaceCollection(store, FINGERPRINT)
+    pages = [await held.page(None, number, 2) for number in (0, 1, 2)]
+    assert [[each.image_id for each in page.faces] for page in pages] == [["1", "2"], ["3"], []]
+    assert {(page.total_elements, page.total_pages) for page in pages} == {(3, 2)}
+
+
+async def test_example_is_found_by_its_id_alone(store: Store) -> None:
+    held = FaceCollection(store, FINGERPRINT)
+    example = await held.one("3")
+    assert example == Example(image_id="3", subject="bob")
+    assert (await held.template(example)).fingerprint == FINGERPRINT
+
+
+@pytest.mark.parametrize("image_id", ["expired", "other", "nobody"])
+async def test_what_does_not_count_is_not_found(store: Store, image_id: str) -> None:
+    with pytest.raises(TemplateNotFound):
+        await FaceCollection(store, FINGERPRINT).one(image_id)
+
+
+async def test_example_that_was_deleted_meanwhile_is_not_used(store: Store) -> None:
+    held = FaceCollection(store, FINGERPRINT)
+    example = await held.one("3")
+    assert await held.delete(example, None)
+    assert not await held.delete(example, None)
+    with pytest.raises(TemplateNotFound):
+        await held.template(example)

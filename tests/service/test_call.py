@@ -1,0 +1,70 @@
+"""A call before anybody sends it."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+
+from service import calls
+from service.call import Call, path
+from service.refused import NotFound, Refused
+
+
+@pytest.fixture
+def client() -> Iterator[httpx.Client]:
+    with httpx.Client(base_url="http://likeness") as client:
+        yield client
+
+
+def test_a_call_that_is_printed_shows_neither_photos_nor_fields() -> None:
+    call = calls.enroll("ada", b"photo", liveness_token="token")
+    assert not {word for word in ("photo'", "ada", "token") if word in repr(call)}
+
+
+@pytest.mark.parametrize(
+    ("parts", "shown"),
+    [
+        (("subjects", "ada"), "/subjects/ada"),
+        (("subjects", "..", "export"), "/subjects/%2E%2E/export"),
+        (("subjects", "a/b c"), "/subjects/a%2Fb%20c"),
+        (("subjects", "Ångström"), "/subjects/%C3%85ngstr%C3%B6m"),
+    ],
+)
+def test_a_path_leads_nowhere_else_whatever_a_name_is(
+    client: httpx.Client, parts: tuple[str, ...], shown: str
+) -> None:
+    request = Call("GET", path(*parts), lambda response: response).request(client)
+    assert request.url.raw_path.decode() == shown
+
+
+def test_fields_are_written_as_the_service_reads_them() -> None:
+    call = calls.enroll(
+        "ada",
+        b"photo",
+        metadata={"from": "here"},
+        expires_at=datetime(2030, 1, 1, tzinfo=UTC),
+        accept_quality=True,
+        accept_inconsistent=False,
+    )
+    assert call.fields == {
+        "subject": "ada",
+        "metadata": '{"from": "here"}',
+        "expires_at": "2030-01-01T00:00:00+00:00",
+        "accept_quality": "true",
+    }
+
+
+def test_a_threshold_of_zero_is_sent() -> None:
+    assert calls.verify_pair(b"a", b"b", threshold=0.0).fields == {"threshold": "0.0"}
+
+
+def test_what_excuses_a_refusal_is_turned_as_an_answer_is(client: httpx.Client) -> None:
+    def nobody(refused: Refused) -> str:
+        assert isinstance(refused, NotFound)
+        return "nobody"
+
+    call = Call("GET", "/", lambda response: response.text).excused(nobody).then(len)
+    request = call.request(client)
+    assert call.answer(httpx.Response(200, text="ada", request=request)) == 3
+    assert call.answer(httpx.Response(404, request=request)) == 6

@@ -1,0 +1,60 @@
+"""`likeness enroll` and `enroll-folder` say what they refuse and what they doubt."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from models.rejected import read_rejected
+from service.cli import EXIT_ERROR, app
+from tests.photos import mirrored, photo_bytes
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIKENESS_STORE", f"sqlite:///{tmp_path / 'likeness.db'}")
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Path:
+    """Write a folder of one subject, whose last photo is of somebody else."""
+    folder = tmp_path / "people"
+    (folder / "grace").mkdir(parents=True)
+    photos = photo_bytes("grace"), mirrored(photo_bytes("grace")), photo_bytes("astronaut")
+    for name, photo in zip(("a.jpg", "b.jpg", "c.png"), photos, strict=True):
+        (folder / "grace" / name).write_bytes(photo)
+    return folder
+
+
+def likeness(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_enroll_names_the_code_of_a_refusal(people: Path) -> None:
+    result = likeness("enroll", "grace", *sorted((people / "grace").iterdir()))
+    assert result.exit_code == EXIT_ERROR
+    refused = result.output.splitlines()[-1]
+    assert "c.png  inconsistent: " in refused
+
+
+def test_enroll_shows_what_was_accepted_and_whom_a_face_resembles(people: Path) -> None:
+    photos = sorted((people / "grace").iterdir())
+    accepted = likeness("enroll", "grace", *photos, "--accept-inconsistent")
+    assert accepted.exit_code == 0, accepted.output
+    assert "inconsistent: " in accepted.output
+    second = likeness("enroll", "hopper", photos[1])
+    assert "possible_duplicate: " in second.output
+    assert "like grace, 1.000" in second.output
+
+
+def test_enroll_folder_lists_refused_photos_until_they_are_accepted(people: Path) -> None:
+    rejected = people.parent / "rejected.csv"
+    words = ("enroll-folder", people, "--rejected", rejected, "--at-once", 1)
+    first = likeness(*words)
+    assert "2 enrolled, 0 held already, 1 not used" in first.output
+    assert [(row.path, row.code) for row in read_rejected(rejected)] == [
+        ("grace/c.png", "inconsistent")
+    ]
+    second = likeness(*words, "--accept-inconsistent")
+    assert "1 enrolled, 2 held already, 0 not used" in second.output
+    assert "warning   grace/c.png  inconsistent: " in second.output

@@ -1,0 +1,64 @@
+"""The metrics are there when they are needed most: while something is away."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.app import create_app
+from service.errors import StoreUnavailable
+from service.settings import Settings
+from tests.checkpoints import write_bundle
+
+READY, STORE, TEMPLATES = "likeness_ready", "likeness_store_up", "likeness_templates"
+
+
+@pytest.fixture
+async def app(tmp_path: Path) -> AsyncIterator[FastAPI]:
+    bundle = str(write_bundle(tmp_path / "bundle"))
+    app = create_app(Settings(store="sqlite:///:memory:", bundle=bundle, decode_threads=1))
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+async def shown(app: FastAPI) -> dict[str, float]:
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        response = await client.get("/metrics")
+    assert response.status_code == 200
+    return {
+        sample.name: sample.value
+        for family in text_string_to_metric_families(response.text)
+        for sample in family.samples
+    }
+
+
+async def test_metrics_say_what_is_away_and_what_takes_how_long(
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = await shown(app)
+    store = app.state.service.store
+
+    async def away() -> None:
+        raise StoreUnavailable("The database is away.")
+
+    async def hangs() -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(store, "ping", away)
+    during = await shown(app)
+    monkeypatch.setattr(store, "ping", hangs)
+    monkeypatch.setattr("service.health_routes._STORE_S", 0.01)
+    hanging = await shown(app)
+    monkeypatch.undo()
+    app.state.gate.leave()
+    leaving = await shown(app)
+    states = [(each[STORE], each[READY]) for each in (before, during, hanging, leaving)]
+    assert states == [(1, 1), (0, 0), (0, 0), (1, 0)]
+    assert during[TEMPLATES] == 0
+    assert leaving["likeness_store_seconds_count"] > 0
+    assert before["likeness_build_info"] == 1

@@ -1,0 +1,94 @@
+"""What a real server writes to its log: one kind of line, and nobody's name."""
+
+import json
+import socket
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from tests.photos import photo_bytes
+from tests.server import running_server
+
+SUBJECT = "ada-lovelace"
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """Hold the lines of a server that has served, and what its clients must not find in them."""
+
+    lines: list[dict[str, object]]
+    text: str
+    key: str
+    key_id: str
+
+    def request(self, request_id: str) -> dict[str, object]:
+        (line,) = (
+            line
+            for line in self.lines
+            if line.get("request_id") == request_id and line["logger"] == "likeness.requests"
+        )
+        return line
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory: pytest.TempPathFactory) -> Logged:
+    folder = tmp_path_factory.mktemp("logs")
+    log = folder / "stderr"
+    to_file = ("sh", "-c", 'exec "$@" 2>"$0"', str(log))
+    with running_server(folder / "db", {"LIKENESS_LOG_FORMAT": "json"}, within=to_file) as server:
+        with server.client() as client:
+            made = client.post("/keys", json={"name": "shop", "scopes": ["verify", "admin"]})
+            key = made.json()["key"]
+            client.headers["x-api-key"] = key
+            _serve(client)
+        _send_garbage(httpx.URL(server.url).port or 0)
+        assert server.stop() == 0
+    text = log.read_text()
+    lines = [json.loads(line) for line in text.splitlines()]
+    return Logged(lines, text, key, made.json()["key_id"])
+
+
+def _serve(client: httpx.Client) -> None:
+    def ids(name: str) -> dict[str, str]:
+        return {"x-request-id": name}
+
+    client.get(f"/subjects/{SUBJECT}?after={SUBJECT}", headers=ids("unknown"))
+    photo = {"image": ("photo", photo_bytes("grace"))}
+    client.post("/verify", data={"subject": SUBJECT}, files=photo, headers=ids("stranger"))
+    client.get("/livez", headers=ids("probe"))
+
+
+def _send_garbage(port: int) -> None:
+    with socket.create_connection(("127.0.0.1", port)) as connection:
+        connection.sendall(b"\x00\x01\r\n\r\n")
+        while connection.recv(4096):
+            continue
+
+
+def test_a_request_is_one_line_that_says_how_it_went(logged: Logged) -> None:
+    line = logged.request("unknown")
+    assert (line["method"], line["route"]) == ("GET", "/subjects/{subject}")
+    assert (line["status"], line["problem"]) == (404, "subject_not_found")
+    assert (line["level"], line["key_id"]) == ("info", logged.key_id)
+    assert isinstance(line["seconds"], float)
+
+
+def test_names_queries_and_keys_are_not_logged(logged: Logged) -> None:
+    assert logged.request("stranger")["route"] == "/verify"
+    assert SUBJECT not in logged.text
+    assert logged.key not in logged.text
+    assert "after" not in logged.text
+
+
+def test_probes_that_succeed_are_not_logged(logged: Logged) -> None:
+    assert all(line.get("request_id") != "probe" for line in logged.lines)
+
+
+def test_what_uvicorn_says_has_the_same_form(logged: Logged) -> None:
+    said = [line for line in logged.lines if line["logger"] == "uvicorn.error"]
+    assert [line["level"] for line in said] == ["warning"]
+
+
+def test_every_line_says_when_and_how_bad(logged: Logged) -> None:
+    assert all({"time", "level", "logger", "message"} <= line.keys() for line in logged.lines)

@@ -1,0 +1,119 @@
+"""A map of the gallery: a bounded part of it, drawn by one at a time."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from fastapi import FastAPI
+
+from service.app import create_app
+from service.map_answers import MapAnswer
+from service.service import Service
+from service.settings import Settings
+from service.store import NewTemplate
+from tests.checkpoints import write_bundle
+
+
+@dataclass(frozen=True, slots=True)
+class Gallery:
+    """Hold a service over an empty gallery, and somebody who asks it."""
+
+    app: FastAPI
+    client: httpx.AsyncClient
+
+    async def add(self, subject: str, templates: int, fingerprint: str | None = None) -> None:
+        service: Service = self.app.state.service
+        serving = await service.serving()
+        random = np.random.default_rng(list(subject.encode()))
+        person = random.normal(size=serving.bundle.dimension)
+        new = []
+        for number in range(templates):
+            vector = person + random.normal(0, 0.05, len(person))
+            new.append(
+                NewTemplate(
+                    template_id=f"{subject}-{number}",
+                    vector=(vector / np.linalg.norm(vector)).astype(np.float32),
+                    fingerprint=fingerprint or serving.fingerprint,
+                    image_sha256=f"{subject}-{number}",
+                    quality={},
+                )
+            )
+        await service.store.enroll(subject, new)
+
+    async def map(self, **query: str | int) -> MapAnswer:
+        answer = await self.client.get("/map", params=query)
+        assert answer.status_code == 200, answer.text
+        return MapAnswer.model_validate(answer.json())
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
+
+
+@pytest.fixture
+async def gallery(bundle: Path) -> AsyncIterator[Gallery]:
+    app = create_app(Settings(store="sqlite:///:memory:", bundle=str(bundle)))
+    transport = httpx.ASGITransport(app)
+    client = httpx.AsyncClient(transport=transport, base_url="http://test")
+    async with app.router.lifespan_context(app), client:
+        yield Gallery(app, client)
+
+
+async def test_nobody_makes_an_empty_map(gallery: Gallery) -> None:
+    assert (await gallery.map()).points == []
+
+
+async def test_templates_of_a_subject_lie_together(gallery: Gallery) -> None:
+    for subject in ("ada", "eileen", "grace"):
+        await gallery.add(subject, 5)
+    drawn = await gallery.map()
+    assert drawn.complete
+    places = np.array([(point.x, point.y) for point in drawn.points]).reshape(3, 5, 2)
+    centres = places.mean(axis=1)
+    apart = np.linalg.norm(places[:, :, None] - centres, axis=3)
+    assert (apart.argmin(axis=2) == np.arange(3)[:, None]).all()
+
+
+async def test_what_does_not_fit_is_on_the_next_map(gallery: Gallery) -> None:
+    for subject in ("ada", "eileen", "grace"):
+        await gallery.add(subject, 3)
+    first = await gallery.map(limit=7)
+    assert {point.subject for point in first.points} == {"ada", "eileen"}
+    assert first.next == "eileen"
+    rest = await gallery.map(limit=7, after=first.next)
+    assert {point.subject for point in rest.points} == {"grace"}
+    assert rest.next is None
+
+
+async def test_a_subject_with_more_templates_than_fit_is_cut(gallery: Gallery) -> None:
+    await gallery.add("ada", 9)
+    assert len((await gallery.map(limit=4)).points) == 4
+
+
+async def test_templates_of_another_bundle_are_counted_and_not_drawn(gallery: Gallery) -> None:
+    await gallery.add("ada", 2)
+    await gallery.add("eileen", 3, fingerprint="0" * 64)
+    drawn = await gallery.map()
+    assert (len(drawn.points), drawn.others) == (2, 3)
+
+
+async def test_a_second_map_at_a_time_is_refused(gallery: Gallery) -> None:
+    async with gallery.app.state.map_drawing:
+        answer = await gallery.client.get("/map")
+    assert answer.status_code == 429
+    assert answer.json()["code"] == "too_many_requests"
+    await gallery.map()
+
+
+async def test_the_map_is_the_administrators(gallery: Gallery) -> None:
+    headers: dict[str, str] = {}
+    for scope, status in (("admin", 200), ("verify", 403)):
+        form = {"name": scope, "scopes": [scope]}
+        made = await gallery.client.post("/keys", json=form, headers=headers)
+        shown = {"x-api-key": made.json()["key"]}
+        assert (await gallery.client.get("/map", headers=shown)).status_code == status
+        headers = headers or shown

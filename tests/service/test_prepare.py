@@ -1,0 +1,108 @@
+"""A photo that hangs in the decoder is told apart from many that wait, and holds up no probe."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from time import monotonic
+
+import pytest
+
+from models.bundle import BUILTIN_FOLDER, read_manifest
+from models.detectors import NoDetector
+from models.face import Face
+from models.image import Limits, Pixels
+from service.errors import DecoderStalled
+from service.prepare import DecodePool, Preparation, Prepared
+from tests.images import encode, picture
+from tests.service.batching import PATIENCE_S
+
+SOON_S = 0.5
+PHOTO = encode(picture(), "PNG")
+
+
+class Gate(NoDetector):
+    """Take the whole image for the face, while the gate is open."""
+
+    def __init__(self) -> None:
+        self.open = threading.Event()
+        self.open.set()
+        self.ends = False
+        self.takes_s = 0.0
+
+    def detect(self, pixels: Pixels) -> list[Face]:
+        if self.ends:
+            raise SystemExit
+        assert self.open.wait(PATIENCE_S)
+        until = monotonic() + self.takes_s
+        while monotonic() < until:
+            pass
+        return super().detect(pixels)
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+async def pool(gate: Gate) -> AsyncIterator[DecodePool]:
+    pixels = read_manifest(BUILTIN_FOLDER / "dlib").pixels
+    pool = DecodePool(Preparation(Limits(), pixels, 0), lambda: gate, 1, watchdog_s=SOON_S)
+    await pool.warm()
+    yield pool
+    gate.open.set()
+    pool.close()
+
+
+async def test_a_photo_that_hangs_fails_and_so_do_those_behind_it(
+    pool: DecodePool, gate: Gate
+) -> None:
+    gate.open.clear()
+    outcomes = await asyncio.gather(
+        *(pool.prepare(PHOTO, "single") for _ in range(3)), return_exceptions=True
+    )
+    assert [type(each) for each in outcomes] == [DecoderStalled] * 3
+
+
+async def test_while_a_photo_hangs_it_is_not_alive_and_takes_nothing(
+    pool: DecodePool, gate: Gate
+) -> None:
+    gate.open.clear()
+    with pytest.raises(DecoderStalled):
+        await pool.prepare(PHOTO, "single")
+    assert not pool.alive
+    with pytest.raises(DecoderStalled):
+        pool.prepare(PHOTO, "single").send(None)  # not a turn of the loop
+
+
+async def test_when_a_photo_that_hung_is_done_it_serves_again(pool: DecodePool, gate: Gate) -> None:
+    gate.open.clear()
+    with pytest.raises(DecoderStalled):
+        await pool.prepare(PHOTO, "single")
+    gate.open.set()
+    assert (await prepared_at_last(pool)).report.faces == 1
+
+
+async def prepared_at_last(pool: DecodePool) -> Prepared:
+    while True:
+        with suppress(DecoderStalled):
+            return await pool.prepare(PHOTO, "single")
+        await asyncio.sleep(0)
+
+
+async def test_waiting_for_long_is_not_hanging(pool: DecodePool, gate: Gate) -> None:
+    # Together they take longer than the watchdog allows for one.
+    gate.takes_s = SOON_S / 10
+    prepared = await asyncio.gather(*(pool.prepare(PHOTO, "single") for _ in range(12)))
+    assert len(prepared) == 12
+
+
+async def test_a_decoder_that_would_end_the_process_fails_one_photo(
+    pool: DecodePool, gate: Gate
+) -> None:
+    gate.ends = True
+    with pytest.raises(RuntimeError):
+        await pool.prepare(PHOTO, "single")
+    gate.ends = False
+    assert (await pool.prepare(PHOTO, "single")).report.faces == 1

@@ -1,0 +1,194 @@
+"""The pages at `/ui` do what they say, in a real browser against a real server."""
+
+import re
+
+import pytest
+from playwright.sync_api import FilePayload, Page, Request, expect
+
+from tests.server import RunningServer
+from tests.ui.browser import PATIENCE_MS
+from tests.ui.visits import (
+    AGAIN,
+    EILEEN,
+    GRACE,
+    SIDEWAYS,
+    TEXT,
+    WITH_EXIF,
+    compare,
+    enroll,
+    open_page,
+)
+
+# The middle of what has the colour of a box, as shares of a canvas's width and height.
+BOX = """canvas => {
+  const { width, height } = canvas;
+  const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+  const at = [];
+  for (let i = 0; i < data.length; i += 4)
+    if (data[i] === 0x5f && data[i + 1] === 0xf0 && data[i + 2] === 0xb4) at.push(i / 4);
+  const middle = (values) => (Math.min(...values) + Math.max(...values)) / 2;
+  const [x, y] = [middle(at.map((i) => i % width)), middle(at.map((i) => Math.floor(i / width)))];
+  return [x / width, y / height];
+}"""
+
+
+def test_two_photos_of_a_person_match_and_both_faces_are_boxed(page: Page) -> None:
+    compare(page, GRACE, AGAIN)
+    result = page.locator("#compare-result")
+    expect(result).to_contain_text("Match", timeout=PATIENCE_MS)
+    expect(result).to_contain_text("of 1,000 comparisons of strangers one does")
+    expect(page.get_by_role("img", name="face of")).to_have_count(2)
+
+
+@pytest.mark.parametrize("held", [SIDEWAYS, WITH_EXIF], ids=["unsaid", "by EXIF"])
+def test_a_photo_held_sideways_is_shown_upright_with_its_box_in_place(
+    page: Page, held: FilePayload
+) -> None:
+    compare(page, GRACE, held)
+    boxed = page.get_by_role("img", name="face of")
+    expect(boxed).to_have_count(2, timeout=PATIENCE_MS)
+    upright, shown = (boxed.nth(at).evaluate(BOX) for at in range(2))
+    assert shown == pytest.approx(upright, abs=0.05)
+    # Of Grace Hopper's portrait: her face is above the middle.
+    assert upright == pytest.approx([0.5, 0.4], abs=0.1)
+
+
+def test_strangers_do_not_match(page: Page) -> None:
+    compare(page, GRACE, EILEEN)
+    expect(page.locator("#compare-result .no_match")).to_be_visible(timeout=PATIENCE_MS)
+
+
+def test_a_file_that_is_no_photo_is_answered_with_advice(page: Page) -> None:
+    compare(page, TEXT, GRACE)
+    problem = page.locator("#compare-result .problem")
+    expect(problem).to_contain_text("no image of a known format", timeout=PATIENCE_MS)
+    expect(problem).to_contain_text("Send a JPEG")
+
+
+def test_a_missing_photo_is_asked_for_where_it_goes(page: Page) -> None:
+    page.get_by_role("button", name="Compare", exact=True).click()
+    expect(page.locator("#compare-result")).to_have_text("Choose a photo: first photo.")
+    first = page.get_by_role("group", name="First photo")
+    expect(first.locator("input")).to_be_focused()
+
+
+def test_a_photo_can_be_dropped(page: Page) -> None:
+    drop = """(host, bytes) => {
+      const data = new DataTransfer();
+      data.items.add(new File([new Uint8Array(bytes)], "dropped.jpg", { type: "image/jpeg" }));
+      host.dispatchEvent(new DragEvent("drop", { dataTransfer: data, cancelable: true }));
+    }"""
+    page.get_by_role("group", name="Second photo").evaluate(drop, list(AGAIN["buffer"]))
+    expect(page.get_by_role("img", name="dropped.jpg")).to_be_visible()
+
+
+def test_a_photo_can_be_pasted(page: Page) -> None:
+    paste = """(body, bytes) => {
+      const data = new DataTransfer();
+      data.items.add(new File([new Uint8Array(bytes)], "pasted.jpg", { type: "image/jpeg" }));
+      body.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true }));
+    }"""
+    page.locator("body").evaluate(paste, list(AGAIN["buffer"]))
+    first = page.get_by_role("group", name="First photo")
+    expect(first.get_by_role("img", name="pasted.jpg")).to_be_visible()
+
+
+def test_who_is_enrolled_with_consent_is_in_the_gallery_until_deleted(page: Page) -> None:
+    open_page(page, "Enrol")
+    page.get_by_role("textbox", name="Name of the subject").fill("Grace & Hopper")
+    page.locator("#enroll input[type=file]").set_input_files([GRACE, TEXT])
+    page.get_by_label("Consent").fill("form 12")
+    page.get_by_label("Purpose").fill("a test")
+    page.get_by_role("button", name="Enrol", exact=True).click()
+    report = page.locator("#enroll-result")
+    expect(report).to_contain_text("1 of 2 enrolled", timeout=PATIENCE_MS)
+    expect(report).to_contain_text("text.jpg: not enrolled")
+    open_page(page, "Gallery")
+    page.get_by_role("button", name="Grace & Hopper", exact=True).click()
+    expect(page.locator("#gallery-detail")).to_contain_text("form 12")
+    page.get_by_role("button", name="Delete Grace & Hopper").click()
+    page.get_by_role("dialog").get_by_role("button", name="Delete", exact=True).click()
+    expect(page.locator("#gallery-detail")).to_contain_text("Receipt")
+    expect(page.get_by_role("button", name="Grace & Hopper", exact=True)).to_have_count(0)
+
+
+def test_the_camera_enrols_and_is_verified_live(page: Page, server: RunningServer) -> None:
+    open_page(page, "Enrol")
+    page.get_by_role("textbox", name="Name of the subject").fill("camera")
+    page.get_by_role("button", name="Use the camera").click()
+    page.get_by_role("button", name="Take the photo").click()
+    page.get_by_role("button", name="Enrol", exact=True).click()
+    expect(page.locator("#enroll-result")).to_contain_text("1 of 1 enrolled", timeout=PATIENCE_MS)
+    open_page(page, "Verify live")
+    page.get_by_role("textbox", name="Name of the subject").fill("camera")
+    page.get_by_role("button", name="Start").click()
+    expect(page.locator("#live-decision")).to_have_text("Match", timeout=PATIENCE_MS)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_role("button", name="Start")).to_be_visible()
+
+
+def test_live_verification_never_has_two_requests_under_way(
+    page: Page, server: RunningServer
+) -> None:
+    enroll(server, "grace", GRACE)
+    under_way: set[Request] = set()
+    counts: list[int] = []
+
+    def begun(request: Request) -> None:
+        if request.url.endswith("/verify"):
+            under_way.add(request)
+            counts.append(len(under_way))
+
+    def ended(request: Request) -> None:
+        under_way.discard(request)
+
+    page.on("request", begun)
+    page.on("requestfinished", ended)
+    page.on("requestfailed", ended)
+    open_page(page, "Verify live")
+    page.get_by_role("textbox", name="Name of the subject").fill("grace")
+    page.get_by_role("button", name="Start").click()
+    for _ in range(3):
+        page.wait_for_event("requestfinished", lambda request: request.url.endswith("/verify"))
+    open_page(page, "Gallery")
+    assert len(counts) >= 3
+    assert set(counts) == {1}
+
+
+def test_an_unknown_subject_ends_live_verification(page: Page) -> None:
+    open_page(page, "Verify live")
+    page.get_by_role("textbox", name="Name of the subject").fill("nobody")
+    page.get_by_role("button", name="Start").click()
+    expect(page.locator("#live-details")).to_contain_text("subject_not_found", timeout=PATIENCE_MS)
+    expect(page.get_by_role("button", name="Start")).to_be_visible()
+
+
+def test_the_map_names_the_nearest_other_subject(page: Page, server: RunningServer) -> None:
+    enroll(server, "near", GRACE, AGAIN)
+    enroll(server, "nearer", SIDEWAYS)
+    enroll(server, "far", EILEEN)
+    open_page(page, "Gallery")
+    page.get_by_role("button", name="Draw a map").click()
+    rows = page.locator("#map tbody tr")
+    expect(rows.filter(has_text="far")).to_have_count(1, timeout=PATIENCE_MS)
+    expect(page.locator("#map canvas")).to_be_visible()
+    assert "far" not in rows.filter(has_text="nearer").first.locator("td").last.inner_text()
+
+
+def test_the_threshold_moves_both_rates_against_each_other(page: Page) -> None:
+    open_page(page, "Thresholds")
+    slider = page.get_by_role("slider", name="Threshold")
+    before = rates(slider.get_attribute("aria-valuetext"))
+    slider.press("ArrowLeft")
+    after = rates(slider.get_attribute("aria-valuetext"))
+    assert before[0] < after[0]
+    assert before[1] > after[1]
+    figures = page.locator("#points-figures")
+    expect(figures).to_contain_text("errors")
+    slider.press("End")
+    expect(figures.locator(".unsupported").first).to_contain_text("not supported")
+
+
+def rates(text: str | None) -> list[float]:
+    """Read the two percentages of what a screen reader says."""
+    return [float(number) for number in re.findall(r"([\d.]+) %", text or "")]
