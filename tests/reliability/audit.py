@@ -1,0 +1,28 @@
+"""The audit log as who keeps receipts sees it."""
+
+from collections.abc import Iterable, Iterator
+
+import httpx
+from typer.testing import CliRunner
+
+from service.audit_answers import AuditAnswer, EntryAnswer
+from service.cli import app
+
+
+def verified(client: httpx.Client, receipts: Iterable[str]) -> str:
+    """Verify the log of a service with `likeness audit verify`; return the last receipt."""
+    shown = [f"--receipt={receipt}" for receipt in receipts]
+    command = ["audit", "verify", f"--url={client.base_url}", *shown]
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert result.exit_code == 0, (result.output, shown)
+    return result.stdout.split()[-1]
+
+
+def log_entries(client: httpx.Client) -> Iterator[EntryAnswer]:
+    """Yield the audit log, oldest entry first."""
+    after: int | None = 0
+    while after is not None:
+        response = client.get("/audit", params={"after": after, "limit": 1000})
+        page = AuditAnswer.model_validate(response.raise_for_status().json())
+        yield from page.items
+        after = page.next

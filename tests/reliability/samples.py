@@ -1,0 +1,27 @@
+"""Small images of every accepted format: real faces, plain pictures, and strange ones."""
+
+from tests.hostile import corpus
+from tests.images import encode, noise
+from tests.odd import fine_files
+from tests.photos import open_photo
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "HEIF")
+_LARGEST_BYTES = 40_000
+
+
+def faces(side: int = 96) -> dict[str, bytes]:
+    """Return a real portrait, `side` pixels wide, in each format."""
+    portrait = open_photo("grace").resize((side, round(side * 1.17)))
+    return {form: encode(portrait, form) for form in FORMATS}
+
+
+def images() -> list[bytes]:
+    """Return whole images and a few broken ones, in an order that is always the same."""
+    packed = [
+        encode(noise(), "TIFF", compression=name)
+        for name in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")
+    ]
+    found = [*faces().values(), *packed, *fine_files().values()]
+    found += [case.data for case in corpus()]
+    # Many of the hostile files are the fine ones, and the heavy ones would only cost time.
+    return [data for data in dict.fromkeys(found) if 0 < len(data) <= _LARGEST_BYTES]
