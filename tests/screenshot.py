@@ -13,12 +13,10 @@ from tests.server import running_server
 from tests.ui.browser import PATIENCE_MS, running_browser, watched, write_film
 from tests.ui.visits import EILEEN, GRACE, compare
 
-SIZE = {"width": 760, "height": 980}
-
 
 def take(page: Page, path: Path) -> None:
     """Compare two photos and write what is seen then."""
-    page.set_viewport_size({"width": SIZE["width"], "height": SIZE["height"]})
+    page.set_viewport_size({"width": 760, "height": 980})
     compare(page, GRACE, EILEEN)
     expect(page.locator("#compare-result dl")).to_be_visible(timeout=PATIENCE_MS)
     path.parent.mkdir(parents=True, exist_ok=True)

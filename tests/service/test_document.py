@@ -18,7 +18,6 @@ _NO_ANSWERS = {
     "head_too_large",
     "head_timeout",
     "malformed_request",
-    "too_many_connections",
 }
 
 
