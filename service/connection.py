@@ -220,6 +220,10 @@ class Connection(HttpToolsProtocol):
         elif self._busy and cycle.response_started:
             self.transport.close()
         else:
+            if self._busy:
+                # The rest of its body never comes, and what it would answer comes too late.
+                cycle.disconnected = True
+                cycle.message_event.set()
             self.transport.write(_answer(error, self.server_state))
             if self.transport.can_write_eof():
                 self.transport.write_eof()

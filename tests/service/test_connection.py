@@ -317,6 +317,20 @@ async def test_nonsense_behind_a_request_does_not_cut_its_answer(url: str) -> No
         assert await wire.hears_nothing_more()
 
 
+async def test_request_whose_body_goes_wrong_has_no_second_answer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with served() as (url, _), wired(url) as wire:
+        head = HEAD.replace(b"hello", b"wait") + b"transfer-encoding: chunked\r\n\r\n"
+        await wire.say(head + b"4\r\nbody\r\n")
+        await wire.say(b"zz\r\n")
+        assert await wire.code() == (400, "malformed_request")
+        async with httpx.AsyncClient(trust_env=False) as client:
+            await client.get(f"{url}/release")
+        assert await wire.hears_nothing_more()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 # Many connections
 
 
