@@ -3,8 +3,8 @@
 import argparse
 from collections.abc import Iterator
 from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
 
-from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -48,13 +48,13 @@ def _needed(name: str, extras: frozenset[str]) -> dict[str, Distribution]:
 def _requirements(package: Distribution, extras: frozenset[str]) -> Iterator[Requirement]:
     for line in package.requires or ():
         needed = Requirement(line)
-        environments = [{**default_environment(), "extra": extra} for extra in extras | {""}]
-        if needed.marker is None or any(map(needed.marker.evaluate, environments)):
+        marker = needed.marker
+        if marker is None or any(marker.evaluate({"extra": extra}) for extra in extras | {""}):
             yield needed
 
 
 def _size(package: Distribution) -> int:
-    paths = (package.locate_file(file) for file in package.files or ())
+    paths = (Path(str(package.locate_file(file))) for file in package.files or ())
     return sum(path.stat().st_size for path in paths if path.is_file())
 
 
