@@ -53,7 +53,7 @@ def tables(sizes: Iterable[int]) -> str:
         people = crowd(size)
         probes = people.probes(PROBES), strangers(PROBES)
         nearest = [_nearest(people.gallery, asked) for asked in probes]
-        for name, loaded in (("SQLite, exact", _sqlite), ("PostgreSQL, HNSW", _postgres)):
+        for name, loaded in (("SQLite, exact", in_sqlite), ("PostgreSQL, HNSW", in_postgres)):
             with loaded(people) as gallery:
                 found, costs = asyncio.run(_measure(gallery, people, probes, nearest))
             searches.append((name, f"{size:,}", *found))
@@ -67,13 +67,15 @@ def tables(sizes: Iterable[int]) -> str:
 
 
 @contextmanager
-def _sqlite(people: Crowd) -> Iterator[Loaded]:
+def in_sqlite(people: Crowd) -> Iterator[Loaded]:
+    """Load people into a file until the block ends."""
     with tempfile.TemporaryDirectory() as folder:
         yield sqlite(Path(folder) / "gallery.db", people)
 
 
 @contextmanager
-def _postgres(people: Crowd) -> Iterator[Loaded]:
+def in_postgres(people: Crowd) -> Iterator[Loaded]:
+    """Load people into a server of their own until the block ends."""
     with running_cluster(**POSTGRES) as cluster:
         yield postgres(cluster, people)
 

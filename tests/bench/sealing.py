@@ -6,18 +6,14 @@ The same gallery in clear and sealed, in both stores, asked in turn.
 import argparse
 import asyncio
 import statistics
-import tempfile
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Sequence
 from time import perf_counter
 
 from service.store import Vault, open_store
 from tests.bench.crowd import Crowd, crowd
-from tests.bench.gallery import LIMIT, POSTGRES
-from tests.bench.gallery_load import FINGERPRINT, Loaded, postgres, sqlite
+from tests.bench.gallery import LIMIT, in_postgres, in_sqlite
+from tests.bench.gallery_load import FINGERPRINT
 from tests.bench.machine import describe_machine, markdown
-from tests.postgres import running_cluster
 
 PROBES = 300
 STEP = 1000
@@ -31,7 +27,7 @@ def table(size: int) -> str:
     """Return what opening, searching and reading take, in clear and sealed."""
     people = crowd(size)
     rows: list[Sequence[str]] = []
-    for name, load in (("SQLite", _sqlite), ("PostgreSQL", _postgres)):
+    for name, load in (("SQLite", in_sqlite), ("PostgreSQL", in_postgres)):
         with load(people) as gallery:
             clear = asyncio.run(_measure(gallery.url, Vault(), people))
             took = asyncio.run(_seal(gallery.url))
@@ -39,18 +35,6 @@ def table(size: int) -> str:
         rows.append((name, f"{size:,}", "clear", *clear, ""))
         rows.append((name, f"{size:,}", "sealed", *sealed, f"{took:.0f}"))
     return markdown("Template protection", HEAD, rows)
-
-
-@contextmanager
-def _sqlite(people: Crowd) -> Iterator[Loaded]:
-    with tempfile.TemporaryDirectory() as folder:
-        yield sqlite(Path(folder) / "gallery.db", people)
-
-
-@contextmanager
-def _postgres(people: Crowd) -> Iterator[Loaded]:
-    with running_cluster(**POSTGRES) as cluster:
-        yield postgres(cluster, people)
 
 
 async def _seal(url: str) -> float:

@@ -44,6 +44,13 @@ async def enrol_some(store: Store) -> None:
         await store.add_vector(name, f"{at}-1", "other", vector_of(f"{name} other"))
 
 
+async def enrol_some_in_clear(store: Store, url: str) -> None:
+    """Do so before there is a master key."""
+    await store.close()
+    async with opened(url) as clear:
+        await enrol_some(clear)
+
+
 async def assert_all_there(store: Store) -> None:
     """Compare what `enrol_some` stored with what is found, opened and listed."""
     for at, name in enumerate(("ada", "bob", "eve")):
@@ -93,9 +100,7 @@ class SealContract:
     async def test_clear_subjects_are_served_and_sealed_step_by_step(
         self, store: Store, url: str
     ) -> None:
-        await store.close()
-        async with opened(url) as clear:
-            await enrol_some(clear)
+        await enrol_some_in_clear(store, url)
         async with opened(url, MASTER) as again:
             await assert_all_there(again)
             steps = [await again.reseal(1) for _ in range(4)]
@@ -106,9 +111,7 @@ class SealContract:
     async def test_enrolling_again_seals_all_of_a_clear_subject(
         self, store: Store, url: str
     ) -> None:
-        await store.close()
-        async with opened(url) as clear:
-            await enrol_some(clear)
+        await enrol_some_in_clear(store, url)
         async with opened(url, MASTER) as again:
             await again.enroll("ada", [template("ada2", "0-2")])
             await assert_all_there(again)

@@ -30,9 +30,10 @@ async def make_ready(connection: Connection, vault: Vault, now: datetime) -> Non
     """
     masters = await (await connection.execute(_MASTERS)).fetchall()
     vault.check([master for (master,) in masters])
+    # By `master`, which is gone with the key and has an index.
     found = await connection.execute(
         """SELECT subject FROM likeness.subjects
-        JOIN likeness.data_keys USING (key_id) WHERE wrapped IS NULL"""
+        JOIN likeness.data_keys USING (key_id) WHERE master IS NULL"""
     )
     names = [subject for (subject,) in await found.fetchall()]
     if not names:

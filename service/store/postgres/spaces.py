@@ -58,6 +58,7 @@ class Spaces:
         self.vault = vault
         self._known: dict[_Name, Space] = {}
         self._clear: dict[_Name, Space | None] = {}
+        self._turns: dict[str, Turn] = {}  # by the id of the key, which never changes
 
     async def to_search(self, fingerprint: str, dimension: int) -> list[Space]:
         """Return the tables a search looks at: one, or two until all that was clear is sealed.
@@ -103,7 +104,10 @@ class Spaces:
         return None if row is None else await self._turned(row[0], dimension, Wrapped(*row[1:]))
 
     async def _turned(self, number: int, dimension: int, wrapped: Wrapped) -> Space:
-        turn = await asyncio.to_thread(turn_of, self.vault.unwrap(wrapped), dimension)
+        turn = self._turns.get(wrapped.key_id)
+        if turn is None:
+            turn = await asyncio.to_thread(turn_of, self.vault.unwrap(wrapped), dimension)
+            self._turns[wrapped.key_id] = turn
         return Space(number, dimension, turn)
 
     async def _make(self, connection: Connection, fingerprint: str, dimension: int) -> Space:

@@ -25,8 +25,9 @@ def make_ready(connection: sqlite3.Connection, vault: Vault, now: datetime) -> N
     if lost:
         raise keys_lost(len(lost))
     connection.execute("BEGIN IMMEDIATE")
+    # By `master`, which is gone with the key and has an index.
     erased = connection.execute(
-        "SELECT subject FROM subjects JOIN data_keys USING (key_id) WHERE wrapped IS NULL"
+        "SELECT subject FROM subjects JOIN data_keys USING (key_id) WHERE master IS NULL"
     ).fetchall()
     templates = 0
     for (subject,) in erased:
