@@ -1,6 +1,7 @@
 """Keep templates in PostgreSQL, for any number of replicas."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -212,17 +213,27 @@ class PostgresStore:
         if self._vault.current is None:
             raise no_master_key()
 
-        async def work(connection: Connection) -> Resealed:
+        async def rewrap(connection: Connection) -> Resealed:
             keys = await sealing.rewrap(connection, self._vault, limit)
-            names = [] if keys else await sealing.clear_subjects(connection, limit)
+            return await sealing.resealed(connection, self._vault, keys, 0, by, self._clock())
+
+        async def seal(connection: Connection, subject: str) -> None:
+            await statements.lock_subject(connection, subject)
+            await sealing.sealing_cipher_of(connection, self._spaces, subject)
+
+        async def work() -> Resealed:
+            done = await self._database.write(rewrap)
+            if done.rewrapped:
+                return done
+            names = await self._database.read(lambda c: sealing.clear_subjects(c, limit))
+            # One at a time: indexing them all takes longer than a transaction may.
             for subject in names:
-                await statements.lock_subject(connection, subject)
-                await sealing.sealing_cipher_of(connection, self._spaces, subject)
-            return await sealing.resealed(
-                connection, self._vault, keys, len(names), by, self._clock()
+                await self._database.write(partial(seal, subject=subject))
+            return await self._database.write(
+                lambda c: sealing.resealed(c, self._vault, 0, len(names), by, self._clock())
             )
 
-        return await self._database.write(work)
+        return await self._database.finish(work())
 
     async def add_key(self, key: ApiKey, by: str | None = None) -> None:
         await self._database.write(lambda c: api_keys.add(c, key, by))
