@@ -20,8 +20,9 @@ serve: $(VENV)/installed ## Start the service on 127.0.0.1:8000 (ARGS="--port 90
 	$(BIN)/likeness serve $(ARGS)
 
 test reliability screenshot: export HF_HUB_OFFLINE = 1
+# Two at a time: half of what a test does is waiting for a process of its own to start.
 test: lint ## Run every check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/installed-dev ## Check style and types
 	$(BIN)/ruff check .

@@ -110,14 +110,19 @@ function receipt(what, deleted) {
   ];
 }
 
+// A dialog for each question: `close` comes later than the closing, and one dialog asked twice in a
+// hurry would take the first answer for the second.
 function confirmed(text) {
-  const dialog = byId("gallery-confirm");
-  byId("confirm-text").textContent = text;
-  // Escape leaves the value of the last time.
-  dialog.returnValue = "no";
+  const dialog = byId("gallery-confirm").content.firstElementChild.cloneNode(true);
+  dialog.querySelector("p").textContent = text;
+  document.body.append(dialog);
   dialog.showModal();
   return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+    dialog.addEventListener("close", () => {
+      dialog.remove();
+      // Escape leaves no value.
+      resolve(dialog.returnValue === "yes");
+    });
   });
 }
 

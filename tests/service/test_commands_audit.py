@@ -26,9 +26,9 @@ async def path(tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("LIKENESS_STORE", f"sqlite:///{path}")
     monkeypatch.setenv("LIKENESS_BUNDLE", str(bundle))
     store = await open_store(f"sqlite:///{path}")
-    await store.enroll("ada", [template("one")])
-    await store.enroll("ada", [template("two")])
-    await store.delete_subject("ada")
+    await store.enroll("ruth", [template("one")])
+    await store.enroll("ruth", [template("two")])
+    await store.delete_subject("ruth")
     await store.close()
     return path
 
@@ -78,4 +78,4 @@ def test_receipt_of_another_log_is_refused(path: Path) -> None:
 
 def test_listed_log_holds_no_name(path: Path) -> None:
     listed = CliRunner().invoke(app, ["audit", "list"]).stdout
-    assert (len(listed.splitlines()), "ada" in listed) == (3, False)
+    assert (len(listed.splitlines()), "ruth" in listed) == (3, False)

@@ -7,7 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Request, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    ConsoleMessage,
+    Page,
+    Playwright,
+    Request,
+    expect,
+    sync_playwright,
+)
 
 from tests.photos import jpeg, open_photo
 
@@ -39,6 +47,7 @@ def chromium() -> str | None:
 @contextmanager
 def running_browser(film: Path) -> Iterator[Browser]:
     """Start Chromium; its camera shows a film, a file of JPEGs one after the other."""
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = _launch(playwright, (f"--use-file-for-fake-video-capture={film}",))
         yield browser

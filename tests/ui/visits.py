@@ -5,7 +5,6 @@ from playwright.sync_api import FilePayload, Page, expect
 from tests.images import encode, exif
 from tests.photos import mirrored, open_photo, photo_bytes, reencoded, turned
 from tests.server import RunningServer
-from tests.ui.browser import PATIENCE_MS
 
 
 def photo(name: str, content: bytes) -> FilePayload:
@@ -45,19 +44,19 @@ def fill(page: Page, server: RunningServer, name: str) -> None:
     match name:
         case "compare":
             compare(page, GRACE, AGAIN)
-            expect(page.locator("#compare-result dl")).to_be_visible(timeout=PATIENCE_MS)
+            expect(page.locator("#compare-result dl")).to_be_visible()
         case "enroll":
             page.get_by_role("textbox", name="Name of the subject").fill("axe")
             page.locator("#enroll input[type=file]").set_input_files([GRACE, TEXT])
             page.get_by_role("button", name="Enrol", exact=True).click()
-            expect(page.locator("#enroll-result ul").first).to_be_visible(timeout=PATIENCE_MS)
+            expect(page.locator("#enroll-result ul").first).to_be_visible()
         case "live":
             page.get_by_role("textbox", name="Name of the subject").fill("axe")
             page.get_by_role("button", name="Start").click()
-            expect(page.locator("#live-details dl")).to_be_visible(timeout=PATIENCE_MS)
+            expect(page.locator("#live-details dl")).to_be_visible()
         case "gallery":
             page.get_by_role("button", name="axe", exact=True).click()
             page.get_by_role("button", name="Draw a map").click()
-            expect(page.locator("#map table")).to_be_visible(timeout=PATIENCE_MS)
+            expect(page.locator("#map table")).to_be_visible()
         case _:
             expect(page.locator("#points-table table")).to_be_visible()
