@@ -29,17 +29,27 @@ def create(
     scope: Annotated[list[ScopeName], typer.Option(help="What it is good for; repeatable.")],
     per_s: Annotated[float | None, typer.Option(help="Most requests a second.")] = None,
     at_once: Annotated[int | None, typer.Option(help="Most requests at a time.")] = None,
+    signing: Annotated[
+        bool, typer.Option("--signing", help="It can sign requests as AWS' clients do.")
+    ] = False,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
     """Make a key and print it, the only time it is shown.
 
     `verify` verifies and identifies, `enroll` enrols, `embed` embeds, `admin` does everything
-    else: the gallery, keys, a change of bundle.
+    else: the gallery, keys, a change of bundle. A key for signing is printed as AWS' clients
+    take it too, from the environment.
     """
 
     async def ask() -> NewKeyAnswer:
-        form = {"name": name, "scopes": list(scope), "per_s": per_s, "at_once": at_once}
+        form = {
+            "name": name,
+            "scopes": list(scope),
+            "per_s": per_s,
+            "at_once": at_once,
+            "signing": signing,
+        }
         # Sent twice it would make two keys, one of which nobody has seen.
         call = Call("POST", "/keys", of(NewKeyAnswer), json=form, repeatable=False)
         async with connect(url, settings_from()) as likeness:
@@ -47,7 +57,12 @@ def create(
 
     made = finish(ask())
     # Alone on its line, so that a script can take it.
-    out.print(made.model_dump_json() if as_json else made.key, soft_wrap=True, markup=False)
+    lines = [made.model_dump_json() if as_json else made.key]
+    if signing and not as_json:
+        lines.append(f"AWS_ACCESS_KEY_ID={made.access_key_id}")
+        lines.append(f"AWS_SECRET_ACCESS_KEY={made.secret_access_key}")
+    for line in lines:
+        out.print(line, soft_wrap=True, markup=False)
 
 
 @keys_app.command("list")
@@ -62,7 +77,7 @@ def list_(url: Url = None, as_json: Json = False) -> None:
     if as_json:
         out.print_json(found.model_dump_json())
         return
-    table = Table("id", "name", "scopes", "a second", "at a time", "created", "revoked")
+    table = Table("id", "name", "scopes", "a second", "at a time", "signs", "created", "revoked")
     for key in found.items:
         table.add_row(
             key.key_id,
@@ -70,6 +85,7 @@ def list_(url: Url = None, as_json: Json = False) -> None:
             " ".join(key.scopes),
             "" if key.per_s is None else f"{key.per_s:g}",
             "" if key.at_once is None else str(key.at_once),
+            "yes" if key.signing else "",
             f"{key.created_at:%Y-%m-%d}",
             "" if key.revoked_at is None else f"{key.revoked_at:%Y-%m-%d %H:%M}",
         )

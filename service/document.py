@@ -43,6 +43,7 @@ _OWN: Final[dict[str, tuple[str, ...]]] = {
     "/enroll": (
         *_LIVENESS,
         "template_id_taken",
+        "subject_elsewhere",
         "idempotency_conflict",
         "low_quality",
         "inconsistent",
@@ -65,6 +66,7 @@ _OWN: Final[dict[str, tuple[str, ...]]] = {
     ),
     "/change/switch": ("no_change", "change_incomplete"),
     "/change/forget": ("no_change",),
+    "/keys": ("no_master_key",),
     "/keys/{key_id}": ("key_not_found",),
     "/reseal": ("no_master_key",),
     "/livez": ("encoder_stopped", "decoder_stalled"),

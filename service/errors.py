@@ -46,25 +46,33 @@ ServiceError
     ├── SubjectNotFound
     ├── TemplateNotFound
     ├── TemplateIdTaken          the id exists with another image
+    ├── CollectionNotFound
+    ├── CollectionExists         the name is taken
+    ├── SubjectElsewhere         the subject is in another collection
     ├── IdempotencyConflict      the key was used for another request
     ├── NoMasterKey              nothing can be sealed without one
     ├── StoreUnavailable
     └── StoreInUse               another process holds the store; raised at start
 
-The errors of the numerics are in `models.errors`, the HTTP status of all in `service.status`.
+The errors of the numerics are in `models.errors`, those of the store written down in
+`service.store_errors`, the HTTP status of all in `service.status`.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
-from models.errors import LikenessError
-
-
-class ServiceError(LikenessError):
-    """Carry what a model error carries, and when trying again makes sense."""
-
-    retry_after_s: ClassVar[int | None] = None
+from service.service_error import ServiceError as ServiceError
+from service.store_errors import CollectionExists as CollectionExists
+from service.store_errors import CollectionNotFound as CollectionNotFound
+from service.store_errors import IdempotencyConflict as IdempotencyConflict
+from service.store_errors import NoMasterKey as NoMasterKey
+from service.store_errors import StoreError as StoreError
+from service.store_errors import StoreInUse as StoreInUse
+from service.store_errors import StoreUnavailable as StoreUnavailable
+from service.store_errors import SubjectElsewhere as SubjectElsewhere
+from service.store_errors import SubjectNotFound as SubjectNotFound
+from service.store_errors import TemplateIdTaken as TemplateIdTaken
+from service.store_errors import TemplateNotFound as TemplateNotFound
 
 
 class RequestError(ServiceError):
@@ -263,37 +271,3 @@ class PhotoNeeded(ChangeError):
 
 class OtherPhoto(ChangeError):
     code = "other_photo"
-
-
-class StoreError(ServiceError):
-    """The store does not have it, or is not there."""
-
-
-class SubjectNotFound(StoreError):
-    code = "subject_not_found"
-
-
-class TemplateNotFound(StoreError):
-    code = "template_not_found"
-
-
-class TemplateIdTaken(StoreError):
-    code = "template_id_taken"
-
-
-class IdempotencyConflict(StoreError):
-    code = "idempotency_conflict"
-
-
-class NoMasterKey(StoreError):
-    code = "no_master_key"
-
-
-class StoreUnavailable(StoreError):
-    code = "store_unavailable"
-    retry_after_s = 2
-
-
-class StoreInUse(StoreError):
-    code = "store_in_use"
-    retry_after_s = 5

@@ -5,7 +5,7 @@ from fastapi import APIRouter
 from service.errors import KeyNotFound
 from service.guard import By
 from service.key_answers import KeyAnswer, KeysAnswer, NewKeyAnswer
-from service.keys import make_key
+from service.keys import make_key, signing_pair
 from service.openapi import links
 from service.schemas import NewKeyRequest
 from service.service import Running
@@ -21,9 +21,16 @@ router = APIRouter(prefix="/keys", tags=["keys"])
 )
 async def create_key(service: Running, by: By, form: NewKeyRequest) -> NewKeyAnswer:
     """Make a key; it counts at once, and is shown in this answer only."""
-    kept, key = make_key(form.name, form.scopes, form.per_s, form.at_once, utc_now())
+    vault = service.keys.vault if form.signing else None
+    kept, key = make_key(form.name, form.scopes, form.per_s, form.at_once, utc_now(), vault)
     await service.store.add_key(kept, by)
-    return NewKeyAnswer(**KeyAnswer.model_validate(kept).model_dump(), key=key)
+    access_key_id, secret = signing_pair(key) if form.signing else (None, None)
+    return NewKeyAnswer(
+        **KeyAnswer.model_validate(kept).model_dump(),
+        key=key,
+        access_key_id=access_key_id,
+        secret_access_key=secret,
+    )
 
 
 @router.get("")

@@ -1,6 +1,7 @@
 """API keys: make one, and tell whose a key is that a request shows."""
 
 import asyncio
+import base64
 import hashlib
 import hmac
 import re
@@ -10,14 +11,15 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Final, Literal, get_args
 
-from service.errors import KeyInvalid
-from service.store import ApiKey, Store
+from service.errors import KeyInvalid, NoMasterKey
+from service.store import ApiKey, Store, Vault
 
 Scope = Literal["verify", "enroll", "embed", "admin"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 
 # An id that finds the key, and a secret of 256 bits that proves it.
 _FORM = re.compile(r"lk_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
+_ACCESS_KEY_ID = re.compile(r"lk_([0-9a-f]{16})")
 # 16 MiB and some 50 ms: nothing for who has the key, much for who guesses.
 _COST = {"n": 2**14, "r": 8, "p": 1}
 _REMEMBERED = 1024
@@ -29,9 +31,19 @@ def make_key(
     per_s: float | None,
     at_once: int | None,
     now: datetime,
+    vault: Vault | None = None,
 ) -> tuple[ApiKey, str]:
-    """Return what to keep of a new key, and the key itself, which is shown once."""
-    key_id, secret, salt = secrets.token_hex(8), secrets.token_urlsafe(32), secrets.token_bytes(16)
+    """Return what to keep of a new key, and the key itself, which is shown once.
+
+    With a vault it is a key that can sign, and its secret is kept, wrapped. Raises NoMasterKey.
+    """
+    if vault is not None and vault.current is None:
+        raise NoMasterKey(
+            "A key that signs needs its secret kept, sealed by a master key, and there is none; "
+            "set LIKENESS_MASTER_KEYS_FILE."
+        )
+    key_id, salt, raw = secrets.token_hex(8), secrets.token_bytes(16), secrets.token_bytes(32)
+    secret = _as_text(raw)
     kept = ApiKey(
         key_id,
         name,
@@ -41,8 +53,16 @@ def make_key(
         per_s,
         at_once,
         now,
+        signing=None if vault is None else vault.wrap(raw),
     )
     return kept, f"lk_{key_id}_{secret}"
+
+
+def signing_pair(key: str) -> tuple[str, str]:
+    """Return the access key id and the secret access key, as AWS says, that a key consists of."""
+    form = _FORM.fullmatch(key)
+    assert form is not None
+    return f"lk_{form[1]}", form[2]
 
 
 class KeyRing:
@@ -52,8 +72,9 @@ class KeyRing:
     revoked, at every replica. Remembered is only that a secret was right, by its SHA-256.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, vault: Vault | None = None) -> None:
         self._store = store
+        self.vault = vault or Vault()
         self._right: OrderedDict[str, tuple[bytes, bytes]] = OrderedDict()
         # Who guesses keeps one thread busy, not all of them.
         self._one = asyncio.Lock()
@@ -72,6 +93,17 @@ class KeyRing:
             raise _invalid()
         return key
 
+    async def signer(self, access_key_id: str) -> tuple[ApiKey, str]:
+        """Return whose key this is, and the secret that its signatures are made with.
+
+        Raises KeyInvalid, StoreUnavailable.
+        """
+        form = _ACCESS_KEY_ID.fullmatch(access_key_id)
+        key = None if form is None else await self._store.key(form[1])
+        if key is None or key.revoked_at is not None or key.signing is None:
+            raise _invalid()
+        return key, _as_text(self.vault.unwrap(key.signing))
+
     async def _is_right(self, key: ApiKey, secret: str) -> bool:
         short = hashlib.sha256(secret.encode()).digest()
         known = self._right.get(key.key_id)
@@ -86,6 +118,10 @@ class KeyRing:
         while len(self._right) > _REMEMBERED:
             self._right.popitem(last=False)
         return True
+
+
+def _as_text(secret: bytes) -> str:
+    return base64.urlsafe_b64encode(secret).rstrip(b"=").decode()
 
 
 def _digest(secret: str, salt: bytes) -> bytes:

@@ -5,6 +5,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 from uuid import uuid4
 
 import numpy as np
@@ -58,7 +59,9 @@ async def enroll(
     usable = [(at, probe) for at, probe in enumerate(probes) if isinstance(probe, Probe)]
     # Those of the bundle that serves come first: theirs is the outcome that is answered.
     new = [
-        _new_template(form, at, probe, service)
+        new_template(
+            service, form.image[at], probe, form.template_id or uuid4().hex, form.expires_at
+        )
         for each in made
         for at, probe in enumerate(each)
         if isinstance(probe, Probe) and isinstance(probes[at], Probe)
@@ -126,7 +129,7 @@ async def identify(service: Service, form: IdentifyRequest, caller: object) -> I
     rule, fingerprint = rule_of(form, serving.bundle), serving.fingerprint
     probe = await serving.pipeline.probe(form.image, _policy(form.policy, service), caller)
     found = await search(service, serving, probe.row.vector, form.limit)
-    gallery = (await service.store.count()).templates
+    gallery = (await service.store.count("")).templates
     kept = [candidate for candidate in found if candidate.similarity >= rule.threshold]
     return IdentifyAnswer.of(
         rule,
@@ -138,15 +141,20 @@ async def identify(service: Service, form: IdentifyRequest, caller: object) -> I
 
 
 async def search(
-    service: Service, serving: Recogniser, vector: NDArray[np.float32], limit: int
+    service: Service,
+    serving: Recogniser,
+    vector: NDArray[np.float32],
+    limit: int,
+    collection: str = "",
 ) -> list[Candidate]:
-    """Return the most similar subjects, best first; `vector` is (d,) float32 of unit length.
+    """Return the most similar subjects of a collection, best first.
 
-    Raises FingerprintMismatch if there are templates and none can be compared.
+    `vector` is (d,) float32 of unit length. Raises FingerprintMismatch if there are templates and
+    none can be compared.
     """
     with service.metrics.timed("search"):
-        found = await service.store.search(vector, serving.fingerprint, limit)
-    if not found and (await service.store.count()).templates:
+        found = await service.store.search(vector, serving.fingerprint, limit, collection)
+    if not found and (await service.store.count(collection)).templates:
         raise FingerprintMismatch(
             "The gallery holds no template that is valid and made by the bundle now served "
             f"({serving.fingerprint[:12]})."
@@ -195,16 +203,22 @@ def _both(one: Probe | LikenessError, other: Probe | LikenessError) -> Probe | L
     return one if isinstance(other, Probe) else other
 
 
-def _new_template(form: EnrollRequest, at: int, probe: Probe, service: Service) -> NewTemplate:
+def new_template(
+    service: Service,
+    photo: bytes,
+    probe: Probe,
+    template_id: str,
+    expires_at: datetime | None = None,
+) -> NewTemplate:
+    """Return what is to be stored of a face, with its photo if photos are kept."""
     measures = asdict(probe.report.quality)
-    photo = form.image[at]
     return NewTemplate(
-        template_id=form.template_id or uuid4().hex,
+        template_id=template_id,
         vector=probe.template.vector,
         fingerprint=probe.template.fingerprint,
         image_sha256=hashlib.sha256(photo).hexdigest(),
         quality={name: value for name, value in measures.items() if isinstance(value, float)},
-        expires_at=form.expires_at,
+        expires_at=expires_at,
         photo=photo if service.settings.store_images else None,
     )
 

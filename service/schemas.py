@@ -154,6 +154,9 @@ class NewKeyRequest(Body):
     at_once: Annotated[int, Field(gt=0, le=10_000), Whole] | None = Field(
         None, description="most requests at a time"
     )
+    signing: bool = Field(
+        False, description="whether it can sign requests as AWS' clients do; takes a master key"
+    )
 
 
 class SwitchRequest(Body):

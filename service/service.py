@@ -97,7 +97,7 @@ async def open_service(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             open_shadow(first, second, store, settings, metrics)
         )
         service = Service(
-            settings, first, second, store, KeyRing(store), liveness, metrics, shadow, lost
+            settings, first, second, store, KeyRing(store, vault), liveness, metrics, shadow, lost
         )
         for each in service.recognisers:
             each.show(metrics)

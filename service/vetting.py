@@ -73,7 +73,7 @@ async def resembling(
     none: list[list[CandidateAnswer]] = [[] for _ in probes]
     if not service.settings.enroll_search:
         return none, None
-    gallery = (await service.store.count()).templates
+    gallery = (await service.store.count("")).templates
     point = alarm_point(serving.bundle.operating_points, gallery)
     if point is None:
         return none, None

@@ -1,20 +1,17 @@
-"""Keep templates: one small protocol, durable when it answers."""
+"""Keep templates: one protocol, durable when it answers, and two engines."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from service.errors import InvalidSettings
 from service.store.audit import AuditEntry
+from service.store.protocol import Store
 from service.store.records import (
     ApiKey,
     Candidate,
     Change,
     Clock,
+    Collection,
     Counts,
     Deleted,
     Enrolled,
@@ -44,6 +41,7 @@ __all__ = [
     "Candidate",
     "Change",
     "Clock",
+    "Collection",
     "Counts",
     "Deleted",
     "Enrolled",
@@ -74,161 +72,6 @@ _SUPPORTED = (
     "`postgresql://user:password@host/database`, `sqlite:///relative.db`, "
     "`sqlite:////absolute.db` and `sqlite:///:memory:`"
 )
-
-
-class Store(Protocol):
-    """Keep subjects and their templates; every method raises StoreUnavailable.
-
-    A template's id names a photo of a subject: what several bundles made of it shares the id
-    and the expiry, and goes together. A photo is kept if it is given, as long as a template.
-    Whatever changes is in the audit log, with the id of the key `by` which it was asked for.
-    """
-
-    async def enroll(
-        self,
-        subject: str,
-        templates: Sequence[NewTemplate],
-        metadata: Mapping[str, str] | None = None,
-        idempotency: Idempotency | None = None,
-        by: str | None = None,
-        terms: Terms | None = None,
-    ) -> Enrolled:
-        """Add templates to a subject, all or none, durable when it returns.
-
-        A template of the same subject, image and fingerprint is there already and keeps its
-        id; its expiry, the subject's metadata and its terms are replaced if given, kept if None.
-        An expired one counts as gone and is created anew. A request with a known key and
-        digest has no effect and gets the outcome it had the first time, for a day.
-        Raises TemplateIdTaken, IdempotencyConflict; then nothing is written.
-        """
-        ...
-
-    async def templates_of(self, subject: str) -> SubjectTemplates:
-        """Return what a probe is compared with to verify a subject. Raises SubjectNotFound."""
-        ...
-
-    async def search(
-        self, vector: NDArray[np.float32], fingerprint: str, limit: int
-    ) -> list[Candidate]:
-        """Return the `limit` most similar subjects by their best unexpired template, best first.
-
-        `vector` is (d,) float32 of unit length; only templates of the same fingerprint are
-        compared. A template that is enrolled is found at once, one that is deleted never.
-        """
-        ...
-
-    async def subjects(self, after: str | None, limit: int) -> Page[SubjectSummary]:
-        """Return the subjects after an id, by id in code point order, at most `limit`."""
-        ...
-
-    async def subject(self, subject: str) -> SubjectDetail:
-        """Describe a subject and its templates. Raises SubjectNotFound."""
-        ...
-
-    async def export(self, subject: str) -> SubjectExport:
-        """Return everything stored about a subject. Raises SubjectNotFound."""
-        ...
-
-    async def delete_subject(self, subject: str, by: str | None = None) -> Deleted:
-        """Erase a subject and its templates, complete when it returns. Raises SubjectNotFound."""
-        ...
-
-    async def delete_template(
-        self, subject: str, template_id: str, by: str | None = None
-    ) -> Deleted:
-        """Erase a template, and the subject with its last one, complete when it returns.
-
-        Raises SubjectNotFound, TemplateNotFound.
-        """
-        ...
-
-    async def sweep(self, limit: int) -> Deleted:
-        """Erase templates that have expired, at most `limit`, and subjects left without one."""
-        ...
-
-    async def count(self) -> Counts:
-        """Count what is stored."""
-        ...
-
-    async def lacking(self, change: Change, after: int, limit: int) -> list[Lacking]:
-        """Return photos that the new bundle has no template of, at most `limit`, by number.
-
-        Those of unexpired templates of the old bundle; numbers are positive.
-        """
-        ...
-
-    async def lack(self, change: Change) -> Lack:
-        """Count them."""
-        ...
-
-    async def photo(self, subject: str, template_id: str) -> Photo | str:
-        """Return the photo of a template, or its digest if it was not kept.
-
-        Raises SubjectNotFound, TemplateNotFound.
-        """
-        ...
-
-    async def add_vector(
-        self,
-        subject: str,
-        template_id: str,
-        fingerprint: str,
-        vector: NDArray[np.float32],
-        by: str | None = None,
-    ) -> bool:
-        """Add what another bundle made of a template's photo; False if it is there already.
-
-        `vector` is (d,) float32 of unit length; id and expiry are those of the template.
-        Raises SubjectNotFound, TemplateNotFound: what was deleted does not come back.
-        """
-        ...
-
-    async def switched_to(self) -> str | None:
-        """Return the fingerprint that was switched to last, by whichever process."""
-        ...
-
-    async def switch_to(self, fingerprint: str, by: str | None = None) -> None:
-        """Let the bundle of a fingerprint serve, in every process that has it loaded."""
-        ...
-
-    async def forget(self, fingerprint: str, by: str | None = None) -> Deleted:
-        """Erase every template of a bundle, and the subjects that have no other."""
-        ...
-
-    async def reseal(self, limit: int, by: str | None = None) -> Resealed:
-        """Wrap keys by the current master key and seal subjects, at most `limit` of both.
-
-        Raises NoMasterKey.
-        """
-        ...
-
-    async def add_key(self, key: ApiKey, by: str | None = None) -> None:
-        """Keep a key, which counts everywhere when this returns."""
-        ...
-
-    async def key(self, key_id: str) -> ApiKey | None:
-        """Return a key by its id, revoked or not."""
-        ...
-
-    async def keys(self) -> list[ApiKey]:
-        """Return all keys, oldest first, revoked ones included."""
-        ...
-
-    async def revoke_key(self, key_id: str, by: str | None = None) -> bool:
-        """Let a key count no longer, anywhere, when this returns; False if there is none."""
-        ...
-
-    async def audit(self, after: int, limit: int) -> list[AuditEntry]:
-        """Return entries of the audit log beyond a number, at most `limit`, oldest first."""
-        ...
-
-    async def ping(self) -> None:
-        """Return if the store can be written to now."""
-        ...
-
-    async def close(self) -> None:
-        """Finish what was asked for and let go of the database; may be called again."""
-        ...
 
 
 def utc_now() -> datetime:

@@ -1,8 +1,10 @@
 """A log of what changed, each entry sealed with the one before it.
 
 No image, vector or name is in it: a subject is its SHA-256, which only who knows the name can
-tell, and which stays when the subject is erased. Changing or removing an entry breaks the chain
-from there on; cutting off its end does not, so keep a receipt elsewhere.
+tell, and which stays when the subject is erased; so is a collection in the entries about one.
+A large collection is erased in steps: the last entry counts what all of them erased. Changing or
+removing an entry breaks the chain from there on; cutting off its end does not, so keep a receipt
+elsewhere.
 """
 
 import hashlib
@@ -20,6 +22,9 @@ Action = Literal[
     "expired",
     "erased_again",
     "resealed",
+    "collection_created",
+    "collection_emptied",
+    "collection_deleted",
     "bundle_forgotten",
     "switched",
     "key_created",

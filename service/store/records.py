@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from models.errors import DegenerateVector
 from service.errors import FieldError, InvalidRequest
 from service.store.audit import AuditEntry
+from service.store.vault import Wrapped
 
 Clock = Callable[[], datetime]
 
@@ -131,6 +132,7 @@ class SubjectTemplates:
     """Hold the unexpired templates of one subject, oldest first; empty if all have expired."""
 
     subject: str
+    collection: str
     templates: tuple[GalleryTemplate, ...]
 
 
@@ -153,6 +155,7 @@ class SubjectSummary:
     metadata: dict[str, str]
     terms: Terms
     fingerprints: tuple[str, ...]
+    collection: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +167,7 @@ class SubjectDetail:
     metadata: dict[str, str]
     terms: Terms
     templates: tuple[StoredTemplate, ...]
+    collection: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +230,7 @@ class ApiKey:
     """Hold what is known of a key: never the key, only what its secret is checked by.
 
     `per_s` and `at_once` limit requests, None does not; a key that was revoked stays listed.
+    `signing` is the secret of a key that can sign, until it is revoked: 32 bytes, wrapped.
     """
 
     key_id: str
@@ -237,6 +242,7 @@ class ApiKey:
     at_once: int | None
     created_at: datetime
     revoked_at: datetime | None = None
+    signing: Wrapped | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,6 +269,15 @@ class Counts:
 
     subjects: int
     templates: int
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """Describe a gallery of its own."""
+
+    name: str
+    created_at: datetime
+    counts: Counts
 
 
 def _check_moment(moment: datetime) -> None:

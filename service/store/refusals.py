@@ -3,9 +3,12 @@
 from datetime import timedelta
 
 from service.errors import (
+    CollectionExists,
+    CollectionNotFound,
     IdempotencyConflict,
     NoMasterKey,
     StoreUnavailable,
+    SubjectElsewhere,
     SubjectNotFound,
     TemplateIdTaken,
     TemplateNotFound,
@@ -26,6 +29,24 @@ def no_template() -> TemplateNotFound:
 def id_taken() -> TemplateIdTaken:
     return TemplateIdTaken(
         "This template id belongs to another template; choose another id, or delete that one."
+    )
+
+
+def no_such_template() -> TemplateNotFound:
+    return TemplateNotFound("There is no template with this id.")
+
+
+def no_collection() -> CollectionNotFound:
+    return CollectionNotFound("There is no collection of this name.")
+
+
+def collection_exists() -> CollectionExists:
+    return CollectionExists("There is a collection of this name; choose another.")
+
+
+def elsewhere() -> SubjectElsewhere:
+    return SubjectElsewhere(
+        "The subject is in another collection; choose another id, or delete it there."
     )
 
 

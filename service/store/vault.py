@@ -2,7 +2,7 @@
 
 AES-256-GCM (NIST SP 800-38D) throughout, a fresh nonce each time. What a value is, is sealed
 in with it, so that no value passes for another. Destroying a subject's key erases what it
-sealed, also where a copy of that was kept.
+sealed, also where a copy of that was kept. Secrets of API keys that sign are wrapped alike.
 """
 
 import hashlib
@@ -75,6 +75,13 @@ class Wrapped:
     blob: bytes = field(repr=False)
 
     @classmethod
+    def held(cls, key_id: str | None, master: str | None, blob: bytes | None) -> "Wrapped | None":
+        """Return the key of a row, None if it has none or it was destroyed."""
+        if key_id is None or master is None or blob is None:
+            return None
+        return cls(key_id, master, blob)
+
+    @classmethod
     def read(cls, key_id: str | None, master: str | None, blob: bytes | None) -> "Wrapped | None":
         """Return the key of a row, None if it has none. Raises StoreUnavailable if it is gone."""
         if key_id is None:
@@ -85,7 +92,7 @@ class Wrapped:
 
 
 class Vault:
-    """Make, wrap and unwrap the keys of subjects; the first master key wraps, all unwrap.
+    """Make, wrap and unwrap keys of subjects, and secrets; the first master key wraps, all unwrap.
 
     Without a master key nothing is sealed, and what is sealed cannot be opened.
     """
@@ -101,8 +108,12 @@ class Vault:
 
     def new_key(self) -> tuple[Wrapped, Sealer]:
         """Make a key for a subject."""
-        key_id, key = secrets.token_hex(16), secrets.token_bytes(KEY_BYTES)
-        return self._wrap(key_id, key), Sealer(key)
+        key = secrets.token_bytes(KEY_BYTES)
+        return self.wrap(key), Sealer(key)
+
+    def wrap(self, key: bytes) -> Wrapped:
+        """Wrap 32 bytes by the current master key, under a new id; there has to be one."""
+        return self._wrap(secrets.token_hex(16), key)
 
     def cipher(self, wrapped: Wrapped | None) -> Cipher:
         """Return what opens the values of a subject with that key, or without one."""

@@ -65,7 +65,7 @@ def postgres(cluster: Cluster, people: Crowd) -> Loaded:
         )
         connection.execute(
             f"""CREATE TABLE likeness.search_1 (
-                number bigint PRIMARY KEY REFERENCES likeness.templates ON DELETE CASCADE,
+                number bigint PRIMARY KEY,
                 vector halfvec({DIMENSION}) NOT NULL
             )"""
         )

@@ -10,6 +10,11 @@ from service.errors import StoreUnavailable, SubjectNotFound, TemplateNotFound
 from service.store import Idempotency, Store, Vault, open_store
 from tests.service.store_audit_contract import AuditContract
 from tests.service.store_change_contract import ChangeContract, PhotoContract
+from tests.service.store_collection_contract import CollectionContract
+from tests.service.store_collection_end_contract import (
+    CollectionEndContract,
+    LastingCollectionContract,
+)
 from tests.service.store_enrol_contract import EnrolContract, RepeatContract
 from tests.service.store_key_contract import KeyContract
 from tests.service.store_race_contract import RaceContract
@@ -126,6 +131,8 @@ class StoreContract(
     ChangeContract,
     KeyContract,
     AuditContract,
+    CollectionContract,
+    CollectionEndContract,
     RaceContract,
 ):
     """Inherit this, and override `url` with a fixture that names an empty store."""
@@ -167,7 +174,7 @@ class StoreContract(
         assert all([(await task).templates[0].created for task in asked])
 
 
-class LastingStoreContract(StoreContract):
+class LastingStoreContract(LastingCollectionContract, StoreContract):
     """Inherit this for an engine whose store outlives the process."""
 
     async def test_reopened_store_holds_and_finds_what_was_enrolled(

@@ -3,8 +3,8 @@
 from dataclasses import replace
 from datetime import timedelta
 
-from service.store import ApiKey, Store
-from tests.service.store_samples import Clock
+from service.store import ApiKey, Store, Vault
+from tests.service.store_samples import MASTER, Clock
 
 
 def key(key_id: str, clock: Clock) -> ApiKey:
@@ -25,6 +25,14 @@ class KeyContract:
         given = replace(key("one", clock), per_s=None, at_once=None)
         await store.add_key(given)
         assert await store.key("one") == given
+
+    async def test_key_that_signs_is_kept_with_its_secret_wrapped(
+        self, store: Store, clock: Clock
+    ) -> None:
+        given = replace(key("one", clock), signing=Vault([MASTER]).wrap(bytes(32)))
+        await store.add_key(given)
+        assert await store.key("one") == given
+        assert await store.keys() == [given]
 
     async def test_unknown_key_is_none(self, store: Store) -> None:
         assert await store.key("one") is None

@@ -61,17 +61,19 @@ def near(axis: int, similarity: float) -> NDArray[np.float32]:
     return vector
 
 
-async def names_found(store: Store, image: str, limit: int = 100) -> list[str]:
-    found = await store.search(vector_of(image), FINGERPRINT, limit)
+async def names_found(
+    store: Store, image: str, limit: int = 100, collection: str = ""
+) -> list[str]:
+    found = await store.search(vector_of(image), FINGERPRINT, limit, collection)
     return [candidate.subject for candidate in found]
 
 
-async def all_exports(store: Store) -> list[SubjectExport]:
-    """Return every subject, by pages of three."""
+async def all_exports(store: Store, collection: str = "") -> list[SubjectExport]:
+    """Return every subject of a collection, by pages of three."""
     exports: list[SubjectExport] = []
     after: str | None = None
     while True:
-        page = await store.subjects(after, 3)
+        page = await store.subjects(after, 3, collection)
         exports += [await store.export(item.subject) for item in page.items]
         if page.next is None:
             return exports
@@ -95,12 +97,15 @@ def expected(
     return sorted(best, key=lambda candidate: -candidate.similarity)
 
 
-async def assert_search_agrees(store: Store, now: datetime) -> None:
-    """Compare the search with what is stored, for every fingerprint used here."""
-    exports = await all_exports(store)
+async def assert_search_agrees(store: Store, now: datetime, collection: str = "") -> None:
+    """Compare the search and the counts with what is stored, for every fingerprint used here."""
+    exports = await all_exports(store, collection)
+    counts = await store.count(collection)
+    templates = sum(len(export.templates) for export in exports)
+    assert (counts.subjects, counts.templates) == (len(exports), templates)
     for fingerprint in (FINGERPRINT, "other"):
         probe = vector_of("probe")
-        found = await store.search(probe, fingerprint, 1000)
+        found = await store.search(probe, fingerprint, 1000, collection)
         wanted = expected(exports, probe, fingerprint, now)
         assert [(c.subject, c.template_id) for c in found] == [
             (c.subject, c.template_id) for c in wanted

@@ -8,7 +8,8 @@ from service.app import create_app
 from service.settings import Settings
 from service.status import STATUS
 
-# Raised at start, or by whatever is no request to a route.
+# Raised at start, by whatever is no request to a route, or for what only other services' clients
+# ask, in the words of those.
 _NO_ANSWERS = {
     "invalid_bundle",
     "invalid_settings",
@@ -18,6 +19,8 @@ _NO_ANSWERS = {
     "head_too_large",
     "head_timeout",
     "malformed_request",
+    "collection_not_found",
+    "collection_exists",
 }
 
 

@@ -1,15 +1,17 @@
 """Keys are checked by their secret and the store, and limited each for itself."""
 
+import base64
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
-from service.errors import KeyBusy, KeyInvalid
+from service.errors import KeyBusy, KeyInvalid, NoMasterKey, StoreUnavailable
 from service.key_limits import KeyLimits
-from service.keys import KeyRing, make_key
-from service.store import ApiKey, Store, open_store, utc_now
+from service.keys import KeyRing, make_key, signing_pair
+from service.store import ApiKey, Store, Vault, open_store, utc_now
+from tests.service.store_samples import MASTER, OTHER_MASTER
 
 
 def new_key(per_s: float | None = None, at_once: int | None = None) -> tuple[ApiKey, str]:
@@ -34,10 +36,12 @@ async def test_key_is_found_by_what_was_shown_once(store: Store) -> None:
 
 
 def test_nothing_that_is_kept_shows_the_key() -> None:
-    kept, shown = new_key()
-    secret = secret_of(shown)
-    assert secret not in repr(kept)
-    assert secret.encode() not in kept.salt + kept.digest
+    for kept, shown in (new_key(), new_signer()):
+        secret = secret_of(shown)
+        assert secret not in repr(kept)
+        kept_bytes = kept.salt + kept.digest + (b"" if kept.signing is None else kept.signing.blob)
+        assert secret.encode() not in kept_bytes
+        assert base64.urlsafe_b64decode(f"{secret}=") not in kept_bytes
 
 
 async def test_wrong_secret_of_a_right_id_does_not_count(store: Store) -> None:
@@ -83,6 +87,55 @@ async def test_only_keys_that_count_close_the_service(store: Store) -> None:
     assert await ring.any()
     await store.revoke_key(kept.key_id)
     assert not await ring.any()
+
+
+def new_signer() -> tuple[ApiKey, str]:
+    return make_key("door", ["verify"], None, None, utc_now(), Vault([MASTER]))
+
+
+async def test_key_that_signs_has_one_secret_for_both_ways(store: Store) -> None:
+    kept, shown = new_signer()
+    await store.add_key(kept)
+    ring = KeyRing(store, Vault([MASTER]))
+    assert await ring.signer(signing_pair(shown)[0]) == (kept, secret_of(shown))
+    assert await ring.holder(shown) == kept
+
+
+async def test_signer_that_does_not_count_is_refused_in_the_same_words(store: Store) -> None:
+    signs_not, revoked = new_key()[0], new_signer()[0]
+    for kept in (signs_not, revoked):
+        await store.add_key(kept)
+    await store.revoke_key(revoked.key_id)
+    ring, said = KeyRing(store, Vault([MASTER])), set()
+    for asked in (f"lk_{signs_not.key_id}", f"lk_{revoked.key_id}", f"lk_{'0' * 16}", "AKIA", ""):
+        with pytest.raises(KeyInvalid) as refused:
+            await ring.signer(asked)
+        said.add(refused.value.sentence)
+    assert len(said) == 1
+
+
+async def test_revoked_signer_does_not_count_where_it_was_just_used(store: Store) -> None:
+    kept, shown = new_signer()
+    await store.add_key(kept)
+    ring = KeyRing(store, Vault([MASTER]))
+    await ring.signer(signing_pair(shown)[0])
+    await store.revoke_key(kept.key_id)
+    with pytest.raises(KeyInvalid):
+        await ring.signer(signing_pair(shown)[0])
+
+
+async def test_secret_under_a_master_key_that_is_not_given_is_no_fault_of_the_caller(
+    store: Store,
+) -> None:
+    kept, shown = new_signer()
+    await store.add_key(kept)
+    with pytest.raises(StoreUnavailable, match="LIKENESS_MASTER_KEYS"):
+        await KeyRing(store, Vault([OTHER_MASTER])).signer(signing_pair(shown)[0])
+
+
+def test_key_that_signs_needs_a_master_key() -> None:
+    with pytest.raises(NoMasterKey, match="LIKENESS_MASTER_KEYS_FILE"):
+        make_key("door", ["verify"], None, None, utc_now(), Vault())
 
 
 class Time:

@@ -87,6 +87,13 @@ def test_template_removed_during_a_search_is_not_found_and_none_takes_its_place(
     assert found == {"b": 0.5, "c": 0.1}
 
 
+def test_only_template_replaced_during_a_search_is_found_as_it_is_now() -> None:
+    index = VectorIndex()
+    index.apply((), [along("a", 0.9)])
+    found = search_while(index, [lambda: index.apply(["a"], [along("a", 0.3)])])
+    assert found == {"a": 0.3}
+
+
 def test_template_replaced_during_a_search_is_found_as_it_is_now() -> None:
     index = VectorIndex()
     index.apply((), [along("a", 0.9), along("b", 0.5)])

@@ -12,7 +12,7 @@ from pgvector.psycopg import register_vector_async
 from psycopg import AsyncConnection
 
 from service.errors import StoreUnavailable
-from service.store import Terms, Vault, open_store
+from service.store import Counts, Terms, Vault, open_store
 from service.store.postgres import migrations as postgres
 from service.store.sqlite.migrations import MIGRATIONS, create_schema, migrate
 from tests.postgres import Cluster
@@ -140,6 +140,8 @@ async def assert_served_and_sealed(url: str) -> None:
             assert (export.metadata, export.terms) == ({"of": "ada"}, Terms())
             np.testing.assert_array_equal(export.templates[0].vector, vector_of("one"))
             assert await names_found(store, "one") == ["ada"]
+            assert (await store.subject("ada")).collection == ""
+            assert await store.count("") == Counts(subjects=1, templates=1)
             if vault.current is not None:
                 await store.reseal(10)
         await store.close()

@@ -7,6 +7,7 @@ from tests.postgres import Cluster
 from tests.service.store_contract import LastingStoreContract
 from tests.service.store_samples import MASTER
 from tests.service.store_seal_contract import SealContract
+from tests.service.store_signing_contract import SigningContract
 
 
 class TestPostgres(LastingStoreContract):
@@ -15,7 +16,7 @@ class TestPostgres(LastingStoreContract):
         return cluster.new_database()
 
 
-class TestSealedPostgres(SealContract, LastingStoreContract):
+class TestSealedPostgres(SealContract, SigningContract, LastingStoreContract):
     @pytest.fixture
     def url(self, cluster: Cluster) -> str:
         return cluster.new_database()

@@ -20,6 +20,7 @@ from tests.service.store_contract import LastingStoreContract, StoreContract
 from tests.service.store_inside import run
 from tests.service.store_samples import MASTER, Clock, names_found, template, vector_of
 from tests.service.store_seal_contract import SealContract
+from tests.service.store_signing_contract import SigningContract
 
 OPEN_IN_ANOTHER_PROCESS = """
 import asyncio, sys
@@ -38,7 +39,7 @@ class TestSqliteFile(LastingStoreContract):
         return f"sqlite:///{tmp_path}/contract.db"
 
 
-class TestSealedSqliteFile(SealContract, LastingStoreContract):
+class TestSealedSqliteFile(SealContract, SigningContract, LastingStoreContract):
     @pytest.fixture
     def url(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/contract.db"

@@ -6,7 +6,7 @@ from typing import Self
 from models.template import Template, similarity
 from service.answers import Answer
 from service.compat.compreface.requests import Options
-from service.compat.compreface.scales import face_probability, likeness
+from service.compat.scales import face_probability, likeness
 from service.pipeline import Probe
 from service.recogniser import Recogniser
 from service.service import Service

@@ -1,22 +1,25 @@
 """CompreFace's face collection, as the store has it: an example there is a template here."""
 
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Final
 
 from models.template import Template
 from service.compat.compreface.answers import Example, Examples
 from service.errors import SubjectNotFound, TemplateNotFound
-from service.store import Change, Store
+from service.store import Change, Deleted, Store
 
 _PAGE = 1000
+_COLLECTION: Final = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FaceCollection:
     """Find what a face is compared with: unexpired templates of one bundle.
 
-    Examples are listed the oldest first. The store finds a template by its subject; where only
-    its id is known, all are gone through.
+    Of the store's collections this is the default one, and no subject of another is seen.
+    Examples are listed the oldest first.
     """
 
     store: Store
@@ -26,7 +29,7 @@ class FaceCollection:
         """Return a page, the first of number 0, of one subject's examples or of all."""
         first = number * size
         if subject is None:
-            total = (await self.store.lack(self._everything)).templates
+            total = (await self.store.lack(self._everything, _COLLECTION)).templates
             found = [each async for each in self._all(first, size)]
         else:
             examples = [
@@ -42,22 +45,23 @@ class FaceCollection:
             total_elements=total,
         )
 
-    async def find(self, image_ids: Collection[str]) -> list[Example]:
+    async def find(self, image_ids: Iterable[str]) -> list[Example]:
         """Return those of the examples that there are."""
         found: list[Example] = []
-        async for example in self._all():
-            if example.image_id in image_ids:
-                found.append(example)
-                if len(found) == len(image_ids):
-                    break
+        for image_id in image_ids:
+            with suppress(TemplateNotFound):
+                found.append(await self.one(image_id))
         return found
 
     async def one(self, image_id: str) -> Example:
         """Return an example. Raises TemplateNotFound."""
-        found = await self.find({image_id})
-        if not found:
-            raise _not_found()
-        return found[0]
+        try:
+            subject = await self.store.subject_of(image_id)
+        except TemplateNotFound as exc:
+            raise _not_found() from exc
+        example = Example(image_id=image_id, subject=subject)
+        await self.template(example)
+        return example
 
     async def template(self, example: Example) -> Template:
         """Return the template of an example. Raises TemplateNotFound."""
@@ -83,6 +87,12 @@ class FaceCollection:
             return False
         return True
 
+    async def delete_subject(self, subject: str, by: str | None) -> Deleted:
+        """Erase a subject, whatever it has. Raises SubjectNotFound."""
+        if (await self.store.templates_of(subject)).collection != _COLLECTION:
+            raise SubjectNotFound("There is no subject with this name.")
+        return await self.store.delete_subject(subject, by)
+
     @property
     def _everything(self) -> Change:
         # No bundle has this fingerprint: it lacks every photo there is a template of.
@@ -90,7 +100,7 @@ class FaceCollection:
 
     async def _all(self, skip: int = 0, most: int | None = None) -> AsyncIterator[Example]:
         number, seen = 0, 0
-        while page := await self.store.lacking(self._everything, number, _PAGE):
+        while page := await self.store.lacking(self._everything, number, _PAGE, _COLLECTION):
             for each in page:
                 if seen - skip == most:
                     return
@@ -101,13 +111,13 @@ class FaceCollection:
 
     async def _templates(self, subject: str) -> dict[str, Template]:
         try:
-            held = (await self.store.templates_of(subject)).templates
+            held = await self.store.templates_of(subject)
         except SubjectNotFound:
             return {}
         return {
             each.template_id: Template(each.vector, each.fingerprint)
-            for each in held
-            if each.fingerprint == self.fingerprint
+            for each in held.templates
+            if each.fingerprint == self.fingerprint and held.collection == _COLLECTION
         }
 
 

@@ -54,7 +54,7 @@ async def delete_of_subject(
 ) -> DeletedCount:
     """Delete one subject's examples. Without a subject CompreFace deletes everybody's."""
     try:
-        deleted = await held.store.delete_subject(subject, by)
+        deleted = await held.delete_subject(subject, by)
     except SubjectNotFound:
         return DeletedCount(deleted=0)
     return DeletedCount(deleted=deleted.templates)
@@ -64,7 +64,7 @@ async def delete_of_subject(
 async def delete_many(request: Request, held: Held, by: By) -> list[Example]:
     """Delete the examples of a list; ids of none are passed over."""
     wanted = await read_body(request, ImageIds)
-    found = await held.find(frozenset(wanted.root))
+    found = await held.find(dict.fromkeys(wanted.root))
     return [example for example in found if await held.delete(example, by)]
 
 
@@ -113,7 +113,7 @@ async def rename_subject(subject: str) -> Response:
 
 @router.delete("/subjects/{subject}")
 async def delete_subject(held: Held, by: By, subject: str) -> SubjectName:
-    await held.store.delete_subject(subject, by)
+    await held.delete_subject(subject, by)
     return SubjectName(subject=subject)
 
 
@@ -123,7 +123,7 @@ async def delete_all(held: Held, by: By) -> DeletedCount:
     deleted = 0
     for name in await held.subjects():
         try:
-            deleted += (await held.store.delete_subject(name, by)).subjects
+            deleted += (await held.delete_subject(name, by)).subjects
         except SubjectNotFound:
             continue
     return DeletedCount(deleted=deleted)

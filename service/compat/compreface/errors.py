@@ -6,13 +6,10 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.compat.compreface.paths import is_ours
+from service.compat.translated import Translation
 from service.problem_answers import Problem
-from service.problems import MEDIA_TYPE
 
 # The numbers are those of CompreFace's `CommonExceptionCode`.
 UNDEFINED: Final = 0
@@ -60,45 +57,12 @@ def refusal(status: int, code: int, message: str) -> JSONResponse:
     return JSONResponse({"message": message, "code": code}, status)
 
 
-class CompreFaceErrors:
-    """Translate the problems at CompreFace's paths, those of the other layers included.
-
-    The outermost layer: metrics count what the problem was called here.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not is_ours(scope["path"]):
-            await self._app(scope, receive, send)
-            return
-        held: Message | None = None
-
-        async def translated(message: Message) -> None:
-            nonlocal held
-            if message["type"] == "http.response.start":
-                if Headers(raw=message["headers"]).get("content-type") == MEDIA_TYPE:
-                    held = message
-                    return
-            elif held is not None:
-                # A problem is one piece, the first.
-                start, body = _translate(held, message["body"])
-                held, message = None, {**message, "body": body}
-                await send(start)
-            await send(message)
-
-        await self._app(scope, receive, translated)
-
-
-def _translate(start: Message, body: bytes) -> tuple[Message, bytes]:
-    problem = Problem.model_validate_json(body)
+def translate(problem: Problem) -> Translation:
+    """Return a problem as CompreFace says it."""
     words = [problem.detail] if problem.advice is None else [problem.detail, problem.advice]
     answer = json.dumps({"message": " ".join(words), "code": _code(problem)}).encode()
-    headers = MutableHeaders(raw=list(start["headers"]))
-    headers["content-type"], headers["content-length"] = "application/json", str(len(answer))
     status = HTTPStatus.BAD_REQUEST if problem.status in _BAD_REQUEST else problem.status
-    return {**start, "status": int(status), "headers": headers.raw}, answer
+    return Translation(int(status), answer, "application/json")
 
 
 def _code(problem: Problem) -> int:

@@ -3,11 +3,15 @@
 from fastapi import FastAPI
 
 from service.compat.compreface import collection_routes, photo_routes, vector_routes
-from service.compat.compreface.errors import CompreFaceErrors
+from service.compat.compreface.errors import translate
+from service.compat.compreface.paths import is_ours
+from service.compat.translated import Translated
 
 
 def install_compreface(app: FastAPI) -> None:
     """Add its routes, and what says problems in its words; that is to be the outermost layer."""
     for module in (photo_routes, collection_routes, vector_routes):
         app.include_router(module.router)
-    app.add_middleware(CompreFaceErrors)
+    app.add_middleware(
+        Translated, is_theirs=lambda scope: is_ours(scope["path"]), translate=translate
+    )

@@ -11,7 +11,7 @@ from service.store.postgres.audit_log import append
 from service.store.postgres.migrations import Connection
 from service.store.postgres.queries import not_found
 from service.store.postgres.sealing import cipher_of, sealing_cipher_of
-from service.store.postgres.spaces import Space, Spaces, add
+from service.store.postgres.spaces import Spaces, add
 from service.store.postgres.statements import lock_subject
 from service.store.records import Change, Deleted, Lack, Lacking, Photo
 from service.store.vault import Vault, of_photo, of_vector
@@ -21,28 +21,37 @@ _LACKING = """FROM likeness.templates AS held WHERE fingerprint = %(old)s
     AND (expires_at IS NULL OR expires_at > %(now)s) AND NOT EXISTS (
         SELECT 1 FROM likeness.templates AS made WHERE made.fingerprint = %(new)s
         AND made.subject = held.subject AND made.image_sha256 = held.image_sha256
-    )"""
+    ) AND (%(collection)s::text IS NULL OR %(collection)s = (
+        SELECT collection FROM likeness.subjects WHERE subjects.subject = held.subject
+    ))"""
 _HAS_PHOTO = """EXISTS (SELECT 1 FROM likeness.photos
     WHERE photos.subject = held.subject AND photos.image_sha256 = held.image_sha256)"""
 
 
 async def lacking(
-    connection: Connection, change: Change, after: int, limit: int, now: datetime
+    connection: Connection,
+    change: Change,
+    after: int,
+    limit: int,
+    collection: str | None,
+    now: datetime,
 ) -> list[Lacking]:
     """Return at most `limit` photos beyond a number."""
     rows = await connection.execute(
         f"""SELECT number, subject, template_id, image_sha256, {_HAS_PHOTO} {_LACKING}
         AND number > %(after)s ORDER BY number LIMIT %(limit)s""",
-        {**_parameters(change, now), "after": after, "limit": limit},
+        {**_parameters(change, collection, now), "after": after, "limit": limit},
     )
     return [Lacking(*row) for row in await rows.fetchall()]
 
 
-async def lack(connection: Connection, change: Change, now: datetime) -> Lack:
+async def lack(
+    connection: Connection, change: Change, collection: str | None, now: datetime
+) -> Lack:
     """Count them."""
     found = await connection.execute(
         f"SELECT count(*), count(*) FILTER (WHERE NOT {_HAS_PHOTO}) {_LACKING}",
-        _parameters(change, now),
+        _parameters(change, collection, now),
     )
     ((templates, without_photo),) = await found.fetchall()
     return Lack(templates, without_photo)
@@ -78,7 +87,6 @@ async def add_vector(
     subject: str,
     template_id: str,
     fingerprint: str,
-    space: Space,
     vector: NDArray[np.float32],
     by: str | None,
     now: datetime,
@@ -89,17 +97,19 @@ async def add_vector(
     """
     await lock_subject(connection, subject)
     found = await connection.execute(
-        """SELECT fingerprint, image_sha256 FROM likeness.templates
+        """SELECT fingerprint, image_sha256, collection
+        FROM likeness.templates JOIN likeness.subjects USING (subject)
         WHERE subject = %s AND template_id = %s""",
         [subject, template_id],
     )
     held = await found.fetchall()
     if not held:
         raise await not_found(connection, subject)
-    if any(made_by == fingerprint for made_by, _ in held):
+    if any(made_by == fingerprint for made_by, _, _ in held):
         return False
     cipher = await sealing_cipher_of(connection, spaces, subject)
-    sealed = cipher.seal(Vector(vector).to_binary(), of_vector(held[0][1], fingerprint))
+    _, image, collection = held[0]
+    sealed = cipher.seal(Vector(vector).to_binary(), of_vector(image, fingerprint))
     made = await connection.execute(
         """INSERT INTO likeness.templates (template_id, subject, fingerprint, image_sha256,
         quality, created_at, expires_at, vector)
@@ -109,6 +119,8 @@ async def add_vector(
         [fingerprint, now, sealed, template_id, subject],
     )
     ((number,),) = await made.fetchall()
+    # After the row: as long as that is not committed, the collection stays.
+    space = await spaces.within(connection, collection, fingerprint, len(vector))
     await add(connection, space, number, vector)
     await append(connection, Event("reembedded", subject, by, {"templates": 1}), now)
     return True
@@ -148,5 +160,5 @@ async def forget(
     return Deleted(subjects.rowcount, templates.rowcount, receipt)
 
 
-def _parameters(change: Change, now: datetime) -> dict[str, object]:
-    return {"old": change.old, "new": change.new, "now": now}
+def _parameters(change: Change, collection: str | None, now: datetime) -> dict[str, object]:
+    return {"old": change.old, "new": change.new, "collection": collection, "now": now}

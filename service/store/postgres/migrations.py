@@ -6,6 +6,7 @@ from typing import Any
 from psycopg import AsyncConnection, errors
 
 from service.errors import StoreUnavailable
+from service.store.postgres.add_collections import add_collections
 from service.store.refusals import newer_database
 
 Connection = AsyncConnection[Any]
@@ -199,12 +200,22 @@ async def add_seals(connection: Connection) -> None:
         await connection.execute(statement)
 
 
+async def add_signing(connection: Connection) -> None:
+    """Version 7: API keys whose secret is kept, as signatures are checked by it."""
+    await connection.execute(
+        """ALTER TABLE likeness.keys
+        ADD COLUMN signing_key_id text COLLATE "C" REFERENCES likeness.data_keys"""
+    )
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     create_schema,
     add_keys,
     index_expiry,
     add_audit,
     add_seals,
+    add_collections,
+    add_signing,
 )
 
 

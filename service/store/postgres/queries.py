@@ -24,7 +24,7 @@ from service.store.records import (
     SubjectSummary,
     SubjectTemplates,
 )
-from service.store.refusals import no_subject, no_template
+from service.store.refusals import no_subject, no_such_template, no_template
 from service.store.vault import Cipher, Vault, Wrapped, of_photo, of_vector
 
 _TEMPLATE = (
@@ -32,6 +32,7 @@ _TEMPLATE = (
 )
 
 _PARTICULARS = "metadata, terms, key_id, master, wrapped"
+_HEAD = f"subjects.created_at, collection, {_PARTICULARS}"
 
 
 async def templates_of(
@@ -40,7 +41,8 @@ async def templates_of(
     """Return the unexpired templates of a subject. Raises SubjectNotFound."""
     rows = await _rows(
         connection,
-        """SELECT key_id, master, wrapped, template_id, vector, image_sha256, fingerprint
+        """SELECT key_id, master, wrapped, collection, template_id, vector, image_sha256,
+            fingerprint
         FROM likeness.subjects LEFT JOIN likeness.data_keys USING (key_id)
         LEFT JOIN likeness.templates ON templates.subject = subjects.subject
             AND (expires_at IS NULL OR expires_at > %s)
@@ -52,22 +54,24 @@ async def templates_of(
     cipher = vault.cipher(Wrapped.read(*rows[0][:3]))
     return SubjectTemplates(
         subject,
+        rows[0][3],
         tuple(
             GalleryTemplate(name, vector_of(cipher, blob, image, made_by), made_by)
-            for _, _, _, name, blob, image, made_by in rows
+            for name, blob, image, made_by in (row[4:] for row in rows)
             if name is not None
         ),
     )
 
 
 async def subjects(
-    connection: Connection, vault: Vault, after: str | None, limit: int
+    connection: Connection, vault: Vault, after: str | None, limit: int, collection: str
 ) -> Page[SubjectSummary]:
-    """Return at most `limit` subjects after an id, in code point order."""
+    """Return at most `limit` subjects of a collection after an id, in code point order."""
     rows = await _rows(
         connection,
         f"""WITH page AS (
-            SELECT * FROM likeness.subjects WHERE %(after)s::text IS NULL OR subject > %(after)s
+            SELECT * FROM likeness.subjects WHERE collection = %(collection)s
+                AND (%(after)s::text IS NULL OR subject > %(after)s)
             ORDER BY subject LIMIT %(limit)s
         ), made AS (
             SELECT subject, count(*) AS templates,
@@ -77,10 +81,10 @@ async def subjects(
         SELECT subject, coalesce(templates, 0), made_by, page.created_at, {_PARTICULARS}
         FROM page LEFT JOIN made USING (subject) LEFT JOIN likeness.data_keys USING (key_id)
         ORDER BY subject""",
-        {"after": after, "limit": limit + 1},
+        {"collection": collection, "after": after, "limit": limit + 1},
     )
     items = tuple(
-        _summary(subject, at, Particulars.open(vault, *held), templates, made_by)
+        _summary(subject, at, collection, Particulars.open(vault, *held), templates, made_by)
         for subject, templates, made_by, at, *held in rows[:limit]
     )
     return Page(items, items[-1].subject if len(rows) > limit else None)
@@ -89,10 +93,22 @@ async def subjects(
 async def subject_detail(connection: Connection, vault: Vault, subject: str) -> SubjectDetail:
     """Describe a subject and its templates. Raises SubjectNotFound."""
     rows = await _subject_rows(connection, subject, _TEMPLATE)
-    at, *head = rows[0][:6]
+    at, collection, *head = rows[0][:7]
     held = Particulars.open(vault, *head)
-    stored = tuple(_stored(*row[6:]) for row in rows if row[6] is not None)
-    return SubjectDetail(subject, utc(at), held.metadata, held.terms, stored)
+    stored = tuple(_stored(*row[7:]) for row in rows if row[7] is not None)
+    return SubjectDetail(subject, utc(at), held.metadata, held.terms, stored, collection)
+
+
+async def subject_of(connection: Connection, template_id: str) -> str:
+    """Return whose a template is. Raises TemplateNotFound."""
+    rows = await _rows(
+        connection,
+        "SELECT subject FROM likeness.templates WHERE template_id = %s LIMIT 1",
+        [template_id],
+    )
+    if not rows:
+        raise no_such_template()
+    return str(rows[0][0])
 
 
 async def export(connection: Connection, vault: Vault, subject: str) -> SubjectExport:
@@ -100,11 +116,11 @@ async def export(connection: Connection, vault: Vault, subject: str) -> SubjectE
     photo = """(SELECT photo FROM likeness.photos WHERE photos.subject = subjects.subject
         AND photos.image_sha256 = templates.image_sha256)"""
     rows = await _subject_rows(connection, subject, f"{photo}, vector, {_TEMPLATE}")
-    at, *head = rows[0][:6]
+    at, _, *head = rows[0][:7]
     held = Particulars.open(vault, *head)
     photos: dict[str, Photo] = {}
     templates = []
-    for photo, blob, *row in (row[6:] for row in rows):
+    for photo, blob, *row in (row[7:] for row in rows):
         if blob is not None:
             stored = _stored(*row)
             image = stored.image_sha256
@@ -117,10 +133,13 @@ async def export(connection: Connection, vault: Vault, subject: str) -> SubjectE
     )
 
 
-async def count(connection: Connection) -> Counts:
-    """Tell how many subjects and templates there are, expired ones included."""
+async def count(connection: Connection, collection: str | None) -> Counts:
+    """Count subjects and templates of a collection or of all, expired ones included."""
     ((subjects_, templates),) = await _rows(
-        connection, "SELECT sum(subjects)::bigint, sum(templates)::bigint FROM likeness.counts", []
+        connection,
+        """SELECT coalesce(sum(subjects), 0)::bigint, coalesce(sum(templates), 0)::bigint
+        FROM likeness.counts WHERE %(name)s::text IS NULL OR collection = %(name)s""",
+        {"name": collection},
     )
     return Counts(subjects_, templates)
 
@@ -146,7 +165,7 @@ def array_of(vector: Vector) -> NDArray[np.float32]:
 async def _subject_rows(connection: Connection, subject: str, columns: str) -> Sequence[Any]:
     rows = await _rows(
         connection,
-        f"""SELECT subjects.created_at, {_PARTICULARS}, {columns} FROM likeness.subjects
+        f"""SELECT {_HEAD}, {columns} FROM likeness.subjects
         LEFT JOIN likeness.data_keys USING (key_id)
         LEFT JOIN likeness.templates USING (subject)
         WHERE subject = %s ORDER BY number""",
@@ -164,10 +183,15 @@ async def _rows(
 
 
 def _summary(
-    subject: str, at: datetime, held: Particulars, templates: int, made_by: Sequence[str] | None
+    subject: str,
+    at: datetime,
+    collection: str,
+    held: Particulars,
+    templates: int,
+    made_by: Sequence[str] | None,
 ) -> SubjectSummary:
     return SubjectSummary(
-        subject, templates, utc(at), held.metadata, held.terms, tuple(made_by or ())
+        subject, templates, utc(at), held.metadata, held.terms, tuple(made_by or ()), collection
     )
 
 

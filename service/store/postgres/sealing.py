@@ -31,6 +31,11 @@ async def make_ready(connection: Connection, vault: Vault, now: datetime) -> Non
     masters = await (await connection.execute(_MASTERS)).fetchall()
     vault.check([master for (master,) in masters])
     # By `master`, which is gone with the key and has an index.
+    # So of tables that went with their collection: nothing can be searched by them any more.
+    await connection.execute(
+        """DELETE FROM likeness.spaces USING likeness.data_keys
+        WHERE data_keys.key_id = spaces.key_id AND master IS NULL"""
+    )
     found = await connection.execute(
         """SELECT subject FROM likeness.subjects
         JOIN likeness.data_keys USING (key_id) WHERE master IS NULL"""
@@ -114,14 +119,14 @@ async def resealed(
 async def _seal_subject(connection: Connection, spaces: Spaces, subject: str) -> None:
     """Give a subject that has none a key, and seal what is stored of it."""
     found = await connection.execute(
-        "SELECT key_id, metadata, terms FROM likeness.subjects WHERE subject = %s",
+        "SELECT key_id, metadata, terms, collection FROM likeness.subjects WHERE subject = %s",
         [subject],
         binary=True,
     )
     row = await found.fetchone()
     if row is None or row[0] is not None:
         return
-    _, metadata, terms = row
+    _, metadata, terms, collection = row
     key, sealer = spaces.vault.new_key()
     await tables.add_key(connection, key)
     await connection.execute(
@@ -133,7 +138,7 @@ async def _seal_subject(connection: Connection, spaces: Spaces, subject: str) ->
             subject,
         ],
     )
-    await _seal_templates(connection, spaces, sealer, subject)
+    await _seal_templates(connection, spaces, sealer, subject, collection)
     photos = await connection.execute(
         "SELECT number, image_sha256, photo FROM likeness.photos WHERE subject = %s",
         [subject],
@@ -147,7 +152,7 @@ async def _seal_subject(connection: Connection, spaces: Spaces, subject: str) ->
 
 
 async def _seal_templates(
-    connection: Connection, spaces: Spaces, sealer: Sealer, subject: str
+    connection: Connection, spaces: Spaces, sealer: Sealer, subject: str, collection: str
 ) -> None:
     templates = await connection.execute(
         """SELECT number, image_sha256, fingerprint, vector FROM likeness.templates
@@ -157,12 +162,15 @@ async def _seal_templates(
     )
     for number, image, made_by, blob in await templates.fetchall():
         vector = array_of(Vector.from_binary(blob))
-        before = await tables.clear(connection, made_by, len(vector))
-        assert before is not None
-        await connection.execute(f"DELETE FROM {before.table} WHERE number = %s", [number])
-        await connection.execute(
+        name = collection, made_by, len(vector)
+        sealed = await connection.execute(
             "UPDATE likeness.templates SET vector = %s WHERE number = %s",
             [sealer.seal(blob, of_vector(image, made_by)), number],
         )
-        space = await spaces.within(connection, made_by, len(vector))
+        if not sealed.rowcount:
+            continue  # it has expired and is swept away
+        before = await tables.clear(connection, *name)
+        assert before is not None
+        await connection.execute(f"DELETE FROM {before.table} WHERE number = %s", [number])
+        space = await spaces.within(connection, *name)
         await tables.add(connection, space, number, vector)

@@ -3,16 +3,23 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.store.postgres.database import Database
 from service.store.postgres.migrations import Connection
 from service.store.postgres.queries import vector_of
 from service.store.postgres.spaces import Space
-from service.store.records import Candidate
+from service.store.records import Candidate, Clock
 from service.store.vault import Vault, Wrapped
+
+# The index is asked for more rows than subjects are wanted, as some are of one subject or have
+# expired; from so many on, comparing with all of them is the honest answer.
+_FEWEST_ROWS = 40
+_MOST_ROWS = 4000
 
 _COLUMNS = "subject, template_id, expires_at, image_sha256, fingerprint, vector"
 # Clear vectors have no key to look up.
@@ -32,7 +39,37 @@ class Found:
     similarity: float
 
 
-async def nearest(
+async def search(
+    database: Database,
+    spaces: Sequence[Space],
+    vault: Vault,
+    vector: NDArray[np.float32],
+    limit: int,
+    clock: Clock,
+) -> list[Candidate]:
+    """Return the `limit` most similar subjects in some tables, best first; one read for each."""
+
+    async def near(space: Space, rows: int) -> list[Found]:
+        return await database.read(lambda c: _nearest(c, space, vault, vector, rows))
+
+    async def of_near(space: Space) -> list[Found]:
+        return await database.read(
+            lambda c: _of_nearest_subjects(c, space, vault, vector, 2 * limit, clock())
+        )
+
+    if not spaces or limit < 1:
+        return []
+    rows = max(_FEWEST_ROWS, 4 * limit)
+    while rows <= _MOST_ROWS:
+        found = [await near(space, rows) for space in spaces]
+        best = _best([*chain(*found)], clock())
+        if len(best) >= limit or all(len(each) < rows for each in found):
+            return best[:limit]
+        rows *= 4
+    return _best([*chain(*[await of_near(space) for space in spaces])], clock())[:limit]
+
+
+async def _nearest(
     connection: Connection, space: Space, vault: Vault, vector: NDArray[np.float32], rows: int
 ) -> list[Found]:
     """Return about the nearest `rows` templates, in any order."""
@@ -46,7 +83,7 @@ async def nearest(
     return _compared(await found.fetchall(), vault, vector)
 
 
-async def of_nearest_subjects(
+async def _of_nearest_subjects(
     connection: Connection,
     space: Space,
     vault: Vault,
@@ -71,7 +108,7 @@ async def of_nearest_subjects(
     return _compared(await found.fetchall(), vault, vector)
 
 
-def best(found: Sequence[Found], now: datetime) -> list[Candidate]:
+def _best(found: Sequence[Found], now: datetime) -> list[Candidate]:
     """Return the best unexpired template of each subject, best first, then by subject."""
     ordered = sorted(
         (-each.similarity, each.subject, each.template_id)

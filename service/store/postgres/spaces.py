@@ -1,18 +1,24 @@
-"""A table to search for each fingerprint and dimension: vectors of two bundles never meet.
+"""A table to search for each collection, fingerprint and dimension.
 
-The tables hold half-precision copies, which halve the index; what they suggest is compared
-exactly, by the vectors in `templates`. A row goes when its template goes. Vectors that are
-sealed are searched in a table of their own, turned (see `orthogonal`).
+So vectors of two bundles never meet, and a small collection is not looked for among the rows of
+a large one. The tables hold half-precision copies, which halve the index; what they suggest is
+compared exactly, by the vectors in `templates`. A row goes when its template goes, a table when
+its collection goes. Vectors that are sealed are searched in a table of their own, turned (see
+`orthogonal`).
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pgvector import Vector
+from psycopg import errors
 
+from service.errors import StoreUnavailable
+from service.store.postgres.collections import hold
 from service.store.postgres.database import Database
 from service.store.postgres.migrations import Connection
 from service.store.postgres.orthogonal import Turn, turn_of
@@ -25,7 +31,13 @@ HNSW = "USING hnsw (vector halfvec_cosine_ops) WITH (m = 24, ef_construction = 2
 _INDEXED = 4000
 _LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('likeness.spaces', 2))"
 
-_Name = tuple[str, int]
+T = TypeVar("T")
+
+# Turns are large: of 512 dimensions one takes a megabyte.
+_REMEMBERED: Final = 128
+
+# Collection, fingerprint and dimension.
+_Name = tuple[str, str, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +63,11 @@ class Space:
 
 
 class Spaces:
-    """Find and make the tables; what is known once is known for good, as none is dropped."""
+    """Find and make the tables, and remember them.
+
+    A number is never given twice. So who still knows the table of a collection that was deleted,
+    and perhaps made again, finds none, and looks it up anew.
+    """
 
     def __init__(self, database: Database, vault: Vault) -> None:
         self._database = database
@@ -60,44 +76,78 @@ class Spaces:
         self._clear: dict[_Name, Space | None] = {}
         self._turns: dict[str, Turn] = {}  # by the id of the key, which never changes
 
-    async def to_search(self, fingerprint: str, dimension: int) -> list[Space]:
+    async def using(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do what uses tables, and do it again if one of them went with its collection."""
+        try:
+            return await work()
+        except StoreUnavailable as exc:
+            if not isinstance(exc.__cause__, errors.UndefinedTable):
+                raise
+        self._forget()
+        return await work()
+
+    async def to_search(self, collection: str, fingerprint: str, dimension: int) -> list[Space]:
         """Return the tables a search looks at: one, or two until all that was clear is sealed.
 
         That of clear vectors comes first: they move to the other one, never back, so that
         what moves between the two looks is seen.
         """
-        name = fingerprint, dimension
+        name = collection, fingerprint, dimension
+        moving = self._clear.get(name)
         if name not in self._clear and self.vault.current is not None:
-            # Whoever writes seals; so none comes into being, and an empty one stays empty.
-            self._clear[name] = await self._database.read(lambda c: _filled_clear(c, *name))
+            moving = await self._database.read(lambda c: _filled_clear(c, *name))
         own = self._known.get(name)
         if own is None:
             # Another replica may have made it.
             own = await self._database.read(lambda c: self._find(c, *name))
-            if own is not None:
-                self._known[name] = own
-        return [space for space in (self._clear.get(name), own) if space is not None]
+        if own is not None:
+            # Whoever writes seals; so no clear one comes into being, and an empty one stays
+            # empty. Of collections that there are not nothing is kept.
+            self._remember(name, own)
+            self._clear[name] = moving
+        return [space for space in (moving, own) if space is not None]
 
-    async def of(self, fingerprint: str, dimension: int) -> Space:
-        """Return the table for what is enrolled now, making it if there is none."""
-        name = fingerprint, dimension
-        if name not in self._known:
-            self._known[name] = await self._database.write(lambda c: self._make(c, *name))
-        return self._known[name]
+    async def of(self, collection: str, fingerprint: str, dimension: int) -> Space:
+        """Return the table for what is enrolled now, making it if there is none.
 
-    async def within(self, connection: Connection, fingerprint: str, dimension: int) -> Space:
+        Raises CollectionNotFound.
+        """
+        name = collection, fingerprint, dimension
+        known = self._known.get(name)
+        if known is None:
+            known = await self._database.write(lambda c: self._make(c, *name))
+            self._remember(name, known)
+        return known
+
+    async def within(
+        self, connection: Connection, collection: str, fingerprint: str, dimension: int
+    ) -> Space:
         """Return the same as a part of a transaction, which may yet come to nothing."""
-        known = self._known.get((fingerprint, dimension))
-        return known or await self._make(connection, fingerprint, dimension)
+        name = collection, fingerprint, dimension
+        known = self._known.get(name) or await self._find(connection, *name)
+        return known or await self._make(connection, *name)
 
-    async def _find(self, connection: Connection, fingerprint: str, dimension: int) -> Space | None:
+    def _remember(self, name: _Name, space: Space) -> None:
+        if name not in self._known and len(self._known) >= _REMEMBERED:
+            self._forget()
+        self._known[name] = space
+
+    def _forget(self) -> None:
+        self._known.clear()
+        self._clear.clear()
+        self._turns.clear()
+
+    async def _find(
+        self, connection: Connection, collection: str, fingerprint: str, dimension: int
+    ) -> Space | None:
         """Return the table of sealed vectors if there is a master key, else of clear ones."""
         if self.vault.current is None:
-            return await clear(connection, fingerprint, dimension)
+            return await clear(connection, collection, fingerprint, dimension)
         found = await connection.execute(
             """SELECT space, key_id, master, wrapped FROM likeness.spaces
-            JOIN likeness.data_keys USING (key_id) WHERE fingerprint = %s AND dimension = %s""",
-            [fingerprint, dimension],
+            JOIN likeness.data_keys USING (key_id)
+            WHERE collection = %s AND fingerprint = %s AND dimension = %s""",
+            [collection, fingerprint, dimension],
             binary=True,
         )
         row = await found.fetchone()
@@ -106,13 +156,19 @@ class Spaces:
     async def _turned(self, number: int, dimension: int, wrapped: Wrapped) -> Space:
         turn = self._turns.get(wrapped.key_id)
         if turn is None:
+            if len(self._turns) >= _REMEMBERED:
+                self._turns.clear()
             turn = await asyncio.to_thread(turn_of, self.vault.unwrap(wrapped), dimension)
             self._turns[wrapped.key_id] = turn
         return Space(number, dimension, turn)
 
-    async def _make(self, connection: Connection, fingerprint: str, dimension: int) -> Space:
+    async def _make(
+        self, connection: Connection, collection: str, fingerprint: str, dimension: int
+    ) -> Space:
+        if collection:
+            await hold(connection, collection)
         await connection.execute(_LOCK)
-        found = await self._find(connection, fingerprint, dimension)
+        found = await self._find(connection, collection, fingerprint, dimension)
         if found is not None:
             return found
         wrapped = None
@@ -120,9 +176,9 @@ class Spaces:
             wrapped, _ = self.vault.new_key()
             await add_key(connection, wrapped)
         made = await connection.execute(
-            """INSERT INTO likeness.spaces (fingerprint, dimension, key_id) VALUES (%s, %s, %s)
-            RETURNING space""",
-            [fingerprint, dimension, None if wrapped is None else wrapped.key_id],
+            """INSERT INTO likeness.spaces (collection, fingerprint, dimension, key_id)
+            VALUES (%s, %s, %s, %s) RETURNING space""",
+            [collection, fingerprint, dimension, None if wrapped is None else wrapped.key_id],
         )
         ((number,),) = await made.fetchall()
         space = (
@@ -132,7 +188,7 @@ class Spaces:
         )
         await connection.execute(
             f"""CREATE TABLE {space.table} (
-                number bigint PRIMARY KEY REFERENCES likeness.templates ON DELETE CASCADE,
+                number bigint PRIMARY KEY,
                 vector halfvec({dimension}) NOT NULL
             )"""
         )
@@ -159,19 +215,23 @@ async def add_key(connection: Connection, key: Wrapped) -> None:
     )
 
 
-async def clear(connection: Connection, fingerprint: str, dimension: int) -> Space | None:
+async def clear(
+    connection: Connection, collection: str, fingerprint: str, dimension: int
+) -> Space | None:
     """Return the table of clear vectors, if there ever were any."""
     found = await connection.execute(
-        """SELECT space FROM likeness.spaces
-        WHERE fingerprint = %s AND dimension = %s AND key_id IS NULL""",
-        [fingerprint, dimension],
+        """SELECT space FROM likeness.spaces WHERE collection = %s
+        AND fingerprint = %s AND dimension = %s AND key_id IS NULL""",
+        [collection, fingerprint, dimension],
     )
     row = await found.fetchone()
     return None if row is None else Space(row[0], dimension, None)
 
 
-async def _filled_clear(connection: Connection, fingerprint: str, dimension: int) -> Space | None:
-    space = await clear(connection, fingerprint, dimension)
+async def _filled_clear(
+    connection: Connection, collection: str, fingerprint: str, dimension: int
+) -> Space | None:
+    space = await clear(connection, collection, fingerprint, dimension)
     if space is None:
         return None
     found = await connection.execute(f"SELECT EXISTS (SELECT 1 FROM {space.table})")

@@ -14,6 +14,7 @@ from pgvector import Vector
 from service.store.audit import Event
 from service.store.particulars import sealed_metadata, sealed_terms
 from service.store.postgres.audit_log import append
+from service.store.postgres.collections import hold
 from service.store.postgres.migrations import Connection
 from service.store.postgres.queries import not_found
 from service.store.postgres.sealing import sealing_cipher_of
@@ -26,7 +27,13 @@ from service.store.records import (
     NewTemplate,
     Terms,
 )
-from service.store.refusals import IDEMPOTENCY_LASTS, id_taken, key_reused, no_subject
+from service.store.refusals import (
+    IDEMPOTENCY_LASTS,
+    elsewhere,
+    id_taken,
+    key_reused,
+    no_subject,
+)
 from service.store.vault import Cipher, of_photo, of_vector
 
 # Locks of another kind of name never stand for the same number.
@@ -42,9 +49,12 @@ async def enroll(
     terms: Terms | None,
     idempotency: Idempotency | None,
     by: str | None,
+    collection: str,
     now: datetime,
 ) -> Enrolled:
     """Add templates, each with its space, to a subject, and record the outcome under the key."""
+    if collection:
+        await hold(connection, collection)
     recorded = None if idempotency is None else await _recorded(connection, idempotency, now)
     if recorded is not None:
         return recorded
@@ -52,7 +62,7 @@ async def enroll(
     await connection.execute(
         "DELETE FROM likeness.templates WHERE subject = %s AND expires_at <= %s", [subject, now]
     )
-    cipher = await _put_subject(connection, spaces, subject, metadata, terms, now)
+    cipher = await _put_subject(connection, spaces, subject, metadata, terms, collection, now)
     outcomes = []
     for template, space in templates:
         outcomes.append(await _add(connection, cipher, subject, template, space, now))
@@ -182,14 +192,22 @@ async def _put_subject(
     subject: str,
     metadata: Mapping[str, str] | None,
     terms: Terms | None,
+    collection: str,
     now: datetime,
 ) -> Cipher:
     """Make a subject if there is none, replace what is given of it; return its cipher."""
-    await connection.execute(
-        """INSERT INTO likeness.subjects (subject, created_at, metadata) VALUES (%s, %s, %s)
-        ON CONFLICT DO NOTHING""",
-        [subject, now, b"{}"],
+    made = await connection.execute(
+        """INSERT INTO likeness.subjects (subject, created_at, metadata, collection)
+        VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING""",
+        [subject, now, b"{}", collection],
     )
+    if not made.rowcount:
+        held = await connection.execute(
+            "SELECT collection FROM likeness.subjects WHERE subject = %s", [subject]
+        )
+        # If it went meanwhile, a template cannot be added, and all is done again.
+        if await held.fetchone() not in (None, (collection,)):
+            raise elsewhere()
     cipher = await sealing_cipher_of(connection, spaces, subject)
     if metadata is not None:
         await connection.execute(

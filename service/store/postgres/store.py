@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,18 +9,25 @@ from numpy.typing import NDArray
 from models.errors import LikenessError
 from service.errors import StoreUnavailable
 from service.store.audit import AuditEntry
-from service.store.postgres import api_keys, audit_log, queries, sealing, statements
+from service.store.postgres import (
+    api_keys,
+    audit_log,
+    collections,
+    queries,
+    sealing,
+    statements,
+)
 from service.store.postgres import change as changing
 from service.store.postgres import search as searching
 from service.store.postgres.database import Database
 from service.store.postgres.migrations import Connection
-from service.store.postgres.search import Found
-from service.store.postgres.spaces import Space, Spaces
+from service.store.postgres.spaces import Spaces
 from service.store.records import (
     ApiKey,
     Candidate,
     Change,
     Clock,
+    Collection,
     Counts,
     Deleted,
     Enrolled,
@@ -40,11 +46,6 @@ from service.store.records import (
 )
 from service.store.refusals import no_master_key
 from service.store.vault import Vault
-
-# The index is asked for more rows than subjects are wanted, as some are of one subject or have
-# expired; from so many on, comparing with all of them is the honest answer.
-_FEWEST_ROWS = 40
-_MOST_ROWS = 4000
 
 
 class PostgresStore:
@@ -75,11 +76,12 @@ class PostgresStore:
         idempotency: Idempotency | None = None,
         by: str | None = None,
         terms: Terms | None = None,
+        collection: str = "",
     ) -> Enrolled:
         async def place_and_write() -> Enrolled:
             placed = [
-                (template, await self._spaces.of(template.fingerprint, len(template.vector)))
-                for template in templates
+                (each, await self._spaces.of(collection, each.fingerprint, len(each.vector)))
+                for each in templates
             ]
             return await self._database.write(
                 lambda connection: statements.enroll(
@@ -91,11 +93,12 @@ class PostgresStore:
                     terms,
                     idempotency,
                     by,
+                    collection,
                     self._clock(),
                 )
             )
 
-        return await self._database.finish(place_and_write())
+        return await self._database.finish(self._spaces.using(place_and_write))
 
     async def templates_of(self, subject: str) -> SubjectTemplates:
         return await self._database.read(
@@ -103,40 +106,28 @@ class PostgresStore:
         )
 
     async def search(
-        self, vector: NDArray[np.float32], fingerprint: str, limit: int
+        self, vector: NDArray[np.float32], fingerprint: str, limit: int, collection: str = ""
     ) -> list[Candidate]:
-        spaces = await self._spaces.to_search(fingerprint, len(vector))
-        if not spaces or limit < 1:
-            return []
-        rows = max(_FEWEST_ROWS, 4 * limit)
-        while rows <= _MOST_ROWS:
-            near = [await self._nearest(space, vector, rows) for space in spaces]
-            found = searching.best([*chain(*near)], self._clock())
-            if len(found) >= limit or all(len(each) < rows for each in near):
-                return found[:limit]
-            rows *= 4
-        every = [await self._of_nearest_subjects(space, vector, 2 * limit) for space in spaces]
-        return searching.best([*chain(*every)], self._clock())[:limit]
-
-    async def _nearest(self, space: Space, vector: NDArray[np.float32], rows: int) -> list[Found]:
-        return await self._database.read(
-            lambda c: searching.nearest(c, space, self._vault, vector, rows)
-        )
-
-    async def _of_nearest_subjects(
-        self, space: Space, vector: NDArray[np.float32], subjects: int
-    ) -> list[Found]:
-        return await self._database.read(
-            lambda c: searching.of_nearest_subjects(
-                c, space, self._vault, vector, subjects, self._clock()
+        async def find_and_look() -> list[Candidate]:
+            spaces = await self._spaces.to_search(collection, fingerprint, len(vector))
+            return await searching.search(
+                self._database, spaces, self._vault, vector, limit, self._clock
             )
-        )
 
-    async def subjects(self, after: str | None, limit: int) -> Page[SubjectSummary]:
-        return await self._database.read(lambda c: queries.subjects(c, self._vault, after, limit))
+        return await self._spaces.using(find_and_look)
+
+    async def subjects(
+        self, after: str | None, limit: int, collection: str = ""
+    ) -> Page[SubjectSummary]:
+        return await self._database.read(
+            lambda c: queries.subjects(c, self._vault, after, limit, collection)
+        )
 
     async def subject(self, subject: str) -> SubjectDetail:
         return await self._database.read(lambda c: queries.subject_detail(c, self._vault, subject))
+
+    async def subject_of(self, template_id: str) -> str:
+        return await self._database.read(lambda c: queries.subject_of(c, template_id))
 
     async def export(self, subject: str) -> SubjectExport:
         return await self._database.read(lambda c: queries.export(c, self._vault, subject))
@@ -156,16 +147,40 @@ class PostgresStore:
     async def sweep(self, limit: int) -> Deleted:
         return await self._database.write(lambda c: statements.sweep(c, limit, self._clock()))
 
-    async def count(self) -> Counts:
-        return await self._database.read(queries.count)
+    async def count(self, collection: str | None = None) -> Counts:
+        return await self._database.read(lambda c: queries.count(c, collection))
 
-    async def lacking(self, change: Change, after: int, limit: int) -> list[Lacking]:
+    async def create_collection(self, name: str, by: str | None = None) -> Collection:
+        return await self._database.write(lambda c: collections.create(c, name, by, self._clock()))
+
+    async def collections(self, after: str | None, limit: int) -> Page[Collection]:
+        return await self._database.read(lambda c: collections.every(c, after, limit))
+
+    async def collection(self, name: str) -> Collection:
+        return await self._database.read(lambda c: collections.find(c, name))
+
+    async def delete_collection(self, name: str, by: str | None = None) -> Deleted:
+        async def work() -> Deleted:
+            gone = Deleted(0, 0)
+            while gone.receipt is None:
+                gone = await self._database.write(
+                    partial(collections.delete, name=name, before=gone, by=by, now=self._clock())
+                )
+            return gone
+
+        return await self._database.finish(work())
+
+    async def lacking(
+        self, change: Change, after: int, limit: int, collection: str | None = None
+    ) -> list[Lacking]:
         return await self._database.read(
-            lambda c: changing.lacking(c, change, after, limit, self._clock())
+            lambda c: changing.lacking(c, change, after, limit, collection, self._clock())
         )
 
-    async def lack(self, change: Change) -> Lack:
-        return await self._database.read(lambda c: changing.lack(c, change, self._clock()))
+    async def lack(self, change: Change, collection: str | None = None) -> Lack:
+        return await self._database.read(
+            lambda c: changing.lack(c, change, collection, self._clock())
+        )
 
     async def photo(self, subject: str, template_id: str) -> Photo | str:
         return await self._database.read(
@@ -180,23 +195,14 @@ class PostgresStore:
         vector: NDArray[np.float32],
         by: str | None = None,
     ) -> bool:
-        async def place_and_write() -> bool:
-            space = await self._spaces.of(fingerprint, len(vector))
+        async def write() -> bool:
             return await self._database.write(
                 lambda c: changing.add_vector(
-                    c,
-                    self._spaces,
-                    subject,
-                    template_id,
-                    fingerprint,
-                    space,
-                    vector,
-                    by,
-                    self._clock(),
+                    c, self._spaces, subject, template_id, fingerprint, vector, by, self._clock()
                 )
             )
 
-        return await self._database.finish(place_and_write())
+        return await self._database.finish(self._spaces.using(write))
 
     async def switched_to(self) -> str | None:
         return await self._database.read(changing.switched_to)
@@ -228,7 +234,9 @@ class PostgresStore:
             names = await self._database.read(lambda c: sealing.clear_subjects(c, limit))
             # One at a time: indexing them all takes longer than a transaction may.
             for subject in names:
-                await self._database.write(partial(seal, subject=subject))
+                await self._spaces.using(
+                    partial(self._database.write, partial(seal, subject=subject))
+                )
             return await self._database.write(
                 lambda c: sealing.resealed(c, self._vault, 0, len(names), by, self._clock())
             )

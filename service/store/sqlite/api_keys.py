@@ -8,15 +8,22 @@ from service.store.audit import Event
 from service.store.records import ApiKey
 from service.store.sqlite.audit_log import append
 from service.store.sqlite.queries import stamp
+from service.store.sqlite.sealing import add_key
 from service.store.sqlite.writer import Done
+from service.store.vault import Wrapped
 
-_COLUMNS = "key_id, name, scopes, salt, digest, per_s, at_once, created_at, revoked_at"
+_KEYS = """SELECT keys.key_id, name, scopes, salt, digest, per_s, at_once, created_at, revoked_at,
+    signing_key_id, master, wrapped
+    FROM keys LEFT JOIN data_keys ON data_keys.key_id = signing_key_id"""
 
 
 def add(connection: sqlite3.Connection, key: ApiKey, by: str | None) -> Done[None]:
-    """Keep a key."""
+    """Keep a key, and what it signs with."""
+    if key.signing is not None:
+        add_key(connection, key.signing)
     connection.execute(
-        f"INSERT INTO keys ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+        """INSERT INTO keys (key_id, name, scopes, salt, digest, per_s, at_once, created_at,
+        signing_key_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             key.key_id,
             key.name,
@@ -26,6 +33,7 @@ def add(connection: sqlite3.Connection, key: ApiKey, by: str | None) -> Done[Non
             key.per_s,
             key.at_once,
             stamp(key.created_at),
+            None if key.signing is None else key.signing.key_id,
         ),
     )
     append(connection, Event("key_created", key_id=by), key.created_at)
@@ -34,27 +42,32 @@ def add(connection: sqlite3.Connection, key: ApiKey, by: str | None) -> Done[Non
 
 def find(connection: sqlite3.Connection, key_id: str) -> ApiKey | None:
     """Return a key by its id."""
-    rows = connection.execute(f"SELECT {_COLUMNS} FROM keys WHERE key_id = ?", (key_id,)).fetchall()
+    rows = connection.execute(f"{_KEYS} WHERE keys.key_id = ?", (key_id,)).fetchall()
     return _key(*rows[0]) if rows else None
 
 
 def every(connection: sqlite3.Connection) -> list[ApiKey]:
     """Return all keys, oldest first."""
-    rows = connection.execute(f"SELECT {_COLUMNS} FROM keys ORDER BY number").fetchall()
+    rows = connection.execute(f"{_KEYS} ORDER BY number").fetchall()
     return [_key(*row) for row in rows]
 
 
 def revoke(
     connection: sqlite3.Connection, key_id: str, by: str | None, now: datetime
 ) -> Done[bool]:
-    """Note when a key was revoked, the first time."""
+    """Note when a key was revoked, the first time, and destroy what it signed with."""
     found = connection.execute(
         "UPDATE keys SET revoked_at = coalesce(revoked_at, ?) WHERE key_id = ?",
         (stamp(now), key_id),
     )
+    destroyed = connection.execute(
+        """UPDATE data_keys SET master = NULL, wrapped = NULL
+        WHERE key_id = (SELECT signing_key_id FROM keys WHERE key_id = ?)""",
+        (key_id,),
+    )
     if found.rowcount:
         append(connection, Event("key_revoked", key_id=by), now)
-    return Done(found.rowcount == 1)
+    return Done(found.rowcount == 1, erases=destroyed.rowcount == 1)
 
 
 def _key(
@@ -67,6 +80,9 @@ def _key(
     at_once: int | None,
     created_at: str,
     revoked_at: str | None,
+    signing_key_id: str | None,
+    master: str | None,
+    wrapped: bytes | None,
 ) -> ApiKey:
     return ApiKey(
         key_id,
@@ -78,4 +94,5 @@ def _key(
         at_once,
         datetime.fromisoformat(created_at),
         None if revoked_at is None else datetime.fromisoformat(revoked_at),
+        Wrapped.held(signing_key_id, master, wrapped),
     )

@@ -19,19 +19,26 @@ _LACKING = """FROM templates AS held WHERE fingerprint = :old
     AND (expires_at IS NULL OR expires_at > :now) AND NOT EXISTS (
         SELECT 1 FROM templates WHERE fingerprint = :new
         AND subject = held.subject AND image_sha256 = held.image_sha256
-    )"""
+    ) AND (:collection IS NULL OR :collection = (
+        SELECT collection FROM subjects WHERE subject = held.subject
+    ))"""
 _HAS_PHOTO = """EXISTS (SELECT 1 FROM photos
     WHERE subject = held.subject AND image_sha256 = held.image_sha256)"""
 
 
 def lacking(
-    connection: sqlite3.Connection, change: Change, after: int, limit: int, now: datetime
+    connection: sqlite3.Connection,
+    change: Change,
+    after: int,
+    limit: int,
+    collection: str | None,
+    now: datetime,
 ) -> list[Lacking]:
     """Return at most `limit` photos beyond a number."""
     rows = connection.execute(
         f"SELECT number, subject, template_id, image_sha256, {_HAS_PHOTO} {_LACKING} "
         "AND number > :after ORDER BY number LIMIT :limit",
-        {**_parameters(change, now), "after": after, "limit": limit},
+        {**_parameters(change, collection, now), "after": after, "limit": limit},
     )
     return [
         Lacking(number, subject, template_id, image_sha256, bool(has_photo))
@@ -39,10 +46,13 @@ def lacking(
     ]
 
 
-def lack(connection: sqlite3.Connection, change: Change, now: datetime) -> Lack:
+def lack(
+    connection: sqlite3.Connection, change: Change, collection: str | None, now: datetime
+) -> Lack:
     """Count them."""
     ((templates, with_photo),) = connection.execute(
-        f"SELECT count(*), coalesce(sum({_HAS_PHOTO}), 0) {_LACKING}", _parameters(change, now)
+        f"SELECT count(*), coalesce(sum({_HAS_PHOTO}), 0) {_LACKING}",
+        _parameters(change, collection, now),
     ).fetchall()
     return Lack(templates, templates - with_photo)
 
@@ -138,5 +148,5 @@ def forget(
     return Done(Deleted(subjects, len(rows), receipt), forgotten=fingerprint, erases=True)
 
 
-def _parameters(change: Change, now: datetime) -> dict[str, object]:
-    return {"old": change.old, "new": change.new, "now": stamp(now)}
+def _parameters(change: Change, collection: str | None, now: datetime) -> dict[str, object]:
+    return {"old": change.old, "new": change.new, "collection": collection, "now": stamp(now)}

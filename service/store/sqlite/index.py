@@ -14,7 +14,8 @@ _INITIAL_ROWS = 64
 _OPTIMISTIC_TRIES = 3
 _NEVER = float("inf")
 
-_Space = tuple[str, int]
+# Collection, fingerprint and dimension.
+_Space = tuple[str, str, int]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,10 +27,11 @@ class Entry:
     fingerprint: str
     vector: NDArray[np.float32]
     expires_at: datetime | None
+    collection: str = ""
 
 
 class VectorIndex:
-    """Hold a matrix per fingerprint and dimension; safe to search while it changes.
+    """Hold a matrix per collection, fingerprint and dimension; safe to search while it changes.
 
     The lock is held to change rows and to read the result, not for the product: an addition
     writes behind the rows a running search looks at, or moves all of them to a larger matrix
@@ -50,38 +52,49 @@ class VectorIndex:
     def apply(self, removed: Iterable[str], added: Iterable[Entry]) -> None:
         """Remove ids with all their templates, then add or replace others, in one step."""
         with self._lock:
+            left: set[_Space] = set()
             for template_id in removed:
                 for space in self._spaces.pop(template_id, ()):
                     self._matrices[space].remove(template_id)
+                    left.add(space)
             for entry in added:
-                space = (entry.fingerprint, len(entry.vector))
+                space = (entry.collection, entry.fingerprint, len(entry.vector))
                 spaces = self._spaces.setdefault(entry.template_id, set())
-                matrix = self._matrices.setdefault(space, _Matrix(space[1]))
+                matrix = self._matrices.setdefault(space, _Matrix(space[2]))
                 if space in spaces:
                     matrix.remove(entry.template_id)
                 spaces.add(space)
                 matrix.add(entry)
+            # Last: a search that runs must not lose what is replaced here.
+            for space in left:
+                if not len(self._matrices[space]):
+                    del self._matrices[space]
 
     def forget(self, fingerprint: str) -> None:
         """Remove every template of a bundle."""
         with self._lock:
-            for space in [space for space in self._matrices if space[0] == fingerprint]:
+            for space in [space for space in self._matrices if space[1] == fingerprint]:
                 del self._matrices[space]
             for template_id in list(self._spaces):
-                left = {space for space in self._spaces[template_id] if space[0] != fingerprint}
+                left = {space for space in self._spaces[template_id] if space[1] != fingerprint}
                 if left:
                     self._spaces[template_id] = left
                 else:
                     del self._spaces[template_id]
 
     def search(
-        self, vector: NDArray[np.float32], fingerprint: str, limit: int, now: datetime
+        self,
+        vector: NDArray[np.float32],
+        fingerprint: str,
+        limit: int,
+        now: datetime,
+        collection: str = "",
     ) -> list[Candidate]:
         """Return the `limit` most similar subjects by their best unexpired template, best first.
 
         `vector` is (d,) float32 of unit length. Equal similarities are ordered by subject.
         """
-        matrix = self._matrices.get((fingerprint, len(vector)))
+        matrix = self._matrices.get((collection, fingerprint, len(vector)))
         if matrix is None or limit < 1:
             return []
         for _ in range(_OPTIMISTIC_TRIES):
@@ -112,7 +125,7 @@ class _View:
 
 
 class _Matrix:
-    """Hold the rows of one fingerprint; guarded by the lock of the index."""
+    """Hold the rows of one collection and fingerprint; guarded by the lock of the index."""
 
     def __init__(self, dimension: int) -> None:
         self.removals = 0
@@ -120,6 +133,9 @@ class _Matrix:
         self._expires_s = np.full(_INITIAL_ROWS, _NEVER)
         self._names: list[tuple[str, str]] = []  # (subject, template_id) per row
         self._row_of: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._names)
 
     def view(self) -> _View:
         size = len(self._names)

@@ -172,6 +172,48 @@ def add_seals(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
+def add_collections(connection: sqlite3.Connection) -> None:
+    """Version 7: galleries of their own.
+
+    Each has its counts, by triggers as before. Who is there already is in the default one, which
+    has counts and no other row.
+    """
+    for statement in (
+        """CREATE TABLE collections (
+            collection TEXT PRIMARY KEY,
+            created_at TEXT NOT NULL
+        ) WITHOUT ROWID""",
+        "ALTER TABLE subjects ADD COLUMN collection TEXT NOT NULL DEFAULT ''",
+        "CREATE INDEX subjects_collection ON subjects (collection, subject)",
+        "ALTER TABLE counts ADD COLUMN collection TEXT NOT NULL DEFAULT ''",
+        "CREATE UNIQUE INDEX counts_collection ON counts (collection)",
+        *(
+            f"DROP TRIGGER count_{table}_{event}"
+            for table in ("subjects", "templates")
+            for event in ("INSERT", "DELETE")
+        ),
+        *(
+            f"""CREATE TRIGGER count_{table}_{event} AFTER {event} ON {table}
+            BEGIN UPDATE counts SET {table} = {table} {change}
+            WHERE collection = {collection.format(row=row)}; END"""
+            for table, collection in (
+                ("subjects", "{row}.collection"),
+                # A subject goes after its templates.
+                ("templates", "(SELECT collection FROM subjects WHERE subject = {row}.subject)"),
+            )
+            for event, row, change in (("INSERT", "NEW", "+ 1"), ("DELETE", "OLD", "- 1"))
+        ),
+    ):
+        connection.execute(statement)
+
+
+def add_signing(connection: sqlite3.Connection) -> None:
+    """Version 8: API keys whose secret is kept, as signatures are checked by it."""
+    connection.execute(
+        "ALTER TABLE keys ADD COLUMN signing_key_id TEXT REFERENCES data_keys (key_id)"
+    )
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     create_schema,
     share_ids,
@@ -179,6 +221,8 @@ MIGRATIONS: tuple[Migration, ...] = (
     index_expiry,
     add_audit,
     add_seals,
+    add_collections,
+    add_signing,
 )
 
 

@@ -22,13 +22,13 @@ from service.store.records import (
     SubjectSummary,
     SubjectTemplates,
 )
-from service.store.refusals import no_subject, no_template
+from service.store.refusals import no_subject, no_such_template, no_template
 from service.store.sqlite.index import Entry
 from service.store.vault import Cipher, Vault, Wrapped, of_photo, of_vector
 
 FLOAT32 = np.dtype("<f4")
 
-_HEAD = "created_at, metadata, terms, key_id, master, wrapped"
+_HEAD = "created_at, collection, metadata, terms, key_id, master, wrapped"
 _COLUMNS = "template_id, subject, fingerprint, image_sha256, quality, created_at, expires_at"
 
 
@@ -36,7 +36,7 @@ def templates_of(
     connection: sqlite3.Connection, vault: Vault, subject: str, now: datetime
 ) -> SubjectTemplates:
     """Return the unexpired templates of a subject. Raises SubjectNotFound."""
-    cipher = _head(connection, vault, subject)[1].cipher
+    _, collection, held = _head(connection, vault, subject)
     rows = connection.execute(
         "SELECT template_id, vector, image_sha256, fingerprint FROM templates "
         "WHERE subject = ? AND (expires_at IS NULL OR expires_at > ?) ORDER BY number",
@@ -44,46 +44,57 @@ def templates_of(
     ).fetchall()
     return SubjectTemplates(
         subject,
+        collection,
         tuple(
-            GalleryTemplate(name, vector_of(cipher, blob, image, made_by), made_by)
+            GalleryTemplate(name, vector_of(held.cipher, blob, image, made_by), made_by)
             for name, blob, image, made_by in rows
         ),
     )
 
 
 def subjects(
-    connection: sqlite3.Connection, vault: Vault, after: str | None, limit: int
+    connection: sqlite3.Connection, vault: Vault, after: str | None, limit: int, collection: str
 ) -> Page[SubjectSummary]:
-    """Return at most `limit` subjects after an id, in code point order."""
+    """Return at most `limit` subjects of a collection after an id, in code point order."""
     rows = connection.execute(
         f"SELECT subject, {_HEAD}, "
         "(SELECT count(*) FROM templates WHERE templates.subject = subjects.subject), "
         "(SELECT json_group_array(DISTINCT fingerprint) FROM templates "
         "WHERE templates.subject = subjects.subject) "
         "FROM subjects LEFT JOIN data_keys USING (key_id) "
-        "WHERE ? IS NULL OR subject > ? ORDER BY subject LIMIT ?",
-        (after, after, limit + 1),
+        "WHERE collection = ? AND (? IS NULL OR subject > ?) ORDER BY subject LIMIT ?",
+        (collection, after, after, limit + 1),
     ).fetchall()
     items = tuple(
-        _summary(subject, created_at, Particulars.open(vault, *held), templates, made_by)
-        for subject, created_at, *held, templates, made_by in rows[:limit]
+        _summary(subject, at, within, Particulars.open(vault, *held), templates, made_by)
+        for subject, at, within, *held, templates, made_by in rows[:limit]
     )
     return Page(items, items[-1].subject if len(rows) > limit else None)
 
 
 def subject_detail(connection: sqlite3.Connection, vault: Vault, subject: str) -> SubjectDetail:
     """Describe a subject and its templates. Raises SubjectNotFound."""
-    created_at, held = _head(connection, vault, subject)
+    created_at, collection, held = _head(connection, vault, subject)
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM templates WHERE subject = ? ORDER BY number", (subject,)
     ).fetchall()
     stored = tuple(_stored(*row) for row in rows)
-    return SubjectDetail(subject, created_at, held.metadata, held.terms, stored)
+    return SubjectDetail(subject, created_at, held.metadata, held.terms, stored, collection)
+
+
+def subject_of(connection: sqlite3.Connection, template_id: str) -> str:
+    """Return whose a template is. Raises TemplateNotFound."""
+    rows = connection.execute(
+        "SELECT subject FROM templates WHERE template_id = ? LIMIT 1", (template_id,)
+    ).fetchall()
+    if not rows:
+        raise no_such_template()
+    return str(rows[0][0])
 
 
 def export(connection: sqlite3.Connection, vault: Vault, subject: str) -> SubjectExport:
     """Return everything stored about a subject. Raises SubjectNotFound."""
-    created_at, held = _head(connection, vault, subject)
+    created_at, _, held = _head(connection, vault, subject)
     rows = connection.execute(
         f"SELECT vector, {_COLUMNS} FROM templates WHERE subject = ? ORDER BY number", (subject,)
     ).fetchall()
@@ -105,10 +116,12 @@ def export(connection: sqlite3.Connection, vault: Vault, subject: str) -> Subjec
     )
 
 
-def count(connection: sqlite3.Connection) -> Counts:
-    """Count subjects and templates, expired ones included."""
+def count(connection: sqlite3.Connection, collection: str | None) -> Counts:
+    """Count subjects and templates of a collection or of all, expired ones included."""
     ((subjects_, templates),) = connection.execute(
-        "SELECT subjects, templates FROM counts"
+        "SELECT coalesce(sum(subjects), 0), coalesce(sum(templates), 0) FROM counts "
+        "WHERE ? IS NULL OR collection = ?",
+        (collection, collection),
     ).fetchall()
     return Counts(subjects_, templates)
 
@@ -128,13 +141,13 @@ def entries(
     where = " AND ".join(f"{name} = :{name}" for name in given) or "true"
     rows = connection.execute(
         "SELECT key_id, master, wrapped, template_id, subject, image_sha256, fingerprint, vector, "
-        "expires_at FROM templates JOIN subjects USING (subject) "
+        "expires_at, collection FROM templates JOIN subjects USING (subject) "
         f"LEFT JOIN data_keys USING (key_id) WHERE {where} ORDER BY number",
         given,
     )
-    for *key, template_id, subject, image, fingerprint, blob, expires_at in rows:
+    for *key, template_id, subject, image, fingerprint, blob, expires_at, collection in rows:
         vector = vector_of(vault.cipher(Wrapped.read(*key)), blob, image, fingerprint)
-        yield Entry(template_id, subject, fingerprint, vector, _moment(expires_at))
+        yield Entry(template_id, subject, fingerprint, vector, _moment(expires_at), collection)
 
 
 def not_found(connection: sqlite3.Connection, subject: str) -> StoreError:
@@ -158,19 +171,19 @@ def vector_of(
 
 def _head(
     connection: sqlite3.Connection, vault: Vault, subject: str
-) -> tuple[datetime, Particulars]:
+) -> tuple[datetime, str, Particulars]:
     rows = connection.execute(
         f"SELECT {_HEAD} FROM subjects LEFT JOIN data_keys USING (key_id) WHERE subject = ?",
         (subject,),
     ).fetchall()
     if not rows:
         raise no_subject()
-    created_at, *held = rows[0]
-    return datetime.fromisoformat(created_at), Particulars.open(vault, *held)
+    created_at, collection, *held = rows[0]
+    return datetime.fromisoformat(created_at), collection, Particulars.open(vault, *held)
 
 
 def _summary(
-    subject: str, created_at: str, held: Particulars, templates: int, made_by: str
+    subject: str, created_at: str, collection: str, held: Particulars, templates: int, made_by: str
 ) -> SubjectSummary:
     return SubjectSummary(
         subject,
@@ -179,6 +192,7 @@ def _summary(
         held.metadata,
         held.terms,
         tuple(sorted(json.loads(made_by))),
+        collection,
     )
 
 

@@ -93,6 +93,14 @@ def reseal(
     return Done(Resealed(len(keys), len(clear), left), erases=True, compacts=left == 0)
 
 
+def add_key(connection: sqlite3.Connection, key: Wrapped) -> None:
+    """Keep a key of the vault's."""
+    connection.execute(
+        "INSERT INTO data_keys (key_id, master, wrapped) VALUES (?, ?, ?)",
+        (key.key_id, key.master, key.blob),
+    )
+
+
 def _seal_subject(connection: sqlite3.Connection, vault: Vault, subject: str) -> None:
     """Give a subject that has none a key, and seal what is stored of it."""
     ((key_id, metadata, terms),) = connection.execute(
@@ -101,10 +109,7 @@ def _seal_subject(connection: sqlite3.Connection, vault: Vault, subject: str) ->
     if key_id is not None:
         return
     key, sealer = vault.new_key()
-    connection.execute(
-        "INSERT INTO data_keys (key_id, master, wrapped) VALUES (?, ?, ?)",
-        (key.key_id, key.master, key.blob),
-    )
+    add_key(connection, key)
     connection.execute(
         "UPDATE subjects SET key_id = ?, metadata = ?, terms = ? WHERE subject = ?",
         (

@@ -15,7 +15,14 @@ from service.store.records import (
     NewTemplate,
     Terms,
 )
-from service.store.refusals import IDEMPOTENCY_LASTS, id_taken, key_reused, no_subject
+from service.store.refusals import (
+    IDEMPOTENCY_LASTS,
+    elsewhere,
+    id_taken,
+    key_reused,
+    no_subject,
+)
+from service.store.sqlite import collections
 from service.store.sqlite.audit_log import append
 from service.store.sqlite.index import Entry
 from service.store.sqlite.queries import FLOAT32, entries, not_found, stamp
@@ -33,15 +40,18 @@ def enroll(
     terms: Terms | None,
     idempotency: Idempotency | None,
     by: str | None,
+    collection: str,
     now: datetime,
 ) -> Done[Enrolled]:
     """Add templates to a subject, and record the outcome under the idempotency key."""
     forget_requests(connection, now)
+    if collection:
+        collections.find(connection, collection)
     recorded = None if idempotency is None else _recorded(connection, idempotency)
     if recorded is not None:
         return Done(recorded)
     removed = _drop_expired(connection, subject, now)
-    cipher = _put_subject(connection, vault, subject, metadata, terms, now)
+    cipher = _put_subject(connection, vault, subject, metadata, terms, collection, now)
     added: dict[tuple[str, str], Entry] = {}
     outcomes = []
     for template in templates:
@@ -177,14 +187,19 @@ def _put_subject(
     subject: str,
     metadata: Mapping[str, str] | None,
     terms: Terms | None,
+    collection: str,
     now: datetime,
 ) -> Cipher:
     """Make a subject if there is none, replace what is given of it; return its cipher."""
-    connection.execute(
-        "INSERT INTO subjects (subject, created_at, metadata) VALUES (?, ?, ?) "
+    made = connection.execute(
+        "INSERT INTO subjects (subject, created_at, metadata, collection) VALUES (?, ?, ?, ?) "
         "ON CONFLICT DO NOTHING",
-        (subject, stamp(now), b"{}"),
+        (subject, stamp(now), b"{}", collection),
     )
+    if not made.rowcount:
+        held = connection.execute("SELECT collection FROM subjects WHERE subject = ?", (subject,))
+        if held.fetchall() != [(collection,)]:
+            raise elsewhere()
     cipher = sealing_cipher_of(connection, vault, subject)
     if metadata is not None:
         sealed = sealed_metadata(cipher, metadata)

@@ -7,7 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from queue import SimpleQueue
 from typing import TypeVar
 
 import numpy as np
@@ -20,6 +19,7 @@ from service.store.records import (
     Candidate,
     Change,
     Clock,
+    Collection,
     Counts,
     Deleted,
     Enrolled,
@@ -37,12 +37,13 @@ from service.store.records import (
     Terms,
 )
 from service.store.refusals import closed, no_master_key
-from service.store.sqlite import api_keys, audit_log, queries, sealing, statements
+from service.store.sqlite import api_keys, audit_log, collections, queries, sealing, statements
 from service.store.sqlite import change as changing
+from service.store.sqlite.connections import Readers, connect
 from service.store.sqlite.file import DatabaseFile
 from service.store.sqlite.index import VectorIndex
 from service.store.sqlite.migrations import migrate
-from service.store.sqlite.writer import Done, Work, Writer, roll_back, truncate_log, unavailable
+from service.store.sqlite.writer import Done, Work, Writer, truncate_log
 from service.store.vault import Vault
 
 T = TypeVar("T")
@@ -64,7 +65,7 @@ class SqliteStore:
         self._vault = vault
         self._busy_timeout_s = busy_timeout_s
         self._index = VectorIndex()
-        self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
+        self._readers = Readers()
         self._closing: asyncio.Future[None] | None = None
         # A database in memory is one connection's own: it is read through the writer.
         self._is_memory = name == MEMORY
@@ -93,7 +94,7 @@ class SqliteStore:
         for _ in range(0 if self._is_memory else _READERS):
             reader = connect(name, self._busy_timeout_s)
             stack.callback(reader.close)
-            self._idle.put(reader)
+            self._readers.add(reader)
         writer = Writer(connection, self._index, file)
         stack.callback(writer.close)
         return writer
@@ -106,10 +107,11 @@ class SqliteStore:
         idempotency: Idempotency | None = None,
         by: str | None = None,
         terms: Terms | None = None,
+        collection: str = "",
     ) -> Enrolled:
         return await self._write(
-            lambda connection: statements.enroll(
-                connection,
+            lambda c: statements.enroll(
+                c,
                 self._vault,
                 subject,
                 templates,
@@ -117,67 +119,84 @@ class SqliteStore:
                 terms,
                 idempotency,
                 by,
+                collection,
                 self._clock(),
             )
         )
 
     async def templates_of(self, subject: str) -> SubjectTemplates:
         return await self._read(
-            lambda connection: queries.templates_of(connection, self._vault, subject, self._clock())
+            lambda c: queries.templates_of(c, self._vault, subject, self._clock())
         )
 
     async def search(
-        self, vector: NDArray[np.float32], fingerprint: str, limit: int
+        self, vector: NDArray[np.float32], fingerprint: str, limit: int, collection: str = ""
     ) -> list[Candidate]:
         return await self._in_thread(
-            lambda: self._index.search(vector, fingerprint, limit, self._clock())
+            lambda: self._index.search(vector, fingerprint, limit, self._clock(), collection)
         )
 
-    async def subjects(self, after: str | None, limit: int) -> Page[SubjectSummary]:
+    async def subjects(
+        self, after: str | None, limit: int, collection: str = ""
+    ) -> Page[SubjectSummary]:
         return await self._read(
-            partial(queries.subjects, vault=self._vault, after=after, limit=limit)
+            lambda c: queries.subjects(c, self._vault, after, limit, collection)
         )
 
     async def subject(self, subject: str) -> SubjectDetail:
         return await self._read(partial(queries.subject_detail, vault=self._vault, subject=subject))
 
+    async def subject_of(self, template_id: str) -> str:
+        return await self._read(partial(queries.subject_of, template_id=template_id))
+
     async def export(self, subject: str) -> SubjectExport:
         return await self._read(partial(queries.export, vault=self._vault, subject=subject))
 
     async def delete_subject(self, subject: str, by: str | None = None) -> Deleted:
-        return await self._write(
-            lambda connection: statements.delete_subject(connection, subject, by, self._clock())
-        )
+        return await self._write(lambda c: statements.delete_subject(c, subject, by, self._clock()))
 
     async def delete_template(
         self, subject: str, template_id: str, by: str | None = None
     ) -> Deleted:
         return await self._write(
-            lambda connection: statements.delete_template(
-                connection, subject, template_id, by, self._clock()
-            )
+            lambda c: statements.delete_template(c, subject, template_id, by, self._clock())
         )
 
     async def sweep(self, limit: int) -> Deleted:
-        return await self._write(
-            lambda connection: statements.sweep(connection, limit, self._clock())
-        )
+        return await self._write(lambda c: statements.sweep(c, limit, self._clock()))
 
-    async def count(self) -> Counts:
-        return await self._read(queries.count)
+    async def count(self, collection: str | None = None) -> Counts:
+        return await self._read(partial(queries.count, collection=collection))
 
-    async def lacking(self, change: Change, after: int, limit: int) -> list[Lacking]:
+    async def create_collection(self, name: str, by: str | None = None) -> Collection:
+        return await self._write(lambda c: collections.create(c, name, by, self._clock()))
+
+    async def collections(self, after: str | None, limit: int) -> Page[Collection]:
+        return await self._read(partial(collections.every, after=after, limit=limit))
+
+    async def collection(self, name: str) -> Collection:
+        return await self._read(partial(collections.find, name=name))
+
+    async def delete_collection(self, name: str, by: str | None = None) -> Deleted:
+        gone = Deleted(0, 0)
+        while gone.receipt is None:
+            gone = await self._write(
+                partial(collections.delete, name=name, before=gone, by=by, now=self._clock())
+            )
+        return gone
+
+    async def lacking(
+        self, change: Change, after: int, limit: int, collection: str | None = None
+    ) -> list[Lacking]:
         return await self._read(
-            lambda connection: changing.lacking(connection, change, after, limit, self._clock())
+            lambda c: changing.lacking(c, change, after, limit, collection, self._clock())
         )
 
-    async def lack(self, change: Change) -> Lack:
-        return await self._read(lambda connection: changing.lack(connection, change, self._clock()))
+    async def lack(self, change: Change, collection: str | None = None) -> Lack:
+        return await self._read(lambda c: changing.lack(c, change, collection, self._clock()))
 
     async def photo(self, subject: str, template_id: str) -> Photo | str:
-        return await self._read(
-            lambda connection: changing.photo(connection, self._vault, subject, template_id)
-        )
+        return await self._read(lambda c: changing.photo(c, self._vault, subject, template_id))
 
     async def add_vector(
         self,
@@ -188,8 +207,8 @@ class SqliteStore:
         by: str | None = None,
     ) -> bool:
         return await self._write(
-            lambda connection: changing.add_vector(
-                connection,
+            lambda c: changing.add_vector(
+                c,
                 self._vault,
                 subject,
                 template_id,
@@ -216,9 +235,7 @@ class SqliteStore:
     async def reseal(self, limit: int, by: str | None = None) -> Resealed:
         if self._vault.current is None:
             raise no_master_key()
-        return await self._write(
-            lambda connection: sealing.reseal(connection, self._vault, limit, by, self._clock())
-        )
+        return await self._write(lambda c: sealing.reseal(c, self._vault, limit, by, self._clock()))
 
     async def add_key(self, key: ApiKey, by: str | None = None) -> None:
         await self._write(partial(api_keys.add, key=key, by=by))
@@ -250,49 +267,13 @@ class SqliteStore:
 
     async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         if self._is_memory:
-            return await self._write(lambda connection: Done(query(connection)))
-        return await self._in_thread(partial(self._ask, query))
+            return await self._write(lambda c: Done(query(c)))
+        return await self._in_thread(partial(self._readers.ask, query))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         self._refuse_if_closed()
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
-    def _ask(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """Answer all parts of a query from one state of the database."""
-        connection = self._idle.get()
-        try:
-            connection.execute("BEGIN")
-            return query(connection)
-        except sqlite3.Error as exc:
-            raise unavailable(exc) from exc
-        finally:
-            roll_back(connection)
-            self._idle.put(connection)
-
     def _refuse_if_closed(self) -> None:
         if self._closing is not None:
             raise closed()
-
-
-def connect(name: str, busy_timeout_s: float) -> sqlite3.Connection:
-    """Open a connection that leaves transactions to its user, who is in one thread at a time.
-
-    A deletion overwrites with zeros, and a commit is on the disk when it returns.
-    """
-    connection = sqlite3.connect(
-        name, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False
-    )
-    try:
-        for setting in (
-            "journal_mode = WAL",
-            "synchronous = FULL",
-            "foreign_keys = ON",
-            "secure_delete = ON",
-            # Else what a savepoint may undo lies in a temporary file.
-            "temp_store = MEMORY",
-        ):
-            connection.execute(f"PRAGMA {setting}").fetchall()
-    except sqlite3.Error:
-        connection.close()
-        raise
-    return connection

@@ -7,14 +7,14 @@ import pytest
 
 from service.compat.compreface.answers import Example
 from service.compat.compreface.collection import FaceCollection
-from service.errors import TemplateNotFound
+from service.errors import SubjectNotFound, TemplateNotFound
 from service.store import Store, open_store
 from tests.service.store_samples import FINGERPRINT, Clock, template
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
-    """Hold three templates that count, one that has expired and one of another bundle."""
+    """Hold three templates that count, and an expired, another bundle's, another collection's."""
     url = "sqlite:///:memory:"
     if request.param == "postgresql":
         url = request.getfixturevalue("cluster").new_database()
@@ -23,6 +23,8 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     past = template("c", "expired", expires_at=clock.now + timedelta(seconds=1))
     await store.enroll("ada", [template("a", "1"), template("b", "2"), past])
     await store.enroll("bob", [template("a", "3"), template("d", "other", fingerprint="e" * 64)])
+    await store.create_collection("c")
+    await store.enroll("eve", [template("e", "elsewhere")], collection="c")
     clock.now += timedelta(seconds=2)
     yield store
     await store.close()
@@ -42,7 +44,7 @@ async def test_example_is_found_by_its_id_alone(store: Store) -> None:
     assert (await held.template(example)).fingerprint == FINGERPRINT
 
 
-@pytest.mark.parametrize("image_id", ["expired", "other", "nobody"])
+@pytest.mark.parametrize("image_id", ["expired", "other", "elsewhere", "nobody"])
 async def test_what_does_not_count_is_not_found(store: Store, image_id: str) -> None:
     with pytest.raises(TemplateNotFound):
         await FaceCollection(store, FINGERPRINT).one(image_id)
@@ -55,3 +57,18 @@ async def test_example_that_was_deleted_meanwhile_is_not_used(store: Store) -> N
     assert not await held.delete(example, None)
     with pytest.raises(TemplateNotFound):
         await held.template(example)
+
+
+async def test_list_of_ids_finds_those_that_count_in_its_order(store: Store) -> None:
+    found = await FaceCollection(store, FINGERPRINT).find(["3", "elsewhere", "nobody", "1"])
+    assert [(each.image_id, each.subject) for each in found] == [("3", "bob"), ("1", "ada")]
+
+
+async def test_subject_of_another_collection_is_neither_seen_nor_deleted(store: Store) -> None:
+    held = FaceCollection(store, FINGERPRINT)
+    assert await held.subjects() == ["ada", "bob"]
+    assert (await held.page("eve", 0, 9)).faces == []
+    with pytest.raises(SubjectNotFound):
+        await held.delete_subject("eve", None)
+    assert (await store.subject("eve")).collection == "c"
+    assert (await held.delete_subject("ada", None)).templates == 3

@@ -5,7 +5,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from models.errors import LikenessError
 from service.boundary import Boundary
-from service.compat.compreface.errors import CompreFaceErrors
+from service.compat.compreface.errors import translate
+from service.compat.compreface.paths import is_ours
+from service.compat.translated import Translated
 from service.errors import BodyTooLarge, QueueFull, StoreUnavailable
 from service.metrics import Metrics
 from service.problems import problem
@@ -22,7 +24,7 @@ def refusing(error: Exception) -> ASGIApp:
             raise error
         await problem(error)(scope, receive, send)
 
-    return CompreFaceErrors(Boundary(app, Metrics()))
+    return Translated(Boundary(app, Metrics()), lambda scope: is_ours(scope["path"]), translate)
 
 
 @pytest.mark.parametrize(

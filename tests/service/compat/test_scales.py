@@ -11,7 +11,7 @@ from models.bundle import BUILTIN_FOLDER, BUILTIN_NAMES, Calibration, read_manif
 from models.decision import OperatingPoint
 from models.detectors import DetectorName, DlibDetector, YuNetDetector
 from models.probability import Logistic
-from service.compat.compreface.scales import face_probability, likeness
+from service.compat.scales import face_probability, likeness
 
 PAGE = Path(__file__).parents[3] / "deploy" / "migrate.md"
 POINTS = read_manifest(BUILTIN_FOLDER / "dlib").calibration

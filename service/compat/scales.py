@@ -1,4 +1,4 @@
-"""CompreFace's numbers between 0 and 1, from ours."""
+"""Other services' numbers between 0 and 1, from ours."""
 
 import math
 from collections.abc import Sequence

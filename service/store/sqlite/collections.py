@@ -1,0 +1,83 @@
+"""Keep collections in a SQLite database, as functions of a connection."""
+
+import sqlite3
+from datetime import datetime
+
+from service.store.audit import Event
+from service.store.records import Collection, Counts, Deleted, Page
+from service.store.refusals import collection_exists, no_collection
+from service.store.sqlite.audit_log import append
+from service.store.sqlite.queries import stamp
+from service.store.sqlite.writer import Done
+
+# Subjects erased in one transaction; who writes meanwhile waits for its end.
+AT_ONCE = 500
+
+_COLLECTIONS = """SELECT collection, created_at, subjects, templates
+    FROM collections JOIN counts USING (collection)"""
+
+
+def create(
+    connection: sqlite3.Connection, name: str, by: str | None, now: datetime
+) -> Done[Collection]:
+    """Make a collection. Raises CollectionExists, for the default one as well."""
+    made = connection.execute(
+        "INSERT INTO collections VALUES (?, ?) ON CONFLICT DO NOTHING", (name, stamp(now))
+    )
+    if not name or not made.rowcount:
+        raise collection_exists()
+    connection.execute(
+        "INSERT INTO counts (collection, subjects, templates) VALUES (?, 0, 0)", (name,)
+    )
+    append(connection, Event("collection_created", name, by), now)
+    return Done(find(connection, name))
+
+
+def every(connection: sqlite3.Connection, after: str | None, limit: int) -> Page[Collection]:
+    """Return at most `limit` collections after a name, in code point order."""
+    rows = connection.execute(
+        f"{_COLLECTIONS} WHERE collection > ? ORDER BY collection LIMIT ?",
+        (after or "", limit + 1),
+    ).fetchall()
+    items = tuple(_collection(*row) for row in rows[:limit])
+    return Page(items, items[-1].name if len(rows) > limit else None)
+
+
+def find(connection: sqlite3.Connection, name: str) -> Collection:
+    """Return a collection. Raises CollectionNotFound."""
+    rows = connection.execute(f"{_COLLECTIONS} WHERE collection = ?", (name,)).fetchall()
+    if not rows:
+        raise no_collection()
+    return _collection(*rows[0])
+
+
+def delete(
+    connection: sqlite3.Connection, name: str, before: Deleted, by: str | None, now: datetime
+) -> Done[Deleted]:
+    """Erase some of a collection's subjects, and the collection if none is left.
+
+    The outcome adds to what was erased `before`, and has a receipt when all is done. Raises
+    CollectionNotFound.
+    """
+    find(connection, name)
+    some = {"name": name, "limit": AT_ONCE}
+    chosen = "(SELECT subject FROM subjects WHERE collection = :name ORDER BY subject LIMIT :limit)"
+    removed = connection.execute(
+        f"DELETE FROM templates WHERE subject IN {chosen} RETURNING template_id", some
+    ).fetchall()
+    subjects = connection.execute(f"DELETE FROM subjects WHERE subject IN {chosen}", some).rowcount
+    counts = {"subjects": subjects, "templates": len(removed)}
+    gone = Deleted(before.subjects + subjects, before.templates + len(removed))
+    ids = [template_id for (template_id,) in removed]
+    if find(connection, name).counts.subjects:
+        append(connection, Event("collection_emptied", name, by, counts), now)
+        return Done(gone, ids)
+    connection.execute("DELETE FROM collections WHERE collection = ?", (name,))
+    connection.execute("DELETE FROM counts WHERE collection = ?", (name,))
+    counts = {"subjects": gone.subjects, "templates": gone.templates}
+    receipt = append(connection, Event("collection_deleted", name, by, counts), now)
+    return Done(Deleted(gone.subjects, gone.templates, receipt), ids, erases=True)
+
+
+def _collection(name: str, created_at: str, subjects: int, templates: int) -> Collection:
+    return Collection(name, datetime.fromisoformat(created_at), Counts(subjects, templates))
