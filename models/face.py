@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.errors import FaceTooSmall, NoFace, SeveralFaces
+from models.turns import turned, turned_back
 
 Pixels = NDArray[np.uint8]
 Points = NDArray[np.float32]
@@ -96,13 +97,25 @@ class Found:
     @property
     def box(self) -> Box:
         """Return the face's box in the photo as it was before turning and reducing."""
+        box = self.face.box
+        corners = [(box.left, box.top), (box.left + box.width, box.top + box.height)]
+        back = self._in_photo(np.array(corners))
+        (left, top), (right, bottom) = back.min(axis=0).tolist(), back.max(axis=0).tolist()
+        return Box(left, top, right - left, bottom - top)
+
+    @property
+    def landmarks(self) -> Points:
+        """Return the face's landmarks in that photo, `(5, 2)` float32."""
+        return np.asarray(self._in_photo(np.asarray(self.face.landmarks, np.float64)), np.float32)
+
+    def _in_photo(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         height, width = self.pixels.shape[:2]
-        return _turn_back(self.face.box, self.turns, width, height).scaled(self.reduction)
+        return turned_back(points, self.turns, width, height) * self.reduction
 
     def enlarged(self, pixels: Pixels) -> "Found":
         """Return the same face in the whole photo, `(h, w, 3)`, upright as its file is."""
         return Found(
-            _turned(pixels, self.turns), self.face.scaled(self.reduction), self.faces, self.turns
+            turned(pixels, self.turns), self.face.scaled(self.reduction), self.faces, self.turns
         )
 
 
@@ -120,7 +133,7 @@ def find(
     """
     faces, turns = _seen(pixels, detector)
     face = choose(faces, policy, detector.confident)
-    return _large(_turned(pixels, turns), [face], len(faces), turns, min_face_px, reduction)[0]
+    return _large(turned(pixels, turns), [face], len(faces), turns, min_face_px, reduction)[0]
 
 
 def find_all(
@@ -130,7 +143,7 @@ def find_all(
     faces, turns = _seen(pixels, detector)
     sure = [face for face in faces if face.score >= detector.confident]
     ranked = sorted(sure or [choose(faces, "largest", np.inf)], key=lambda face: -face.box.area)
-    return _large(_turned(pixels, turns), ranked, len(faces), turns, min_face_px, reduction)
+    return _large(turned(pixels, turns), ranked, len(faces), turns, min_face_px, reduction)
 
 
 def _seen(pixels: Pixels, detector: Detector) -> tuple[list[Face], int]:
@@ -173,15 +186,11 @@ def _upright(pixels: Pixels, detector: Detector) -> tuple[list[Face], int]:
         if _top_score(best[0]) >= detector.upright:
             break
         # A face seen only after turning must be beyond doubt: wallpaper has four sides.
-        seen = detector.detect(_turned(pixels, turns))
+        seen = detector.detect(turned(pixels, turns))
         faces = [face for face in seen if face.score >= detector.confident]
         if _top_score(faces) > _top_score(best[0]):
             best = faces, turns
     return best
-
-
-def _turned(pixels: Pixels, turns: int) -> Pixels:
-    return pixels if turns == 0 else np.ascontiguousarray(np.rot90(pixels, turns))
 
 
 def _top_score(faces: Sequence[Face]) -> float:
@@ -287,12 +296,3 @@ def fit(pixels: Pixels, size: int) -> Pixels:
 
 def _fit_side(side: int, other: int, size: int) -> int:
     return size if side <= other else int(size * side / other)
-
-
-def _turn_back(box: Box, turns: int, width: float, height: float) -> Box:
-    """Map a box from an image of `(height, width)` back through `turns` quarter turns."""
-    for _ in range(turns):
-        # Undoing one anticlockwise turn is a clockwise turn: (x, y) -> (height - y, x).
-        box = Box(height - box.top - box.height, box.left, box.height, box.width)
-        width, height = height, width
-    return box

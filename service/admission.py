@@ -8,6 +8,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.compat.compreface.paths import takes_photos as takes_compreface_photos
+from service.compat.rekognition.targets import takes_photos as takes_rekognition_photos
 from service.errors import (
     BodyTimeout,
     BodyTooLarge,
@@ -115,7 +116,7 @@ class Admission:
             if scope["path"] not in ALWAYS_OPEN:
                 self._gate.check()
             body.declare(Headers(scope=scope))
-            if _takes_photos(scope["method"], scope["path"]):
+            if _takes_photos(scope):
                 with self._gate.permit():
                     await self._app(scope, body.receive, body.send)
             else:
@@ -124,8 +125,13 @@ class Admission:
             await problem(error, request_id(scope))(scope, body.receive, body.send)
 
 
-def _takes_photos(method: str, path: str) -> bool:
-    return (method == "POST" and path in IMAGE_ROUTES) or takes_compreface_photos(method, path)
+def _takes_photos(scope: Scope) -> bool:
+    method, path = scope["method"], scope["path"]
+    return (
+        (method == "POST" and path in IMAGE_ROUTES)
+        or takes_compreface_photos(method, path)
+        or takes_rekognition_photos(scope)
+    )
 
 
 class _Body:

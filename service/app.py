@@ -20,6 +20,7 @@ from service import (
 from service.admission import Admission, Gate
 from service.boundary import Boundary
 from service.compat.compreface.install import install_compreface
+from service.compat.rekognition.install import install_rekognition
 from service.cors import Cors
 from service.document import DocumentedApp
 from service.guard import Guard
@@ -90,4 +91,6 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Boundary, metrics=metrics)
     if settings.compreface:
         install_compreface(app)
+    if settings.rekognition:
+        install_rekognition(app)
     return app

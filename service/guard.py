@@ -10,6 +10,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.admission import ALWAYS_OPEN
 from service.compat.compreface.paths import is_ours as is_compreface
 from service.compat.compreface.paths import scope_of as compreface_scope
+from service.compat.rekognition.signed_body import checked, signature_of
+from service.compat.rekognition.targets import operation_of
+from service.compat.rekognition.targets import scope_of as rekognition_scope
 from service.errors import KeyForbidden, KeyMissing, ServiceError
 from service.key_limits import KeyLimits
 from service.keys import Scope as KeyScope
@@ -53,9 +56,15 @@ class Guard:
             return
         with ExitStack() as stack:
             try:
-                key = await self._key(service, Headers(scope=scope), scope["path"])
+                operation = operation_of(scope) if self._settings.rekognition else None
+                if operation is None:
+                    key = await self._key(service, Headers(scope=scope), scope["path"])
+                    needed = _scope_of(scope["method"], scope["path"])
+                else:
+                    key, receive = await self._signer(service, scope, receive)
+                    needed = rekognition_scope(operation)
                 if key is not None:
-                    _check(key, scope["method"], scope["path"])
+                    _check(key, needed)
                     stack.enter_context(self._limits.use(key))
                     scope.setdefault("state", {}).update({KEY_ID: key.key_id, _SCOPES: key.scopes})
             except ServiceError as error:
@@ -73,6 +82,21 @@ class Guard:
         if shown is None and not await self._is_open(service):
             raise KeyMissing("An API key is needed: `Authorization: Bearer` or `x-api-key`.")
         return None
+
+    async def _signer(
+        self, service: Service, scope: Scope, receive: Receive
+    ) -> tuple[ApiKey | None, Receive]:
+        """Return whose signature it is, None if none is asked for, and what receives the body.
+
+        Its end comes only if the signature is right: till then who signs is a claim, which
+        needs an id that counts, and can use up what that key may ask for.
+        """
+        # The AWS SDKs always sign, be it with credentials from elsewhere.
+        if await self._is_open(service):
+            return None, receive
+        signed = signature_of(scope)
+        key, secret = await service.keys.signer(signed.access_key_id)
+        return key, checked(receive, scope, signed, secret)
 
     async def _is_open(self, service: Service) -> bool:
         return self._settings.is_loopback and not await service.keys.any()
@@ -108,7 +132,10 @@ def _shown(headers: Headers) -> str | None:
     return headers.get(HEADER)
 
 
-def _check(key: ApiKey, method: str, path: str) -> None:
-    needed = compreface_scope(method, path) if is_compreface(path) else ROUTES.get(path, "admin")
+def _scope_of(method: str, path: str) -> KeyScope | None:
+    return compreface_scope(method, path) if is_compreface(path) else ROUTES.get(path, "admin")
+
+
+def _check(key: ApiKey, needed: KeyScope | None) -> None:
     if needed is not None and needed not in key.scopes:
         raise KeyForbidden(f"The key lacks the scope `{needed}`.")

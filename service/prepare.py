@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic, perf_counter
 
@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.face import Box, Detector, Policy
+from models.face import Box, Detector, Points, Policy
 from models.image import Limits
 from models.pixels import PixelSpec
 from models.portrait import Portrait, take_portrait, take_portraits
@@ -22,9 +22,13 @@ from service.errors import DecoderStalled
 
 @dataclass(frozen=True, slots=True)
 class FaceReport:
-    """Hold what was seen: `box` in the upright image, the number of faces, quarter turns."""
+    """Hold what was seen: the number of faces, quarter turns, and where this one is.
+
+    `box` and `landmarks`, `(5, 2)` float32 in the detector's order, are in the upright image.
+    """
 
     box: Box
+    landmarks: Points = field(compare=False)
     score: float
     faces: int
     turns: int
@@ -163,6 +167,7 @@ def _prepared(portrait: Portrait, started: float) -> Prepared:
     found = portrait.found
     report = FaceReport(
         found.box,
+        found.landmarks,
         found.face.score,
         found.faces,
         found.turns,

@@ -11,3 +11,8 @@ class CompatSettings(BaseModel):
         default=False,
         description="Serve CompreFace's REST API too, at its own paths; see `deploy/migrate.md`.",
     )
+    rekognition: bool = Field(
+        default=False,
+        description="Serve Amazon Rekognition's face operations too, as the AWS SDKs call them "
+        "with `endpoint_url`; see `deploy/migrate.md`.",
+    )

@@ -12,7 +12,10 @@ from service.status import STATUS
 from tests.bench import plan
 
 README = Path(__file__).parent.parent / "README.md"
-DEPLOY = README.parent / "deploy" / "README.md"
+_PAGES = README.parent / "deploy"
+DEPLOY, REFERENCE, PROTECTION = (
+    _PAGES / name for name in ("README.md", "reference.md", "protection.md")
+)
 
 
 def results_table() -> str:
@@ -77,9 +80,9 @@ def metrics_table() -> str:
 
 SECTIONS = {
     "results": (README, results_table),
-    "settings": (README, settings_table),
-    "problems": (README, problems_table),
-    "metrics": (README, metrics_table),
+    "settings": (REFERENCE, settings_table),
+    "problems": (REFERENCE, problems_table),
+    "metrics": (REFERENCE, metrics_table),
     "plan": (DEPLOY, plan.tables),
 }
 

@@ -1,4 +1,4 @@
-"""The backups that the README tells to make open nobody who was erased since."""
+"""The backups that the docs tell to make open nobody who was erased since."""
 
 import re
 import shlex
@@ -11,7 +11,7 @@ import pytest
 
 from service.errors import StoreUnavailable
 from service.store import Store, Vault, open_store
-from tests.docs import README
+from tests.docs import PROTECTION
 from tests.postgres import BIN, Cluster
 from tests.service.store_samples import MASTER, names_found, template
 
@@ -36,13 +36,13 @@ async def assert_only_ada(store: Store) -> None:
 
 
 def commands(program: str) -> list[str]:
-    """Return the README's lines that begin with a program's name."""
-    section = README.read_text().partition("## Template protection")[2].partition("\n## ")[0]
+    """Return the page's lines that begin with a program's name."""
+    section = PROTECTION.read_text().partition("## Template protection")[2].partition("\n## ")[0]
     return re.findall(rf"^{program} .*$", section, re.MULTILINE)
 
 
 def run_line(line: str, folder: Path, url: str) -> None:
-    """Run a line of the README with this server's tools, on this database."""
+    """Run a line of the page with this server's tools, on this database."""
     line = line.replace("-d likeness", f"-d {url}").replace(" likeness >", f" {url} >")
     program, _, rest = line.partition(" ")
     subprocess.run(f"{shlex.quote(str(BIN / program))} {rest}", shell=True, cwd=folder, check=True)

@@ -15,6 +15,7 @@ from service.settings import Settings
 from tests.docs import README, SECTIONS, section
 
 ROOT = README.parent
+PAGES = [README, *sorted((ROOT / "deploy").rglob("*.md"))]
 
 
 @pytest.mark.parametrize("name", SECTIONS)
@@ -23,14 +24,18 @@ def test_a_section_made_from_code_is_up_to_date(name: str) -> None:
     assert section(page.read_text(), name) == render(), "run python -m tests.docs"
 
 
-def test_every_make_target_the_readme_names_exists() -> None:
-    named = set(re.findall(r"\bmake ([a-z]+)", README.read_text()))
+def _named(pattern: str) -> set[str]:
+    return {name for page in PAGES for name in re.findall(pattern, page.read_text(), re.MULTILINE)}
+
+
+def test_every_make_target_the_docs_name_exists() -> None:
+    named = _named(r"(?:^|`)(?:[A-Z_]+=\S+ )*make ([a-z]+)")
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert named - targets == set()
 
 
-def test_every_command_the_readme_names_exists() -> None:
-    named = set(re.findall(r"^likeness (\w+)", README.read_text(), re.MULTILINE))
+def test_every_command_the_docs_name_exists() -> None:
+    named = _named(r"^likeness (\w+)")
     shown = CliRunner().invoke(app, ["--help"]).output
     assert {name for name in named if name not in shown} == set()
 
@@ -42,10 +47,9 @@ def test_every_route_the_readme_names_exists() -> None:
 
 
 def test_links_inside_the_repository_lead_somewhere() -> None:
-    pages = [README, *(ROOT / "deploy").rglob("*.md")]
     dead = [
         (page, link)
-        for page in pages
+        for page in PAGES
         for link in re.findall(r"\]\(((?!http)[^)#]+)[^)]*\)", page.read_text())
         if not (page.parent / link).exists()
     ]

@@ -1,0 +1,192 @@
+"""The operations that take a photo, and the search for a face that is indexed already."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import Final
+from uuid import UUID
+
+from models.errors import FaceTooSmall, FingerprintMismatch, NoFace
+from models.quality import HARMFUL, issues
+from models.template import similarity
+from service import recognition
+from service.compat.rekognition.answers import (
+    Compared,
+    ComparedMatch,
+    Detected,
+    FaceMatch,
+    FaceRecord,
+    Indexed,
+    Reason,
+    Searched,
+    UnindexedFace,
+)
+from service.compat.rekognition.asked import Asked
+from service.compat.rekognition.held import find_face, to_metadata
+from service.compat.rekognition.requests import (
+    CompareFaces,
+    DetectFaces,
+    IndexFaces,
+    SearchFaces,
+    SearchFacesByImage,
+)
+from service.compat.rekognition.shapes import Face, FaceDetail, SeenFace, box_of, confidence_of
+from service.errors import FieldError
+from service.face_enrolment import NewFace, enroll_faces, see_faces
+from service.face_enrolment import SeenFace as Seen
+from service.hygiene import Standard
+from service.pipeline import Probe
+from service.problems import invalid_fields
+from service.store import Candidate
+
+_REASONS: Final[dict[str, Reason]] = {
+    "blurred": "LOW_SHARPNESS",
+    "dark": "LOW_BRIGHTNESS",
+    "overexposed": "LOW_BRIGHTNESS",
+    "turned_away": "EXTREME_POSE",
+}
+
+
+async def compare(asked: Asked, form: CompareFaces) -> Compared:
+    """Compare the largest face of one photo with every face of another."""
+    pipeline = asked.serving.pipeline
+    source = await pipeline.probe(form.source_image.photo, "largest", asked.request)
+    matches, others = [], []
+    for face in await _faces(asked, form.target_image.photo):
+        detail = FaceDetail.of(face.report, asked.detector)
+        alike = asked.similarity(similarity(source.template, face.template))
+        if alike >= form.similarity_threshold:
+            matches.append(ComparedMatch(similarity=alike, face=detail))
+        else:
+            others.append(detail)
+    return Compared(
+        source_image_face=SeenFace(
+            bounding_box=box_of(source.report),
+            confidence=confidence_of(source.report, asked.detector),
+        ),
+        face_matches=sorted(matches, key=lambda match: -match.similarity),
+        unmatched_faces=others,
+    )
+
+
+async def detect(asked: Asked, form: DetectFaces) -> Detected:
+    """Tell where the faces are, and how good."""
+    faces = await _faces(asked, form.image.photo)
+    return Detected(face_details=[FaceDetail.of(face.report, asked.detector) for face in faces])
+
+
+async def index(asked: Asked, form: IndexFaces) -> Indexed:
+    """Add the faces of a photo to a collection; the same photo again keeps their ids."""
+    service, photo = asked.service, form.image.photo
+    # Before the encoder: an unknown collection costs nothing.
+    await service.store.collection(form.collection_id)
+    gate = "off" if form.quality_filter == "NONE" else service.settings.enroll_quality
+    seen = await see_faces(service, asked.serving, photo, Standard(gate, None), asked.request)
+    refused = [face for face in seen if gate == "refuse" and face.poor is not None]
+    good = [face for face in seen if face not in refused]
+    kept, beyond = good[: form.max_faces], good[len(good[: form.max_faces]) :]
+    digest = hashlib.sha256(photo).digest()
+    records = [_record(asked, form, face, digest) for face in kept]
+    new = [
+        NewFace(record.face.face_id, face, to_metadata(record.face))
+        for record, face in zip(records, kept, strict=True)
+    ]
+    await enroll_faces(service, form.collection_id, photo, new, asked.by)
+    return Indexed(
+        face_records=records,
+        unindexed_faces=[
+            *(_unindexed(asked, face, _reasons(face)) for face in refused),
+            *(_unindexed(asked, face, ["EXCEEDS_MAX_FACES"]) for face in beyond),
+        ],
+        face_model_version=asked.face_model_version,
+    )
+
+
+async def search_by_image(asked: Asked, form: SearchFacesByImage) -> Searched:
+    """Search a collection for the largest face of a photo."""
+    await asked.service.store.collection(form.collection_id)
+    probe = await asked.serving.pipeline.probe(form.image.photo, "largest", asked.request)
+    found = await recognition.search(
+        asked.service, asked.serving, probe.template.vector, form.max_faces, form.collection_id
+    )
+    return Searched(
+        searched_face_bounding_box=box_of(probe.report),
+        searched_face_confidence=confidence_of(probe.report, asked.detector),
+        face_matches=await _matches(asked, form, found),
+        face_model_version=asked.face_model_version,
+    )
+
+
+async def search(asked: Asked, form: SearchFaces) -> Searched:
+    """Search a collection for the faces like one of its own."""
+    store, fingerprint = asked.service.store, asked.serving.fingerprint
+    await store.collection(form.collection_id)
+    if await find_face(store, form.collection_id, form.face_id) is None:
+        reason = "The collection has no such face"
+        raise invalid_fields([FieldError("FaceId", reason)])
+    held = (await store.templates_of(form.face_id)).templates
+    vectors = [each.vector for each in held if each.fingerprint == fingerprint]
+    if not vectors:
+        raise FingerprintMismatch("The face has no template of the bundle that is now served.")
+    # One more: the face itself is among them.
+    most = form.max_faces + 1
+    found = await recognition.search(
+        asked.service, asked.serving, vectors[0], most, form.collection_id
+    )
+    others = [each for each in found if each.subject != form.face_id][: form.max_faces]
+    return Searched(
+        searched_face_id=form.face_id,
+        face_matches=await _matches(asked, form, others),
+        face_model_version=asked.face_model_version,
+    )
+
+
+async def _faces(asked: Asked, photo: bytes) -> list[Probe]:
+    """Return the faces, the largest first; here a photo without any is no error."""
+    most = asked.service.settings.max_images
+    try:
+        return await asked.serving.pipeline.probe_all(photo, most, asked.request)
+    except (NoFace, FaceTooSmall):
+        return []
+
+
+async def _matches(
+    asked: Asked, form: SearchFaces | SearchFacesByImage, found: Sequence[Candidate]
+) -> list[FaceMatch]:
+    matches = []
+    for each in found:
+        similar = asked.similarity(each.similarity)
+        if similar >= form.face_match_threshold:
+            face = await find_face(asked.service.store, form.collection_id, each.subject)
+            # None: deleted since it was found.
+            if face is not None:
+                matches.append(FaceMatch(similarity=similar, face=face))
+    return matches
+
+
+def _record(asked: Asked, form: IndexFaces, seen: Seen, digest: bytes) -> FaceRecord:
+    report = seen.probe.report
+    box = report.box
+    # The same face of the same photo has the same id, so that indexing it again adds nothing.
+    name = f"{form.collection_id}\0{form.external_image_id or ''}\0{box.left:.0f}\0{box.top:.0f}"
+    face = Face(
+        face_id=_id(name.encode() + digest),
+        image_id=_id(digest),
+        external_image_id=form.external_image_id,
+        bounding_box=box_of(report),
+        confidence=confidence_of(report, asked.detector),
+    )
+    return FaceRecord(face=face, face_detail=FaceDetail.of(report, asked.detector))
+
+
+def _id(of: bytes) -> str:
+    return str(UUID(bytes=hashlib.sha256(of).digest()[:16], version=5))
+
+
+def _unindexed(asked: Asked, seen: Seen, reasons: list[Reason]) -> UnindexedFace:
+    detail = FaceDetail.of(seen.probe.report, asked.detector)
+    return UnindexedFace(reasons=reasons, face_detail=detail)
+
+
+def _reasons(seen: Seen) -> list[Reason]:
+    codes = [issue.code for issue in issues(seen.probe.report.quality, HARMFUL)]
+    return [_REASONS.get(code, "LOW_FACE_QUALITY") for code in codes]

@@ -1,0 +1,88 @@
+"""One route for all operations: the header says which."""
+
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final, Generic, TypeVar
+
+from fastapi import APIRouter, Request, Response
+from starlette.requests import ClientDisconnect
+
+from service.body import validate
+from service.compat.rekognition import collections, faces
+from service.compat.rekognition.asked import Asked
+from service.compat.rekognition.errors import MEDIA_TYPE
+from service.compat.rekognition.requests import (
+    Call,
+    CompareFaces,
+    CreateCollection,
+    DeleteCollection,
+    DeleteFaces,
+    DescribeCollection,
+    DetectFaces,
+    IndexFaces,
+    ListCollections,
+    ListFaces,
+    SearchFaces,
+    SearchFacesByImage,
+)
+from service.compat.rekognition.shapes import Shape
+from service.compat.rekognition.targets import PATH, operation_of
+from service.disconnect import run_until_disconnect
+from service.errors import ClientGone, RouteNotFound, UnsupportedBody
+from service.guard import By
+from service.problems import request_id
+from service.service import Running
+from service.wire import read_json
+
+router = APIRouter(include_in_schema=False)
+
+M = TypeVar("M", bound=Call)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[M]):
+    """Say what an operation takes and what it does."""
+
+    takes: type[M]
+    does: Callable[[Asked, M], Coroutine[None, None, Shape]]
+
+    def work(self, asked: Asked, body: bytes) -> Coroutine[None, None, Shape]:
+        return self.does(asked, validate(read_json(body), self.takes))
+
+
+OPERATIONS: Final[Mapping[str, Operation[Any]]] = MappingProxyType(
+    {
+        "CompareFaces": Operation(CompareFaces, faces.compare),
+        "DetectFaces": Operation(DetectFaces, faces.detect),
+        "IndexFaces": Operation(IndexFaces, faces.index),
+        "SearchFacesByImage": Operation(SearchFacesByImage, faces.search_by_image),
+        "SearchFaces": Operation(SearchFaces, faces.search),
+        "CreateCollection": Operation(CreateCollection, collections.create),
+        "ListCollections": Operation(ListCollections, collections.every),
+        "DescribeCollection": Operation(DescribeCollection, collections.describe),
+        "DeleteCollection": Operation(DeleteCollection, collections.delete),
+        "ListFaces": Operation(ListFaces, collections.faces),
+        "DeleteFaces": Operation(DeleteFaces, collections.delete_faces),
+    }
+)
+
+
+@router.post(PATH)
+async def call(request: Request, service: Running, by: By) -> Response:
+    """Do what the target says, once the whole body is there: a signature is of all of it."""
+    name = operation_of(request.scope)
+    if name is None or name not in OPERATIONS:
+        raise RouteNotFound(f"There is no such operation here; there are {', '.join(OPERATIONS)}.")
+    if request.headers.get("content-type") != MEDIA_TYPE:
+        raise UnsupportedBody(f"The body is not {MEDIA_TYPE}.")
+    try:
+        body = await request.body()
+    except ClientDisconnect as exc:
+        raise ClientGone("The client went away while sending its request.") from exc
+    # Its clients have no proof of a living person to show.
+    await service.liveness.check(None, (), request.url.path, request_id(request.scope))
+    asked = Asked(service, await service.serving(), request, by)
+    answer = await run_until_disconnect(request, OPERATIONS[name].work(asked, body))
+    headers = {"x-amzn-requestid": request_id(request.scope) or ""}
+    return Response(answer.written(), media_type=MEDIA_TYPE, headers=headers)

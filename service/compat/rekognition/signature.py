@@ -1,0 +1,208 @@
+"""AWS Signature Version 4 of the services that are not S3: read what is signed, and check it.
+
+A signature is an HMAC of the whole request by a key that is derived from the secret for a day,
+a region and a service. Source: AWS, "Create a signed AWS API request" (IAM user guide). Headers
+are here as ASGI has them: pairs in the order they came, names in lower case.
+"""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from service.errors import KeyInvalid, KeyMissing
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+ALGORITHM: Final = "AWS4-HMAC-SHA256"
+_SERVICE: Final = "rekognition"
+_END: Final = "aws4_request"
+_MOMENT: Final = "%Y%m%dT%H%M%SZ"
+_MOST_OFF: Final = timedelta(minutes=5)
+
+_AUTHORIZATION, _DATE = b"authorization", b"x-amz-date"
+_BODY_SHA256, _SESSION = b"x-amz-content-sha256", b"x-amz-security-token"
+# What would otherwise be somebody else's to choose: when, where to, and what is asked for.
+_ALWAYS_SIGNED, _SIGNED_IF_SENT = frozenset({b"host", _DATE}), frozenset({b"x-amz-target"})
+_PARTS: Final = {
+    "Credential": re.compile(r"[!-~]+"),
+    "SignedHeaders": re.compile(r"[!-:<-~]+(;[!-:<-~]+)*"),
+    "Signature": re.compile(r"[0-9a-f]{64}"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """Hold what a request says of its signature; `at` is UTC, names of headers are sorted."""
+
+    access_key_id: str
+    at: datetime
+    region: str
+    headers: tuple[bytes, ...]
+    signature: str = field(repr=False)
+
+    @property
+    def scope(self) -> str:
+        """Return what the signing key is derived for."""
+        return f"{self.at:%Y%m%d}/{self.region}/{_SERVICE}/{_END}"
+
+
+def read_signature(headers: Headers, raw_query: bytes, now: datetime) -> Signed:
+    """Return what a request says of its signature, which is not checked yet.
+
+    `raw_query` is as it was sent, without the question mark. Raises KeyMissing if it is not
+    signed, KeyInvalid if it cannot be right, whatever the secret is.
+    """
+    sent = {name for name, _ in headers}
+    names = {unquote_to_bytes(name).lower() for name, _ in _pairs(raw_query)}
+    if b"x-amz-signature" in names or b"x-amz-algorithm" in names:
+        raise KeyInvalid("Presigned URLs are not taken; sign in the header Authorization.")
+    if _AUTHORIZATION not in sent:
+        raise KeyMissing(f"The request is not signed: it has no header Authorization: {ALGORITHM}.")
+    if _SESSION in sent or _SESSION in names:
+        raise KeyInvalid("There are no temporary credentials here, and no session tokens.")
+    parts = _parts(_single(headers, _AUTHORIZATION))
+    signed = tuple(parts["SignedHeaders"].encode().split(b";"))
+    if list(signed) != sorted(set(signed)) or not sent.issuperset(signed):
+        raise KeyInvalid("SignedHeaders has to list headers that are sent, sorted, each once.")
+    needed = _ALWAYS_SIGNED | _SIGNED_IF_SENT & sent
+    if not needed.issubset(signed):
+        missing = b", ".join(sorted(needed.difference(signed))).decode()
+        raise KeyInvalid(f"The signature does not cover {missing}.")
+    at = _moment(_single(headers, _DATE))
+    if abs(now - at) > _MOST_OFF:
+        raise KeyInvalid(
+            f"The request was signed at {at:%H:%M:%S}, which is more than "
+            f"{_MOST_OFF.seconds // 60} minutes off: it is {now:%Y-%m-%d %H:%M:%S} UTC here."
+        )
+    access_key_id, _, scope = parts["Credential"].partition("/")
+    region = scope.split("/")[1] if scope.count("/") == 3 else ""
+    read = Signed(access_key_id, at, region, signed, parts["Signature"])
+    if scope != read.scope or not (access_key_id and region):
+        raise KeyInvalid(
+            f"The credential's scope has to be DATE/REGION/{_SERVICE}/{_END}, with the date of "
+            "x-amz-date."
+        )
+    return read
+
+
+def verify(
+    signed: Signed,
+    secret: str,
+    method: str,
+    raw_path: bytes,
+    raw_query: bytes,
+    headers: Headers,
+    body: bytes,
+) -> None:
+    """Check that a request was signed with a secret as it is, in constant time.
+
+    `raw_path` and `raw_query` are as they were sent. Raises KeyInvalid.
+    """
+    digest = hashlib.sha256(body).hexdigest()
+    stated = [value for name, value in headers if name == _BODY_SHA256]
+    if stated not in ([], [digest.encode()]):
+        raise KeyInvalid("x-amz-content-sha256 is not the SHA-256 of the body.")
+    canonical = b"\n".join(
+        (
+            method.encode(),
+            _canonical_path(raw_path),
+            _canonical_query(raw_query),
+            *_canonical_headers(signed.headers, headers),
+            b"",
+            b";".join(signed.headers),
+            digest.encode(),
+        )
+    )
+    to_sign = "\n".join(
+        (
+            ALGORITHM,
+            signed.at.strftime(_MOMENT),
+            signed.scope,
+            hashlib.sha256(canonical).hexdigest(),
+        )
+    )
+    key = f"AWS4{secret}".encode()
+    for step in (*signed.scope.split("/"), to_sign):
+        key = hmac.digest(key, step.encode(), "sha256")
+    if not hmac.compare_digest(key.hex(), signed.signature):
+        raise KeyInvalid(
+            "The signature is not that of this request by this key: the secret is another, or "
+            "something changed the request on its way, such as a proxy its Host."
+        )
+
+
+def _parts(authorization: bytes) -> Mapping[str, str]:
+    algorithm, _, rest = authorization.decode("latin-1").partition(" ")
+    given = [part.strip(" ").partition("=") for part in rest.split(",")]
+    parts = {name: value for name, _, value in given}
+    if (
+        algorithm != ALGORITHM
+        or len(given) != len(_PARTS)
+        or not all(form.fullmatch(parts.get(name, "")) for name, form in _PARTS.items())
+    ):
+        raise KeyInvalid(
+            f"Authorization has to be `{ALGORITHM} Credential=..., SignedHeaders=..., "
+            "Signature=...`."
+        )
+    return parts
+
+
+def _single(headers: Headers, wanted: bytes) -> bytes:
+    values = [value for name, value in headers if name == wanted]
+    if len(values) != 1:
+        raise KeyInvalid(f"There is more than one header {wanted.decode()}.")
+    return values[0]
+
+
+def _moment(text: bytes) -> datetime:
+    try:
+        moment = datetime.strptime(text.decode("ascii"), _MOMENT).replace(tzinfo=UTC)
+    except ValueError as exc:  # what is not ASCII included
+        raise _no_moment() from exc
+    # It reads more than it writes.
+    if moment.strftime(_MOMENT).encode() != text:
+        raise _no_moment()
+    return moment
+
+
+def _no_moment() -> KeyInvalid:
+    return KeyInvalid("x-amz-date has to be UTC, such as 20300131T235959Z.")
+
+
+def _canonical_path(raw: bytes) -> bytes:
+    """Resolve dots and doubled slashes, and encode once more what is encoded on the way."""
+    kept: list[bytes] = []
+    for segment in raw.split(b"/"):
+        if segment == b"..":
+            del kept[-1:]
+        elif segment not in (b"", b"."):
+            kept.append(segment)
+    end = b"/" if kept and raw.endswith(b"/") else b""
+    return quote_from_bytes(b"/" + b"/".join(kept) + end, safe="/").encode()
+
+
+def _canonical_query(raw: bytes) -> bytes:
+    pairs = sorted(tuple(_encoded(part) for part in pair) for pair in _pairs(raw))
+    return b"&".join(b"=".join(pair) for pair in pairs)
+
+
+def _pairs(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
+    for part in raw.split(b"&") if raw else ():
+        name, _, value = part.partition(b"=")
+        yield name, value
+
+
+def _encoded(part: bytes) -> bytes:
+    return quote_from_bytes(unquote_to_bytes(part), safe="").encode()
+
+
+def _canonical_headers(names: Sequence[bytes], headers: Headers) -> Iterator[bytes]:
+    """Join what a header that came several times says, with blanks and folds made one blank."""
+    for wanted in names:
+        values = (b" ".join(value.split()) for name, value in headers if name == wanted)
+        yield wanted + b":" + b",".join(values)
