@@ -31,7 +31,7 @@ async def make_ready(connection: Connection, vault: Vault, now: datetime) -> Non
     masters = await (await connection.execute(_MASTERS)).fetchall()
     vault.check([master for (master,) in masters])
     # By `master`, which is gone with the key and has an index.
-    # So of tables that went with their collection: nothing can be searched by them any more.
+    # The tables of a collection that was deleted since came back too, without what turns them.
     await connection.execute(
         """DELETE FROM likeness.spaces USING likeness.data_keys
         WHERE data_keys.key_id = spaces.key_id AND master IS NULL"""
