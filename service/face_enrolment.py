@@ -11,6 +11,7 @@ from service.pipeline import Probe
 from service.recogniser import Recogniser
 from service.recognition import new_template
 from service.service import Service
+from service.terms import without_terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,10 @@ async def see_faces(
 ) -> list[SeenFace]:
     """Take the faces of a photo through every bundle; largest first, none if there is none.
 
-    During a change of bundle all find the same faces: detecting is no part of a bundle.
+    During a change of bundle all find the same faces: detecting is no part of a bundle. Raises
+    InvalidRequest where consent is asked for, which nobody gave here.
     """
+    without_terms(required=service.settings.require_consent)
     most = service.settings.max_images
     others = [each for each in service.recognisers if each is not serving]
     try:

@@ -9,10 +9,15 @@ def terms_of(form: EnrollRequest, *, required: bool) -> Terms | None:
     """Return what was said of it, None if nothing was. Raises InvalidRequest if it has to be."""
     if form.consent is not None and form.purpose is not None:
         return Terms(form.consent, form.purpose)
+    without_terms(required=required)
+    return None
+
+
+def without_terms(*, required: bool) -> None:
+    """Raise InvalidRequest where nobody is enrolled without them."""
     if required:
         message = "Needed here, with each enrolment."
         raise InvalidRequest(
             "Nobody is enrolled here without consent and purpose.",
             [FieldError(name, message) for name in ("consent", "purpose")],
         )
-    return None

@@ -27,7 +27,7 @@ from service.compat.rekognition.requests import (
     SearchFacesByImage,
 )
 from service.compat.rekognition.shapes import Shape
-from service.compat.rekognition.targets import PATH, operation_of
+from service.compat.rekognition.targets import PATH, operation_of, takes_photos
 from service.disconnect import run_until_disconnect
 from service.errors import ClientGone, RouteNotFound, UnsupportedBody
 from service.guard import By
@@ -80,8 +80,9 @@ async def call(request: Request, service: Running, by: By) -> Response:
         body = await request.body()
     except ClientDisconnect as exc:
         raise ClientGone("The client went away while sending its request.") from exc
-    # Its clients have no proof of a living person to show.
-    await service.liveness.check(None, (), request.url.path, request_id(request.scope))
+    if takes_photos(request.scope):
+        # Its clients have no proof of a living person to show.
+        await service.liveness.check(None, (), request.url.path, request_id(request.scope))
     asked = Asked(service, await service.serving(), request, by)
     answer = await run_until_disconnect(request, OPERATIONS[name].work(asked, body))
     headers = {"x-amzn-requestid": request_id(request.scope) or ""}

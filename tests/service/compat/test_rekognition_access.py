@@ -2,8 +2,10 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -79,8 +81,6 @@ def signed(keyed: Keyed, body: bytes, at: datetime | None = None) -> AWSRequest:
         return request
     request.context["timestamp"] = at.strftime("%Y%m%dT%H%M%SZ")
     request.headers["X-Amz-Date"] = request.context["timestamp"]
-    request.headers["Authorization"] = ""
-    del request.headers["Authorization"]
     canonical = signer.canonical_request(request)
     signature = signer.signature(signer.string_to_sign(request, canonical), request)
     names = signer.signed_headers(signer.headers_to_sign(request))
@@ -178,8 +178,31 @@ def test_key_of_the_header_does_not_sign(keyed: Keyed) -> None:
     assert code_of(client.list_collections) == "UnrecognizedClientException"
 
 
-def test_it_is_not_there_unless_the_settings_say_so(tmp_path: Any) -> None:
-    bundle = {"LIKENESS_BUNDLE": str(write_bundle(tmp_path / "tiny"))}
-    with running_server("sqlite:///:memory:", bundle) as server:
-        client = rekognition_client(server.url)
-        assert code_of(client.list_collections) == "404"
+def test_proof_of_life_that_is_required_is_required_here(tmp_path: Path) -> None:
+    wanted = {"LIKENESS_LIVENESS_URL": "http://127.0.0.1:9/", "LIKENESS_LIVENESS_REQUIRED": "true"}
+    with open_server(tmp_path, wanted) as aws:
+        aws.create_collection(CollectionId="staff")
+        assert code_of(aws.detect_faces, Image=GRACE) == "AccessDeniedException"
+        index = {"CollectionId": "staff", "Image": GRACE}
+        assert code_of(aws.index_faces, **index) == "AccessDeniedException"
+
+
+def test_consent_that_is_required_is_required_here(tmp_path: Path) -> None:
+    with open_server(tmp_path, {"LIKENESS_REQUIRE_CONSENT": "true"}) as aws:
+        aws.create_collection(CollectionId="staff")
+        with pytest.raises(aws.exceptions.InvalidParameterException, match="consent"):
+            aws.index_faces(CollectionId="staff", Image=GRACE)
+
+
+@contextmanager
+def open_server(folder: Path, settings: dict[str, str]) -> Iterator[Any]:
+    """Run a server without keys; give a client of it."""
+    bundle = str(write_bundle(folder / "tiny"))
+    chosen = {"LIKENESS_REKOGNITION": "true", "LIKENESS_BUNDLE": bundle, **settings}
+    with running_server("sqlite:///:memory:", chosen) as server:
+        yield rekognition_client(server.url)
+
+
+def test_it_is_not_there_unless_the_settings_say_so(tmp_path: Path) -> None:
+    with open_server(tmp_path, {"LIKENESS_REKOGNITION": "false"}) as aws:
+        assert code_of(aws.list_collections) == "404"
