@@ -13,7 +13,14 @@ from service.problem_answers import Problem
 from service.problems import MEDIA_TYPE
 from service.status import STATUS
 
-_EVERYWHERE = ("body_too_large", "internal_error", "not_ready", "draining", "store_unavailable")
+_EVERYWHERE = (
+    "head_too_large",
+    "body_too_large",
+    "internal_error",
+    "not_ready",
+    "draining",
+    "store_unavailable",
+)
 _WITH_KEY = ("key_missing", "key_invalid", "key_forbidden", "key_busy")
 _WITH_BODY = ("body_timeout", "invalid_request")
 _WITH_PHOTO = (

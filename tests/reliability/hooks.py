@@ -91,7 +91,8 @@ def filter_failure(
         case RejectedPositiveData():
             return _is_malformed(case, response.json())
         case AcceptedNegativeData():
-            return not _is_wrong_in_query_alone(case)
+            # Too long a query is refused as well, by a status that it does not count as that.
+            return response.status_code != 431 and not _is_wrong_in_query_alone(case)
         case _:
             return True
 

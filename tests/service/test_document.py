@@ -16,7 +16,6 @@ _NO_ANSWERS = {
     "store_in_use",
     "method_not_allowed",
     "client_gone",
-    "head_too_large",
     "head_timeout",
     "malformed_request",
     "collection_not_found",
