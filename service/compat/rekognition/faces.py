@@ -26,11 +26,12 @@ from service.compat.rekognition.requests import (
     CompareFaces,
     DetectFaces,
     IndexFaces,
+    Search,
     SearchFaces,
     SearchFacesByImage,
 )
 from service.compat.rekognition.shapes import Face, FaceDetail, SeenFace, box_of, confidence_of
-from service.errors import FieldError
+from service.errors import FieldError, SubjectNotFound
 from service.face_enrolment import NewFace, enroll_faces, see_faces
 from service.face_enrolment import SeenFace as Seen
 from service.hygiene import Standard
@@ -81,9 +82,12 @@ async def index(asked: Asked, form: IndexFaces) -> Indexed:
     await service.store.collection(form.collection_id)
     gate = "off" if form.quality_filter == "NONE" else service.settings.enroll_quality
     seen = await see_faces(service, asked.serving, photo, Standard(gate, None), asked.request)
-    refused = [face for face in seen if gate == "refuse" and face.poor is not None]
-    good = [face for face in seen if face not in refused]
-    kept, beyond = good[: form.max_faces], good[len(good[: form.max_faces]) :]
+    refused: list[Seen] = []
+    good: list[Seen] = []
+    for face in seen:
+        (refused if gate == "refuse" and face.poor is not None else good).append(face)
+    most = form.max_faces or len(good)
+    kept, beyond = good[:most], good[most:]
     digest = hashlib.sha256(photo).digest()
     records = [_record(asked, form, face, digest) for face in kept]
     new = [
@@ -120,11 +124,13 @@ async def search(asked: Asked, form: SearchFaces) -> Searched:
     """Search a collection for the faces like one of its own."""
     store, fingerprint = asked.service.store, asked.serving.fingerprint
     await store.collection(form.collection_id)
-    if await find_face(store, form.collection_id, form.face_id) is None:
-        reason = "The collection has no such face"
-        raise invalid_fields([FieldError("FaceId", reason)])
-    held = (await store.templates_of(form.face_id)).templates
-    vectors = [each.vector for each in held if each.fingerprint == fingerprint]
+    try:
+        held = await store.templates_of(form.face_id)
+    except SubjectNotFound:
+        held = None
+    if held is None or held.collection != form.collection_id:
+        raise invalid_fields([FieldError("FaceId", "The collection has no such face")])
+    vectors = [each.vector for each in held.templates if each.fingerprint == fingerprint]
     if not vectors:
         raise FingerprintMismatch("The face has no template of the bundle that is now served.")
     # One more: the face itself is among them.
@@ -149,9 +155,7 @@ async def _faces(asked: Asked, photo: bytes) -> list[Probe]:
         return []
 
 
-async def _matches(
-    asked: Asked, form: SearchFaces | SearchFacesByImage, found: Sequence[Candidate]
-) -> list[FaceMatch]:
+async def _matches(asked: Asked, form: Search, found: Sequence[Candidate]) -> list[FaceMatch]:
     matches = []
     for each in found:
         similar = asked.similarity(each.similarity)

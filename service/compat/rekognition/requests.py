@@ -61,19 +61,21 @@ class IndexFaces(Call):
     quality_filter: QualityFilter = "AUTO"
 
 
-class SearchFacesByImage(Call):
+class Search(Call):
+    """Say where to search, and what counts as found."""
+
     collection_id: CollectionName
-    image: Image
     max_faces: Results = 80
     face_match_threshold: Percent = 80
+
+
+class SearchFacesByImage(Search):
+    image: Image
     quality_filter: QualityFilter = "NONE"
 
 
-class SearchFaces(Call):
-    collection_id: CollectionName
+class SearchFaces(Search):
     face_id: FaceId
-    max_faces: Results = 80
-    face_match_threshold: Percent = 80
 
 
 class CreateCollection(Call):

@@ -1,9 +1,11 @@
 """Collections of faces by boto3, unchanged, against a real server."""
 
+from io import BytesIO
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from PIL import Image
 
 from tests.images import picture
 from tests.photos import jpeg, mirrored, open_photo, photo_bytes, reencoded
@@ -76,6 +78,15 @@ def test_poor_face_is_indexed_only_without_the_filter(staff: Any) -> None:
     ]
     answer = staff.index_faces(CollectionId=STAFF, Image=DARK, QualityFilter="NONE")
     assert len(answer["FaceRecords"]) == 1
+
+
+def test_poor_face_leaves_the_good_one_beside_it(staff: Any, group: bytes) -> None:
+    photo = Image.open(BytesIO(group))
+    half = (0, 0, 512, photo.height)
+    photo.paste(photo.crop(half).point(lambda value: value // 12), half)
+    answer = staff.index_faces(CollectionId=STAFF, Image={"Bytes": jpeg(photo)})
+    assert (len(answer["FaceRecords"]), len(answer["UnindexedFaces"])) == (1, 1)
+    assert len(search(staff, EILEEN)) == 1
 
 
 def test_same_photo_again_keeps_its_ids(staff: Any, group: bytes) -> None:
