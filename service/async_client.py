@@ -71,6 +71,7 @@ class AsyncLikeness:
     embed_photo = _awaits(calls.embed_photo)
     subject = _awaits(calls.subject)
     export = _awaits(calls.export)
+    rename_subject = _awaits(calls.rename_subject)
     delete_subject = _awaits(calls.delete_subject)
     delete_template = _awaits(calls.delete_template)
     model = _awaits(calls.model)

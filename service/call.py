@@ -34,7 +34,7 @@ class Call(Generic[T_co]):
     params: Mapping[str, str | int] | None = None
     fields: Mapping[str, str] | None = field(default=None, repr=False)
     photos: Sequence[tuple[str, bytes]] = field(default=(), repr=False)
-    json: Mapping[str, object] | None = None
+    json: Mapping[str, object] | None = field(default=None, repr=False)
     headers: Mapping[str, str] | None = None
     excuse: Callable[[Refused], T_co] | None = None
     repeatable: bool = True

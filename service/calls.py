@@ -13,7 +13,13 @@ from service.call import Call, of, path
 from service.enroll_answers import EnrollAnswer, EnrolledImage
 from service.float_rows import MEDIA_TYPE as ROWS
 from service.float_rows import FloatRows, read_rows
-from service.gallery_answers import DeletedAnswer, ExportAnswer, SubjectAnswer, SubjectsAnswer
+from service.gallery_answers import (
+    DeletedAnswer,
+    ExportAnswer,
+    RenamedAnswer,
+    SubjectAnswer,
+    SubjectsAnswer,
+)
 from service.model_answers import Health, ModelAnswer
 from service.refused import Forbidden, Invalid, NotFound, Refused, RejectedPhoto
 
@@ -171,6 +177,16 @@ def held(name: str, fingerprint: str) -> Call[frozenset[str]]:
 def export(name: str) -> Call[ExportAnswer]:
     """Return everything that is stored of a subject. Raises NotFound."""
     return Call("GET", path("subjects", name, "export"), of(ExportAnswer))
+
+
+def rename_subject(name: str, to: str) -> Call[RenamedAnswer]:
+    """Give a subject a name that nobody has. Raises NotFound.
+
+    Not sent again after a connection broke off: the answer would be NotFound, not the receipt.
+    """
+    form = {"to": to}
+    parts = ("subjects", name, "rename")
+    return Call("POST", path(*parts), of(RenamedAnswer), json=form, repeatable=False)
 
 
 def delete_subject(name: str) -> Call[DeletedAnswer]:

@@ -85,6 +85,7 @@ class Likeness:
     embed_photo = _waits(calls.embed_photo)
     subject = _waits(calls.subject)
     export = _waits(calls.export)
+    rename_subject = _waits(calls.rename_subject)
     delete_subject = _waits(calls.delete_subject)
     delete_template = _waits(calls.delete_template)
     model = _waits(calls.model)

@@ -61,6 +61,7 @@ _OWN: Final[dict[str, tuple[str, ...]]] = {
     "/map": ("too_many_requests",),
     "/subjects/{subject}": ("subject_not_found",),
     "/subjects/{subject}/export": ("subject_not_found",),
+    "/subjects/{subject}/rename": ("subject_not_found", "subject_exists"),
     "/subjects/{subject}/templates/{template_id}": ("subject_not_found", "template_not_found"),
     "/change": ("no_change",),
     "/change/lacking": ("no_change",),

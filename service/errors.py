@@ -44,6 +44,7 @@ ServiceError
 │   └── OtherPhoto               the photo that was sent is not the template's
 └── StoreError
     ├── SubjectNotFound
+    ├── SubjectExists            the new name is taken
     ├── TemplateNotFound
     ├── TemplateIdTaken          the id exists with another image
     ├── CollectionNotFound
@@ -70,6 +71,7 @@ from service.store_errors import StoreError as StoreError
 from service.store_errors import StoreInUse as StoreInUse
 from service.store_errors import StoreUnavailable as StoreUnavailable
 from service.store_errors import SubjectElsewhere as SubjectElsewhere
+from service.store_errors import SubjectExists as SubjectExists
 from service.store_errors import SubjectNotFound as SubjectNotFound
 from service.store_errors import TemplateIdTaken as TemplateIdTaken
 from service.store_errors import TemplateNotFound as TemplateNotFound

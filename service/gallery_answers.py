@@ -75,6 +75,11 @@ class ExportAnswer(Answer):
     photos: list[PhotoAnswer] = Field(description="those that were kept")
 
 
+class RenamedAnswer(Answer):
+    subject: str = Field(examples=["ada lovelace"])
+    receipt: EntryAnswer = Field(description="what the audit log says of it")
+
+
 class DeletedAnswer(Answer):
     subjects: int = Field(examples=[1])
     templates: int = Field(examples=[2])

@@ -1,4 +1,4 @@
-"""The enrolled subjects over HTTP: list, look, export, delete."""
+"""The enrolled subjects over HTTP: list, look, export, rename, delete."""
 
 from typing import Annotated
 
@@ -8,15 +8,18 @@ from pydantic import JsonValue
 from service.gallery_answers import (
     DeletedAnswer,
     ExportAnswer,
+    RenamedAnswer,
     SubjectAnswer,
     SubjectsAnswer,
 )
 from service.guard import By
 from service.openapi import links
+from service.schemas import RenameRequest
 from service.service import Running
 
 router = APIRouter(prefix="/subjects", tags=["gallery"])
 _SAME: dict[str, JsonValue] = {"path.subject": "$request.path.subject"}
+_RENAMED: dict[str, JsonValue] = {"path.subject": "$response.body#/subject"}
 
 
 @router.get("")
@@ -39,6 +42,13 @@ async def subject(service: Running, subject: str) -> SubjectAnswer:
 async def export(service: Running, subject: str) -> ExportAnswer:
     """Hand out everything that is stored of a subject, vectors included."""
     return ExportAnswer.model_validate(await service.store.export(subject))
+
+
+@router.post("/{subject}/rename", responses={200: links(subject=_RENAMED, delete_subject=_RENAMED)})
+async def rename(service: Running, by: By, subject: str, form: RenameRequest) -> RenamedAnswer:
+    """Give a subject a name that nobody has; templates, terms and expiry stay."""
+    receipt = await service.store.rename_subject(subject, form.to, by)
+    return RenamedAnswer.model_validate({"subject": form.to, "receipt": receipt})
 
 
 @router.delete("/{subject}", responses={200: links(subject=_SAME, export=_SAME)})

@@ -138,6 +138,10 @@ class EnrollRequest(Witnessed):
         return self
 
 
+class RenameRequest(Body):
+    to: SubjectId
+
+
 class ReembedRequest(Body):
     subject: SubjectId
     template_id: TemplateId

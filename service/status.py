@@ -59,6 +59,7 @@ STATUS: Mapping[str, int] = MappingProxyType(
         "photo_needed": 422,
         "other_photo": 422,
         "subject_not_found": 404,
+        "subject_exists": 409,
         "template_not_found": 404,
         "template_id_taken": 409,
         "collection_not_found": 404,

@@ -11,6 +11,10 @@ class SubjectNotFound(StoreError):
     code = "subject_not_found"
 
 
+class SubjectExists(StoreError):
+    code = "subject_exists"
+
+
 class TemplateNotFound(StoreError):
     code = "template_not_found"
 

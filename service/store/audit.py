@@ -17,6 +17,8 @@ from typing import Final, Literal
 Action = Literal[
     "enrolled",
     "reembedded",
+    "renamed_from",
+    "renamed_to",
     "subject_deleted",
     "template_deleted",
     "expired",

@@ -95,6 +95,14 @@ class Store(Protocol):
         """Return everything stored about a subject. Raises SubjectNotFound."""
         ...
 
+    async def rename_subject(self, subject: str, to: str, by: str | None = None) -> AuditEntry:
+        """Give a subject another name, all else being as it was; found by it when this returns.
+
+        Returns the receipt. Subjects never become one: raises SubjectExists for a name in use,
+        the same one included, in any collection. Raises SubjectNotFound.
+        """
+        ...
+
     async def delete_subject(self, subject: str, by: str | None = None) -> Deleted:
         """Erase a subject and its templates, complete when it returns. Raises SubjectNotFound."""
         ...

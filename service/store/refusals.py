@@ -9,6 +9,7 @@ from service.errors import (
     NoMasterKey,
     StoreUnavailable,
     SubjectElsewhere,
+    SubjectExists,
     SubjectNotFound,
     TemplateIdTaken,
     TemplateNotFound,
@@ -20,6 +21,10 @@ IDEMPOTENCY_LASTS = timedelta(hours=24)
 
 def no_subject() -> SubjectNotFound:
     return SubjectNotFound("There is no subject with this id.")
+
+
+def name_taken() -> SubjectExists:
+    return SubjectExists("There is a subject of the new name; choose another, or delete that one.")
 
 
 def no_template() -> TemplateNotFound:

@@ -18,6 +18,7 @@ from tests.service.store_collection_end_contract import (
 from tests.service.store_enrol_contract import EnrolContract, RepeatContract
 from tests.service.store_key_contract import KeyContract
 from tests.service.store_race_contract import RaceContract
+from tests.service.store_rename_contract import RenameContract
 from tests.service.store_samples import (
     FINGERPRINT,
     Clock,
@@ -133,6 +134,7 @@ class StoreContract(
     AuditContract,
     CollectionContract,
     CollectionEndContract,
+    RenameContract,
     RaceContract,
 ):
     """Inherit this, and override `url` with a fixture that names an empty store."""

@@ -67,9 +67,11 @@ class RaceContract:
         async def act(number: int) -> None:
             subject, image = f"s{dice.randrange(6)}", f"i{dice.randrange(12)}"
             name = f"t{dice.randrange(20)}"
-            match dice.randrange(8):
+            match dice.randrange(9):
                 case 0:
                     await store.delete_subject(subject)
+                case 8:
+                    await store.rename_subject(subject, f"s{dice.randrange(6)}")
                 case 1 | 2:
                     await store.delete_template(subject, name)
                 case 3:

@@ -145,6 +145,16 @@ class SealContract:
         assert (left[keys["ada"]], left[keys["bob"]]) == (None, None)
         assert left[keys["eve"]] is not None
 
+    async def test_renamed_subject_keeps_its_key_until_it_is_deleted(
+        self, store: Store, url: str
+    ) -> None:
+        await enrol_some(store)
+        ((key_id,),) = run(url, "SELECT key_id FROM subjects WHERE subject = ?", "ada")
+        await store.rename_subject("ada", "lovelace")
+        assert (await store.export("lovelace")).photos[0].photo == b"photo of ada"
+        await store.delete_subject("lovelace")
+        assert run(url, "SELECT wrapped FROM data_keys WHERE key_id = ?", key_id) == [(None,)]
+
     async def test_who_was_erased_stays_erased_when_an_old_backup_comes_back(
         self, store: Store, url: str
     ) -> None:

@@ -16,7 +16,7 @@ from service.async_client import AsyncLikeness
 from service.call import Call, of
 from service.client import Likeness
 from service.key_answers import NewKeyAnswer
-from service.refused import Forbidden, Invalid, NotFound, RejectedPhoto
+from service.refused import Forbidden, Invalid, NotFound, Refused, RejectedPhoto
 from tests.people import write_list
 from tests.photos import mirrored, photo_bytes
 from tests.server import RunningServer, running_server
@@ -75,6 +75,18 @@ def test_who_is_enrolled_is_verified_identified_and_deleted(client: Likeness) ->
     assert client.delete_template("grace", template.template_id).templates == 1
     with pytest.raises(NotFound, match="subject"):
         client.subject("grace")
+
+
+def test_who_is_renamed_is_known_by_the_new_name_alone(client: Likeness) -> None:
+    client.enroll("grace", GRACE)
+    client.enroll("eileen", STRANGER)
+    assert client.rename_subject("grace", "hopper").receipt.action == "renamed_to"
+    assert client.verify(AGAIN, "hopper").verified
+    with pytest.raises(NotFound):
+        client.rename_subject("grace", "anybody")
+    with pytest.raises(Refused) as caught:
+        client.rename_subject("hopper", "eileen")
+    assert caught.value.problem.code == "subject_exists"
 
 
 async def test_the_same_can_be_awaited(async_client: AsyncLikeness) -> None:

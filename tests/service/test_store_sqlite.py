@@ -195,6 +195,21 @@ async def test_deleted_vectors_are_in_no_file_when_the_deletion_answers(
     assert all(is_in(image, raw) for image in set(images) - set(gone))
 
 
+async def test_deleted_vectors_of_who_was_renamed_are_in_no_file(store: Store, path: Path) -> None:
+    images = [f"i{i}" for i in range(60)]
+    for at, image in enumerate(images):
+        new = template(image, vector=vector_of(image, 128), photo=vector_of(image, 128).tobytes())
+        await store.enroll(f"s{at % 3}", [new])
+    # Rows that grow do not fit where they are.
+    await store.rename_subject("s0", "a" * 200)
+    await store.rename_subject("a" * 200, "b")
+    await store.delete_subject("b")
+    raw = files_of(path)
+    assert [image for image in images if is_in(image, raw)] == [
+        image for at, image in enumerate(images) if at % 3
+    ]
+
+
 async def test_deletion_that_cannot_clean_the_log_says_so(path: Path) -> None:
     store = SqliteStore(str(path), Clock(), Vault(), busy_timeout_s=0.01)
     await store.enroll("ada", [template("one")])

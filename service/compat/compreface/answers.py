@@ -160,6 +160,10 @@ class SubjectName(Answer):
     subject: str
 
 
+class Updated(Answer):
+    updated: bool
+
+
 class DeletedCount(Answer):
     deleted: int
 

@@ -87,11 +87,19 @@ class FaceCollection:
             return False
         return True
 
+    async def rename_subject(self, subject: str, to: str, by: str | None) -> None:
+        """Give a subject another name. Raises SubjectNotFound, SubjectExists."""
+        await self._check_here(subject)
+        await self.store.rename_subject(subject, to, by)
+
     async def delete_subject(self, subject: str, by: str | None) -> Deleted:
         """Erase a subject, whatever it has. Raises SubjectNotFound."""
+        await self._check_here(subject)
+        return await self.store.delete_subject(subject, by)
+
+    async def _check_here(self, subject: str) -> None:
         if (await self.store.templates_of(subject)).collection != _COLLECTION:
             raise SubjectNotFound("There is no subject with this name.")
-        return await self.store.delete_subject(subject, by)
 
     @property
     def _everything(self) -> Change:

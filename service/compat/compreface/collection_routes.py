@@ -11,12 +11,12 @@ from service.compat.compreface.answers import (
     Examples,
     SubjectName,
     Subjects,
+    Updated,
 )
 from service.compat.compreface.collection import FaceCollection
 from service.compat.compreface.errors import (
     IMAGE_NOT_FOUND,
     SUBJECT_ALREADY_EXISTS,
-    WRITING_NOT_ALLOWED,
     refusal,
 )
 from service.compat.compreface.paths import PREFIX
@@ -105,10 +105,10 @@ async def add_subject(request: Request, held: Held) -> SubjectName | JSONRespons
 
 
 @router.put("/subjects/{subject}")
-async def rename_subject(subject: str) -> Response:
-    """Refuse: names are in the audit log and in whatever was told them."""
-    sentence = "Subjects keep their names. Enrol under the new one, then delete the old one."
-    return refusal(405, WRITING_NOT_ALLOWED, sentence)
+async def rename_subject(request: Request, held: Held, by: By, subject: str) -> Updated:
+    """Rename, to a free name. CompreFace makes one subject of two if it is somebody's."""
+    await held.rename_subject(subject, (await read_body(request, Name)).subject, by)
+    return Updated(updated=True)
 
 
 @router.delete("/subjects/{subject}")

@@ -14,7 +14,6 @@ from service.problem_answers import Problem
 # The numbers are those of CompreFace's `CommonExceptionCode`.
 UNDEFINED: Final = 0
 IMAGE_NOT_FOUND: Final = 11
-WRITING_NOT_ALLOWED: Final = 32
 SUBJECT_ALREADY_EXISTS: Final = 43
 _INVALID, _PARAMETER_MISSING, _PART_MISSING, _SERVICE_FAILED = 26, 33, 34, 41
 _CODES: Mapping[str, int] = MappingProxyType(
@@ -36,6 +35,7 @@ _CODES: Mapping[str, int] = MappingProxyType(
         "liveness_token_needed": _INVALID,
         "not_live": _INVALID,
         "subject_not_found": 42,
+        "subject_exists": SUBJECT_ALREADY_EXISTS,
         "template_not_found": 44,
     }
 )

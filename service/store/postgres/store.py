@@ -21,6 +21,7 @@ from service.store.postgres import change as changing
 from service.store.postgres import search as searching
 from service.store.postgres.database import Database
 from service.store.postgres.migrations import Connection
+from service.store.postgres.rename import rename
 from service.store.postgres.spaces import Spaces
 from service.store.records import (
     ApiKey,
@@ -131,6 +132,9 @@ class PostgresStore:
 
     async def export(self, subject: str) -> SubjectExport:
         return await self._database.read(lambda c: queries.export(c, self._vault, subject))
+
+    async def rename_subject(self, subject: str, to: str, by: str | None = None) -> AuditEntry:
+        return await self._database.write(lambda c: rename(c, subject, to, by, self._clock()))
 
     async def delete_subject(self, subject: str, by: str | None = None) -> Deleted:
         return await self._database.write(

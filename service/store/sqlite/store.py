@@ -43,6 +43,7 @@ from service.store.sqlite.connections import Readers, connect
 from service.store.sqlite.file import DatabaseFile
 from service.store.sqlite.index import VectorIndex
 from service.store.sqlite.migrations import migrate
+from service.store.sqlite.rename import rename
 from service.store.sqlite.writer import Done, Work, Writer, truncate_log
 from service.store.vault import Vault
 
@@ -151,6 +152,9 @@ class SqliteStore:
 
     async def export(self, subject: str) -> SubjectExport:
         return await self._read(partial(queries.export, vault=self._vault, subject=subject))
+
+    async def rename_subject(self, subject: str, to: str, by: str | None = None) -> AuditEntry:
+        return await self._write(lambda c: rename(c, self._vault, subject, to, by, self._clock()))
 
     async def delete_subject(self, subject: str, by: str | None = None) -> Deleted:
         return await self._write(lambda c: statements.delete_subject(c, subject, by, self._clock()))

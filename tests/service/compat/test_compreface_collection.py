@@ -70,5 +70,7 @@ async def test_subject_of_another_collection_is_neither_seen_nor_deleted(store: 
     assert (await held.page("eve", 0, 9)).faces == []
     with pytest.raises(SubjectNotFound):
         await held.delete_subject("eve", None)
+    with pytest.raises(SubjectNotFound):
+        await held.rename_subject("eve", "adam", None)
     assert (await store.subject("eve")).collection == "c"
     assert (await held.delete_subject("ada", None)).templates == 3

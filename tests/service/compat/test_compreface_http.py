@@ -156,7 +156,8 @@ def test_what_is_no_vector_is_refused(client: httpx.Client, vector: list[float])
         ("POST", f"{FACES}/delete", {"json": {"ids": []}}, (400, 26)),
         ("GET", FACES, {"params": {"size": 0}}, (400, 26)),
         ("GET", f"{FACES}/nobody/img", {}, (404, 44)),
-        ("PUT", f"{SUBJECTS}/ada", {"json": {"subject": "lovelace"}}, (405, 32)),
+        ("PUT", f"{SUBJECTS}/nobody", {"json": {"subject": "lovelace"}}, (404, 42)),
+        ("PUT", f"{SUBJECTS}/nobody", {"json": {"subject": "a/b"}}, (400, 26)),
         ("PATCH", FACES, {}, (405, 0)),
         # The name of nobody is not all names.
         ("DELETE", f"{SUBJECTS}/", {}, (405, 0)),

@@ -185,10 +185,18 @@ def test_all_subjects_are_deleted_and_counted(sdk: Sdk, grace: str) -> None:
     assert sdk.subjects.list() == {"subjects": []}
 
 
-def test_renaming_is_refused_and_says_what_to_do(sdk: Sdk, grace: str) -> None:
-    answer = sdk.subjects.update("grace", "hopper")
-    assert (answer["code"], "Enrol" in answer["message"]) == (32, True)
-    assert sdk.subjects.list() == {"subjects": ["grace"]}
+def test_renamed_subject_is_recognised_by_its_new_name(sdk: Sdk, grace: str) -> None:
+    assert sdk.subjects.update("grace", "hopper") == {"updated": True}
+    assert sdk.subjects.list() == {"subjects": ["hopper"]}
+    assert best(sdk.recognition.recognize(GRACE_AGAIN)) == ["hopper"]
+    assert sdk.faces.list()["faces"] == [{"image_id": grace, "subject": "hopper"}]
+    assert sdk.subjects.update("grace", "hopper")["code"] == 42
+
+
+def test_two_subjects_do_not_become_one(sdk: Sdk, grace: str) -> None:
+    sdk.faces.add(EILEEN, "eileen")
+    assert sdk.subjects.update("grace", "eileen")["code"] == 43
+    assert sdk.subjects.list() == {"subjects": ["eileen", "grace"]}
 
 
 def test_photo_of_nobody_says_28(sdk: Sdk) -> None:
