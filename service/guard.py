@@ -16,6 +16,7 @@ from service.compat.rekognition.targets import scope_of as rekognition_scope
 from service.errors import KeyForbidden, KeyMissing, ServiceError
 from service.key_limits import KeyLimits
 from service.keys import Scope as KeyScope
+from service.loopback import is_asked_by_its_name
 from service.problems import problem, request_id
 from service.service import Service
 from service.settings import Settings
@@ -39,8 +40,9 @@ ROUTES: Final[dict[str, KeyScope | None]] = {
 class Guard:
     """Refuse requests without the right key, once there are keys or strangers.
 
-    On the loopback a service without any key serves everybody; the first key that is made
-    closes it. Beyond, a key is always asked for, unless the settings say `without_keys`.
+    On the loopback a service without any key serves everybody who calls it by a name of the
+    loopback; the first key that is made closes it. Beyond, a key is always asked for, unless the
+    settings say `without_keys`.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -77,10 +79,13 @@ class Guard:
         shown = _shown(headers)
         # CompreFace's clients always show a key, be it one of the service that they come from.
         any_will_do = self._settings.compreface and is_compreface(path)
-        if shown is not None and not (any_will_do and await self._is_open(service)):
+        if shown is not None and not (any_will_do and await self._is_open(service, headers)):
             return await service.keys.holder(shown)
-        if shown is None and not await self._is_open(service):
-            raise KeyMissing("An API key is needed: `Authorization: Bearer` or `x-api-key`.")
+        if shown is None and not await self._is_open(service, headers):
+            raise KeyMissing(
+                "An API key is needed: `Authorization: Bearer` or `x-api-key`. Without any, only "
+                "`localhost` is served, and only by that name or its address."
+            )
         return None
 
     async def _signer(
@@ -92,14 +97,15 @@ class Guard:
         needs an id that counts, and can use up what that key may ask for.
         """
         # The AWS SDKs always sign, be it with credentials from elsewhere.
-        if await self._is_open(service):
+        if await self._is_open(service, Headers(scope=scope)):
             return None, receive
         signed = signature_of(scope)
         key, secret = await service.keys.signer(signed.access_key_id)
         return key, checked(receive, scope, signed, secret)
 
-    async def _is_open(self, service: Service) -> bool:
-        return self._settings.is_loopback and not await service.keys.any()
+    async def _is_open(self, service: Service, headers: Headers) -> bool:
+        is_here = self._settings.is_loopback and is_asked_by_its_name(headers.get("host"))
+        return is_here and not await service.keys.any()
 
 
 async def key_id_of(request: Request) -> str | None:

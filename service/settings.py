@@ -3,7 +3,6 @@
 import difflib
 import os
 from collections.abc import Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -14,6 +13,7 @@ from models.engine import EngineName
 from models.face import Policy
 from service.errors import InvalidSettings
 from service.hygiene import QualityGate
+from service.loopback import is_loopback
 from service.settings_compat import CompatSettings
 from service.settings_exposure import ExposureSettings
 from service.settings_protection import ProtectionSettings
@@ -203,13 +203,8 @@ class Settings(
 
     @property
     def is_loopback(self) -> bool:
-        """Tell whether only this machine can reach `host`; a name is not trusted to."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ip_address(self.host).is_loopback
-        except ValueError:
-            return False
+        """Tell whether only this machine can reach `host`."""
+        return is_loopback(self.host)
 
     def batch_limit(self, gpu: bool) -> int:
         """Return the most faces in one forward pass."""

@@ -14,6 +14,6 @@ async def opened(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     """Open the app and give a client of it."""
     async with (
         in_process(settings) as transport,
-        httpx.AsyncClient(transport=transport, base_url="http://likeness", timeout=60) as client,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=60) as client,
     ):
         yield client

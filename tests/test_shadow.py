@@ -44,7 +44,7 @@ async def opened(store: str, **words: object) -> AsyncIterator[tuple[httpx.Async
     app = create_app(Settings.model_validate(given))
     async with app.router.lifespan_context(app):
         transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             yield client, app
 
 
@@ -83,7 +83,7 @@ async def verify_in_order(app: FastAPI, shadow: Shadow) -> tuple[list[str], http
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shadow, "offer", noted_offer)
         transport = httpx.ASGITransport(noted_app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             photo = {"image": ANOTHER}
             return order, await client.post("/verify", data={"subject": "ada"}, files=photo)
 

@@ -64,7 +64,7 @@ def written() -> Iterator[StringIO]:
 
 
 def client_of(app: FastAPI) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
 
 
 async def get(path: str, headers: dict[str, str] | None = None) -> tuple[httpx.Response, Metrics]:

@@ -32,7 +32,7 @@ async def app(bundle: Path) -> AsyncIterator[FastAPI]:
 @pytest.fixture
 async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         yield client
 
 
@@ -56,6 +56,36 @@ async def test_first_key_closes_the_loopback(client: httpx.AsyncClient) -> None:
     assert await code_of(client, "GET", "/subjects") == "200"
     await make(client, "admin")
     assert await code_of(client, "GET", "/subjects") == "key_missing"
+
+
+@pytest.mark.parametrize(
+    ("host", "is_served"),
+    [
+        ("localhost", True),
+        ("LOCALHOST:8000", True),
+        ("likeness.localhost:8000", True),
+        ("127.0.0.1:8000", True),
+        ("[::1]:8000", True),
+        ("rebound.example.org:8000", False),
+        ("localhost.example.org", False),
+        ("notlocalhost", False),
+        ("10.0.0.7", False),
+        ("127.0.0.1.example.org", False),
+        ("[::1", False),
+        ("", False),
+    ],
+)
+async def test_loopback_without_keys_serves_who_calls_it_by_its_name(
+    client: httpx.AsyncClient, host: str, is_served: bool
+) -> None:
+    code = await code_of(client, "GET", "/subjects", {"host": host})
+    assert code == ("200" if is_served else "key_missing")
+
+
+async def test_key_serves_whatever_the_host_is_called(client: httpx.AsyncClient) -> None:
+    shown = await make(client, "admin")
+    headers = shown | {"host": "likeness.example.org"}
+    assert await code_of(client, "GET", "/subjects", headers) == "200"
 
 
 async def test_refusal_names_the_scheme(client: httpx.AsyncClient) -> None:

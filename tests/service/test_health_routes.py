@@ -27,7 +27,7 @@ async def app(tmp_path: Path) -> AsyncIterator[FastAPI]:
 
 async def shown(app: FastAPI) -> dict[str, float]:
     transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
         response = await client.get("/metrics")
     assert response.status_code == 200
     return {

@@ -58,7 +58,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def gallery(bundle: Path) -> AsyncIterator[Gallery]:
     app = create_app(Settings(store="sqlite:///:memory:", bundle=str(bundle)))
     transport = httpx.ASGITransport(app)
-    client = httpx.AsyncClient(transport=transport, base_url="http://test")
+    client = httpx.AsyncClient(transport=transport, base_url="http://localhost")
     async with app.router.lifespan_context(app), client:
         yield Gallery(app, client)
 

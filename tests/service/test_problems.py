@@ -38,7 +38,7 @@ def app_that_raises(error: Exception) -> FastAPI:
 
 
 def client_of(app: FastAPI) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
 
 
 async def answer(error: Exception, path: str = "/fails") -> httpx.Response:

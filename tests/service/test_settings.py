@@ -15,7 +15,9 @@ def test_loopback_is_recognised(host: str) -> None:
     assert Settings(host=host).is_loopback
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "example.org", "localhost.evil"])
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "10.0.0.7", "example.org", "localhost.evil", "a.localhost"]
+)
 def test_everything_else_is_not_loopback(host: str) -> None:
     assert not Settings(host=host).is_loopback
 

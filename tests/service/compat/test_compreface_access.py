@@ -59,7 +59,7 @@ def serve(bundle: Path) -> Serve:
         async with (
             app.router.lifespan_context(app),
             httpx.AsyncClient(
-                transport=httpx.ASGITransport(app), base_url="http://test", timeout=60
+                transport=httpx.ASGITransport(app), base_url="http://localhost", timeout=60
             ) as client,
         ):
             yield client
