@@ -17,7 +17,7 @@ class Refused(Exception):
 
 
 class StormClient:
-    """Enrol, delete and enrol anew, one request after the other, until the server is gone."""
+    """Enrol, rename, delete and enrol anew, one after the other, until the server is gone."""
 
     def __init__(self, number: int) -> None:
         self.journal = Journal({f"client{number}-{at}": {} for at in range(SUBJECTS)})
@@ -67,8 +67,14 @@ class StormClient:
                 self._delete(client, subject, None)
             case what if what < 0.5 and self._gone:
                 self._enrol(client, subject, [photo(self._gone.pop())])
+            case what if what < 0.6 and held and self._free:
+                self._rename(client, subject, self._dice.choice(self._free))
             case what:
-                self._enrol(client, subject, self._photos(2 if what < 0.7 else 1))
+                self._enrol(client, subject, self._photos(2 if what < 0.75 else 1))
+
+    @property
+    def _free(self) -> list[str]:
+        return [name for name, held in self.journal.held.items() if not held]
 
     def _photos(self, count: int) -> list[bytes]:
         photos = []
@@ -84,7 +90,7 @@ class StormClient:
         digests = [_sha256(each) for each in photos]
         key = key or f"{subject}-{self._dice.getrandbits(64):x}"
         before = self.journal.held[subject]
-        self.journal.begin(subject, frozenset(before) | frozenset(digests))
+        self.journal.begin({subject: frozenset(before) | frozenset(digests)})
         self._again = (subject, photos, key)
         response = client.post(
             "/enroll",
@@ -95,20 +101,31 @@ class StormClient:
         images = _answered(response)["images"]
         assert isinstance(images, list)
         made = {digest: image["template_id"] for digest, image in zip(digests, images, strict=True)}
-        self.journal.acknowledge({**before, **made})
+        self.journal.acknowledge({subject: {**before, **made}})
         self._again = None
+
+    def _rename(self, client: httpx.Client, subject: str, to: str) -> None:
+        held = self.journal.held[subject]
+        self.journal.begin({subject: frozenset(), to: frozenset(held)})
+        answer = _answered(client.post(f"/subjects/{subject}/rename", json={"to": to}))
+        self.journal.acknowledge({subject: {}, to: held})
+        self._note(answer)
 
     def _delete(self, client: httpx.Client, subject: str, digest: str | None) -> None:
         """Delete a template, or with None the subject."""
         held = self.journal.held[subject]
         left = {} if digest is None else {k: v for k, v in held.items() if k != digest}
         path = "" if digest is None else f"/templates/{held[digest]}"
-        self.journal.begin(subject, frozenset(left))
-        receipt = _answered(client.delete(f"/subjects/{subject}{path}"))["receipt"]
-        assert isinstance(receipt, dict)
-        self.journal.acknowledge(left)
-        self.receipt = f"{receipt['number']}:{receipt['digest']}"
+        self.journal.begin({subject: frozenset(left)})
+        answer = _answered(client.delete(f"/subjects/{subject}{path}"))
+        self.journal.acknowledge({subject: left})
+        self._note(answer)
         self._gone += [self._made[each] for each in held if each not in left]
+
+    def _note(self, answer: dict[str, object]) -> None:
+        receipt = answer["receipt"]
+        assert isinstance(receipt, dict)
+        self.receipt = f"{receipt['number']}:{receipt['digest']}"
 
 
 def photo(seed: int) -> bytes:

@@ -11,9 +11,8 @@ Templates = Mapping[str, str]
 class Begun:
     """Hold a request whose answer has not come: it takes effect as a whole, or not at all."""
 
-    subject: str
-    after: frozenset[str]
-    """The photos that the subject has templates of if it takes effect."""
+    after: Mapping[str, frozenset[str]]
+    """The photos that subjects have templates of if it takes effect."""
 
 
 @dataclass(slots=True)
@@ -39,25 +38,26 @@ class Journal:
     begun: Begun | None = None
     acknowledged: int = 0
 
-    def begin(self, subject: str, after: frozenset[str]) -> None:
-        self.begun = Begun(subject, after)
+    def begin(self, after: Mapping[str, frozenset[str]]) -> None:
+        self.begun = Begun(after)
 
-    def acknowledge(self, templates: Templates) -> None:
-        """Note that what was begun has taken effect, and left the subject these templates."""
+    def acknowledge(self, after: Mapping[str, Templates]) -> None:
+        """Note that what was begun has taken effect, and left subjects these templates."""
         assert self.begun is not None
-        assert templates.keys() == self.begun.after
-        self.held[self.begun.subject] = templates
+        assert {subject: each.keys() for subject, each in after.items()} == self.begun.after
+        self.held |= after
         self.acknowledged += 1
         self.begun = None
 
     def settle(self, found: Mapping[str, Templates], wrong: Wrong) -> None:
         """Compare with what is there after a restart, and go on from that."""
-        begun, self.begun = self.begun, None
-        for subject, templates in found.items():
-            before = self.held[subject]
-            if begun is not None and begun.subject == subject:
-                wrong.half_done += templates.keys() not in (before.keys(), begun.after)
-            else:
-                wrong.lost += len(before.items() - templates.items())
-                wrong.back += len(templates.items() - before.items())
-            self.held[subject] = templates
+        after = {} if self.begun is None else self.begun.after
+        self.begun = None
+        for subject in found.keys() - after.keys():
+            before, now = self.held[subject].items(), found[subject].items()
+            wrong.lost += len(before - now)
+            wrong.back += len(now - before)
+        now_there = {subject: found[subject].keys() for subject in after}
+        untouched = {subject: self.held[subject].keys() for subject in after}
+        wrong.half_done += now_there not in (untouched, after)
+        self.held |= found

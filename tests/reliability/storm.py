@@ -1,8 +1,9 @@
-"""`kill -9` in a storm of enrolments and deletions, and what is there after the restart."""
+"""`kill -9` in a storm of changes to a sealed store, and what is there after the restart."""
 
 import random
 import tempfile
 import threading
+from base64 import b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from tests.reliability.forked import Nursery
 from tests.reliability.journal import Wrong
 from tests.reliability.row import Row
 from tests.reliability.small import small_service
+from tests.service.store_samples import MASTER
 
 KILLS = 200
 CLIENTS = 4
@@ -106,7 +108,7 @@ class Storm:
 def sqlite_storm(nursery: Nursery, kills: int) -> Storm:
     """Kill a server over a new SQLite file, so many times."""
     with tempfile.TemporaryDirectory() as folder:
-        storm = Storm(nursery.set(store=f"sqlite:///{folder}/likeness.db"))
+        storm = Storm(_sealed(nursery, f"sqlite:///{folder}/likeness.db"))
         for _ in range(kills):
             storm.round()
         storm.last_check()
@@ -119,7 +121,7 @@ def postgres_storm(nursery: Nursery, kills: int) -> Storm:
     By turns all of its processes end at once, as in a power cut, and the first of them alone.
     """
     with running_cluster() as cluster:
-        storm = Storm(nursery.set(store=cluster.new_database()))
+        storm = Storm(_sealed(nursery, cluster.new_database()))
         for number in range(kills):
             if number % 4 == 1:
                 storm.round(cluster.kill if number % 8 == 1 else cluster.crash)
@@ -128,6 +130,10 @@ def postgres_storm(nursery: Nursery, kills: int) -> Storm:
                 storm.round()
         storm.last_check()
     return storm
+
+
+def _sealed(nursery: Nursery, store: str) -> Nursery:
+    return nursery.set(store=store, master_keys=b64encode(MASTER).decode())
 
 
 def rows(scale: float) -> list[Row]:
@@ -141,7 +147,7 @@ def rows(scale: float) -> list[Row]:
         }
     return [
         Row(
-            f"kill -9 in a storm of enrolments and deletions, {engine}",
+            f"kill -9 in a storm of enrolments, renamings and deletions, {engine}",
             f"{storm.kills} kills, {storm.acknowledged:,} acknowledged changes",
             f"{storm.wrong}; audit log verified {storm.audits} times",
             f"{Wrong()}; after every kill",
