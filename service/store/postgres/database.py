@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
 import psycopg
@@ -87,7 +87,7 @@ class Database:
 
     async def read(self, query: Query[T]) -> T:
         """Answer one statement; each sees what was committed before it began."""
-        return await self.finish(self._attempt(query))
+        return await self.finish(self._ask(query))
 
     async def write(self, work: Query[T]) -> T:
         """Run a transaction, durable when this returns, again if another was in its way."""
@@ -121,6 +121,19 @@ class Database:
         if not task.cancelled():
             task.exception()  # else asyncio logs what a caller who left did not hear
 
+    async def _ask(self, query: Query[T]) -> T:
+        """Ask whichever connection is free, and one that surely answers if that was a dead one.
+
+        What only reads may be asked twice, and is spared the round trip that finds out before.
+        """
+        try:
+            return await self._attempt(query, self._pool.connection)
+        except StoreUnavailable as exc:
+            cause = exc.__cause__
+            if isinstance(cause, PoolTimeout) or not isinstance(cause, psycopg.OperationalError):
+                raise
+        return await self._attempt(query, self._answering)
+
     async def _commit(self, work: Query[T]) -> T:
         async def transaction(connection: Connection) -> T:
             async with connection.transaction():
@@ -128,15 +141,17 @@ class Database:
 
         for _ in range(_ATTEMPTS - 1):
             try:
-                return await self._attempt(transaction)
+                return await self._attempt(transaction, self._answering)
             except StoreUnavailable as exc:
                 if not isinstance(exc.__cause__, _BEATEN):
                     raise
-        return await self._attempt(transaction)
+        return await self._attempt(transaction, self._answering)
 
-    async def _attempt(self, query: Query[T]) -> T:
+    async def _attempt(
+        self, query: Query[T], lend: Callable[[], AbstractAsyncContextManager[Connection]]
+    ) -> T:
         try:
-            async with asyncio.timeout(_PATIENCE_S), self._answering() as connection:
+            async with asyncio.timeout(_PATIENCE_S), lend() as connection:
                 return await query(connection)
         except (psycopg.Error, TimeoutError) as exc:
             raise StoreUnavailable(
