@@ -24,6 +24,10 @@ from service.store import ApiKey
 
 HEADER = "x-api-key"
 _BEARER = "bearer "
+_NEEDED = "An API key is needed: `Authorization: Bearer` or `x-api-key`."
+_BY_ITS_NAME = (
+    " Until there are keys, who calls this machine `localhost` or by its address needs none."
+)
 KEY_ID, _SCOPES = "key_id", "key_scopes"
 
 # What is not listed is the administrator's: the gallery, its keys, a change of bundle, and
@@ -82,10 +86,8 @@ class Guard:
         if shown is not None and not (any_will_do and await self._is_open(service, headers)):
             return await service.keys.holder(shown)
         if shown is None and not await self._is_open(service, headers):
-            raise KeyMissing(
-                "An API key is needed: `Authorization: Bearer` or `x-api-key`. Without any, only "
-                "`localhost` is served, and only by that name or its address."
-            )
+            strange = self._settings.is_loopback and not is_asked_by_its_name(headers.get("host"))
+            raise KeyMissing(_NEEDED + _BY_ITS_NAME if strange else _NEEDED)
         return None
 
     async def _signer(

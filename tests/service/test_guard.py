@@ -82,6 +82,13 @@ async def test_loopback_without_keys_serves_who_calls_it_by_its_name(
     assert code == ("200" if is_served else "key_missing")
 
 
+async def test_refusal_says_which_name_needs_no_key(client: httpx.AsyncClient) -> None:
+    refused = await client.get("/subjects", headers={"host": "rebound.example.org"})
+    assert "`localhost`" in refused.json()["detail"]
+    await make(client, "admin")
+    assert "`localhost`" not in (await client.get("/subjects")).json()["detail"]
+
+
 async def test_key_serves_whatever_the_host_is_called(client: httpx.AsyncClient) -> None:
     shown = await make(client, "admin")
     headers = shown | {"host": "likeness.example.org"}
