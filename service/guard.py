@@ -67,11 +67,12 @@ class Guard:
                     key = await self._key(service, Headers(scope=scope), scope["path"])
                     needed = _scope_of(scope["method"], scope["path"])
                 else:
-                    key, receive = await self._signer(service, scope, receive)
+                    key, receive = await self._signer(service, scope, receive, stack)
                     needed = rekognition_scope(operation)
                 if key is not None:
                     _check(key, needed)
-                    stack.enter_context(self._limits.use(key))
+                    if operation is None:
+                        stack.enter_context(self._limits.use(key))
                     scope.setdefault("state", {}).update({KEY_ID: key.key_id, _SCOPES: key.scopes})
             except ServiceError as error:
                 await problem(error, request_id(scope))(scope, receive, send)
@@ -91,19 +92,21 @@ class Guard:
         return None
 
     async def _signer(
-        self, service: Service, scope: Scope, receive: Receive
+        self, service: Service, scope: Scope, receive: Receive, stack: ExitStack
     ) -> tuple[ApiKey | None, Receive]:
         """Return whose signature it is, None if none is asked for, and what receives the body.
 
-        Its end comes only if the signature is right: till then who signs is a claim, which
-        needs an id that counts, and can use up what that key may ask for.
+        Its end comes only if the signature is right, and within the key's limits: till then who
+        signs is a claim, which needs an id that counts and uses up nothing of that key's.
         """
         # The AWS SDKs always sign, be it with credentials from elsewhere.
         if await self._is_open(service, Headers(scope=scope)):
             return None, receive
         signed = signature_of(scope)
         key, secret = await service.keys.signer(signed.access_key_id)
-        return key, checked(receive, scope, signed, secret)
+        return key, checked(
+            receive, scope, signed, secret, lambda: stack.enter_context(self._limits.use(key))
+        )
 
     async def _is_open(self, service: Service, headers: Headers) -> bool:
         is_here = self._settings.is_loopback and is_asked_by_its_name(headers.get("host"))

@@ -13,12 +13,18 @@ def signature_of(scope: Scope) -> Signed:
     return read_signature(scope["headers"], scope["query_string"], datetime.now(UTC))
 
 
-def checked(receive: Receive, scope: Scope, signed: Signed, secret: str) -> Receive:
-    """Return what receives the same; it raises KeyInvalid in place of a false body's end."""
+def checked(
+    receive: Receive, scope: Scope, signed: Signed, secret: str, admit: Callable[[], object]
+) -> Receive:
+    """Return what receives the same; it raises KeyInvalid in place of a false body's end.
+
+    Whoever did sign is admitted before they are heard to the end, or not: `admit` may raise.
+    """
 
     def check(body: bytes) -> None:
         headers, path = scope["headers"], scope["raw_path"]
         verify(signed, secret, scope["method"], path, scope["query_string"], headers, body)
+        admit()
 
     return _Body(receive, check).receive
 

@@ -31,9 +31,9 @@ class Keyed:
     server: RunningServer
     admin: dict[str, Any]
 
-    def make(self, *scopes: str) -> dict[str, Any]:
+    def make(self, *scopes: str, **limits: float) -> dict[str, Any]:
         """Make a key that signs."""
-        form = {"name": "aws", "scopes": scopes, "signing": True}
+        form = {"name": "aws", "scopes": scopes, "signing": True, **limits}
         with self.server.client() as client:
             header = {"x-api-key": self.admin["key"]}
             made: dict[str, Any] = client.post("/keys", json=form, headers=header).json()
@@ -69,12 +69,15 @@ def code_of(call: Any, **members: Any) -> str:
     return code
 
 
-def signed(keyed: Keyed, body: bytes, at: datetime | None = None) -> AWSRequest:
+def signed(
+    keyed: Keyed, body: bytes, at: datetime | None = None, key: dict[str, Any] | None = None
+) -> AWSRequest:
     """Sign a request for the collections, as any SDK does, but by a clock of the test's."""
+    key = key or keyed.admin
     request = AWSRequest("POST", f"{keyed.server.url}/", data=body)
     request.headers["content-type"] = "application/x-amz-json-1.1"
     request.headers["x-amz-target"] = "RekognitionService.ListCollections"
-    pair = Credentials(keyed.admin["access_key_id"], keyed.admin["secret_access_key"])
+    pair = Credentials(key["access_key_id"], key["secret_access_key"])
     signer = SigV4Auth(pair, "rekognition", "local")
     if at is None:
         signer.add_auth(request)
@@ -166,6 +169,22 @@ def test_signature_of_yesterday_is_refused(keyed: Keyed) -> None:
     old = send(signed(keyed, b"{}", datetime(2026, 1, 1, tzinfo=UTC)), b"{}")
     assert old.json()["__type"] == "UnrecognizedClientException"
     assert "minutes off" in json.loads(old.content)["Message"]
+
+
+def test_limit_of_a_key_is_used_up_by_its_holder_alone(keyed: Keyed) -> None:
+    key = keyed.make("admin", per_s=0.001)
+    forged = signed(keyed, b"{}", key=key | {"secret_access_key": "x" * 43})
+    for _ in range(3):
+        assert send(forged, b"{}").json()["__type"] == "UnrecognizedClientException"
+    assert send(signed(keyed, b"{}", key=key), b"{}").status_code == 200
+    beyond = send(signed(keyed, b"{}", key=key), b"{}")
+    assert (beyond.status_code, beyond.json()["__type"]) == (429, "ThrottlingException")
+
+
+def test_key_counts_as_many_signed_requests_at_once_as_it_may(keyed: Keyed) -> None:
+    key = keyed.make("admin", at_once=1)
+    answers = [send(signed(keyed, b"{}", key=key), b"{}").status_code for _ in range(3)]
+    assert answers == [200, 200, 200]
 
 
 def test_key_of_the_header_does_not_sign(keyed: Keyed) -> None:
