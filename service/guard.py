@@ -71,7 +71,7 @@ class Guard:
                     needed = rekognition_scope(operation)
                 if key is not None:
                     _check(key, needed)
-                    if operation is None:
+                    if operation is None:  # else with the end of what is signed
                         stack.enter_context(self._limits.use(key))
                     scope.setdefault("state", {}).update({KEY_ID: key.key_id, _SCOPES: key.scopes})
             except ServiceError as error:

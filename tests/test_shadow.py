@@ -20,6 +20,7 @@ from service.schemas import VerifyRequest
 from service.service import Service
 from service.settings import Settings, load_settings
 from service.shadow import Shadow, Tally
+from tests.in_process import client_of
 from tests.photos import photo_bytes, reencoded
 from tests.service.serving import serving
 
@@ -42,10 +43,8 @@ class Seen:
 async def opened(store: str, **words: object) -> AsyncIterator[tuple[httpx.AsyncClient, FastAPI]]:
     given = {"store": store, "bundle": "dlib", "without_keys": True} | words
     app = create_app(Settings.model_validate(given))
-    async with app.router.lifespan_context(app):
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-            yield client, app
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        yield client, app
 
 
 async def enroll(client: httpx.AsyncClient, subject: str, photo: bytes) -> None:
@@ -82,8 +81,7 @@ async def verify_in_order(app: FastAPI, shadow: Shadow) -> tuple[list[str], http
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shadow, "offer", noted_offer)
-        transport = httpx.ASGITransport(noted_app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        async with client_of(noted_app) as client:
             photo = {"image": ANOTHER}
             return order, await client.post("/verify", data={"subject": "ada"}, files=photo)
 

@@ -14,6 +14,7 @@ from service.logs import TextFormatter
 from service.metrics import Metrics
 from service.problems import install
 from service.settings import Settings
+from tests.in_process import client_of
 from tests.service.asgi_client import Client
 from tests.service.test_metrics import value
 
@@ -61,10 +62,6 @@ def written() -> Iterator[StringIO]:
     finally:
         ours.removeHandler(handler)
         ours.setLevel(level)
-
-
-def client_of(app: FastAPI) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
 
 
 async def get(path: str, headers: dict[str, str] | None = None) -> tuple[httpx.Response, Metrics]:

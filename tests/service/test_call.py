@@ -13,7 +13,7 @@ from service.refused import NotFound, Refused
 
 @pytest.fixture
 def client() -> Iterator[httpx.Client]:
-    with httpx.Client(base_url="http://localhost") as client:
+    with httpx.Client(base_url="http://likeness") as client:
         yield client
 
 

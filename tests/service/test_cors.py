@@ -11,6 +11,7 @@ from service.app import create_app
 from service.errors import InvalidSettings
 from service.settings import Settings, load_settings
 from tests.checkpoints import write_bundle
+from tests.in_process import client_of
 from tests.photos import photo_bytes
 
 PAGE = "https://app.example.com"
@@ -29,11 +30,7 @@ async def served(bundle: Path, *origins: str) -> AsyncIterator[httpx.AsyncClient
             store="sqlite:///:memory:", bundle=str(bundle), detector="none", cors_origins=origins
         )
     )
-    transport = httpx.ASGITransport(app)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
-    ):
+    async with app.router.lifespan_context(app), client_of(app) as client:
         yield client
 
 

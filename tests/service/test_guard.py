@@ -13,6 +13,7 @@ from service.cli import app as commands
 from service.guard import ROUTES
 from service.settings import Settings
 from tests.checkpoints import write_bundle
+from tests.in_process import client_of
 from tests.photos import photo_bytes
 from tests.server import running_server
 
@@ -31,8 +32,7 @@ async def app(bundle: Path) -> AsyncIterator[FastAPI]:
 
 @pytest.fixture
 async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+    async with client_of(app) as client:
         yield client
 
 

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
 import pytest
 from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
@@ -13,6 +12,7 @@ from service.app import create_app
 from service.errors import StoreUnavailable
 from service.settings import Settings
 from tests.checkpoints import write_bundle
+from tests.in_process import client_of
 
 READY, STORE, TEMPLATES = "likeness_ready", "likeness_store_up", "likeness_templates"
 
@@ -26,8 +26,7 @@ async def app(tmp_path: Path) -> AsyncIterator[FastAPI]:
 
 
 async def shown(app: FastAPI) -> dict[str, float]:
-    transport = httpx.ASGITransport(app)
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+    async with client_of(app) as client:
         response = await client.get("/metrics")
     assert response.status_code == 200
     return {

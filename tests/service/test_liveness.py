@@ -16,6 +16,7 @@ from service.errors import InvalidSettings
 from service.metrics import Metrics
 from service.settings import Settings, load_settings
 from tests.checkpoints import write_bundle
+from tests.in_process import client_of
 from tests.photos import photo_bytes
 from tests.service.serving import serving
 
@@ -72,11 +73,7 @@ async def served(
         }
     )
     app = create_app(settings)
-    transport = httpx.ASGITransport(app)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://localhost") as client,
-    ):
+    async with app.router.lifespan_context(app), client_of(app) as client:
         yield client
 
 

@@ -15,6 +15,7 @@ from service.service import Service
 from service.settings import Settings
 from service.store import NewTemplate
 from tests.checkpoints import write_bundle
+from tests.in_process import client_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 async def gallery(bundle: Path) -> AsyncIterator[Gallery]:
     app = create_app(Settings(store="sqlite:///:memory:", bundle=str(bundle)))
-    transport = httpx.ASGITransport(app)
-    client = httpx.AsyncClient(transport=transport, base_url="http://localhost")
-    async with app.router.lifespan_context(app), client:
+    async with app.router.lifespan_context(app), client_of(app) as client:
         yield Gallery(app, client)
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from models.errors import DegenerateVector, LikenessError, NoFace
 from service.errors import FieldError, QueueFull
 from service.problems import MEDIA_TYPE, field_errors, install, invalid_fields, problem
+from tests.in_process import client_of
 
 
 class Threshold(BaseModel):
@@ -35,10 +36,6 @@ def app_that_raises(error: Exception) -> FastAPI:
         return None
 
     return app
-
-
-def client_of(app: FastAPI) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
 
 
 async def answer(error: Exception, path: str = "/fails") -> httpx.Response:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from service.app import create_app
 from service.settings import Settings
 from service.ui_files import NAMES, PATHS
 from service.ui_routes import POLICY
 from tests.checkpoints import write_bundle
+from tests.in_process import client_of
 
 PAGES = sorted(PATHS - {"/ui/"})
 
@@ -21,10 +21,6 @@ PAGES = sorted(PATHS - {"/ui/"})
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
-
-
-def client_of(app: FastAPI) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost")
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from service.app import create_app
 from service.keys import SCOPES
 from service.settings import Settings
 from tests.checkpoints import write_bundle
+from tests.in_process import client_of
 from tests.photos import photo_bytes
 from tests.service.compat.sdk import ANY_KEY
 
@@ -56,12 +57,7 @@ def serve(bundle: Path) -> Serve:
     async def serve(**settings: Any) -> AsyncIterator[httpx.AsyncClient]:
         chosen: dict[str, Any] = {"store": "sqlite:///:memory:", "compreface": True} | settings
         app = create_app(Settings(bundle=str(bundle), **chosen))
-        async with (
-            app.router.lifespan_context(app),
-            httpx.AsyncClient(
-                transport=httpx.ASGITransport(app), base_url="http://localhost", timeout=60
-            ) as client,
-        ):
+        async with app.router.lifespan_context(app), client_of(app) as client:
             yield client
 
     return serve
