@@ -20,10 +20,14 @@ export class Problem extends Error {
   }
 }
 
-export async function call(method, path, { query = {}, form, signal } = {}) {
+export async function call(method, path, { query = {}, form, json, signal } = {}) {
   const words = new URLSearchParams(query).toString();
-  const headers = key.get() ? { "x-api-key": key.get() } : {};
-  const answer = await send(path + (words && `?${words}`), { method, headers, body: form, signal });
+  const headers = {
+    ...(key.get() ? { "x-api-key": key.get() } : {}),
+    ...(json ? { "content-type": "application/json" } : {}),
+  };
+  const body = json ? JSON.stringify(json) : form;
+  const answer = await send(path + (words && `?${words}`), { method, headers, body, signal });
   const content = await read(answer);
   if (answer.ok) return content;
   const problem = new Problem({ ...content, status: answer.status });

@@ -1,4 +1,4 @@
-// Who is enrolled: a page at a time, one subject with its templates, and their deletion.
+// Who is enrolled: a page at a time, one subject with its templates, its name and their deletion.
 
 import { call } from "./api.js";
 import { byId, element, facts, moment, problemBox, table } from "./elements.js";
@@ -75,9 +75,35 @@ class Gallery {
             onclick: () => this.remove(subject.subject, template.template_id),
           }, "Delete"),
         ])),
+      this.naming(subject.subject),
       element("button", { type: "button", class: "danger", onclick: () => this.remove(subject.subject) },
         `Delete ${subject.subject}`),
     ];
+  }
+
+  naming(subject) {
+    const name = element("input", {
+      id: "gallery-name", required: true, maxlength: 256, autocomplete: "off", value: subject,
+    });
+    const refused = element("div", { role: "status" });
+    const form = element("form", {},
+      element("label", { for: "gallery-name" }, "Name of the subject"),
+      element("div", { class: "row" }, name, element("button", {}, "Rename")),
+      refused);
+    form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      const to = name.value;
+      if (to === subject) return;
+      try {
+        await call("POST", `${pathOf(subject)}/rename`, { json: { to } });
+      } catch (problem) {
+        refused.replaceChildren(problemBox(problem));
+        return;
+      }
+      await this.list(this.after);
+      await this.look(to);
+    });
+    return form;
   }
 
   async remove(subject, template = null) {

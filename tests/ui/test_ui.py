@@ -111,6 +111,34 @@ def test_who_is_enrolled_with_consent_is_in_the_gallery_until_deleted(page: Page
     expect(page.get_by_role("button", name="Grace & Hopper", exact=True)).to_have_count(0)
 
 
+def test_a_subject_renamed_in_the_gallery_has_its_new_name_there(
+    page: Page, server: RunningServer
+) -> None:
+    enroll(server, "Grase", GRACE)
+    rename(page, "Grase", "Grace & H.")
+    expect(page.locator("#gallery-detail h2")).to_have_text("Grace & H.")
+    expect(page.get_by_role("button", name="Grace & H.", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="Grase", exact=True)).to_have_count(0)
+
+
+def test_a_name_that_is_taken_is_refused_beside_the_subject(
+    page: Page, server: RunningServer
+) -> None:
+    enroll(server, "first", GRACE)
+    enroll(server, "second", AGAIN)
+    rename(page, "first", "second")
+    detail = page.locator("#gallery-detail")
+    expect(detail.locator(".problem")).to_contain_text("subject_exists")
+    expect(detail.locator("h2")).to_have_text("first")
+
+
+def rename(page: Page, subject: str, to: str) -> None:
+    open_page(page, "Gallery")
+    page.get_by_role("button", name=subject, exact=True).click()
+    page.locator("#gallery-detail").get_by_label("Name of the subject").fill(to)
+    page.get_by_role("button", name="Rename", exact=True).click()
+
+
 def test_an_answer_given_in_a_hurry_counts_for_its_own_question(
     page: Page, server: RunningServer
 ) -> None:
