@@ -80,16 +80,15 @@ async def resembling(
     found = []
     with service.metrics.timed("search"):
         for probe in probes:
-            # One more: the subject itself is among them.
             near = await service.store.search(
-                probe.row.vector, serving.fingerprint, _DUPLICATES + 1
+                probe.row.vector, serving.fingerprint, _DUPLICATES, besides=subject
             )
             found.append(
                 [
                     CandidateAnswer.model_validate(one)
                     for one in near
-                    if one.subject != subject and one.similarity >= point.threshold
-                ][:_DUPLICATES]
+                    if one.similarity >= point.threshold
+                ]
             )
     return found, DuplicateCheckAnswer.of(point, gallery)
 

@@ -67,13 +67,20 @@ class Store(Protocol):
         ...
 
     async def search(
-        self, vector: NDArray[np.float32], fingerprint: str, limit: int, collection: str = ""
+        self,
+        vector: NDArray[np.float32],
+        fingerprint: str,
+        limit: int,
+        collection: str = "",
+        besides: str | None = None,
     ) -> list[Candidate]:
         """Return the `limit` most similar subjects by their best unexpired template, best first.
 
         `vector` is (d,) float32 of unit length; only templates of the same collection and
         fingerprint are compared, none if there is no such collection. A template that is
-        enrolled is found at once, one that is deleted never.
+        enrolled is found at once, one that is deleted never. Left out is the subject `besides`:
+        who looks for others like one of the gallery would find that one first, and a store may
+        look less far once it has found somebody who stands out.
         """
         ...
 

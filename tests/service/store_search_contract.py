@@ -35,6 +35,14 @@ class SearchContract:
         found = await store.search(near(0, 1.0), FINGERPRINT, 2)
         assert [candidate.subject for candidate in found] == ["ada", "bob"]
 
+    async def test_subject_left_out_takes_no_place(self, store: Store) -> None:
+        many = [template(f"a{i}", vector=near(0, 0.9 + i / 1000)) for i in range(90)]
+        await store.enroll("ada", many)
+        for subject, score in {"bob": 0.3, "cy": 0.2}.items():
+            await store.enroll(subject, [template(subject, vector=near(0, score))])
+        found = await store.search(near(0, 1.0), FINGERPRINT, 2, besides="ada")
+        assert [candidate.subject for candidate in found] == ["bob", "cy"]
+
     async def test_equal_similarities_are_ordered_by_subject(self, store: Store) -> None:
         for subject in ("cy", "ada", "bob"):
             await store.enroll(subject, [template("one", vector=near(0, 1.0))])

@@ -10,7 +10,7 @@ from service.errors import InvalidSettings, StoreUnavailable
 from service.store import Store, open_store
 from service.store.postgres.migrations import MIGRATIONS, Connection, migrate
 from tests.postgres import Cluster, running_cluster
-from tests.service.store_samples import DIMENSION, FINGERPRINT, names_found, template, vector_of
+from tests.service.store_samples import FINGERPRINT, names_found, template, vector_of
 
 
 @pytest.fixture
@@ -168,20 +168,6 @@ async def test_writers_of_the_same_templates_in_opposite_order_both_end(url: str
         held = await ask(url, "SELECT count(DISTINCT subject), count(*) FROM likeness.templates")
         assert held == [(turn + 1, 2 * (turn + 1))]
     await asyncio.gather(*(store.close() for store in stores))
-
-
-async def test_search_uses_the_index(store: Store, url: str) -> None:
-    # One transaction of them all could take longer than the store waits.
-    for start in range(0, 2000, 100):
-        await store.enroll("many", [template(f"{i}") for i in range(start, start + 100)])
-    await run(url, "ANALYZE")
-    numbers = ",".join(str(float(x)) for x in vector_of("probe"))
-    plan = await ask(
-        url,
-        f"EXPLAIN SELECT number FROM likeness.search_1 "
-        f"ORDER BY vector <=> '[{numbers}]'::vector::halfvec({DIMENSION}) LIMIT 40",
-    )
-    assert any("Index Scan using search_1_vector_idx" in str(line) for line in plan)
 
 
 async def test_search_is_exact_when_half_precision_cannot_tell_candidates_apart(

@@ -133,12 +133,10 @@ async def search(asked: Asked, form: SearchFaces) -> Searched:
     vectors = [each.vector for each in held.templates if each.fingerprint == fingerprint]
     if not vectors:
         raise FingerprintMismatch("The face has no template of the bundle that is now served.")
-    # One more: the face itself is among them.
-    most = form.max_faces + 1
-    found = await recognition.search(
-        asked.service, asked.serving, vectors[0], most, form.collection_id
-    )
-    others = [each for each in found if each.subject != form.face_id][: form.max_faces]
+    with asked.service.metrics.timed("search"):
+        others = await store.search(
+            vectors[0], fingerprint, form.max_faces, form.collection_id, besides=form.face_id
+        )
     return Searched(
         searched_face_id=form.face_id,
         face_matches=await _matches(asked, form, others),

@@ -33,8 +33,8 @@ _BEATEN = (
 
 _SETTINGS = """SELECT
     set_config('TimeZone', 'UTC', false),
-    set_config('hnsw.ef_search', '200', false),
-    set_config('hnsw.iterative_scan', 'strict_order', false),
+    set_config('hnsw.ef_search', '80', false),
+    set_config('hnsw.iterative_scan', 'relaxed_order', false),
     set_config('synchronous_commit', CASE current_setting('synchronous_commit')
         WHEN 'off' THEN 'on' ELSE current_setting('synchronous_commit') END, false)"""
 

@@ -7,6 +7,7 @@ from psycopg import AsyncConnection, errors
 
 from service.errors import StoreUnavailable
 from service.store.postgres.add_collections import add_collections
+from service.store.postgres.add_nearest import add_nearest
 from service.store.refusals import newer_database
 
 Connection = AsyncConnection[Any]
@@ -216,6 +217,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     add_seals,
     add_collections,
     add_signing,
+    add_nearest,
 )
 
 

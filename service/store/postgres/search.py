@@ -1,4 +1,7 @@
-"""Search a PostgreSQL database: the index suggests rows, which are then compared exactly."""
+"""Search a PostgreSQL database: the index suggests rows, which are then compared exactly.
+
+How far the index is looked through is up to a function in the database (see `add_nearest`).
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,15 +49,19 @@ async def search(
     vector: NDArray[np.float32],
     limit: int,
     clock: Clock,
+    besides: str | None = None,
 ) -> list[Candidate]:
-    """Return the `limit` most similar subjects in some tables, best first; one read for each."""
+    """Return the `limit` most similar subjects in some tables, best first; one read for each.
+
+    The subject `besides` is left out.
+    """
 
     async def near(space: Space, rows: int) -> list[Found]:
-        return await database.read(lambda c: _nearest(c, space, vault, vector, rows))
+        return await database.read(lambda c: _nearest(c, space, vault, vector, rows, besides))
 
     async def of_near(space: Space) -> list[Found]:
         return await database.read(
-            lambda c: _of_nearest_subjects(c, space, vault, vector, 2 * limit, clock())
+            lambda c: _of_nearest_subjects(c, space, vault, vector, 2 * limit, clock(), besides)
         )
 
     if not spaces or limit < 1:
@@ -70,14 +77,21 @@ async def search(
 
 
 async def _nearest(
-    connection: Connection, space: Space, vault: Vault, vector: NDArray[np.float32], rows: int
+    connection: Connection,
+    space: Space,
+    vault: Vault,
+    vector: NDArray[np.float32],
+    rows: int,
+    besides: str | None,
 ) -> list[Found]:
     """Return about the nearest `rows` templates, in any order."""
     found = await connection.execute(
         f"""WITH near AS MATERIALIZED (
-            SELECT number FROM {space.table} ORDER BY vector <=> {space.parameter} LIMIT {rows}
+            SELECT number FROM likeness.nearest(
+                {space.number}, {space.parameter}, {rows}, %(besides)s
+            ) AS number
         ) {_CLEAR if space.turn is None else _SEALED}""",
-        {"vector": space.placed(vector)},
+        {"vector": space.placed(vector), "besides": besides},
         binary=True,
     )
     return _compared(await found.fetchall(), vault, vector)
@@ -90,19 +104,21 @@ async def _of_nearest_subjects(
     vector: NDArray[np.float32],
     subjects: int,
     now: datetime,
+    besides: str | None,
 ) -> list[Found]:
     """Return all templates of the nearest subjects by any unexpired one; looks at every row."""
     found = await connection.execute(
         f"""WITH best AS (
             SELECT subject, min({space.table}.vector <=> {space.parameter}) AS distance
             FROM {space.table} JOIN likeness.templates USING (number)
-            WHERE expires_at IS NULL OR expires_at > %(now)s
+            WHERE (expires_at IS NULL OR expires_at > %(now)s)
+                AND subject IS DISTINCT FROM %(besides)s
             GROUP BY subject ORDER BY distance LIMIT {subjects}
         ), near AS (
             SELECT number FROM {space.table} JOIN likeness.templates USING (number)
             JOIN best USING (subject)
         ) {_CLEAR if space.turn is None else _SEALED}""",
-        {"vector": space.placed(vector), "now": now},
+        {"vector": space.placed(vector), "now": now, "besides": besides},
         binary=True,
     )
     return _compared(await found.fetchall(), vault, vector)

@@ -25,7 +25,7 @@ from service.store.postgres.orthogonal import Turn, turn_of
 from service.store.vault import Vault, Wrapped
 
 # Among a million faces pgvector's own choices (16, 64, and 40 to search by) find the nearest
-# first in fewer than nine searches of ten, these and the session's `hnsw.ef_search` in 99 of 100.
+# first in fewer than nine searches of ten, these and `likeness.nearest` in 99 of 100.
 HNSW = "USING hnsw (vector halfvec_cosine_ops) WITH (m = 24, ef_construction = 200)"
 # pgvector indexes at most so many dimensions of half precision; beyond, a search is a scan.
 _INDEXED = 4000

@@ -107,12 +107,17 @@ class PostgresStore:
         )
 
     async def search(
-        self, vector: NDArray[np.float32], fingerprint: str, limit: int, collection: str = ""
+        self,
+        vector: NDArray[np.float32],
+        fingerprint: str,
+        limit: int,
+        collection: str = "",
+        besides: str | None = None,
     ) -> list[Candidate]:
         async def find_and_look() -> list[Candidate]:
             spaces = await self._spaces.to_search(collection, fingerprint, len(vector))
             return await searching.search(
-                self._database, spaces, self._vault, vector, limit, self._clock
+                self._database, spaces, self._vault, vector, limit, self._clock, besides
             )
 
         return await self._spaces.using(find_and_look)

@@ -131,11 +131,18 @@ class SqliteStore:
         )
 
     async def search(
-        self, vector: NDArray[np.float32], fingerprint: str, limit: int, collection: str = ""
+        self,
+        vector: NDArray[np.float32],
+        fingerprint: str,
+        limit: int,
+        collection: str = "",
+        besides: str | None = None,
     ) -> list[Candidate]:
-        return await self._in_thread(
-            lambda: self._index.search(vector, fingerprint, limit, self._clock(), collection)
+        most = limit if besides is None else limit + 1
+        found = await self._in_thread(
+            lambda: self._index.search(vector, fingerprint, most, self._clock(), collection)
         )
+        return [candidate for candidate in found if candidate.subject != besides][:limit]
 
     async def subjects(
         self, after: str | None, limit: int, collection: str = ""
