@@ -25,7 +25,6 @@ async def add_nearest(connection: AsyncConnection[Any]) -> None:
         ) RETURNS SETOF bigint LANGUAGE plpgsql STABLE ROWS 40 AS $$
         DECLARE
             batch CONSTANT integer := current_setting('hnsw.ef_search');
-            most CONSTANT integer := greatest(4 * batch, rows);
             excluded CONSTANT bigint[] := ARRAY(
                 SELECT number FROM likeness.templates WHERE subject = besides
             );
@@ -33,24 +32,25 @@ async def add_nearest(connection: AsyncConnection[Any]) -> None:
             step record;
             numbers bigint[] := '{}';
             distances double precision[] := '{}';
-            seen integer := 0;
+            walked integer := 0;
             stands_out boolean;
         BEGIN
             OPEN walk NO SCROLL FOR EXECUTE format(
                 'SELECT number, vector <=> $1 AS distance FROM likeness.search_%s
                     ORDER BY distance LIMIT %s',
-                space, most + cardinality(excluded)
+                space, greatest(4 * batch, rows + cardinality(excluded))
             ) USING probe;
             LOOP
                 FETCH walk INTO step;
-                EXIT WHEN NOT FOUND OR seen = most;
-                CONTINUE WHEN step.number = ANY (excluded);
-                numbers := numbers || step.number;
-                distances := distances || step.distance;
-                seen := seen + 1;
-                IF seen % batch = 0 AND seen >= rows THEN
+                EXIT WHEN NOT FOUND;
+                walked := walked + 1;
+                IF step.number <> ALL (excluded) THEN
+                    numbers := numbers || step.number;
+                    distances := distances || step.distance;
+                END IF;
+                IF walked % batch = 0 AND cardinality(numbers) >= rows THEN
                     SELECT min(far)
-                        <= (0.70 + 0.05 * seen / batch) * (array_agg(far ORDER BY far))[40]
+                        <= (0.70 + 0.05 * walked / batch) * (array_agg(far ORDER BY far))[40]
                     INTO stands_out FROM unnest(distances) AS far;
                     EXIT WHEN stands_out;
                 END IF;

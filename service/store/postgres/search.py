@@ -49,7 +49,7 @@ async def search(
     vector: NDArray[np.float32],
     limit: int,
     clock: Clock,
-    besides: str | None = None,
+    besides: str | None,
 ) -> list[Candidate]:
     """Return the `limit` most similar subjects in some tables, best first; one read for each.
 
