@@ -22,7 +22,10 @@ TEXT = photo("text.jpg", b"this is no photo")
 
 
 def open_page(page: Page, link: str) -> None:
-    page.get_by_role("link", name=link, exact=True).click()
+    """Click the link, and wait for its page: the one before may have a field of the same name."""
+    chosen = page.get_by_role("link", name=link, exact=True)
+    chosen.click()
+    expect(chosen).to_have_attribute("aria-current", "page")
 
 
 def compare(page: Page, first: FilePayload, second: FilePayload) -> None:
@@ -41,6 +44,7 @@ def enroll(server: RunningServer, subject: str, *photos: FilePayload) -> None:
 def fill(page: Page, server: RunningServer, name: str) -> None:
     """Open a page with as much on it as there can be."""
     page.goto(f"{server.url}/ui#{name}")
+    expect(page.locator(f"#{name}")).to_be_visible()
     match name:
         case "compare":
             compare(page, GRACE, AGAIN)
