@@ -78,11 +78,15 @@ class Gate:
         if self._leaving:
             raise Draining("The service is about to shut down.")
 
+    def check_room(self) -> None:
+        """Raise TooManyRequests while there is no permit."""
+        if self._inflight >= self._max_inflight:
+            raise TooManyRequests(f"The service is busy with {self._inflight} requests.")
+
     @contextmanager
     def permit(self) -> Iterator[None]:
         """Hold a permit; raises TooManyRequests at once if there is none."""
-        if self._inflight >= self._max_inflight:
-            raise TooManyRequests(f"The service is busy with {self._inflight} requests.")
+        self.check_room()
         self._count(1)
         try:
             yield
@@ -116,7 +120,7 @@ class Admission:
             if scope["path"] not in ALWAYS_OPEN:
                 self._gate.check()
             body.declare(Headers(scope=scope))
-            if _takes_photos(scope):
+            if takes_photos(scope):
                 with self._gate.permit():
                     await self._app(scope, body.receive, body.send)
             else:
@@ -125,7 +129,8 @@ class Admission:
             await problem(error, request_id(scope))(scope, body.receive, body.send)
 
 
-def _takes_photos(scope: Scope) -> bool:
+def takes_photos(scope: Scope) -> bool:
+    """Tell whether a request needs a permit."""
     method, path = scope["method"], scope["path"]
     return (
         (method == "POST" and path in IMAGE_ROUTES)

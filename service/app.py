@@ -86,7 +86,7 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(ui_router())
     # The last one added is the outermost.
     app.add_middleware(Admission, gate=gate, settings=settings)
-    app.add_middleware(Guard, settings=settings)
+    app.add_middleware(Guard, gate=gate, settings=settings)
     app.add_middleware(Cors, settings=settings)
     app.add_middleware(Boundary, metrics=metrics)
     if settings.compreface:

@@ -7,7 +7,7 @@ from fastapi import Depends, Request
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.admission import ALWAYS_OPEN
+from service.admission import ALWAYS_OPEN, Gate, takes_photos
 from service.compat.compreface.paths import is_ours as is_compreface
 from service.compat.compreface.paths import scope_of as compreface_scope
 from service.compat.rekognition.signed_body import checked, signature_of
@@ -47,10 +47,14 @@ class Guard:
     On the loopback a service without any key serves everybody who calls it by a name of the
     loopback; the first key that is made closes it. Beyond, a key is always asked for, unless the
     settings say `without_keys`.
+
+    A service that is full refuses whoever it is: whose key it is costs a question to the store,
+    which has enough to do then.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, gate: Gate, settings: Settings) -> None:
         self._app = app
+        self._gate = gate
         self._settings = settings
         self._limits = KeyLimits()
 
@@ -62,6 +66,8 @@ class Guard:
             return
         with ExitStack() as stack:
             try:
+                if takes_photos(scope):
+                    self._gate.check_room()
                 operation = operation_of(scope) if self._settings.rekognition else None
                 if operation is None:
                     key = await self._key(service, Headers(scope=scope), scope["path"])

@@ -1,6 +1,7 @@
 """Run the app behind uvicorn: refuse what is unsafe, say what is served, drain, exit honestly."""
 
 import asyncio
+import gc
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -92,6 +93,7 @@ async def serve(app: FastAPI, settings: Settings, announce: Announce) -> int:
     with listener:
         async with app.router.lifespan_context(app):
             service: Service = app.state.service
+            _keep_what_is_loaded()
             await check_exposure(settings, service.keys)
             host, port = listener.getsockname()[:2]
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -105,6 +107,16 @@ async def serve(app: FastAPI, settings: Settings, announce: Announce) -> int:
             async with _stop_when_lost(service, server):
                 await server.serve([listener])
     return DEVICE_LOST_EXIT if service.lost.is_set() else 0
+
+
+def _keep_what_is_loaded() -> None:
+    """Take what there is now out of every later collection of garbage.
+
+    A full one would look through all of the libraries and the model, which are here to stay, and
+    stop every thread for 100 ms and more: most often when there is most to do.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def bind(settings: Settings) -> socket.socket:

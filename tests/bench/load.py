@@ -5,9 +5,10 @@ arrive when they arrive, and time counts from then, so that a slow answer delays
 """
 
 import asyncio
+import gc
 import random
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from math import nan
 from time import perf_counter
@@ -104,9 +105,10 @@ async def closed_loop(target: Target, bodies: Iterable[Body], connections: int) 
         replies.extend([await caller.send(body, perf_counter()) for body in waiting])
         await caller.close()
 
-    began = perf_counter()
-    await asyncio.gather(*(connection() for _ in range(connections)))
-    return Load(replies, perf_counter() - began)
+    with _without_pauses():
+        began = perf_counter()
+        await asyncio.gather(*(connection() for _ in range(connections)))
+        return Load(replies, perf_counter() - began)
 
 
 async def open_loop(target: Target, bodies: Sequence[Body], rate: float, seed: int = 0) -> Load:
@@ -123,16 +125,28 @@ async def open_loop(target: Target, bodies: Sequence[Body], rate: float, seed: i
             idle.append(caller)
             return reply
 
-    began = due = perf_counter()
-    for body in bodies:
-        due += gaps.expovariate(rate)
-        await asyncio.sleep(max(0.0, due - perf_counter()))
-        tasks.append(asyncio.create_task(one(body, due)))
-    replies = await asyncio.gather(*tasks)
-    for caller in idle:
-        await caller.close()
-    # Until the last answer: what is still waiting after the last arrival was not served in time.
-    return Load(replies, perf_counter() - began)
+    with _without_pauses():
+        began = due = perf_counter()
+        for body in bodies:
+            due += gaps.expovariate(rate)
+            await asyncio.sleep(max(0.0, due - perf_counter()))
+            tasks.append(asyncio.create_task(one(body, due)))
+        replies = await asyncio.gather(*tasks)
+        for caller in idle:
+            await caller.close()
+        # Until the last answer: what still waits after the last arrival was not served in time.
+        return Load(replies, perf_counter() - began)
+
+
+@contextmanager
+def _without_pauses() -> Iterator[None]:
+    """Collect no garbage: with torch loaded that takes 100 ms, and would be measured as well."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 class Caller:

@@ -1,6 +1,7 @@
 """Who shows no key, a wrong one or one without the scope gets nowhere."""
 
 from collections.abc import AsyncIterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -161,6 +162,15 @@ async def test_limit_of_a_key_is_a_429_that_says_when(client: httpx.AsyncClient)
     answers = [await client.get("/subjects", headers=shown) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [200, 429]
     assert (answers[1].json()["code"], answers[1].headers["retry-after"]) == ("key_busy", "1")
+
+
+async def test_full_service_asks_nobody_for_a_key(app: FastAPI, client: httpx.AsyncClient) -> None:
+    await make(client, "admin")
+    with ExitStack() as permits:
+        for _ in range(Settings().max_inflight):
+            permits.enter_context(app.state.gate.permit())
+        assert await code_of(client, "POST", "/embed") == "too_many_requests"
+        assert await code_of(client, "GET", "/subjects") == "key_missing"
 
 
 async def test_listed_keys_show_no_secret(client: httpx.AsyncClient) -> None:

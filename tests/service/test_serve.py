@@ -1,6 +1,7 @@
 """How the process starts and ends."""
 
 import asyncio
+import gc
 import socket
 
 import pytest
@@ -52,3 +53,16 @@ async def test_a_lost_device_ends_the_process_with_a_status_of_its_own() -> None
         asyncio.get_running_loop().call_soon(app.state.service.lost.set)
 
     assert await serve(app, settings(), lose) == DEVICE_LOST_EXIT
+
+
+async def test_what_is_loaded_is_not_looked_through_for_garbage() -> None:
+    app = create_app(settings())
+    looked_through: list[object] = []
+
+    def look(card: ModelAnswer, url: str) -> None:
+        looked_through.extend(each for each in gc.get_objects() if each is app.state.service)
+        asyncio.get_running_loop().call_soon(app.state.service.lost.set)
+
+    await serve(app, settings(), look)
+    gc.unfreeze()
+    assert looked_through == []
