@@ -79,13 +79,14 @@ class Gate:
             raise Draining("The service is about to shut down.")
 
     def check_room(self) -> None:
-        """Raise TooManyRequests while there is no permit."""
+        """Raise as `check` does, and TooManyRequests while there is no permit."""
+        self.check()
         if self._inflight >= self._max_inflight:
             raise TooManyRequests(f"The service is busy with {self._inflight} requests.")
 
     @contextmanager
     def permit(self) -> Iterator[None]:
-        """Hold a permit; raises TooManyRequests at once if there is none."""
+        """Hold a permit; raises at once if `check_room` does."""
         self.check_room()
         self._count(1)
         try:

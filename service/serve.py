@@ -93,7 +93,6 @@ async def serve(app: FastAPI, settings: Settings, announce: Announce) -> int:
     with listener:
         async with app.router.lifespan_context(app):
             service: Service = app.state.service
-            _keep_what_is_loaded()
             await check_exposure(settings, service.keys)
             host, port = listener.getsockname()[:2]
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -104,6 +103,7 @@ async def serve(app: FastAPI, settings: Settings, announce: Announce) -> int:
                 settings.leave_s,
                 lambda: announce(describe(service, serving), url),
             )
+            _keep_what_is_loaded()
             async with _stop_when_lost(service, server):
                 await server.serve([listener])
     return DEVICE_LOST_EXIT if service.lost.is_set() else 0

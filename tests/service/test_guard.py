@@ -1,7 +1,7 @@
 """Who shows no key, a wrong one or one without the scope gets nowhere."""
 
-from collections.abc import AsyncIterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
@@ -164,13 +164,28 @@ async def test_limit_of_a_key_is_a_429_that_says_when(client: httpx.AsyncClient)
     assert (answers[1].json()["code"], answers[1].headers["retry-after"]) == ("key_busy", "1")
 
 
-async def test_full_service_asks_nobody_for_a_key(app: FastAPI, client: httpx.AsyncClient) -> None:
-    await make(client, "admin")
+@contextmanager
+def full(app: FastAPI) -> Iterator[None]:
+    """Take all permits until the block ends."""
     with ExitStack() as permits:
         for _ in range(Settings().max_inflight):
             permits.enter_context(app.state.gate.permit())
+        yield
+
+
+async def test_full_service_asks_nobody_for_a_key(app: FastAPI, client: httpx.AsyncClient) -> None:
+    await make(client, "admin")
+    with full(app):
         assert await code_of(client, "POST", "/embed") == "too_many_requests"
         assert await code_of(client, "GET", "/subjects") == "key_missing"
+
+
+async def test_full_service_that_shuts_down_sends_elsewhere(
+    app: FastAPI, client: httpx.AsyncClient
+) -> None:
+    with full(app):
+        app.state.gate.drain()
+        assert await code_of(client, "POST", "/embed") == "draining"
 
 
 async def test_listed_keys_show_no_secret(client: httpx.AsyncClient) -> None:
