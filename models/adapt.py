@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 
 from models.bundle import EncoderReference, load_bundle, write_manifest
-from models.clip_encoder import ClipEncoder
 from models.crops import CropSet, cut
+from models.encoder.clip import ClipEncoder
+from models.encoder.head import Head
+from models.encoder.pixels import PixelSpec
 from models.errors import LikenessError
-from models.head import Head
 from models.learning import Identities, Training
 from models.lora import Crops, Lora, LoraLearner
-from models.pixels import PixelSpec
 from models.plan import Listener, Plan
 from models.splits import Split
 

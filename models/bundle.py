@@ -11,15 +11,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from models.decision import DEFAULT_POINT, OperatingPoint
-from models.encoder import DlibEncoder, Encoder, digest
+from models.encoder.encoder import DlibEncoder, Encoder, digest
+from models.encoder.head import Head, check_fit
+from models.encoder.pixels import PixelSpec
 from models.errors import InvalidBundle
-from models.head import Head, check_fit
-from models.pixels import PixelSpec
 from models.probability import Logistic
 from models.rate_curve import RateCurve
 
 if TYPE_CHECKING:
-    from models.clip_encoder import ClipEncoder
+    from models.encoder.clip import ClipEncoder
 
 BuiltinName = Literal["builtin", "dlib"]
 BUILTIN_NAMES: tuple[BuiltinName, ...] = get_args(BuiltinName)
@@ -191,7 +191,7 @@ def place_encoder(bundle: Bundle, source: str, out: Path) -> EncoderReference:
     An encoder on this machine is copied; one on the hub is referred to, at the revision that
     was loaded.
     """
-    from models.clip_encoder import ClipEncoder
+    from models.encoder.clip import ClipEncoder
 
     reference = bundle.manifest.encoder
     if reference.kind == "dlib" or not isinstance(bundle.encoder, ClipEncoder):
@@ -222,7 +222,7 @@ def _load_encoder(reference: EncoderReference, folder: Path) -> Encoder:
 
 
 def _load_clip(source: str | Path, revision: str | None = None) -> "ClipEncoder":
-    from models.clip_encoder import ClipEncoder
+    from models.encoder.clip import ClipEncoder
 
     return ClipEncoder.load(source, revision)
 

@@ -30,10 +30,10 @@ from torch import Tensor, nn
 
 from models.bundle import save_weights
 from models.calibration import fnmr_at, pair_accuracy, threshold_at
-from models.clip_encoder import ClipEncoder
 from models.crops import CropSet, cut, photos_in
+from models.encoder.clip import ClipEncoder
+from models.encoder.head import Head
 from models.evaluate import compared, pair_scores
-from models.head import Head
 from models.protocols import LabelledSet, read_labelled
 from models.student import Goal, Student, Teacher, batch_loss, new_student, student_vectors
 from models.views import CROP_MARGIN, CROP_SIZE, Jitter

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle
 from models.embedder import Embedder, is_usable, unit_vectors
+from models.encoder.head import Head
 from models.errors import DegenerateVector
 from models.extract import Extracted, Extractor, Progress
 from models.extract import ignore as ignore
-from models.head import Head
 from models.protocols import LabelledSet
 
 

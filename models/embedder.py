@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.bundle import Bundle
-from models.device import Precision
-from models.engine import EngineName, open_engine
+from models.encoder.device import Precision
+from models.encoder.engine import EngineName, open_engine
+from models.encoder.head import Head
+from models.encoder.pixels import stack
 from models.errors import DegenerateVector, DeviceLost, OutOfMemory
-from models.head import Head
-from models.pixels import stack
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import Bundle, fingerprint
-from models.device import Precision
+from models.encoder.device import Precision
 from models.whole import whole_file
 
 Features = NDArray[np.float32]

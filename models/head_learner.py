@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.embedder import unit_vectors
-from models.head import Head
+from models.encoder.head import Head
 from models.learning import Options
 
 

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPVisionModel
 
-from models.clip_encoder import ClipEncoder
 from models.embedder import unit_vectors
-from models.head import Head
+from models.encoder.clip import ClipEncoder
+from models.encoder.head import Head
+from models.encoder.pixels import PixelSpec, standardise
 from models.learning import Options
-from models.pixels import PixelSpec, standardise
 from models.views import Jitter, random_views, recolour
 
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")

@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 import torch
 
-from models.device import Precision
+from models.encoder.device import Precision
 from models.leaks import Leak
 from models.learning import Epoch, Options
 from models.lora import Lora

@@ -12,8 +12,8 @@ from torch.nn import functional
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from models.detectors import model_file
-from models.dlib_resnet import DLIB_WEIGHTS, load_dlib_resnet
-from models.pixels import CLIP_MEAN, CLIP_STD, DLIB_MEAN, DLIB_STD, standardise
+from models.encoder.dlib import DLIB_WEIGHTS, load_dlib_resnet
+from models.encoder.pixels import CLIP_MEAN, CLIP_STD, DLIB_MEAN, DLIB_STD, standardise
 from models.views import Jitter, extent_of, random_views, recolour, window
 
 STUDENT_SIZE, STUDENT_MARGIN = 112, 0.30

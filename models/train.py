@@ -29,10 +29,10 @@ from models.card import model_card
 from models.curves import curves_csv, draw_curves
 from models.embedded import with_head
 from models.embedder import Embedder
+from models.encoder.head import Head
 from models.errors import LikenessError
 from models.extract import Extracted, Extractor
 from models.feature_cache import FeatureCache, cache_key
-from models.head import Head
 from models.head_learner import Features, HeadLearner
 from models.leaks import Leak, find_leaks
 from models.learning import Identities, Training

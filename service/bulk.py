@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models.device import choose_device
 from models.embedder import Embedder
+from models.encoder.device import choose_device
 from models.errors import LikenessError
 from models.face import Policy
 from models.rejected import UNREADABLE

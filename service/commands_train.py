@@ -88,7 +88,7 @@ def train(
     run that was stopped goes on where it was when the same command is given again.
     """
     require("matplotlib", "pytorch_metric_learning", "peft")
-    from models.device import choose_device, choose_precision
+    from models.encoder.device import choose_device, choose_precision
     from models.learning import Options
     from models.lora import Lora
     from models.plan import Plan

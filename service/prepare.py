@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.encoder.pixels import PixelSpec
 from models.face import Box, Detector, Points, Policy
 from models.image import Limits
-from models.pixels import PixelSpec
 from models.portrait import Portrait, take_portrait, take_portraits
 from models.quality import Quality, measure
 from service.errors import DecoderStalled

@@ -11,8 +11,8 @@ import numpy as np
 
 from models.bundle import Bundle, load_bundle
 from models.detectors import open_detector
-from models.device import choose_device, choose_precision
 from models.embedder import Embedder, Row
+from models.encoder.device import choose_device, choose_precision
 from models.face import Detector
 from models.image import Limits
 from service.batcher import Batcher

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, StringConstraints, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from models.engine import EngineName
+from models.encoder.engine import EngineName
 from models.face import Policy
 from service.errors import InvalidSettings
 from service.hygiene import QualityGate

@@ -8,7 +8,7 @@ def main() -> None:
     # Threads that compute one batch wait for each other. By default they spin, which is a hair
     # faster while every one has a core, and up to a hundred times slower where two share one.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    from service.cli import app
+    from service.cli.app import app
 
     app()
 

@@ -7,9 +7,9 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModel
 
 from models.bundle import EncoderReference, Manifest, save_weights, write_manifest
-from models.clip_encoder import ClipEncoder
-from models.head import Head
-from models.pixels import PixelSpec
+from models.encoder.clip import ClipEncoder
+from models.encoder.head import Head
+from models.encoder.pixels import PixelSpec
 
 SIZE, WIDTH = 32, 32
 _VISION = {

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from models.bundle import load_bundle
 from models.rejected import read_rejected
-from service.cli import EXIT_ERROR, app
+from service.cli.app import EXIT_ERROR, app
 from service.settings import Settings
 from tests.in_process import opened
 from tests.photos import photo_bytes, reencoded

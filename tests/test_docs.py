@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from service.answers import VerifyAnswer
 from service.app import create_app
-from service.cli import app
+from service.cli.app import app
 from service.settings import Settings
 from tests.docs import README, SECTIONS, section
 

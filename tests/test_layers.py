@@ -44,8 +44,8 @@ def test_the_numerics_read_no_environment_variable(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", [*MODELS, *SERVICE], ids=named)
-def test_no_file_exceeds_300_lines(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 300
+def test_no_file_exceeds_600_lines(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 600
 
 
 @pytest.mark.parametrize("path", [*MODELS, *SERVICE], ids=named)

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from service.answers import VerifyAnswer
 from service.app import create_app
 from service.change_answers import ChangeAnswer, ShadowAnswer
-from service.cli import app as cli
+from service.cli.app import app as cli
 from service.errors import InvalidSettings
 from service.schemas import VerifyRequest
 from service.service import Service

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from models.bundle import BUILTIN_NAMES, Calibration, load_bundle
-from models.device import choose_precision
 from models.embedded import embed
+from models.encoder.device import choose_precision
 from models.evaluate import calibrate
 from models.identity_loss import LossName
 from models.learning import Epoch, Options

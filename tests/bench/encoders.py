@@ -10,10 +10,10 @@ import numpy as np
 
 from models.bundle import BUILTIN_NAMES, load_bundle
 from models.detectors import model_file
-from models.device import choose_device, choose_precision
-from models.dlib_resnet import DLIB_WEIGHTS
 from models.embedder import Embedder
-from models.engine import EngineName
+from models.encoder.device import choose_device, choose_precision
+from models.encoder.dlib import DLIB_WEIGHTS
+from models.encoder.engine import EngineName
 from tests.bench.machine import markdown
 from tests.bench.stages import ROUNDS, timed
 

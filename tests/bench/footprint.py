@@ -10,7 +10,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import get_args
 
-from models.engine import EngineName
+from models.encoder.engine import EngineName
 from tests.bench.bodies import cycle, multipart, photos
 from tests.bench.http import embed
 from tests.bench.load import closed_loop

@@ -8,7 +8,7 @@ from typing import get_args
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from models.engine import EngineName
+from models.encoder.engine import EngineName
 from service.client import Likeness
 from tests.bench.bodies import MULTIPART, cycle, disturbed, multipart, photos
 from tests.bench.load import Load, Target, closed_loop, open_loop

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from models.device import choose_device, choose_precision
+from models.encoder.device import choose_device, choose_precision
 
 PACKAGES = ("torch", "transformers", "dlib-bin", "opencv-python-headless", "pillow", "fastapi")
 

@@ -21,9 +21,9 @@ from statistics import median
 from time import monotonic, sleep
 
 from models.bundle import load_bundle
-from models.device import choose_device, choose_precision
 from models.embedder import Embedder
-from models.engine import EngineName
+from models.encoder.device import choose_device, choose_precision
+from models.encoder.engine import EngineName
 from tests.bench.bodies import MULTIPART, cycle, multipart, photos
 from tests.bench.encoders import rates
 from tests.bench.load import Body, Load, Target, closed_loop

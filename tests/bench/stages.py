@@ -10,9 +10,9 @@ import numpy as np
 
 from models.bundle import choose, load_bundle
 from models.detectors import DlibDetector
-from models.device import choose_device, choose_precision
 from models.embedder import Embedder
-from models.engine import EngineName
+from models.encoder.device import choose_device, choose_precision
+from models.encoder.engine import EngineName
 from models.face import DETECTION_SIDE, align, find
 from models.image import decode
 from models.quality import measure

@@ -19,11 +19,11 @@ from models.bundle import (
     save_weights,
     write_manifest,
 )
-from models.clip_encoder import ClipEncoder
 from models.decision import OperatingPoint, Rate
 from models.embedder import Embedder
+from models.encoder.clip import ClipEncoder
+from models.encoder.pixels import PixelSpec
 from models.errors import InvalidBundle
-from models.pixels import PixelSpec
 from tests.checkpoints import (
     SIZE,
     WIDTH,

@@ -7,8 +7,8 @@ import pytest
 
 from models.bundle import Bundle, load_bundle
 from models.embedded import Embedded, embed, with_head
+from models.encoder.head import Head
 from models.extract import Extracted
-from models.head import Head
 from models.protocols import LabelledSet
 from tests.photos import mirrored, photo_bytes
 

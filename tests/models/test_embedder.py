@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from models.bundle import Bundle, load_bundle
 from models.decision import Outcome, rule_at
-from models.device import Precision
 from models.embedder import Embedder, Row
-from models.engine import EngineName
+from models.encoder.device import Precision
+from models.encoder.engine import EngineName
+from models.encoder.pixels import PixelSpec
 from models.errors import DegenerateVector, DeviceLost, OutOfMemory
-from models.pixels import PixelSpec
 from tests.checkpoints import SIZE, WIDTH, tiny_manifest
 
 Pixels = NDArray[np.uint8]

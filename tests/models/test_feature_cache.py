@@ -5,8 +5,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import Bundle, load_bundle
+from models.encoder.pixels import PixelSpec
 from models.feature_cache import FeatureCache, cache_key
-from models.pixels import PixelSpec
 from tests.checkpoints import write_bundle
 
 SHAPE = (2, 3)

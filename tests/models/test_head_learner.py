@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from models.head import Head
+from models.encoder.head import Head
 from models.head_learner import Features, HeadLearner, folded, unfolded
 from models.learning import Options
 

@@ -6,10 +6,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.clip_encoder import ClipEncoder
+from models.encoder.clip import ClipEncoder
+from models.encoder.pixels import PixelSpec, standardise
 from models.learning import Options
 from models.lora import Crops, Lora, LoraLearner
-from models.pixels import PixelSpec, standardise
 from tests.checkpoints import SIZE, vision_network
 
 OPTIONS = Options(hidden=16, dimension=8)

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.bundle import save_weights
-from models.clip_encoder import ClipEncoder
 from models.detectors import model_file
-from models.dlib_resnet import DLIB_WEIGHTS, load_dlib_resnet
-from models.pixels import DLIB_MEAN, DLIB_STD, standardise
+from models.encoder.clip import ClipEncoder
+from models.encoder.dlib import DLIB_WEIGHTS, load_dlib_resnet
+from models.encoder.pixels import DLIB_MEAN, DLIB_STD, standardise
 from models.student import (
     Goal,
     Student,

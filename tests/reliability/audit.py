@@ -6,7 +6,7 @@ import httpx
 from typer.testing import CliRunner
 
 from service.audit_answers import AuditAnswer, EntryAnswer
-from service.cli import app
+from service.cli.app import app
 
 
 def verified(client: httpx.Client, receipts: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ import httpx
 
 from tests.reliability.trouble import Trouble, serve_troubled
 
-_IMPORTED = ["service.cli", "models.clip_encoder", "service.store.postgres.store"]
+_IMPORTED = ["service.cli.app", "models.encoder.clip", "service.store.postgres.store"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,6 @@ def _serve(writer: Connection, settings: dict[str, str], trouble: Trouble | None
     if trouble is not None:
         serve_troubled(trouble)
         return
-    from service.cli import app
+    from service.cli.app import app
 
     app(["serve", "--port", "0"])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from models.detectors import NoDetector
-from models.engine import Engine
+from models.encoder.engine import Engine
 from models.face import Face
 from models.image import Limits, Pixels
 from service.app import create_app

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from service.cli import EXIT_ERROR, app
+from service.cli.app import EXIT_ERROR, app
 from service.store import open_store
 from service.store.audit import START
 from tests.checkpoints import write_bundle

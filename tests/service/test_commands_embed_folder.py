@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from models.bundle import load_bundle
 from models.rejected import read_rejected
-from service.cli import EXIT_ERROR, app
+from service.cli.app import EXIT_ERROR, app
 from tests.checkpoints import write_bundle
 from tests.photos import mirrored, photo_bytes
 

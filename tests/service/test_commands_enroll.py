@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from models.rejected import read_rejected
-from service.cli import EXIT_ERROR, app
+from service.cli.app import EXIT_ERROR, app
 from tests.photos import mirrored, photo_bytes
 
 

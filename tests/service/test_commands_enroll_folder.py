@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from models.rejected import read_rejected
-from service.cli import EXIT_ERROR, app
+from service.cli.app import EXIT_ERROR, app
 from service.store import open_store
 from tests.checkpoints import write_bundle
 from tests.people import write_list, write_people

@@ -7,7 +7,7 @@ from typer.testing import CliRunner, Result
 
 from models.bundle import read_manifest
 from models.report import Report
-from service.cli import EXIT_ERROR, app
+from service.cli.app import EXIT_ERROR, app
 from tests.checkpoints import write_bundle
 from tests.photos import mirrored, photo_bytes
 

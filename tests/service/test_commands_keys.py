@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from service.cli import app as commands
+from service.cli.app import app as commands
 from service.key_answers import NewKeyAnswer
 from service.master_keys import new_master_key
 from tests.checkpoints import write_bundle

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner, Result
 
 from models.bundle import load_bundle
-from service.cli import EXIT_ERROR, app
+from service.cli.app import EXIT_ERROR, app
 from service.gallery_vectors import fetch_vectors
 from service.local import connect
 from service.settings import load_settings

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from models.errors import InvalidBundle, LikenessError
 from models.rejected import read_rejected
-from service.cli import EXIT_ERROR, app
+from service.cli.app import EXIT_ERROR, app
 from service.embed_ray import checked
 from service.ray_worker import Done, Work, Worker
 from service.settings import load_settings

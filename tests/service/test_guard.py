@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from typer.testing import CliRunner, Result
 
 from service.app import create_app
-from service.cli import app as commands
+from service.cli.app import app as commands
 from service.guard import ROUTES
 from service.settings import Settings
 from tests.checkpoints import write_bundle

@@ -16,8 +16,8 @@ from transformers import (
     SiglipVisionModel,
 )
 
-from models.clip_encoder import ClipEncoder
-from models.encoder import digest
+from models.encoder.clip import ClipEncoder
+from models.encoder.encoder import digest
 from models.errors import InvalidBundle
 from tests.checkpoints import (
     SIZE,

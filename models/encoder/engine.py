@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from models.bundle import Bundle
-from models.device import Precision
-from models.encoder import Encoder
-from models.pixels import PixelSpec, standardise
+from models.encoder.device import Precision
+from models.encoder.encoder import Encoder
+from models.encoder.pixels import PixelSpec, standardise
 
 EngineName = Literal["torch", "openvino"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -73,7 +73,7 @@ def open_engine(
         case "torch":
             return TorchEngine(Looks(bundle.encoder, pixels, DTYPES[precision]), device)
         case "openvino":
-            from models.openvino_engine import OpenVinoEngine
+            from models.encoder.openvino import OpenVinoEngine
 
             looks = Looks(bundle.encoder, pixels, torch.float32)
             return OpenVinoEngine(looks, pixels.size, device, precision)

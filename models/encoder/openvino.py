@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.device import Precision
-from models.engine import EngineName, Looks
+from models.encoder.device import Precision
+from models.encoder.engine import EngineName, Looks
 from models.errors import InvalidBundle
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}

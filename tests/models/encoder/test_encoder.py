@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from models.clip_encoder import ClipEncoder
-from models.encoder import DlibEncoder, digest
+from models.encoder.clip import ClipEncoder
+from models.encoder.encoder import DlibEncoder, digest
 from tests.checkpoints import vision_network, write_full, write_vision_only
 
 
@@ -31,6 +31,6 @@ def test_a_digest_changes_with_a_single_number() -> None:
 
 
 def test_serving_dlibs_encoder_does_not_wait_for_transformers() -> None:
-    program = "import service.cli, sys; print('transformers' in sys.modules)"
+    program = "import service.cli.app, sys; print('transformers' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert found.stdout.strip() == "False"

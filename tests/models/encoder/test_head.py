@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from models.encoder.head import Head, check_fit
 from models.errors import InvalidBundle
-from models.head import Head, check_fit
 from tests.checkpoints import tiny_head
 
 

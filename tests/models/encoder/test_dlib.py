@@ -7,9 +7,9 @@ import torch
 from numpy.typing import NDArray
 
 from models.detectors import model_file
-from models.dlib_resnet import DLIB_WEIGHTS, DlibResNet, load_dlib_resnet
+from models.encoder.dlib import DLIB_WEIGHTS, DlibResNet, load_dlib_resnet
+from models.encoder.pixels import DLIB_MEAN, DLIB_STD, stack, standardise
 from models.errors import InvalidBundle
-from models.pixels import DLIB_MEAN, DLIB_STD, stack, standardise
 
 Pixels = NDArray[np.uint8]
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from models.detectors import model_file
-from models.dlib_resnet import DLIB_WEIGHTS, WIDTH, DlibResNet, load_dlib_resnet
+from models.encoder.dlib import DLIB_WEIGHTS, WIDTH, DlibResNet, load_dlib_resnet
 
 
 class Encoder(Protocol):

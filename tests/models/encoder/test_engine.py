@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from models.bundle import load_bundle
 from models.embedder import Embedder
-from models.engine import open_engine
+from models.encoder.engine import open_engine
+from models.encoder.pixels import stack
 from models.errors import InvalidBundle
-from models.pixels import stack
 
 Pixels = NDArray[np.uint8]
 
@@ -54,7 +54,7 @@ def test_openvino_that_is_not_installed_is_named_with_its_remedy() -> None:
 import sys, torch
 sys.modules["openvino"] = None
 from models.bundle import load_bundle
-from models.engine import open_engine
+from models.encoder.engine import open_engine
 from models.errors import InvalidBundle
 try:
     open_engine("openvino", load_bundle("dlib"), torch.device("cpu"), "fp32")
@@ -70,7 +70,7 @@ def test_openvino_keeps_no_identity_to_report_under(tmp_path: Path) -> None:
     program = """
 import torch
 from models.bundle import load_bundle
-from models.engine import open_engine
+from models.encoder.engine import open_engine
 open_engine("openvino", load_bundle("dlib"), torch.device("cpu"), "fp32")
 """
     environment = os.environ | {"HOME": str(tmp_path)}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from service.cli import EXIT_ERROR, EXIT_NO_MATCH, app
+from service.cli.app import EXIT_ERROR, EXIT_NO_MATCH, app
 from tests.photos import mirrored, photo_bytes
 
 

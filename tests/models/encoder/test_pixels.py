@@ -5,8 +5,16 @@ from numpy.typing import NDArray
 from transformers import CLIPImageProcessorPil
 
 from models.detectors import NoDetector
+from models.encoder.pixels import (
+    CLIP_MEAN,
+    CLIP_STD,
+    DLIB_MEAN,
+    DLIB_STD,
+    PixelSpec,
+    stack,
+    standardise,
+)
 from models.face import align, find, fit
-from models.pixels import CLIP_MEAN, CLIP_STD, DLIB_MEAN, DLIB_STD, PixelSpec, stack, standardise
 
 Pixels = NDArray[np.uint8]
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.device import choose_device, choose_precision
+from models.encoder.device import choose_device, choose_precision
 from models.errors import InvalidBundle
 
 CPU = torch.device("cpu")
