@@ -8,7 +8,7 @@ FROM ${BASE_IMAGE} AS dependencies
 # CPUs alone, which saves gigabytes.
 ARG PIP_OPTIONS=""
 ARG DEVICE=cpu
-# Extras of the project to bring along, such as `openvino`.
+# Extras of the project to bring along, such as `dlib`.
 ARG EXTRAS=""
 # The variable, unlike the option, binds what pip builds with as well.
 ENV PIP_CONSTRAINT=/src/constraints.txt PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1

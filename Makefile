@@ -58,5 +58,5 @@ $(VENV)/installed: $(INPUTS) | $(BIN)/pip
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(PIP) --editable '.[dev,offline,openvino,otel,ray]'
+	$(PIP) --editable '.[dev,dlib,offline,otel,ray]'
 	@touch $@

@@ -2,7 +2,7 @@
 # Build the container image with docker, or with buildah where no docker engine answers.
 #
 #   DEVICE=cpu|cuda   what torch is built for                              (cpu)
-#   EXTRAS            extras of the project, such as openvino              (none)
+#   EXTRAS            extras of the project, such as dlib                  (none)
 #   BASE_IMAGE        an image with Python 3.11 and venv                   (python:3.11-slim)
 #   WHEELS            a directory whose wheels pip may take                (none)
 #   PIP_OPTIONS       options for pip, such as another index               (none)

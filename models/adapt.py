@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.bundle import EncoderReference, load_bundle, write_manifest
+from models.bundle import Bundle, EncoderReference, load_bundle, write_manifest
 from models.crops import CropSet, cut
 from models.encoder.clip import ClipEncoder
 from models.encoder.head import Head
-from models.encoder.pixels import PixelSpec
 from models.errors import LikenessError
 from models.learning import Identities, Training
 from models.lora import Crops, Lora, LoraLearner
@@ -24,12 +23,12 @@ def adapt(
     Also returns the head that was trained along. Raises LikenessError for an encoder
     without attention.
     """
-    bundle = load_bundle(plan.encoder)
+    bundle = load_bundle(plan.encoder, weights=plan.weights)
     if not isinstance(bundle.encoder, ClipEncoder):
         raise LikenessError("LoRA changes the attention of a transformer; this encoder has none.")
     pixels = bundle.manifest.pixels
     options = replace(plan.options, epochs=lora.epochs, batch=lora.batch, rate=lora.rate)
-    crops = _crops(plan, pixels, split)
+    crops = _crops(plan, bundle, split)
     learner = LoraLearner(bundle.encoder, pixels, crops, lora, options, plan.device, start)
     training = Training(
         learner,
@@ -55,16 +54,17 @@ def adapt(
     return str(plan.out), learner.head()
 
 
-def _crops(plan: Plan, pixels: PixelSpec, split: Split) -> Crops:
+def _crops(plan: Plan, bundle: Bundle, split: Split) -> Crops:
     """Cut the crops of every part, or map those that an earlier run has cut."""
     photos = plan.photos
     parts = (split.train, split.held_out, split.validation)
     wanted = [photos.images[at] for at in np.concatenate(parts)]
+    framing = bundle.manifest.pixels.framing
     path = plan.run / "crops.npy"
     crops = CropSet.load(path) if path.exists() else None
-    if crops is None or crops.names != wanted or crops.crops.shape[1] != pixels.size:
+    if crops is None or crops.names != wanted or crops.crops.shape[1] != framing.size:
         files = [photos.folder / name for name in wanted]
-        cut(files, photos.folder, pixels.size, pixels.margin).save(path)
+        cut(files, photos.folder, bundle.detector, framing).save(path)
         crops = CropSet.load(path)
     if crops.names != wanted:
         raise LikenessError("Photos have changed while they were read; run it again.")

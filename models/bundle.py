@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -10,33 +11,56 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from models.decision import DEFAULT_POINT, OperatingPoint
-from models.encoder.encoder import DlibEncoder, Encoder, digest
+from models.decision import OperatingPoint
+from models.detectors import DetectorName, DetectorSource, find_detector
+from models.encoder.dlib import DlibEncoder
+from models.encoder.encoder import Encoder, digest
 from models.encoder.head import Head, check_fit
+from models.encoder.onnx import OnnxEncoder
 from models.encoder.pixels import PixelSpec
 from models.errors import InvalidBundle
 from models.probability import Logistic
 from models.rate_curve import RateCurve
+from models.weights import DLIB_LICENCE, SFACE, YUNET, check_hash, has_dlib, locate
 
 if TYPE_CHECKING:
     from models.encoder.clip import ClipEncoder
 
-BuiltinName = Literal["builtin", "dlib"]
+BuiltinName = Literal["sface", "builtin", "dlib"]
 BUILTIN_NAMES: tuple[BuiltinName, ...] = get_args(BuiltinName)
 BUILTIN_FOLDER = Path(__file__).parent / "bundles"
-# What the compact encoder must reach on View 1 of LFW to be the default (see `choose`).
-DEFAULT_ACCURACY = 0.96
-DEFAULT_FNMR = 0.10
+# The operating point by which the built-in bundles are ranked (see `choose`).
+RANKED_AT = "fmr_1e-4"
+# A reference to this network is to the file that is installed, not to one in the bundle.
+SFACE_SOURCE = "SFace 2021dec"
+# Where a bundle keeps an ONNX network of its own.
+ENCODER_FILE = "encoder.onnx"
 
 
 class EncoderReference(BaseModel):
-    """Say where the encoder's weights are: a folder beside the manifest, a hub id, or dlib's."""
+    """Say where the encoder's weights are, and under which licence.
+
+    `clip`: a folder beside the manifest or a hub id; `onnx`: a file beside the manifest, its
+    SHA-256 and the name of its input, or SFace as it is installed; `dlib`: dlib's own.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["clip", "dlib"]
+    kind: Literal["clip", "dlib", "onnx"]
     source: str = ""
     revision: str | None = None
+    sha256: str | None = None
+    input: str | None = None
+    licence: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Licence:
+    """Name one network that a bundle uses and the licence of its weights."""
+
+    part: Literal["detector", "encoder", "head"]
+    network: str
+    licence: str
 
 
 class Calibration(BaseModel):
@@ -58,7 +82,12 @@ class Calibration(BaseModel):
 
 
 class Manifest(BaseModel):
-    """Hold `bundle.json`; `head` lists the head's widths, from features to vector."""
+    """Hold `bundle.json`; `head` lists the head's widths, from features to vector.
+
+    `detector` found the faces it was trained and measured on; bundles made before it was noted
+    take what is installed. `licence` is that of the head. `fingerprint` is noted for built-in
+    bundles alone, so that a gallery's bundle is known even where it is not installed.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -67,8 +96,11 @@ class Manifest(BaseModel):
     encoder: EncoderReference
     head: tuple[int, ...] | None = None
     pixels: PixelSpec
+    detector: DetectorName | None = None
     trained_on: str
     not_good_for: str
+    licence: str | None = None
+    fingerprint: str | None = None
     calibration: Calibration | None = None
     commit: str | None = None
 
@@ -80,6 +112,7 @@ class Bundle:
     manifest: Manifest
     encoder: Encoder
     head: Head | None
+    detector: DetectorSource
     fingerprint: str
     chosen_because: str
 
@@ -94,45 +127,85 @@ class Bundle:
         return () if calibration is None else calibration.operating_points
 
     @property
+    def licences(self) -> tuple[Licence, ...]:
+        """Return the licence of every network it uses."""
+        return licences_of(self.manifest, self.detector.name)
+
+    @property
     def probability(self) -> Logistic | None:
         calibration = self.manifest.calibration
         return None if calibration is None else calibration.probability
 
 
+def licences_of(manifest: Manifest, detector: DetectorName) -> tuple[Licence, ...]:
+    """Return the licence of every network that a bundle uses with a detector."""
+    networks = []
+    match detector:
+        case "yunet":
+            networks.append(Licence("detector", YUNET.name, YUNET.licence))
+        case "dlib":
+            networks.append(Licence("detector", "dlib's five-point landmarks", DLIB_LICENCE))
+        case "none":
+            pass
+    unknown = "not stated: ask whoever made it"
+    reference = manifest.encoder
+    networks.append(
+        Licence("encoder", reference.source or reference.kind, reference.licence or unknown)
+    )
+    if manifest.head is not None:
+        networks.append(Licence("head", manifest.name, manifest.licence or unknown))
+    return tuple(networks)
+
+
 def choose(source: str | None, folder: Path = BUILTIN_FOLDER) -> tuple[str, str]:
     """Return the bundle to load and why; `folder` holds the built-in ones.
 
-    Unless one is named, `builtin` is served once its View 1 accuracy has reached 0.96 and it
-    refuses at most a tenth of genuine comparisons at FMR 1e-3, and `dlib` until then. The
-    accuracy alone would not do: it is taken where FMR and FNMR are alike, and at the
-    operating point that decides here two encoders a hundredth apart in accuracy may differ
-    fivefold in FNMR.
+    Unless one is named, it is the installed one that refuses the fewest genuine comparisons at
+    FMR 1e-4 on View 1 of LFW. The accuracy would not do: it is taken where FMR and FNMR are
+    alike, and at an operating point that decides here two encoders a hundredth apart in
+    accuracy may differ fivefold in FNMR.
     """
     if source is not None:
         return source, "named in the settings"
-    calibration = read_manifest(folder / "builtin").calibration
-    accuracy = 0.0 if calibration is None else calibration.accuracy
-    if accuracy < DEFAULT_ACCURACY:
-        return "dlib", f"`builtin` has LFW View 1 accuracy {accuracy:.3f}, under {DEFAULT_ACCURACY}"
-    points = {} if calibration is None else {p.name: p for p in calibration.operating_points}
-    fnmr = points[DEFAULT_POINT].fnmr.value if DEFAULT_POINT in points else 1.0
-    if fnmr > DEFAULT_FNMR:
-        return "dlib", f"`builtin` has FNMR {fnmr:.1%} at FMR 1e-3, over {DEFAULT_FNMR:.0%}"
-    return "builtin", f"its accuracy is {accuracy:.3f}, its FNMR {fnmr:.1%} at FMR 1e-3"
+    rates = {name: _fnmr(read_manifest(folder / name)) for name in installed()}
+    best = min(rates, key=lambda name: rates[name])
+    others = ", ".join(f"`{name}` {rates[name]:.1%}" for name in rates if name != best)
+    return best, (
+        f"it refuses {rates[best]:.1%} of genuine comparisons at FMR 1e-4 on LFW View 1, "
+        f"the fewest of those installed ({others})"
+    )
 
 
-def load_bundle(source: str | None = None) -> Bundle:
+def installed() -> tuple[BuiltinName, ...]:
+    """Return the built-in bundles whose weights come with what is installed."""
+    return tuple(name for name in BUILTIN_NAMES if name != "dlib" or has_dlib())
+
+
+def _fnmr(manifest: Manifest) -> float:
+    points = () if manifest.calibration is None else manifest.calibration.operating_points
+    return next((point.fnmr.value for point in points if point.name == RANKED_AT), 1.0)
+
+
+def load_bundle(
+    source: str | None = None,
+    *,
+    weights: Path | None = None,
+    detector: DetectorName | None = None,
+    yunet_path: Path | None = None,
+    because: str | None = None,
+) -> Bundle:
     """Load a built-in bundle by name, a bundle directory, or a bare CLIP encoder.
 
     A directory without `bundle.json`, or a hub id, is served without a head: the vector is
-    the pooled feature scaled to unit length, and there are no operating points. Raises
-    InvalidBundle.
+    the pooled feature scaled to unit length, and there are no operating points. `weights` is a
+    folder that holds the networks that are else installed; `detector` and `yunet_path` take the
+    place of the bundle's own detector; `because` says why it was chosen. Raises InvalidBundle.
     """
     name, reason = choose(source)
     folder = folder_of(name)
     if (folder / "bundle.json").is_file():
         manifest = read_manifest(folder)
-        encoder = _load_encoder(manifest.encoder, folder)
+        encoder = _load_encoder(manifest.encoder, folder, weights)
         head = _load_head(folder / "head.safetensors", manifest.head)
     else:
         encoder, head = _load_clip(name), None
@@ -144,14 +217,21 @@ def load_bundle(source: str | None = None) -> Bundle:
             f"The bundle cuts crops of {manifest.pixels.size} pixels, but its encoder was "
             f"built for {encoder.image_size}."
         )
-    return Bundle(manifest, encoder, head, fingerprint(encoder, head, manifest.pixels), reason)
+    found = find_detector(
+        detector or manifest.detector or ("dlib" if has_dlib() else "yunet"),
+        manifest.pixels.template,
+        weights,
+        yunet_path,
+    )
+    identity = fingerprint(encoder, head, manifest.pixels)
+    return Bundle(manifest, encoder, head, found, identity, because or reason)
 
 
 def fingerprint(encoder: Encoder, head: Head | None, pixels: PixelSpec) -> str:
     """Return 64 hexadecimal digits that change whenever vectors stop being comparable."""
     preprocessing = json.dumps(pixels.as_dict(), sort_keys=True).encode()
     parts = [
-        *(digest(encoder.network), encoder.architecture.encode()),
+        *(encoder.digest(), encoder.architecture.encode()),
         *(b"" if head is None else digest(head), preprocessing),
     ]
     return hashlib.sha256(b"|".join(hashlib.sha256(p).digest() for p in parts)).hexdigest()
@@ -185,6 +265,36 @@ def save_head(folder: Path, head: Head) -> None:
     save_file(tensors, folder / "head.safetensors")
 
 
+def write_onnx_bundle(
+    folder: Path,
+    network: Path,
+    encoder: OnnxEncoder,
+    pixels: PixelSpec,
+    licence: str | None,
+    trained_on: str,
+) -> None:
+    """Write a bundle of a network in an ONNX file, without head and operating points."""
+    folder.mkdir(parents=True, exist_ok=True)
+    data = network.read_bytes()
+    (folder / ENCODER_FILE).write_bytes(data)
+    reference = EncoderReference(
+        kind="onnx",
+        source=ENCODER_FILE,
+        sha256=hashlib.sha256(data).hexdigest(),
+        input=encoder.input,
+        licence=licence,
+    )
+    manifest = Manifest(
+        name=folder.resolve().name,
+        encoder=reference,
+        pixels=pixels,
+        detector="yunet",
+        trained_on=trained_on,
+        not_good_for="deciding: it has no operating points until it is calibrated on faces",
+    )
+    write_manifest(folder, manifest)
+
+
 def place_encoder(bundle: Bundle, source: str, out: Path) -> EncoderReference:
     """Make a new bundle at `out` find the encoder of the bundle that `source` names.
 
@@ -194,7 +304,9 @@ def place_encoder(bundle: Bundle, source: str, out: Path) -> EncoderReference:
     from models.encoder.clip import ClipEncoder
 
     reference = bundle.manifest.encoder
-    if reference.kind == "dlib" or not isinstance(bundle.encoder, ClipEncoder):
+    if isinstance(bundle.encoder, OnnxEncoder) and reference.source != SFACE_SOURCE:
+        shutil.copyfile(folder_of(source) / reference.source, out / reference.source)
+    if not isinstance(bundle.encoder, ClipEncoder):
         return reference
     inside = folder_of(source) / reference.source
     if not inside.is_dir() and not Path(reference.source).is_dir():
@@ -209,9 +321,33 @@ def folder_of(source: str) -> Path:
     return BUILTIN_FOLDER / source if source in BUILTIN_NAMES else Path(source)
 
 
-def _load_encoder(reference: EncoderReference, folder: Path) -> Encoder:
-    if reference.kind == "dlib":
-        return DlibEncoder.load()
+def _load_encoder(reference: EncoderReference, folder: Path, weights: Path | None) -> Encoder:
+    match reference.kind:
+        case "dlib":
+            return DlibEncoder.load()
+        case "onnx":
+            return _load_onnx(reference, folder, weights)
+        case "clip":
+            return _load_clip_of(reference, folder)
+
+
+def _load_onnx(reference: EncoderReference, folder: Path, weights: Path | None) -> OnnxEncoder:
+    if reference.source == SFACE_SOURCE:
+        return OnnxEncoder.load(locate(SFACE, weights))
+    path = folder / reference.source
+    if not path.is_file():
+        raise InvalidBundle(f"{path} is missing: the bundle keeps its encoder there.")
+    if reference.sha256 is not None:
+        check_hash(path, [reference.sha256], "copy the bundle again, or make it anew")
+    encoder = OnnxEncoder.load(path)
+    if reference.input is not None and encoder.input != reference.input:
+        raise InvalidBundle(
+            f"{path} takes an input named `{encoder.input}`; bundle.json says `{reference.input}`."
+        )
+    return encoder
+
+
+def _load_clip_of(reference: EncoderReference, folder: Path) -> "ClipEncoder":
     local = folder / reference.source
     if local.is_dir():
         return _load_clip(local)
@@ -246,6 +382,7 @@ def _bare_manifest(name: str, image_size: int) -> Manifest:
         name=name,
         encoder=EncoderReference(kind="clip", source=name),
         pixels=PixelSpec(size=image_size, margin=0.5),
+        detector="yunet",
         trained_on="images and texts of CLIP's own makers; no head, nothing trained on faces",
         not_good_for="deciding: it has no operating points until it is calibrated on faces",
     )

@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-from models.bundle import Manifest
+from models.bundle import Manifest, licences_of
 from models.page import interval, percent
 from models.plan import Plan, Trained
 from models.report import Report
@@ -23,6 +23,8 @@ def model_card(plan: Plan, manifest: Manifest, trained: Trained) -> str:
         "measures it anew.",
         "## What it is",
         _what(plan, manifest),
+        "## Licences of its weights",
+        _licences(manifest),
         "## What it was trained on",
         _photos(plan, trained),
         "## How it was trained",
@@ -44,6 +46,15 @@ def _what(plan: Plan, manifest: Manifest) -> str:
         f"{pixels.margin:g}; head of widths {widths}. Vectors are summed over a face and its "
         "mirror image."
     )
+
+
+def _licences(manifest: Manifest) -> str:
+    rows = [("part", "network", "licence")]
+    rows += [
+        (each.part, each.network, each.licence)
+        for each in licences_of(manifest, manifest.detector or "none")
+    ]
+    return _table(rows)
 
 
 def _photos(plan: Plan, trained: Trained) -> str:

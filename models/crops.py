@@ -13,9 +13,9 @@ from typing import Self
 import cv2
 import numpy as np
 
-from models.detectors import DlibDetector
+from models.detectors import DetectorSource
 from models.errors import LikenessError
-from models.face import Pixels
+from models.face import Detector, Framing, Pixels
 from models.portrait import take_portrait
 
 _OF_CAMERAS = (".jpg", ".jpeg", ".jfif", ".heic", ".heif", ".avif")
@@ -59,11 +59,13 @@ def photos_in(folder: Path) -> list[Path]:
 class Cutter:
     """Detect and align the largest face of many files, in processes that stay.
 
-    `size` in pixels and `margin` are those of the crops.
+    `detector` finds the faces and `framing` says how they are cut.
     """
 
-    def __init__(self, size: int, margin: float, workers: int | None = None) -> None:
-        self._cut = partial(_cut_one, size=size, margin=margin)
+    def __init__(
+        self, detector: DetectorSource, framing: Framing, workers: int | None = None
+    ) -> None:
+        self._cut = partial(_cut_one, source=detector, framing=framing)
         # Forked workers would inherit the locks of torch's and OpenCV's threads, but not the
         # threads.
         context = get_context("spawn")
@@ -84,11 +86,15 @@ class Cutter:
 
 
 def cut(
-    files: Sequence[Path], root: Path, size: int, margin: float, workers: int | None = None
+    files: Sequence[Path],
+    root: Path,
+    detector: DetectorSource,
+    framing: Framing,
+    workers: int | None = None,
 ) -> CropSet:
     """Detect and align the largest face of every file, in parallel processes."""
     names, crops, rejected = [], [], {}
-    with Cutter(size, margin, workers) as cutter:
+    with Cutter(detector, framing, workers) as cutter:
         for file, result in zip(files, cutter(files), strict=True):
             name = file.relative_to(root).as_posix()
             if isinstance(result, str):
@@ -96,6 +102,7 @@ def cut(
             else:
                 names.append(name)
                 crops.append(result)
+    size = framing.size
     stacked = np.stack(crops) if crops else np.empty((0, size, size, 3), np.uint8)
     return CropSet(names, stacked, rejected)
 
@@ -115,14 +122,13 @@ def _end_with_parent() -> None:
 
 
 @cache
-def _detector() -> DlibDetector:
-    """Build one detector per worker process; building it takes a quarter of a second."""
-    return DlibDetector()
+def _detector(source: DetectorSource) -> Detector:
+    """Open one detector per worker process; opening it takes up to a quarter of a second."""
+    return source.open()
 
 
-def _cut_one(file: Path, size: int, margin: float) -> Pixels | str:
-    detector = _detector()
+def _cut_one(file: Path, source: DetectorSource, framing: Framing) -> Pixels | str:
     try:
-        return take_portrait(file.read_bytes(), detector, "largest", size, margin).crop.pixels
+        return take_portrait(file.read_bytes(), _detector(source), "largest", framing).crop.pixels
     except LikenessError as error:
         return error.code

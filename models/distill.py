@@ -31,9 +31,11 @@ from torch import Tensor, nn
 from models.bundle import save_weights
 from models.calibration import fnmr_at, pair_accuracy, threshold_at
 from models.crops import CropSet, cut, photos_in
+from models.detectors import DetectorSource
 from models.encoder.clip import ClipEncoder
 from models.encoder.head import Head
 from models.evaluate import compared, pair_scores
+from models.face import Framing
 from models.protocols import LabelledSet, read_labelled
 from models.student import Goal, Student, Teacher, batch_loss, new_student, student_vectors
 from models.views import CROP_MARGIN, CROP_SIZE, Jitter
@@ -225,7 +227,12 @@ def export(arguments: argparse.Namespace) -> None:
 
 def cut_crops(arguments: argparse.Namespace) -> None:
     """Cut the crops of a folder of photos and say what could not be used."""
-    crops = cut(photos_in(arguments.photos), arguments.photos, CROP_SIZE, CROP_MARGIN)
+    crops = cut(
+        photos_in(arguments.photos),
+        arguments.photos,
+        DetectorSource("yunet"),
+        Framing(CROP_SIZE, CROP_MARGIN),
+    )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     crops.save(arguments.out)
     print(f"{len(crops.names)} crops, {len(crops.rejected)} photos without one")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from models.bundle import Bundle
 from models.encoder.device import Precision
-from models.encoder.engine import EngineName, open_engine
+from models.encoder.engine import EngineChoice, open_engine
 from models.encoder.head import Head
 from models.encoder.pixels import stack
 from models.errors import DegenerateVector, DeviceLost, OutOfMemory
@@ -33,12 +33,12 @@ class Embedder:
         bundle: Bundle,
         device: torch.device,
         precision: Precision,
-        engine: EngineName = "torch",
+        engine: EngineChoice = "auto",
     ) -> None:
         self.bundle = bundle
         self.device = device
         self.precision = precision
-        self.engine = open_engine(engine, bundle, device, precision)
+        self.engine = open_engine(engine, bundle.encoder, bundle.manifest.pixels, device, precision)
         # The head is a thousandth of the work: in float32 it costs nothing and rounds nothing.
         self._head = None if bundle.head is None else bundle.head.to(device, torch.float32)
 
@@ -78,8 +78,12 @@ def is_usable(vector: NDArray[np.float32]) -> bool:
     return bool(abs(float(np.linalg.norm(vector)) - 1) < 1e-3)  # False for NaN and for zero
 
 
-# What torch, oneDNN and OpenVINO say of memory that they cannot get.
-_NO_MEMORY = ("can't allocate memory", "could not create a memory", "bad_alloc")
+# What torch, oneDNN, OpenVINO and ONNX Runtime say of memory that they cannot get.
+_NO_MEMORY = (
+    *("can't allocate memory", "could not create a memory", "bad_alloc"),
+    # ONNX Runtime, on a CPU and on a GPU.
+    *("bad allocation", "Failed to allocate memory"),
+)
 
 
 def _degenerate() -> DegenerateVector:

@@ -83,11 +83,11 @@ class Extractor:
         digests = [_digest(folder / image) for image in images]
         known = {} if self._cache is None else self._cache.find(digests)
         known |= {"": "missing"}
-        spec = self._embedder.bundle.manifest.pixels
+        bundle = self._embedder.bundle
         wanted = {d: folder / image for d, image in zip(digests, images, strict=True)}
         files = {digest: file for digest, file in wanted.items() if digest not in known}
         progress(len(images) - len(files), len(images))
-        with Cutter(spec.size, spec.margin) as cutter:
+        with Cutter(bundle.detector, bundle.manifest.pixels.framing) as cutter:
             places = list(files)
             for start in range(0, len(places), _PHOTOS_AT_ONCE):
                 part = {digest: files[digest] for digest in places[start : start + _PHOTOS_AT_ONCE]}

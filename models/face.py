@@ -1,6 +1,7 @@
 """Find faces in an upright image and cut the one that counts into an aligned crop."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -15,10 +16,50 @@ from models.turns import turned, turned_back
 Pixels = NDArray[np.uint8]
 Points = NDArray[np.float32]
 Policy = Literal["single", "largest"]
+TemplateName = Literal["dlib", "arcface"]
+
+
+# Where the face's square (left, top, side) lies in the unit square of a landmark template: dlib's
+# is that square; ArcFace's shows the whole head. By the map between the landmarks of both.
+_FACE_SQUARE: Mapping[TemplateName, tuple[float, float, float]] = {
+    "dlib": (0.0, 0.0, 1.0),
+    "arcface": (0.192, 0.345, 0.622),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """Say how a face is cut out: `size` in pixels, its landmark template, and the margin.
+
+    `margin` is added on every side of the template's unit square, in its units.
+    """
+
+    size: int
+    margin: float
+    template: TemplateName = "dlib"
+
+    @property
+    def template_px(self) -> float:
+        """Return the side of the template's unit square, in pixels of the crop."""
+        return self.size / (1 + 2 * self.margin)
+
+    @property
+    def face_px(self) -> float:
+        """Return the side of the square that the face itself fills, in pixels of the crop."""
+        return self.face.width
+
+    @property
+    def face(self) -> "Box":
+        """Return that square, in pixels of the crop."""
+        left, top, side = _FACE_SQUARE[self.template]
+        return Box(left + self.margin, top + self.margin, side, side).scaled(self.template_px)
+
 
 # A second detection is a second person only if it is confident and not much smaller than
 # the first: the detectors run at a permissive threshold that also sees faces in wallpaper.
 _BYSTANDER_AREA = 0.25
+# Of faces that differ less than this in area, none is clearly the larger.
+_ALIKE_AREA = 0.5
 
 # Detectors scale the shorter side to 320 pixels themselves; nearly twice that loses them nothing,
 # and photos of 1,200 pixels are halved too.
@@ -38,6 +79,23 @@ class Box:
     def area(self) -> float:
         return self.width * self.height
 
+    @property
+    def shorter(self) -> float:
+        return min(self.width, self.height)
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        return self.left + self.width / 2, self.top + self.height / 2
+
+    def overlap(self, other: "Box") -> float:
+        """Return the area that both share, as a share of what they cover together."""
+        right = min(self.left + self.width, other.left + other.width)
+        bottom = min(self.top + self.height, other.top + other.height)
+        across = max(0.0, right - max(self.left, other.left))
+        down = max(0.0, bottom - max(self.top, other.top))
+        shared = across * down
+        return shared / (self.area + other.area - shared)
+
     def scaled(self, by: float) -> "Box":
         return Box(self.left * by, self.top * by, self.width * by, self.height * by)
 
@@ -53,21 +111,23 @@ class Face:
     def scaled(self, by: float) -> "Face":
         return Face(self.box.scaled(by), self.landmarks * np.float32(by), self.score)
 
+    def moved(self, across: float, down: float) -> "Face":
+        box = self.box
+        moved = Box(box.left + across, box.top + down, box.width, box.height)
+        return Face(moved, self.landmarks + np.array([across, down], np.float32), self.score)
+
 
 class Detector(Protocol):
     """Find faces; an instance is used by one thread at a time.
 
-    `template` gives where the landmarks lie in a crop of margin 0, as `(5, 2)` float32 in
-    units of the crop's side; None means that the image is a crop already. `confident` is
-    the score from which a detection is taken for a face without further evidence, `upright`
-    the score that a face lying on its side hardly ever reaches.
+    `confident` is the score from which a detection is taken for a face without further
+    evidence, `upright` the score that only an upright face reaches. A face that is found after
+    turning the photo replaces one found as the photo lies only if it scores `turned` or more,
+    and more by `lead`; upside down it must reach `upside_down`.
     """
 
     @property
     def name(self) -> str: ...
-
-    @property
-    def template(self) -> Points | None: ...
 
     @property
     def confident(self) -> float: ...
@@ -75,8 +135,29 @@ class Detector(Protocol):
     @property
     def upright(self) -> float: ...
 
-    def detect(self, pixels: Pixels) -> list[Face]:
-        """Return the faces of `(h, w, 3)` uint8 RGB, in no particular order."""
+    @property
+    def turned(self) -> float: ...
+
+    @property
+    def upside_down(self) -> float: ...
+
+    @property
+    def lead(self) -> float: ...
+
+    def template(self, name: TemplateName) -> Points | None:
+        """Return where the landmarks lie in a crop of margin 0, in units of the crop's side.
+
+        `(5, 2)` float32, in the order of its landmarks; None if the image is a crop already.
+        """
+
+    def detect(self, pixels: Pixels, at_least: float = 0) -> list[Face]:
+        """Return the faces of `(h, w, 3)` uint8 RGB, in no particular order.
+
+        Faces with a shorter side under `at_least` pixels need not be found.
+        """
+
+    def detect_small(self, pixels: Pixels) -> list[Face]:
+        """Return the faces that only a finer, slower look at the whole photo finds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,34 +206,50 @@ def find(
     policy: Policy = "single",
     min_face_px: float = 0,
     reduction: float = 1.0,
+    finer: bool = False,
 ) -> Found:
     """Find the face that counts, trying three quarter turns when none is surely upright.
 
-    `pixels` may be a photo reduced by `reduction`. Raises NoFace, SeveralFaces (policy
-    `single`), FaceTooSmall (shorter side of its box under `min_face_px` of the photo).
+    `pixels` may be a photo reduced by `reduction`; `finer` looks for small faces, in the photo
+    as it lies. Raises NoFace, SeveralFaces (policy `single`), FaceTooSmall (shorter side of
+    its box under `min_face_px` of the photo).
     """
-    faces, turns = _seen(pixels, detector)
-    face = choose(faces, policy, detector.confident)
-    return _large(turned(pixels, turns), [face], len(faces), turns, min_face_px, reduction)[0]
+    faces, turns = _seen(pixels, detector, finer)
+    upright = turned(pixels, turns)
+    face = choose(faces, policy, detector.confident, _centre(upright))
+    return _large(upright, [face], len(faces), turns, min_face_px, reduction)[0]
 
 
 def find_all(
-    pixels: Pixels, detector: Detector, min_face_px: float = 0, reduction: float = 1.0
+    pixels: Pixels,
+    detector: Detector,
+    min_face_px: float = 0,
+    reduction: float = 1.0,
+    finer: bool = False,
 ) -> list[Found]:
     """Find the confident faces, largest first, or else the best scored; raises as `find` does."""
-    faces, turns = _seen(pixels, detector)
+    faces, turns = _seen(pixels, detector, finer)
+    upright = turned(pixels, turns)
     sure = [face for face in faces if face.score >= detector.confident]
-    ranked = sorted(sure or [choose(faces, "largest", np.inf)], key=lambda face: -face.box.area)
-    return _large(turned(pixels, turns), ranked, len(faces), turns, min_face_px, reduction)
+    best = [choose(faces, "largest", np.inf, _centre(upright))]
+    ranked = sorted(sure or best, key=lambda face: -face.box.area)
+    return _large(upright, ranked, len(faces), turns, min_face_px, reduction)
 
 
-def _seen(pixels: Pixels, detector: Detector) -> tuple[list[Face], int]:
+def _seen(pixels: Pixels, detector: Detector, finer: bool) -> tuple[list[Face], int]:
     """Return all faces of the image, one at least, and the turns that bring them upright."""
-    small, shrunk = _for_detection(pixels)
-    faces, turns = _upright(small, detector)
+    if finer:
+        faces, turns, shrunk = detector.detect_small(pixels), 0, 1.0
+    else:
+        small, shrunk = _for_detection(pixels)
+        faces, turns = _upright(small, detector)
     if not faces:
         raise NoFace("No face was found in the image, upright or turned.")
     return [face.scaled(shrunk) for face in faces], turns
+
+
+def _centre(pixels: Pixels) -> tuple[float, float]:
+    return pixels.shape[1] / 2, pixels.shape[0] / 2
 
 
 def _large(
@@ -176,41 +273,51 @@ def _for_detection(pixels: Pixels) -> tuple[Pixels, float]:
 
 
 def _upright(pixels: Pixels, detector: Detector) -> tuple[list[Face], int]:
-    """Return the faces of the image turned so that its best face scores highest, and the turns.
+    """Return the faces and the quarter turns that bring them upright.
 
     Detectors see faces in photos that lie on their side, but put the landmarks wrong. The
     score tells: measured on web photos, it is lower than upright in all but one of a thousand.
     """
-    best = detector.detect(pixels), 0
-    for turns in (1, 2, 3):
-        if _top_score(best[0]) >= detector.upright:
+    faces = detector.detect(pixels)
+    as_it_lies = best = _top_score(faces)
+    # The same face turned is as large as it was: there is no need to look for smaller ones.
+    at_least = 0.7 * min((face.box.shorter for face in faces), default=0.0)
+    turns = 0
+    for quarters in (1, 2, 3):
+        if best >= detector.upright:
             break
+        seen = detector.detect(turned(pixels, quarters), at_least)
         # A face seen only after turning must be beyond doubt: wallpaper has four sides.
-        seen = detector.detect(turned(pixels, turns))
-        faces = [face for face in seen if face.score >= detector.confident]
-        if _top_score(faces) > _top_score(best[0]):
-            best = faces, turns
-    return best
+        least = detector.upside_down if quarters == 2 else detector.turned
+        score = _top_score(seen)
+        if score >= least and score > max(best, as_it_lies + detector.lead):
+            best, turns = score, quarters
+            faces = [face for face in seen if face.score >= detector.confident]
+    return faces, turns
 
 
 def _top_score(faces: Sequence[Face]) -> float:
     return max((face.score for face in faces), default=-np.inf)
 
 
-def choose(faces: Sequence[Face], policy: Policy, confident: float) -> Face:
+def choose(
+    faces: Sequence[Face], policy: Policy, confident: float, centre: tuple[float, float]
+) -> Face:
     """Choose the face that counts: the largest confident one, else the best scored.
 
-    Raises SeveralFaces if the policy is `single` and another confident face is at least a
-    quarter of its area.
+    Of faces about as large as the largest, the one nearest to the `centre` of the photo counts:
+    that is the one the photo was taken of. Raises SeveralFaces if the policy is `single` and
+    another confident face has at least a quarter of the largest one's area.
     """
     sure = [face for face in faces if face.score >= confident]
     if not sure:
         return max(faces, key=lambda face: face.score)
-    chosen = max(sure, key=lambda face: face.box.area)
-    rivals = [face for face in sure if face.box.area >= _BYSTANDER_AREA * chosen.box.area]
+    largest = max(face.box.area for face in sure)
+    rivals = [face for face in sure if face.box.area >= _BYSTANDER_AREA * largest]
     if policy == "single" and len(rivals) > 1:
         raise SeveralFaces(f"The image shows {len(rivals)} faces of similar size; one is expected.")
-    return chosen
+    alike = [face for face in rivals if face.box.area >= _ALIKE_AREA * largest]
+    return min(alike, key=lambda face: math.dist(face.box.centre, centre))
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,36 +326,38 @@ class Crop:
 
     `scale` is crop pixels per image pixel, `roll_degrees` the head's tilt in the image,
     `misfit` the RMS distance of the landmarks from the template in units of the face's side:
-    large for faces in profile.
+    large for faces in profile. `face` is the square that the face fills, in pixels of the crop.
     """
 
     pixels: Pixels
     scale: float
     roll_degrees: float
     misfit: float
+    face: Box
 
 
-def align(found: Found, template: Points | None, size: int, margin: float) -> Crop:
-    """Cut the crop whose landmarks lie as in `template`.
+def align(found: Found, detector: Detector, framing: Framing) -> Crop:
+    """Cut the crop whose landmarks lie as in the framing's template.
 
-    `margin` is added on every side, in units of the face's side. The map is the similarity
-    that is closest in the least-squares sense (Umeyama 1991). What lies outside the image
-    is black. Without a template the crop is the image itself, scaled and centre-cropped.
+    The map is the similarity that is closest in the least-squares sense (Umeyama 1991). What
+    lies outside the image is black. Without landmarks the crop is the image itself, scaled and
+    centre-cropped.
     """
-    pixels = found.pixels
+    pixels, size = found.pixels, framing.size
+    template = detector.template(framing.template)
     if template is None:
-        return Crop(fit(pixels, size), size / min(pixels.shape[:2]), 0.0, 0.0)
-    face_side = size / (1 + 2 * margin)
-    target = (template + margin) * face_side
+        scale = size / min(pixels.shape[:2])
+        return Crop(fit(pixels, size), scale, 0.0, 0.0, framing.face)
+    target = (template + framing.margin) * framing.template_px
     matrix = similarity_transform(found.face.landmarks, target)
     placed = found.face.landmarks @ matrix[:, :2].T + matrix[:, 2]
-    misfit = float(np.sqrt(np.mean(np.sum((placed - target) ** 2, axis=1)))) / face_side
+    misfit = float(np.sqrt(np.mean(np.sum((placed - target) ** 2, axis=1)))) / framing.face_px
     scale = float(np.hypot(matrix[0, 0], matrix[1, 0]))
     roll = float(np.degrees(np.arctan2(-matrix[1, 0], matrix[0, 0])))
     if scale < 0.5:
         pixels, matrix = _shrink(pixels, matrix, 2 * scale)
     crop = cv2.warpAffine(pixels, matrix, (size, size), flags=cv2.INTER_LINEAR)
-    return Crop(np.asarray(crop, np.uint8), scale, roll, misfit)
+    return Crop(np.asarray(crop, np.uint8), scale, roll, misfit, framing.face)
 
 
 def _shrink(

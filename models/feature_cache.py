@@ -58,10 +58,10 @@ class FeatureCache:
             np.savez(file, digests=digests, features=np.stack(rows), codes=np.array(codes))
 
 
-def cache_key(bundle: Bundle, precision: Precision, detector: str) -> str:
+def cache_key(bundle: Bundle, precision: Precision) -> str:
     """Name what features depend on besides the photo: encoder, crop, precision, detector.
 
     Neither the head nor the sum over mirrored views is part of it: views are kept apart.
     """
     pixels = replace(bundle.manifest.pixels, mirror=False)
-    return f"{fingerprint(bundle.encoder, None, pixels)[:32]}-{precision}-{detector}"
+    return f"{fingerprint(bundle.encoder, None, pixels)[:32]}-{precision}-{bundle.detector.name}"

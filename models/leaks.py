@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from models.extract import Extracted
 
-# Cosine of features less their mean. With the built-in encoder nearly all photos that were
-# recoded, scaled to 0.7, mirrored or brightened reach it, and most that lost a rim of 3 %; with
-# dlib's, most of all these. Of 13,000 web photos none reached it with 1,549 of other people.
-NEAR = 0.98
+# Cosine of features less their mean. With the built-in encoders nearly all photos that were
+# recoded, scaled to 0.7, mirrored or brightened reach it, and most that lost a rim of 3 %; of 120
+# strangers none.
+NEAR = 0.96
 _ROWS = 1024
 
 

@@ -22,6 +22,7 @@ class Plan:
     `evaluation` are sets to be judged on besides: none of their people is trained on.
     `encoder` is a built-in name, a directory or a hub id; with `lora` it is adapted first.
     Where it is a bundle with a head, training begins with that head unless `fresh_head`.
+    `weights` is a folder that holds the networks that are else installed.
     """
 
     photos: LabelledSet
@@ -36,6 +37,7 @@ class Plan:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     precision: Precision = "fp32"
     commit: str | None = None
+    weights: Path | None = None
 
     @property
     def run(self) -> Path:

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from time import perf_counter
 
+from models.errors import NoFace
 from models.face import (
     DETECTION_SIDE,
     Crop,
     Detector,
     Found,
-    Points,
+    Framing,
     Policy,
     align,
     find,
@@ -35,8 +36,7 @@ def take_portrait(
     data: bytes,
     detector: Detector,
     policy: Policy,
-    size: int,
-    margin: float,
+    framing: Framing,
     limits: Limits = DEFAULT_LIMITS,
     min_face_px: float = 0,
 ) -> Portrait:
@@ -46,18 +46,17 @@ def take_portrait(
     the crop too. Where the crop shows more than was decoded, the photo is decoded whole.
     """
 
-    def look(image: Image) -> list[Found]:
-        return [find(image.pixels, detector, policy, min_face_px, image.reduction)]
+    def look(image: Image, finer: bool) -> list[Found]:
+        return [find(image.pixels, detector, policy, min_face_px, image.reduction, finer)]
 
-    return _take(data, look, detector.template, size, margin, limits)[0]
+    return _take(data, look, detector, framing, limits)[0]
 
 
 def take_portraits(
     data: bytes,
     detector: Detector,
     most: int,
-    size: int,
-    margin: float,
+    framing: Framing,
     limits: Limits = DEFAULT_LIMITS,
     min_face_px: float = 0,
 ) -> list[Portrait]:
@@ -66,38 +65,45 @@ def take_portraits(
     What is done once for all of them takes time in the first alone.
     """
 
-    def look(image: Image) -> list[Found]:
-        return find_all(image.pixels, detector, min_face_px, image.reduction)[:most]
+    def look(image: Image, finer: bool) -> list[Found]:
+        faces = find_all(image.pixels, detector, min_face_px, image.reduction, finer)
+        return faces[:most]
 
-    return _take(data, look, detector.template, size, margin, limits)
+    return _take(data, look, detector, framing, limits)
 
 
 def _take(
     data: bytes,
-    look: Callable[[Image], list[Found]],
-    template: Points | None,
-    size: int,
-    margin: float,
+    look: Callable[[Image, bool], list[Found]],
+    detector: Detector,
+    framing: Framing,
     limits: Limits,
 ) -> list[Portrait]:
     started = perf_counter()
     image = decode(data, limits, DETECTION_SIDE)
     decode_s = perf_counter() - started
     started = perf_counter()
-    faces = look(image)
-    detect_s = perf_counter() - started
+    try:
+        faces = look(image, False)
+        again_s = 0.0
+    except NoFace:
+        # Only a photo in which nothing was found pays for a second look, at all its pixels.
+        image, again_s = (image, 0.0) if image.reduction == 1 else _decode_whole(data, limits)
+        faces = look(image, True)
+    decode_s += again_s
+    detect_s = perf_counter() - started - again_s
     whole: Found | None = None
     portraits = []
     for found in faces:
         started = perf_counter()
-        crop = align(found, template, size, margin)
+        crop = align(found, detector, framing)
         again_s = 0.0
         if image.reduction > 1 and crop.scale > 1:
             if whole is None:
                 again, again_s = _decode_whole(data, limits)
                 whole = found.enlarged(again.pixels)
             found = replace(whole, face=found.face.scaled(found.reduction))
-            crop = align(found, template, size, margin)
+            crop = align(found, detector, framing)
         align_s = perf_counter() - started - again_s
         portraits.append(
             Portrait(found, crop, image.width, image.height, decode_s + again_s, detect_s, align_s)

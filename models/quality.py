@@ -11,7 +11,10 @@ import numpy as np
 
 from models.face import Crop, Found
 
-_MEASURED_AT = 112
+# The side of the face's square at which it is measured: as it is in a crop of 112 pixels that
+# shows as much around the face as dlib's does.
+_MEASURED_AT = 112 / 1.5
+_RIM = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,26 +63,33 @@ class Limits:
     misfit: float = 0.1
 
 
-# Where a photo makes a bad template: at the default bundle's FMR 1e-3 its person's comparisons
-# fail two to eleven times as often as others. `python -m tests.bench.quality DIR --worse` on LFW's
-# View 1: 0.5 % of its 1,548 photos are beyond, blurred or turned away, and fail in 67 % of their
-# comparisons (6 of them), the rest in 6 %; of 1,884 tighter web photos 0.3 %, in 58 % of 125, the
-# rest in 9 %. None is too dark, bright or flat; of those made so, and of those made blurred, what
-# is refused fails in 14 to 71 %. Small and tilted faces fail hardly more often than others, 7 to
-# 9 % when made so, and get advice alone. YuNet's landmarks stray further than dlib's: 1.5 %.
-HARMFUL = Limits(face_px=0, sharpness=0, dark=16, contrast=4, roll_degrees=180)
+# Where a photo makes a bad template: its person's comparisons fail at least twice as often as
+# others at the default bundle's FMR 1e-3 (`python -m tests.bench.quality DIR --worse`).
+HARMFUL = Limits(
+    face_px=0,
+    sharpness=0,
+    dark=16,
+    contrast=4,
+    roll_degrees=180,
+    misfit=0.13,
+)
 
 
 def measure(found: Found, crop: Crop, limits: Limits | None = None) -> Quality:
     """Measure the chosen face and list what would make the next photo better."""
     limits = limits or Limits()
-    # A smaller crop is not enlarged: that would blur it.
-    side = min(_MEASURED_AT, len(crop.pixels))
+    # A smaller face is not enlarged: that would blur it.
+    scale = min(1.0, _MEASURED_AT / crop.face.width)
+    side = max(8, round(len(crop.pixels) * scale))
     grey = cv2.cvtColor(
         cv2.resize(crop.pixels, (side, side), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY
     )
-    # The middle of the crop is face; its rim is hair, background or black border.
-    face = grey[side // 5 : -side // 5, side // 5 : -side // 5]
+    # Around the face are hair, background and black border, and its own rim is near them.
+    square = crop.face.scaled(side / len(crop.pixels))
+    rim = _RIM * square.width
+    top, bottom = round(square.top + rim), round(square.top + square.height - rim)
+    left, right = round(square.left + rim), round(square.left + square.width - rim)
+    face = grey[top:bottom, left:right]
     box = found.box
     quality = Quality(
         face_px=min(box.width, box.height),

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from models.detectors import model_file
 from models.encoder.dlib import DLIB_WEIGHTS, load_dlib_resnet
 from models.encoder.pixels import CLIP_MEAN, CLIP_STD, DLIB_MEAN, DLIB_STD, standardise
 from models.views import Jitter, extent_of, random_views, recolour, window
+from models.weights import dlib_file
 
 STUDENT_SIZE, STUDENT_MARGIN = 112, 0.30
 TEACHER_SIZE, TEACHER_MARGIN = 150, 0.25
@@ -58,7 +58,7 @@ class Teacher:
     """Give dlib's unit vectors and the feature maps of some of its blocks."""
 
     def __init__(self, device: torch.device) -> None:
-        self._network = load_dlib_resnet(model_file(DLIB_WEIGHTS)).to(device)
+        self._network = load_dlib_resnet(dlib_file(DLIB_WEIGHTS)).to(device)
 
     @torch.no_grad()
     def __call__(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:

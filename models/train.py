@@ -63,7 +63,7 @@ def train(plan: Plan, listener: Listener) -> Trained:
     if plan.out.resolve() == folder_of(plan.encoder).resolve():
         raise LikenessError("The new bundle would overwrite the one that its encoder comes from.")
     plan.run.mkdir(parents=True, exist_ok=True)
-    source, bundle = plan.encoder, load_bundle(plan.encoder)
+    source, bundle = plan.encoder, load_bundle(plan.encoder, weights=plan.weights)
     start = None if plan.fresh_head else bundle.head
     if start is not None:
         plan = replace(plan, options=replace(plan.options, dimension=start.dimension))
@@ -73,7 +73,7 @@ def train(plan: Plan, listener: Listener) -> Trained:
     split = _split(plan, seen.photos, leaks)
     if plan.lora is not None:
         source, start = adapt(plan, plan.lora, start, split, listener)
-        seen = look(plan, load_bundle(source), listener)
+        seen = look(plan, load_bundle(source, weights=plan.weights), listener)
     training, learner = _head_training(plan, start, seen.photos, split)
     for epoch in training.epochs():
         listener.epoch("head", epoch, training.fmr)
@@ -102,7 +102,7 @@ def train(plan: Plan, listener: Listener) -> Trained:
 
 def look(plan: Plan, bundle: Bundle, listener: Listener) -> Seen:
     """Return the features of all photos of the plan, those seen before from the cache."""
-    cache = FeatureCache(plan.cache, cache_key(bundle, plan.precision, "dlib"))
+    cache = FeatureCache(plan.cache, cache_key(bundle, plan.precision))
     embedder = Embedder(headless(bundle), plan.device, plan.precision)
     extractor = Extractor(embedder, cache, note=listener.note)
 
@@ -153,7 +153,7 @@ def _head_training(
 
 def _write(plan: Plan, source: str, head: Head) -> Bundle:
     """Write encoder, head and manifest, and load them as the service will."""
-    bundle = load_bundle(source)
+    bundle = load_bundle(source, weights=plan.weights)
     people = len(np.unique(plan.photos.people))
     manifest = Manifest(
         name=plan.out.resolve().name,
@@ -164,6 +164,7 @@ def _write(plan: Plan, source: str, head: Head) -> Bundle:
         ),
         head=head.widths,
         pixels=replace(bundle.manifest.pixels, mirror=True),
+        detector=bundle.detector.name,
         trained_on=f"Encoder: {bundle.manifest.trained_on.rstrip('.')}. Head: "
         f"{plan.photos.folder.name}, {len(plan.photos.images):,} photos of {people:,} people.",
         not_good_for=NOT_GOOD_FOR,
@@ -171,7 +172,7 @@ def _write(plan: Plan, source: str, head: Head) -> Bundle:
     )
     save_head(plan.out, head)
     write_manifest(plan.out, manifest)
-    return load_bundle(str(plan.out))
+    return load_bundle(str(plan.out), weights=plan.weights)
 
 
 def _reports(

@@ -120,7 +120,9 @@ async def _changing(
         if len(name) >= 8 and len(known) == 1:
             fingerprint = known[0]
         else:
-            fingerprint = (await asyncio.to_thread(load_bundle, name)).fingerprint
+            fingerprint = (
+                await asyncio.to_thread(load_bundle, name, weights=settings.weights)
+            ).fingerprint
         if fingerprint not in (change.serving, change.other):
             fail(
                 f"The service has {change.serving[:12]} and {change.other[:12]} loaded, not "

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from models.errors import LikenessError
-from service.terminal import err, fail, out, require
+from service.terminal import err, fail, out, require, settings_from
 
 if TYPE_CHECKING:
     from models.report import Report
@@ -70,7 +70,7 @@ def evaluate(
         if groups is not None:
             labelled = with_groups(labelled, groups)
         source, _ = choose(bundle)
-        loaded = load_bundle(source)
+        loaded = load_bundle(source, weights=settings_from().weights)
         with Progress(console=err, transient=True) as progress:
             task = progress.add_task("embedding", total=len(labelled.images))
             embedded = embed(

@@ -55,7 +55,7 @@ def map_of_folder(photos: Path, bundle: str | None) -> "FaceMap":
     from models.tsne import make_map
 
     labelled = read_protocol(photos)
-    loaded = load_bundle(bundle)
+    loaded = load_bundle(bundle, weights=settings_from().weights)
     with Progress(console=err, transient=True) as progress:
         task = progress.add_task("embedding", total=len(labelled.images))
         embedded = embed(

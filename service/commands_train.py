@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from models.errors import LikenessError
-from service.terminal import err, fail, out, require
+from service.terminal import err, fail, out, require, settings_from
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -120,6 +120,7 @@ def train(
             device=chosen,
             precision=choose_precision(chosen),
             commit=commit(),
+            weights=settings_from().weights,
         )
         with Terminal() as terminal:
             trained = run(smaller(plan) if smoke else plan, terminal)

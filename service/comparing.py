@@ -73,7 +73,8 @@ class Comparing:
         if not ours:
             raise FingerprintMismatch(
                 "The subject has no template that is valid and made by the bundle now served "
-                f"({fingerprint[:12]}); enrol the subject again."
+                f"({fingerprint[:12]}). Enrol the subject again, or bring the gallery over: "
+                "`likeness reembed`, then `likeness switch`."
             )
         return ours
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.bundle import BUILTIN_NAMES, load_bundle
+from models.bundle import BUILTIN_NAMES
 from models.errors import LikenessError
 from models.face import Policy
 from models.vector_parts import About
@@ -16,6 +16,7 @@ from service.embed_files import Row
 from service.embed_local import about
 from service.ray_cluster import Cluster, Room, connected, room
 from service.ray_worker import BLOCKS_AT_A_TIME, Block, Done, Work, Worker
+from service.recogniser import load_bundle_of
 from service.settings import Settings
 
 # Enough work that handing it over costs little: a second's or two.
@@ -87,7 +88,7 @@ def checked(outcome: Done | LikenessError, fingerprint: str) -> Done:
 @asynccontextmanager
 async def open_ray(settings: Settings, cluster: Cluster) -> AsyncIterator[RayEngine]:
     """Connect to the cluster; raises LikenessError."""
-    bundle = await asyncio.to_thread(load_bundle, settings.bundle)
+    bundle = await asyncio.to_thread(load_bundle_of, settings)
     with connected(cluster.address):
         yield RayEngine(
             _anywhere(settings, cluster.gpus), about(bundle), room(cluster), cluster.gpus
@@ -100,8 +101,9 @@ def _anywhere(settings: Settings, gpus: float) -> Settings:
     bundle = settings.bundle
     if bundle is not None and bundle not in BUILTIN_NAMES and Path(bundle).is_dir():
         changes["bundle"] = str(Path(bundle).absolute())
-    if settings.yunet_path is not None:
-        changes["yunet_path"] = settings.yunet_path.absolute()
+    for name in ("yunet_path", "weights"):
+        if (path := getattr(settings, name)) is not None:
+            changes[name] = path.absolute()
     if settings.device == "auto":
         # A worker that was given no GPU may see those of its machine all the same.
         changes["device"] = "cuda" if gpus else "cpu"

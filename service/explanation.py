@@ -10,12 +10,13 @@ def explain(decision: Decision, comparisons: int) -> str:
     if point is None:
         place = "reaches" if decision.outcome == "match" else "is below"
         return f"{score} {place} the threshold {decision.threshold:.3f} that you chose."
-    one_in = round(1 / max(point.fmr.value, 1e-9))
+    # No rate is known to more than two digits.
+    one_in = float(f"{1 / max(point.fmr.value, 1e-9):.2g}")
     many = f" Best of {comparisons} templates." if comparisons > 1 else ""
     match decision.outcome:
         case "match":
             return (
-                f"{score} reaches {decision.threshold:.3f}; of {one_in:,} comparisons of "
+                f"{score} reaches {decision.threshold:.3f}; of {one_in:,.0f} comparisons of "
                 f"strangers one does.{many}"
             )
         case "no_match":

@@ -12,7 +12,7 @@ from models.errors import LikenessError
 from service.answers import OperatingPointAnswer
 from service.errors import DecoderStalled, EncoderStopped, NotReady, StoreUnavailable
 from service.metrics import CONTENT_TYPE
-from service.model_answers import BatchAnswer, CurveAnswer, Health, ModelAnswer
+from service.model_answers import BatchAnswer, CurveAnswer, Health, LicenceAnswer, ModelAnswer
 from service.recogniser import Recogniser
 from service.service import Running, Service
 
@@ -92,7 +92,8 @@ def describe(service: Service, serving: Recogniser) -> ModelAnswer:
         operating_points=[OperatingPointAnswer.of(point) for point in bundle.operating_points],
         default_operating_point=DEFAULT_POINT if DEFAULT_POINT in names else None,
         curve=_curve(calibration),
-        detector=settings.detector,
+        detector=bundle.detector.name,
+        licences=[LicenceAnswer.of(licence) for licence in bundle.licences],
         device=str(embedder.device),
         engine=embedder.engine.name,
         precision=embedder.precision,

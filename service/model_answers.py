@@ -1,10 +1,13 @@
 """What `GET /model` and the probes say about the service itself."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field
 
 from service.answers import Answer, OperatingPointAnswer
+
+if TYPE_CHECKING:
+    from models.bundle import Licence
 
 
 class BatchAnswer(Answer):
@@ -26,8 +29,18 @@ class CurveAnswer(Answer):
     )
 
 
+class LicenceAnswer(Answer):
+    part: Literal["detector", "encoder", "head"]
+    network: str = Field(examples=["SFace 2021dec"])
+    licence: str = Field(examples=["Apache-2.0"], description="of its weights, by SPDX")
+
+    @classmethod
+    def of(cls, licence: "Licence") -> Self:
+        return cls(part=licence.part, network=licence.network, licence=licence.licence)
+
+
 class ModelAnswer(Answer):
-    name: str = Field(examples=["dlib"])
+    name: str = Field(examples=["sface"])
     chosen_because: str = Field(description="why this bundle is served")
     fingerprint: str = Field(description="changes whenever vectors stop being comparable")
     other_fingerprints: list[str] = Field(
@@ -43,7 +56,8 @@ class ModelAnswer(Answer):
     operating_points: list[OperatingPointAnswer]
     default_operating_point: str | None = Field(description="used when a request names none")
     curve: CurveAnswer | None = Field(None, description="none if the bundle brings none")
-    detector: str = Field(description="what finds faces")
+    detector: str = Field(examples=["yunet"], description="what finds faces")
+    licences: list[LicenceAnswer] = Field(description="of every network that is used")
     device: str = Field(description="what computes")
     engine: str = Field(examples=["torch"], description="what runs the encoder")
     precision: str = Field(description="number format of the encoder")

@@ -12,8 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from models.encoder.pixels import PixelSpec
-from models.face import Box, Detector, Points, Policy
+from models.face import Box, Detector, Framing, Points, Policy
 from models.image import Limits
 from models.portrait import Portrait, take_portrait, take_portraits
 from models.quality import Quality, measure
@@ -57,7 +56,7 @@ class Preparation:
     """Say how bytes become crops."""
 
     limits: Limits
-    pixels: PixelSpec
+    framing: Framing
     min_face_px: float
 
 
@@ -152,15 +151,13 @@ class DecodePool:
 
     def _one(self, data: bytes, policy: Policy) -> list[Portrait]:
         detector: Detector = self._own.detector
-        spec, least = self._preparation.pixels, self._preparation.min_face_px
-        limits = self._preparation.limits
-        return [take_portrait(data, detector, policy, spec.size, spec.margin, limits, least)]
+        how = self._preparation
+        return [take_portrait(data, detector, policy, how.framing, how.limits, how.min_face_px)]
 
     def _all(self, data: bytes, most: int) -> list[Portrait]:
         detector: Detector = self._own.detector
-        spec, least = self._preparation.pixels, self._preparation.min_face_px
-        limits = self._preparation.limits
-        return take_portraits(data, detector, most, spec.size, spec.margin, limits, least)
+        how = self._preparation
+        return take_portraits(data, detector, most, how.framing, how.limits, how.min_face_px)
 
 
 def _prepared(portrait: Portrait, started: float) -> Prepared:

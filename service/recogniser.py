@@ -1,25 +1,33 @@
 """One bundle made ready to turn photos into templates: threads that decode, and an encoder."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from importlib.metadata import version
 
 import numpy as np
 
-from models.bundle import Bundle, load_bundle
-from models.detectors import open_detector
+from models.bundle import (
+    BUILTIN_FOLDER,
+    BUILTIN_NAMES,
+    BuiltinName,
+    Bundle,
+    choose,
+    installed,
+    load_bundle,
+    read_manifest,
+)
 from models.embedder import Embedder, Row
 from models.encoder.device import choose_device, choose_precision
-from models.face import Detector
+from models.errors import InvalidBundle
 from models.image import Limits
 from service.batcher import Batcher
 from service.metrics import Metrics, QueueMetrics
 from service.pipeline import Pipeline
 from service.prepare import DecodePool, Preparation
 from service.settings import Settings
+from service.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +61,15 @@ class Recogniser:
 
 @asynccontextmanager
 async def open_recogniser(
-    settings: Settings, metrics: Metrics, lost: asyncio.Event
+    settings: Settings, metrics: Metrics, lost: asyncio.Event, because: str | None = None
 ) -> AsyncIterator[Recogniser]:
     """Load the bundle of the settings, warm it, and close its parts in reverse.
 
-    `lost` is set when the device is gone for good. Raises InvalidBundle.
+    `lost` is set when the device is gone for good; `because` says why the bundle was chosen, if
+    the settings do not name it. Raises InvalidBundle.
     """
     async with AsyncExitStack() as stack:
-        embedder = await asyncio.to_thread(load_embedder, settings)
+        embedder = await asyncio.to_thread(load_embedder, settings, because)
         pool = open_pool(settings, embedder.bundle)
         stack.callback(pool.close)
         batcher = open_batcher(settings, embedder, metrics, lost)
@@ -72,22 +81,92 @@ async def open_recogniser(
         yield Recogniser(embedder, pool, batcher, pipeline)
 
 
-def load_embedder(settings: Settings) -> Embedder:
+@dataclass(frozen=True, slots=True)
+class BundleChoice:
+    """Hold the bundle to serve and why; None for either means that nothing special applies."""
+
+    name: str | None
+    because: str | None = None
+
+
+async def bundle_for(
+    store: Store, settings: Settings, available: Sequence[BuiltinName] | None = None
+) -> BundleChoice:
+    """Choose the bundle that serves this gallery.
+
+    Where the settings name no bundle, a gallery keeps the one that made it: the one that was
+    switched to last, or else the one with the most templates. Raises InvalidBundle if that is
+    no built-in bundle, or is not `available`, which is what is installed unless told.
+    """
+    if settings.bundle is not None:
+        return BundleChoice(settings.bundle)
+    made = await store.fingerprints()
+    if not made:
+        return BundleChoice(None)
+    known = {read_manifest(BUILTIN_FOLDER / name).fingerprint: name for name in BUILTIN_NAMES}
+    if settings.weights is not None:
+        # Weights of the operator's own give the same bundle another fingerprint.
+        named = settings.model_copy(update={"bundle": choose(None)[0]})
+        bundle = await asyncio.to_thread(load_bundle_of, named)
+        known[bundle.fingerprint] = choose(None)[0]
+    candidates = {
+        known[fingerprint]: count
+        for fingerprint, count in made.items()
+        if fingerprint in known and known[fingerprint] != settings.next_bundle
+    }
+    if not candidates and not any(fingerprint in known for fingerprint in made):
+        raise InvalidBundle(
+            f"The gallery's templates were made by a bundle that is not built in "
+            f"({', '.join(sorted(each[:12] for each in made))}): set LIKENESS_BUNDLE to its folder."
+        )
+    if not candidates:
+        return BundleChoice(None)
+    switched = known.get(await store.switched_to() or "")
+    name = switched if switched in candidates else max(candidates, key=lambda n: candidates[n])
+    if name not in (installed() if available is None else available):
+        raise InvalidBundle(
+            f"The gallery's {candidates[name]:,} templates were made by the bundle `{name}`, which "
+            "is an extra now: pip install dlib-bin face-recognition-models. Or set "
+            f"LIKENESS_BUNDLE={choose(None)[0]} to begin with an empty gallery; the old templates "
+            "stay, and answer 409 until their subjects are enrolled again."
+        )
+    best, reason = choose(None)
+    if name == best:
+        return BundleChoice(None)
+    return BundleChoice(
+        name,
+        f"the gallery's {candidates[name]:,} templates were made with it; `{best}` is better: "
+        f"{reason}. `likeness reembed --to {best}` and `likeness switch --to {best}` bring the "
+        "gallery over",
+    )
+
+
+def load_embedder(settings: Settings, because: str | None = None) -> Embedder:
     """Load the bundle on the device and at the precision that the settings lead to."""
     device = choose_device(settings.device)
     precision = choose_precision(device, settings.precision)
-    return Embedder(load_bundle(settings.bundle), device, precision, settings.engine)
+    return Embedder(load_bundle_of(settings, because), device, precision, settings.engine)
+
+
+def load_bundle_of(settings: Settings, because: str | None = None) -> Bundle:
+    """Load the bundle of the settings, with the detector and the weights that they name."""
+    return load_bundle(
+        settings.bundle,
+        weights=settings.weights,
+        detector=settings.detector,
+        yunet_path=settings.yunet_path,
+        because=because,
+    )
 
 
 def open_pool(settings: Settings, bundle: Bundle) -> DecodePool:
     """Start the threads that turn bytes into crops."""
     preparation = Preparation(
         Limits(settings.max_bytes, settings.max_pixels),
-        bundle.manifest.pixels,
+        bundle.manifest.pixels.framing,
         settings.min_face_px,
     )
-    detector = partial[Detector](open_detector, settings.detector, settings.yunet_path)
-    return DecodePool(preparation, detector, settings.threads(), settings.watchdog_s)
+    return DecodePool(preparation, bundle.detector.open, settings.threads(), settings.watchdog_s)
 
 
 def open_batcher(

@@ -157,7 +157,8 @@ async def search(
     if not found and (await service.store.count(collection)).templates:
         raise FingerprintMismatch(
             "The gallery holds no template that is valid and made by the bundle now served "
-            f"({serving.fingerprint[:12]})."
+            f"({serving.fingerprint[:12]}). Enrol its subjects again, or bring the gallery over: "
+            "`likeness reembed`, then `likeness switch`."
         )
     return found
 

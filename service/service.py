@@ -13,7 +13,7 @@ from service.keys import KeyRing
 from service.liveness import LivenessCheck, open_liveness
 from service.master_keys import open_vault
 from service.metrics import Metrics
-from service.recogniser import Recogniser, open_recogniser
+from service.recogniser import Recogniser, bundle_for, open_recogniser
 from service.settings import Settings
 from service.shadow import Shadow, open_shadow
 from service.store import Store, open_store
@@ -81,13 +81,20 @@ async def open_service(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
         vault = await asyncio.to_thread(open_vault, settings)
         store = timed_store(await open_store(settings.store, vault=vault), metrics)
         stack.push_async_callback(store.close)
-        first = await stack.enter_async_context(open_recogniser(settings, metrics, lost))
+        chosen = await bundle_for(store, settings)
+        first = await stack.enter_async_context(
+            open_recogniser(
+                settings.model_copy(update={"bundle": chosen.name}), metrics, lost, chosen.because
+            )
+        )
         second = None
         if settings.next_bundle is not None:
             others = settings.model_copy(update={"bundle": settings.next_bundle})
             second = await stack.enter_async_context(open_recogniser(others, metrics, lost))
             if second.fingerprint == first.fingerprint:
-                raise InvalidSettings("LIKENESS_NEXT_BUNDLE names the bundle that is served.")
+                raise InvalidSettings(
+                    "LIKENESS_NEXT_BUNDLE names the bundle that is served; unset it."
+                )
         liveness = await stack.enter_async_context(open_liveness(settings, metrics))
         sampler = asyncio.create_task(metrics.sample_loop_lag())
         stack.callback(sampler.cancel)

@@ -9,7 +9,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, StringConstraints, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from models.encoder.engine import EngineName
+from models.detectors import DetectorName
+from models.encoder.engine import EngineChoice
 from models.face import Policy
 from service.errors import InvalidSettings
 from service.hygiene import QualityGate
@@ -49,8 +50,8 @@ class Settings(
     )
     bundle: str | None = Field(
         default=None,
-        description="Bundle to serve: `builtin`, `dlib`, a directory or a hub id. "
-        "Unset: the better of the two built in.",
+        description="Bundle to serve: `sface`, `builtin`, `dlib` (an extra), a directory or a hub "
+        "id. Unset: the one that made the gallery, or the best of those installed.",
     )
     next_bundle: str | None = Field(
         default=None,
@@ -68,16 +69,22 @@ class Settings(
         default="auto",
         description="`auto`, `fp32` or `bf16`. `auto` is bf16 where the device does it natively.",
     )
-    detector: Literal["dlib", "yunet", "none"] = Field(
-        default="dlib",
-        description="Face detector: `dlib`, `yunet`, or `none` for faces that are cut already.",
+    detector: DetectorName | None = Field(
+        default=None,
+        description="Face detector: `yunet`, `dlib` (an extra), or `none` for faces that are cut "
+        "already. Unset: the bundle's own.",
+    )
+    weights: Path | None = Field(
+        default=None,
+        description="Folder that holds YuNet and SFace, to use instead of the installed files.",
     )
     yunet_path: Path | None = Field(
-        default=None, description="Weights of the detector `yunet`, an ONNX file."
+        default=None, description="YuNet's file itself, wherever the rest is."
     )
-    engine: EngineName = Field(
-        default="torch",
-        description="What runs the encoder: `torch`, or `openvino` (an extra), faster on CPUs.",
+    engine: EngineChoice = Field(
+        default="auto",
+        description="What runs the encoder: `torch`, `openvino` (on CPUs), `onnxruntime` (ONNX "
+        "networks), or `auto`: for ONNX networks the fastest, for all others `torch`.",
     )
     face_policy: Policy = Field(
         default="single",

@@ -83,6 +83,7 @@ def tiny_manifest(**changes: object) -> Manifest:
         encoder=EncoderReference(kind="clip", source="encoder"),
         head=(WIDTH, 24, 16),
         pixels=PixelSpec(size=SIZE, margin=0.3, mirror=True),
+        detector="yunet",
         trained_on="nothing",
         not_good_for="anything but tests",
     )

@@ -14,6 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.image import decode
+from models.weights import has_dlib
 from tests.photos import Name, photo_bytes
 from tests.postgres import Cluster, running_cluster
 
@@ -21,11 +22,13 @@ Pixels = NDArray[np.uint8]
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip, with the reason, what this machine lacks the photos or the device for."""
+    """Skip, with the reason, what this machine lacks the photos, the device or the extra for."""
     if item.get_closest_marker("faces") and not _faces_folder().is_dir():
         pytest.skip("LIKENESS_FACES does not name the folder of the research photo sets")
     if item.get_closest_marker("gpu") and not _sees_cuda():
         pytest.skip("torch sees no CUDA device")
+    if item.get_closest_marker("dlib") and not has_dlib():
+        pytest.skip("the extra dlib is not installed")
 
 
 def _faces_folder() -> Path:

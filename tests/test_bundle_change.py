@@ -19,7 +19,7 @@ from tests.photos import photo_bytes, reencoded
 from tests.postgres import Cluster
 from tests.server import running_server
 
-OLD, NEW = "dlib", "builtin"
+OLD, NEW = "builtin", "sface"
 PHOTO = photo_bytes("astronaut")
 
 

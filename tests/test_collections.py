@@ -23,7 +23,7 @@ async def client(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     await store.create_collection("staff")
     await store.enroll("ada", [template("one")], collection="staff")
     await store.close()
-    async with opened(Settings(store=url)) as client:
+    async with opened(Settings(store=url, bundle="sface")) as client:
         yield client
 
 

@@ -29,7 +29,7 @@ def bare_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def after_the_change(tmp_path: Path, bare_clip: Path) -> AsyncIterator[httpx.AsyncClient]:
     """Enrol with one bundle, then serve the same store with another."""
     store = f"sqlite:///{tmp_path / 'likeness.db'}"
-    async with opened(Settings(store=store, bundle="dlib")) as client:
+    async with opened(Settings(store=store, bundle="sface")) as client:
         await client.post(
             "/enroll", data={"subject": "ada"}, files={"image": photo_bytes("astronaut")}
         )

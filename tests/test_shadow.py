@@ -41,7 +41,7 @@ class Seen:
 
 @asynccontextmanager
 async def opened(store: str, **words: object) -> AsyncIterator[tuple[httpx.AsyncClient, FastAPI]]:
-    given = {"store": store, "bundle": "dlib", "without_keys": True} | words
+    given = {"store": store, "bundle": "sface", "without_keys": True} | words
     app = create_app(Settings.model_validate(given))
     async with app.router.lifespan_context(app), client_of(app) as client:
         yield client, app

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 from transformers.utils import logging as transformers_logging
 
+from models.encoder.encoder import digest
 from models.errors import InvalidBundle
 
 
@@ -70,6 +71,10 @@ class ClipEncoder:
         assert isinstance(self.network, CLIPVisionModel)
         with _quiet_transformers():
             self.network.save_pretrained(folder)
+
+    def digest(self) -> bytes:
+        """Return the SHA-256 of its weights."""
+        return digest(self.network)
 
     def __call__(self, pixels: Tensor) -> Tensor:
         features: Tensor = self.network(pixel_values=pixels).pooler_output

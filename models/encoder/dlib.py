@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.encoder.encoder import digest
 from models.errors import InvalidBundle
+from models.weights import dlib_file
 
 DLIB_WEIGHTS = "dlib_face_recognition_resnet_model_v1.dat"
 WIDTH = 128
@@ -35,6 +37,30 @@ _PLAN = (
     ),
 )
 _LAYER = re.compile(rb"\x05con_4|\x07affine_|\x04fc_2")
+
+
+class DlibEncoder:
+    """Encode with dlib's face ResNet; features are its descriptor."""
+
+    image_size = 150
+    width = WIDTH
+    architecture = "dlib"
+
+    def __init__(self, network: "DlibResNet") -> None:
+        self.network: nn.Module = network.eval().requires_grad_(False)
+
+    @classmethod
+    def load(cls) -> "DlibEncoder":
+        """Load the weights that come with the package `face-recognition-models`."""
+        return cls(load_dlib_resnet(dlib_file(DLIB_WEIGHTS)))
+
+    def digest(self) -> bytes:
+        """Return the SHA-256 of its weights."""
+        return digest(self.network)
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        features: Tensor = self.network(pixels.contiguous(memory_format=torch.channels_last))
+        return features
 
 
 class DlibResNet(nn.Module):

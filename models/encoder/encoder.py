@@ -1,20 +1,19 @@
-"""What an encoder is: normalised pixels to pooled features; and dlib's."""
+"""What an encoder is: normalised pixels to pooled features, frozen."""
 
 import hashlib
-from typing import Protocol
+from collections.abc import Iterable
+from typing import Protocol, runtime_checkable
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
-
-from models.detectors import model_file
-from models.encoder.dlib import DLIB_WEIGHTS, WIDTH, DlibResNet, load_dlib_resnet
 
 
 class Encoder(Protocol):
-    """Map `(n, 3, size, size)` normalised pixels to `(n, width)` features, frozen.
+    """Map `(n, 3, size, size)` normalised pixels to `(n, width)` features.
 
-    `image_size` is what the network was built for; `network` holds its weights and
-    `architecture` names what decides its features besides them.
+    `image_size` is what the network was built for, in pixels; `architecture` names what decides
+    its features besides its weights. An engine runs it.
     """
 
     @property
@@ -24,32 +23,20 @@ class Encoder(Protocol):
     def image_size(self) -> int: ...
 
     @property
-    def network(self) -> nn.Module: ...
-
-    @property
     def architecture(self) -> str: ...
 
+    def digest(self) -> bytes:
+        """Return the SHA-256 of its weights, whatever their names and order."""
+
+
+@runtime_checkable
+class TorchEncoder(Encoder, Protocol):
+    """An encoder that is a torch module; calling it returns the features."""
+
+    @property
+    def network(self) -> nn.Module: ...
+
     def __call__(self, pixels: Tensor) -> Tensor: ...
-
-
-class DlibEncoder:
-    """Encode with dlib's face ResNet; features are its descriptor."""
-
-    image_size = 150
-    width = WIDTH
-    architecture = "dlib"
-
-    def __init__(self, network: DlibResNet) -> None:
-        self.network: nn.Module = network.eval().requires_grad_(False)
-
-    @classmethod
-    def load(cls) -> "DlibEncoder":
-        """Load the weights that come with the package `face-recognition-models`."""
-        return cls(load_dlib_resnet(model_file(DLIB_WEIGHTS)))
-
-    def __call__(self, pixels: Tensor) -> Tensor:
-        features: Tensor = self.network(pixels.contiguous(memory_format=torch.channels_last))
-        return features
 
 
 def digest(network: nn.Module) -> bytes:
@@ -58,10 +45,13 @@ def digest(network: nn.Module) -> bytes:
     Names change between library versions and shards change the order; the numbers are what
     makes two vectors comparable.
     """
+    return digest_of(p.detach().float().cpu().numpy() for p in network.parameters())
+
+
+def digest_of(tensors: Iterable[NDArray[np.generic]]) -> bytes:
+    """Return the SHA-256 of these tensors, whatever their order."""
     parts = sorted(
-        hashlib.sha256(
-            str(tuple(tensor.shape)).encode() + tensor.detach().float().cpu().numpy().tobytes()
-        ).digest()
-        for tensor in network.parameters()
+        hashlib.sha256(str(tuple(tensor.shape)).encode() + tensor.tobytes()).digest()
+        for tensor in tensors
     )
     return hashlib.sha256(b"".join(parts)).digest()

@@ -5,12 +5,14 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from models.bundle import Bundle
 from models.encoder.device import Precision
-from models.encoder.encoder import Encoder
-from models.encoder.pixels import PixelSpec, standardise
+from models.encoder.encoder import Encoder, TorchEncoder
+from models.encoder.onnx import OnnxEncoder
+from models.encoder.pixels import PixelSpec, encoder_pixels
+from models.errors import InvalidBundle
 
-EngineName = Literal["torch", "openvino"]
+EngineName = Literal["torch", "openvino", "onnxruntime"]
+EngineChoice = Literal["auto", "torch", "openvino", "onnxruntime"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -30,7 +32,7 @@ class Engine(Protocol):
 class Looks(nn.Module):
     """Compute all that an engine computes, in torch; other engines translate it."""
 
-    def __init__(self, encoder: Encoder, pixels: PixelSpec, dtype: torch.dtype) -> None:
+    def __init__(self, encoder: TorchEncoder, pixels: PixelSpec, dtype: torch.dtype) -> None:
         super().__init__()
         self.network = encoder.network.to(dtype)
         self._encoder = encoder
@@ -39,13 +41,15 @@ class Looks(nn.Module):
 
     def forward(self, crops: Tensor) -> Tensor:
         """Return `(n, looks, width)` float32 features of `(n, 3, size, size)` uint8 crops."""
-        spec = self._pixels
-        pixels = standardise(crops.to(self._dtype), spec.mean, spec.std)
-        if spec.mirror:
-            pixels = torch.cat([pixels, pixels.flip(3)])
+        pixels = encoder_pixels(crops.to(self._dtype), self._pixels)
         features: Tensor = self._encoder(pixels).float()
-        # Written so that no number of crops is a constant when the computation is traced.
-        return features.view(1 + spec.mirror, -1, self._encoder.width).transpose(0, 1)
+        return apart(features, self._pixels)
+
+
+def apart(features: Tensor, pixels: PixelSpec) -> Tensor:
+    """Turn `(looks * n, width)` features into `(n, looks, width)`."""
+    # Written so that no number of crops is a constant when the computation is traced.
+    return features.view(1 + pixels.mirror, -1, features.shape[1]).transpose(0, 1)
 
 
 class TorchEngine:
@@ -64,16 +68,62 @@ class TorchEngine:
         return features
 
 
+def choose_engine(choice: EngineChoice, encoder: Encoder, device: torch.device) -> EngineName:
+    """Return what runs the encoder: what was asked for, or what was measured to be fastest.
+
+    An ONNX network takes OpenVINO on a CPU and ONNX Runtime on a GPU; all others take torch.
+    """
+    if choice != "auto":
+        return choice
+    if not isinstance(encoder, OnnxEncoder):
+        return "torch"
+    return "openvino" if device.type == "cpu" else "onnxruntime"
+
+
 def open_engine(
-    name: EngineName, bundle: Bundle, device: torch.device, precision: Precision
+    choice: EngineChoice,
+    encoder: Encoder,
+    pixels: PixelSpec,
+    device: torch.device,
+    precision: Precision,
 ) -> Engine:
-    """Make a bundle's encoder ready to run; raises InvalidBundle if the engine cannot run it."""
-    pixels = bundle.manifest.pixels
+    """Make an encoder ready to run; raises InvalidBundle if the engine cannot run it."""
+    name = choose_engine(choice, encoder, device)
+    if isinstance(encoder, OnnxEncoder):
+        return _open_onnx_engine(name, encoder, pixels, device, precision)
+    assert isinstance(encoder, TorchEncoder)
     match name:
         case "torch":
-            return TorchEngine(Looks(bundle.encoder, pixels, DTYPES[precision]), device)
+            return TorchEngine(Looks(encoder, pixels, DTYPES[precision]), device)
         case "openvino":
             from models.encoder.openvino import OpenVinoEngine
 
-            looks = Looks(bundle.encoder, pixels, torch.float32)
+            looks = Looks(encoder, pixels, torch.float32)
             return OpenVinoEngine(looks, pixels.size, device, precision)
+        case "onnxruntime":
+            raise InvalidBundle(
+                "The engine `onnxruntime` runs ONNX networks alone; set LIKENESS_ENGINE to "
+                "`auto`, `torch` or `openvino` for this bundle."
+            )
+
+
+def _open_onnx_engine(
+    name: EngineName,
+    encoder: OnnxEncoder,
+    pixels: PixelSpec,
+    device: torch.device,
+    precision: Precision,
+) -> Engine:
+    from models.encoder.onnx_engine import OnnxEngine, with_onnxruntime, with_openvino
+
+    match name:
+        case "openvino":
+            run = with_openvino(encoder, device, precision)
+        case "onnxruntime":
+            run = with_onnxruntime(encoder, device, precision)
+        case "torch":
+            raise InvalidBundle(
+                "The engine `torch` does not run ONNX networks; set LIKENESS_ENGINE to `auto`, "
+                "`openvino` or `onnxruntime` for this bundle."
+            )
+    return OnnxEngine(name, run, encoder, pixels)

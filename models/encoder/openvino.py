@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from torch import Tensor, nn
 from models.encoder.device import Precision
 from models.encoder.engine import EngineName, Looks
 from models.errors import InvalidBundle
+
+if TYPE_CHECKING:
+    from openvino import Core, InferRequest
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
@@ -27,34 +31,37 @@ class OpenVinoEngine:
     name: EngineName = "openvino"
 
     def __init__(self, looks: Looks, size: int, device: torch.device, precision: Precision) -> None:
-        if device.type != "cpu":
-            raise InvalidBundle(f"The engine `openvino` runs on the CPU, not on `{device}`.")
-        if find_spec("openvino") is None:
-            raise InvalidBundle(
-                "The engine `openvino` is not installed: pip install 'likeness[openvino]'"
-            )
-        # Importing OpenVINO reports the fact to its makers, unasked, if this can be found.
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-        from openvino import Core
-
-        core = Core()
-        model = _translate(looks, size)
-        compiled = core.compile_model(
-            model,
-            "CPU",
-            {
-                "PERFORMANCE_HINT": "LATENCY",
-                "INFERENCE_PRECISION_HINT": _HINTS[precision],
-                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            },
-        )
-        self._request = compiled.create_infer_request()
+        core = open_core(device)
+        self._request = compiled(core, _translate(looks, size), precision)
 
     def __call__(self, crops: Tensor) -> Tensor:
         # Crops are stacked channels last, so that this is no copy.
         pixels = np.ascontiguousarray(crops.permute(0, 2, 3, 1).numpy())
         features = self._request.infer([pixels], share_inputs=True)[0]
         return torch.from_numpy(np.array(features, np.float32))
+
+
+def open_core(device: torch.device) -> "Core":
+    """Import OpenVINO and open it; raises InvalidBundle if it is absent or the device no CPU."""
+    if device.type != "cpu":
+        raise InvalidBundle(f"The engine `openvino` runs on the CPU, not on `{device}`.")
+    if find_spec("openvino") is None:
+        raise InvalidBundle("The engine `openvino` is not installed: pip install openvino")
+    # Importing OpenVINO reports the fact to its makers, unasked, if this can be found.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    from openvino import Core
+
+    return Core()
+
+
+def compiled(core: "Core", model: object, precision: Precision) -> "InferRequest":
+    """Compile a model for this CPU: one batch at a time, on all cores that torch would use."""
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": _HINTS[precision],
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+    }
+    return core.compile_model(model, "CPU", settings).create_infer_request()
 
 
 class _ChannelsLast(nn.Module):

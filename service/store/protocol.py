@@ -187,6 +187,10 @@ class Store(Protocol):
         """
         ...
 
+    async def fingerprints(self) -> dict[str, int]:
+        """Return how many templates each bundle made, by its fingerprint."""
+        ...
+
     async def switched_to(self) -> str | None:
         """Return the fingerprint that was switched to last, by whichever process."""
         ...

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.bundle import BUILTIN_NAMES, Calibration, load_bundle
+from models.bundle import BUILTIN_NAMES, Calibration, installed, load_bundle
 from models.embedded import embed
 from models.encoder.device import choose_precision
 from models.evaluate import calibrate
@@ -97,7 +97,7 @@ def main() -> None:
     labelled = read_protocol(arguments.photos, arguments.pairs)
     with TemporaryDirectory() as folder:
         own = trained_heads(arguments.train, labelled, Path(folder)) if arguments.train else ()
-        print(table(labelled, ["builtin", "dlib", *own, *arguments.bundle]))
+        print(table(labelled, [*installed(), *own, *arguments.bundle]))
 
 
 if __name__ == "__main__":

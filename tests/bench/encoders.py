@@ -1,36 +1,44 @@
-"""The built-in encoders side by side by engine, and dlib's own way of running its network."""
+"""The built-in encoders side by side by engine, and dlib's own way of running its network.
+
+The latter only where dlib is installed.
+"""
 
 import itertools
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import get_args
 
-import dlib
 import numpy as np
 
-from models.bundle import BUILTIN_NAMES, load_bundle
-from models.detectors import model_file
+from models.bundle import installed, load_bundle
 from models.embedder import Embedder
 from models.encoder.device import choose_device, choose_precision
 from models.encoder.dlib import DLIB_WEIGHTS
-from models.encoder.engine import EngineName
+from models.weights import dlib_file, has_dlib
 from tests.bench.machine import markdown
-from tests.bench.stages import ROUNDS, timed
+from tests.bench.stages import ROUNDS, engines_of, timed
 
 BATCHES = (1, 2, 4, 8, 32)
 
 
 def table() -> str:
     """Return crops per second by batch size, rounds interleaved by encoder."""
-    crop = np.random.default_rng(0).integers(0, 256, (150, 150, 3), np.uint8)
-    native = dlib.face_recognition_model_v1(str(model_file(DLIB_WEIGHTS)))
-    alone = 1000 / timed(lambda: native.compute_face_descriptor(crop))
+    rows = list(_dlibs_own())
     # Ours sees every crop twice, upright and mirrored.
-    rows = [("dlib's own, one view", *[f"{alone:.0f}"] * len(BATCHES))]
     for label, embedder in _embedders():
         rows.append((label, *(f"{rate:.0f}" for rate in rates(embedder, BATCHES))))
     head = ("encoder", *(f"batch {batch}" for batch in BATCHES))
     return markdown("Encoders, crops/s", head, rows)
+
+
+def _dlibs_own() -> Iterator[tuple[str, ...]]:
+    if not has_dlib():
+        return
+    import dlib
+
+    crop = np.random.default_rng(0).integers(0, 256, (150, 150, 3), np.uint8)
+    native = dlib.face_recognition_model_v1(str(dlib_file(DLIB_WEIGHTS)))
+    alone = 1000 / timed(lambda: native.compute_face_descriptor(crop))
+    yield "dlib's own, one view", *[f"{alone:.0f}"] * len(BATCHES)
 
 
 def rates(embedder: Embedder, batches: Sequence[int], rounds: int = ROUNDS) -> list[float]:
@@ -47,9 +55,9 @@ def rates(embedder: Embedder, batches: Sequence[int], rounds: int = ROUNDS) -> l
 
 def _embedders() -> Iterator[tuple[str, Embedder]]:
     device = choose_device()
-    engines = get_args(EngineName) if device.type == "cpu" else ("torch",)
     precisions = dict.fromkeys(("fp32", choose_precision(device)))
-    for name, wanted, engine in itertools.product(BUILTIN_NAMES, precisions, engines):
+    for name, wanted in itertools.product(installed(), precisions):
         precision = choose_precision(device, wanted)
-        embedder = Embedder(load_bundle(name), device, precision, engine)
-        yield f"{name}, {engine} {wanted}, both views", embedder
+        for engine in engines_of(load_bundle(name)):
+            embedder = Embedder(load_bundle(name), device, precision, engine)
+            yield f"{name}, {engine} {wanted}, both views", embedder

@@ -91,9 +91,9 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, help="decode threads; else as embed-folder")
-    parser.add_argument("--bundle", action="append", help="else dlib and builtin")
+    parser.add_argument("--bundle", action="append", help="else sface and builtin")
     arguments = parser.parse_args()
-    bundles = arguments.bundle or ["dlib", "builtin"]
+    bundles = arguments.bundle or ["sface", "builtin"]
     print(describe_machine())
     print()
     print(asyncio.run(table(bundles, arguments.photos, arguments.rounds, arguments.threads)))

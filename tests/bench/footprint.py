@@ -8,14 +8,13 @@ import asyncio
 import tempfile
 from pathlib import Path
 from time import perf_counter
-from typing import get_args
 
-from models.encoder.engine import EngineName
+from models.bundle import load_bundle
 from tests.bench.bodies import cycle, multipart, photos
 from tests.bench.http import embed
 from tests.bench.load import closed_loop
 from tests.bench.machine import describe_machine, markdown, resident_mb
-from tests.bench.stages import SIZES
+from tests.bench.stages import SIZES, engines_of
 from tests.server import running_server
 
 STARTS = 3
@@ -26,7 +25,7 @@ def table(folder: Path, requests: int) -> str:
     """Return seconds to readiness and resident megabytes along a run of requests, by engine."""
     forms = [multipart(photo) for photo in photos(*SIZES[0], 32)]
     rows = []
-    for engine in get_args(EngineName):
+    for engine in engines_of(load_bundle()):
         settings = {"LIKENESS_ENGINE": engine}
         starts = []
         for _ in range(STARTS):

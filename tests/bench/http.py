@@ -3,17 +3,17 @@
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
-from typing import get_args
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from models.bundle import load_bundle
 from models.encoder.engine import EngineName
 from service.client import Likeness
 from tests.bench.bodies import MULTIPART, cycle, disturbed, multipart, photos
 from tests.bench.load import Load, Target, closed_loop, open_loop
 from tests.bench.machine import markdown
-from tests.bench.stages import SIZES, before_encoder, forward_alone
+from tests.bench.stages import SIZES, before_encoder, engines_of, forward_alone
 from tests.photos import photo_bytes
 from tests.server import RunningServer, running_server
 
@@ -31,7 +31,7 @@ def tables(folder: Path) -> str:
     alone: list[tuple[str, ...]] = []
     open_: list[tuple[str, ...]] = []
     chaos: list[tuple[str, ...]] = []
-    for engine in get_args(EngineName):
+    for engine in engines_of(load_bundle()):
         with running_server(folder / f"{engine}.db", {"LIKENESS_ENGINE": engine}) as server:
             enrol(server)
             small = forms[SIZES[0]]

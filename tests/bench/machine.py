@@ -11,7 +11,15 @@ import torch
 
 from models.encoder.device import choose_device, choose_precision
 
-PACKAGES = ("torch", "transformers", "dlib-bin", "opencv-python-headless", "pillow", "fastapi")
+PACKAGES = (
+    "torch",
+    "openvino",
+    "onnx",
+    "transformers",
+    "opencv-python-headless",
+    "pillow",
+    "fastapi",
+)
 
 
 def describe_machine() -> str:

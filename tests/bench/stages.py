@@ -8,11 +8,11 @@ from time import perf_counter
 import cv2
 import numpy as np
 
-from models.bundle import choose, load_bundle
-from models.detectors import DlibDetector
+from models.bundle import Bundle, choose, load_bundle
 from models.embedder import Embedder
 from models.encoder.device import choose_device, choose_precision
 from models.encoder.engine import EngineName
+from models.encoder.onnx import OnnxEncoder
 from models.face import DETECTION_SIDE, align, find
 from models.image import decode
 from models.quality import measure
@@ -33,18 +33,26 @@ def timed(work: Callable[[], object], rounds: int = ROUNDS) -> float:
     return 1000 * median(seconds)
 
 
+def engines_of(bundle: Bundle) -> tuple[EngineName, ...]:
+    """Return what runs a bundle's encoder on this machine, the service's own choice first."""
+    on_cpu = choose_device().type == "cpu"
+    if isinstance(bundle.encoder, OnnxEncoder):
+        return ("openvino", "onnxruntime") if on_cpu else ("onnxruntime",)
+    return ("torch", "openvino") if on_cpu else ("torch",)
+
+
 def before_encoder(data: bytes) -> tuple[float, float, float, float]:
     """Return milliseconds to decode, detect, align and measure, each on one core."""
     cv2.setNumThreads(1)
-    detector = DlibDetector()
-    spec = load_bundle(choose(None)[0]).manifest.pixels
+    bundle = load_bundle(choose(None)[0])
+    detector, framing = bundle.detector.open(), bundle.manifest.pixels.framing
     image = decode(data, shortest=DETECTION_SIDE)
     found = find(image.pixels, detector, reduction=image.reduction)
-    crop = align(found, detector.template, spec.size, spec.margin)
+    crop = align(found, detector, framing)
     return (
         timed(partial(decode, data, shortest=DETECTION_SIDE)),
         timed(partial(find, image.pixels, detector)),
-        timed(partial(align, found, detector.template, spec.size, spec.margin)),
+        timed(partial(align, found, detector, framing)),
         timed(partial(measure, found, crop)),
     )
 

@@ -9,28 +9,35 @@ import torch
 from numpy.typing import NDArray
 
 from models.bundle import Bundle, load_bundle
-from models.detectors import DlibDetector
+from models.detectors import DlibDetector, YuNetDetector
 from models.embedder import Embedder
-from models.face import align, find
+from models.face import Framing, align, find
+from models.weights import YUNET, locate
 from tests.checkpoints import write_bundle
 
 Pixels = NDArray[np.uint8]
 
 
 @pytest.fixture(scope="session")
+def yunet() -> YuNetDetector:
+    return YuNetDetector(locate(YUNET))
+
+
+@pytest.fixture(scope="session")
 def dlib_detector() -> DlibDetector:
+    """Return dlib's detector; for tests marked `dlib`."""
     return DlibDetector()
 
 
 @pytest.fixture(scope="session")
-def dlib_bundle() -> Bundle:
-    return load_bundle("dlib")
+def sface_bundle() -> Bundle:
+    return load_bundle("sface")
 
 
 @pytest.fixture(scope="session")
-def dlib_embedder(dlib_bundle: Bundle) -> Embedder:
-    """Serve dlib's bundle in float32 on the CPU."""
-    return Embedder(dlib_bundle, torch.device("cpu"), "fp32")
+def sface_embedder(sface_bundle: Bundle) -> Embedder:
+    """Serve SFace's bundle in float32 on the CPU."""
+    return Embedder(sface_bundle, torch.device("cpu"), "fp32")
 
 
 @pytest.fixture(scope="session")
@@ -40,13 +47,25 @@ def tiny_bundle_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def chips(dlib_detector: DlibDetector, grace: Pixels, astronaut: Pixels) -> list[Pixels]:
-    """Return `(150, 150, 3)` crops: four of Grace Hopper, then four of Eileen Collins."""
-    photos = [*_retakes(grace), *_retakes(astronaut)]
-    return [
-        align(find(photo, dlib_detector), dlib_detector.template, 150, 0.25).pixels
-        for photo in photos
-    ]
+def retakes(grace: Pixels, astronaut: Pixels) -> list[Pixels]:
+    """Return photos: four of Grace Hopper, then four of Eileen Collins."""
+    return [*_retakes(grace), *_retakes(astronaut)]
+
+
+@pytest.fixture(scope="session")
+def sface_chips(yunet: YuNetDetector, retakes: list[Pixels]) -> list[Pixels]:
+    """Return `(112, 112, 3)` crops of these, aligned as ArcFace's are."""
+    return [_cut(photo, yunet, Framing(112, 0.0, "arcface")) for photo in retakes]
+
+
+@pytest.fixture(scope="session")
+def dlib_chips(yunet: YuNetDetector, retakes: list[Pixels]) -> list[Pixels]:
+    """Return `(150, 150, 3)` crops of these, aligned as dlib's are."""
+    return [_cut(photo, yunet, Framing(150, 0.25)) for photo in retakes]
+
+
+def _cut(photo: Pixels, detector: YuNetDetector, framing: Framing) -> Pixels:
+    return align(find(photo, detector), detector, framing).pixels
 
 
 def _retakes(photo: Pixels) -> list[Pixels]:

@@ -24,6 +24,7 @@ from models.embedder import Embedder
 from models.encoder.clip import ClipEncoder
 from models.encoder.pixels import PixelSpec
 from models.errors import InvalidBundle
+from models.weights import has_dlib
 from tests.checkpoints import (
     SIZE,
     WIDTH,
@@ -73,6 +74,7 @@ def test_a_manifest_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_weights_are_loaded_as_they_were_saved(folder: Path) -> None:
     bundle = load_bundle(str(folder))
+    assert isinstance(bundle.encoder, ClipEncoder)
     saved = (vision_network().state_dict(), tiny_head(WIDTH, 24, 16).layers.state_dict())
     for loaded, wanted in zip((bundle.encoder.network.state_dict(), head_of(bundle)), saved,
                               strict=True):  # fmt: skip
@@ -93,8 +95,24 @@ def test_the_built_in_manifests_are_valid(name: str) -> None:
     assert read_manifest(BUILTIN_FOLDER / name).name == name
 
 
-def test_dlibs_bundle_is_loaded_by_name(dlib_bundle: Bundle) -> None:
-    assert (dlib_bundle.manifest.name, dlib_bundle.dimension) == ("dlib", 128)
+@pytest.mark.parametrize("name", ["sface", "builtin", pytest.param("dlib", marks=pytest.mark.dlib)])
+def test_a_built_in_bundle_is_loaded_by_name(name: str) -> None:
+    bundle = load_bundle(name)
+    assert (bundle.manifest.name, bundle.dimension) == (name, 128)
+
+
+@pytest.mark.parametrize("name", ["sface", "builtin", pytest.param("dlib", marks=pytest.mark.dlib)])
+def test_the_fingerprint_of_a_built_in_bundle_is_noted_in_its_manifest(name: str) -> None:
+    assert load_bundle(name).fingerprint == read_manifest(BUILTIN_FOLDER / name).fingerprint
+
+
+def test_a_bundle_keeps_the_detector_it_was_measured_with(folder: Path) -> None:
+    assert load_bundle(str(folder)).detector.name == "yunet"
+
+
+def test_a_bundle_of_before_detectors_were_noted_takes_what_is_installed(folder: Path) -> None:
+    write_manifest(folder, tiny_manifest(detector=None))
+    assert load_bundle(str(folder)).detector.name == ("dlib" if has_dlib() else "yunet")
 
 
 # Without a head
@@ -313,43 +331,50 @@ def test_the_fingerprint_does_not_change_with_the_precision_of_serving(
 # Which bundle is served by default
 
 
-def builtin_measured(folder: Path, accuracy: float, fnmr: float) -> Path:
-    point = OperatingPoint("fmr_1e-3", 0.9, Rate(1e-3, 0, 1), Rate(fnmr, 0, 1))
-    measured = calibration(accuracy).model_copy(update={"operating_points": (point,)})
-    (folder / "builtin").mkdir()
-    write_manifest(folder / "builtin", tiny_manifest(calibration=measured))
+def measured(folder: Path, fnmr: dict[str, float | None]) -> Path:
+    """Write the manifests of built-in bundles with these FNMR at FMR 1e-4, or with no points."""
+    for name, value in fnmr.items():
+        point = OperatingPoint("fmr_1e-4", 0.9, Rate(1e-4, 0, 1), Rate(value or 0, 0, 1))
+        points = () if value is None else (point,)
+        found = calibration().model_copy(update={"operating_points": points})
+        (folder / name).mkdir()
+        write_manifest(folder / name, tiny_manifest(calibration=found))
     return folder
 
 
 @pytest.mark.parametrize(
-    ("accuracy", "fnmr", "name"),
-    [
-        (0.9599, 0.05, "dlib"),
-        (0.96, 0.11, "dlib"),
-        (0.96, 0.10, "builtin"),
-        (0.99, 0.01, "builtin"),
-    ],
+    ("sface", "builtin", "name"),
+    [(0.02, 0.6, "sface"), (0.6, 0.02, "builtin"), (0.3, None, "sface"), (None, 0.3, "builtin")],
 )
 def test_the_default_is_decided_by_what_was_measured(
-    tmp_path: Path, accuracy: float, fnmr: float, name: str
+    tmp_path: Path, sface: float | None, builtin: float | None, name: str
 ) -> None:
-    assert choose(None, builtin_measured(tmp_path, accuracy, fnmr))[0] == name
+    rates = {"sface": sface, "builtin": builtin, "dlib": 0.9}
+    assert choose(None, measured(tmp_path, rates))[0] == name
+
+
+@pytest.mark.dlib
+def test_dlibs_bundle_can_be_the_default_where_it_is_installed(tmp_path: Path) -> None:
+    assert (
+        choose(None, measured(tmp_path, {"sface": 0.2, "builtin": 0.3, "dlib": 0.1}))[0] == "dlib"
+    )
 
 
 def test_an_encoder_that_was_not_measured_is_not_the_default(tmp_path: Path) -> None:
-    (tmp_path / "builtin").mkdir()
-    write_manifest(tmp_path / "builtin", tiny_manifest(calibration=None))
-    assert choose(None, tmp_path)[0] == "dlib"
+    folder = measured(tmp_path, {"builtin": 0.99, "dlib": None})
+    (folder / "sface").mkdir()
+    write_manifest(folder / "sface", tiny_manifest(calibration=None))
+    assert choose(None, folder)[0] == "builtin"
 
 
-@pytest.mark.parametrize(
-    ("accuracy", "fnmr", "reason"),
-    [(0.955, 0.05, "0.955, under 0.96"), (0.97, 0.4, "40.0% at FMR 1e-3"), (0.971, 0.05, "0.971")],
-)
-def test_the_reason_names_what_was_measured(
-    tmp_path: Path, accuracy: float, fnmr: float, reason: str
-) -> None:
-    assert reason in choose(None, builtin_measured(tmp_path, accuracy, fnmr))[1]
+def test_the_default_is_sface() -> None:
+    assert choose(None)[0] == "sface"
+
+
+@pytest.mark.parametrize("part", ["refuses 2.0%", "FMR 1e-4", "`builtin` 61.2%"])
+def test_the_reason_names_what_was_measured(tmp_path: Path, part: str) -> None:
+    folder = measured(tmp_path, {"sface": 0.02, "builtin": 0.612, "dlib": 0.9})
+    assert part in choose(None, folder)[1]
 
 
 def test_a_bundle_that_is_named_is_taken() -> None:

@@ -9,13 +9,15 @@ import pytest
 from numpy.typing import NDArray
 
 from models.crops import CropSet, cut, photos_in
-from models.detectors import DlibDetector
-from models.face import align, find
+from models.detectors import DetectorSource, YuNetDetector
+from models.face import Framing, align, find
 from models.image import decode
 from tests.images import encode, picture
 from tests.photos import photo_bytes
 
 Pixels = NDArray[np.uint8]
+
+YUNET, FRAMING = DetectorSource("yunet"), Framing(120, 0.3)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def crops(folder: Path) -> CropSet:
-    return cut(photos_in(folder), folder, 120, 0.3)
+    return cut(photos_in(folder), folder, YUNET, FRAMING)
 
 
 def test_photos_are_listed_in_a_stable_order(folder: Path) -> None:
@@ -55,15 +57,15 @@ def test_the_others_are_rejected_with_the_reason(crops: CropSet) -> None:
     assert crops.rejected == {"d.png": "no_face", "e.jpg": "not_an_image"}
 
 
-def test_crops_are_those_of_the_service(crops: CropSet, dlib_detector: DlibDetector) -> None:
+def test_crops_are_those_of_the_service(crops: CropSet, yunet: YuNetDetector) -> None:
     for crop, name in zip(crops.crops, ("grace", "astronaut"), strict=True):
-        found = find(decode(photo_bytes(name)).pixels, dlib_detector, "largest")
-        wanted = align(found, dlib_detector.template, 120, 0.3).pixels
+        found = find(decode(photo_bytes(name)).pixels, yunet, "largest")
+        wanted = align(found, yunet, FRAMING).pixels
         np.testing.assert_array_equal(crop, wanted)
 
 
 def test_a_folder_without_faces_gives_no_crops(folder: Path) -> None:
-    crops = cut([folder / "d.png"], folder, 120, 0.3, workers=1)
+    crops = cut([folder / "d.png"], folder, YUNET, FRAMING, workers=1)
     assert (crops.names, crops.crops.shape) == ([], (0, 120, 120, 3))
 
 
@@ -89,9 +91,11 @@ WORKERS_AND_WAIT = """
 import multiprocessing, sys, threading
 from pathlib import Path
 from models.crops import Cutter
+from models.detectors import DetectorSource
+from models.face import Framing
 
 if __name__ == "__main__":
-    with Cutter(120, 0.3, workers=1) as cutter:
+    with Cutter(DetectorSource("yunet"), Framing(120, 0.3), workers=1) as cutter:
         list(cutter([Path(sys.argv[1])]))
         print(*(child.pid for child in multiprocessing.active_children()), flush=True)
         threading.Event().wait()

@@ -43,7 +43,7 @@ def test_a_photo_without_a_vector_has_zeros_and_a_reason(embedded: Embedded) -> 
 
 
 def test_a_face_and_its_mirror_image_have_one_vector(embedded: Embedded) -> None:
-    assert float(embedded.vectors[0] @ embedded.vectors[2]) > 0.99
+    assert float(embedded.vectors[0] @ embedded.vectors[2]) > 0.985
 
 
 def test_a_head_that_gives_no_direction_enrols_nobody(

@@ -1,7 +1,6 @@
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,7 +10,9 @@ from torch import Tensor, nn
 
 from models.bundle import Bundle, load_bundle
 from models.decision import Outcome, rule_at
+from models.detectors import DetectorSource
 from models.embedder import Embedder, Row
+from models.encoder.clip import ClipEncoder
 from models.encoder.device import Precision
 from models.encoder.engine import EngineName
 from models.encoder.pixels import PixelSpec
@@ -38,28 +39,36 @@ def precision(request: pytest.FixtureRequest) -> Precision:
     return chosen
 
 
-@pytest.fixture(scope="module", params=get_args(EngineName))
-def engine(request: pytest.FixtureRequest) -> EngineName:
-    chosen: EngineName = request.param
-    return chosen
-
-
-@pytest.fixture(scope="module", params=["dlib", "tiny"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        ("sface", "openvino"),
+        ("sface", "onnxruntime"),
+        ("tiny", "torch"),
+        ("tiny", "openvino"),
+        pytest.param(("dlib", "torch"), marks=pytest.mark.dlib),
+        pytest.param(("dlib", "openvino"), marks=pytest.mark.dlib),
+    ],
+    ids="-".join,
+)
 def embedder(
-    request: pytest.FixtureRequest,
-    engine: EngineName,
-    precision: Precision,
-    tiny_bundle_folder: Path,
+    request: pytest.FixtureRequest, precision: Precision, tiny_bundle_folder: Path
 ) -> Embedder:
-    """Serve dlib's bundle and a tiny CLIP bundle, by every engine, at both precisions."""
-    source = "dlib" if request.param == "dlib" else str(tiny_bundle_folder)
-    return Embedder(load_bundle(source), CPU, precision, engine)
+    """Serve built-in bundles and a tiny CLIP bundle, by all their engines, at both precisions."""
+    served: tuple[str, EngineName] = request.param
+    source, engine = served
+    folder = str(tiny_bundle_folder) if source == "tiny" else source
+    return Embedder(load_bundle(folder), CPU, precision, engine)
 
 
 @pytest.fixture
-def crops(embedder: Embedder, chips: list[Pixels]) -> list[Pixels]:
-    size = embedder.bundle.manifest.pixels.size
-    return chips if size == 150 else [np.ascontiguousarray(c[9:137:4, 9:137:4]) for c in chips]
+def crops(embedder: Embedder, sface_chips: list[Pixels], dlib_chips: list[Pixels]) -> list[Pixels]:
+    match embedder.bundle.manifest.pixels.size:
+        case 112:
+            return sface_chips
+        case 150:
+            return dlib_chips
+    return [np.ascontiguousarray(chip[9:137:4, 9:137:4]) for chip in dlib_chips]
 
 
 # Batches
@@ -116,22 +125,22 @@ def outcomes(embedder: Embedder, found: NDArray[np.float32]) -> list[Outcome]:
 
 @pytest.fixture(scope="module")
 def reduced_embedder() -> Embedder:
-    return Embedder(load_bundle("dlib"), CPU, "bf16")
+    return Embedder(load_bundle("sface"), CPU, "bf16")
 
 
 def test_no_decision_depends_on_the_batch_or_the_precision(
-    dlib_embedder: Embedder, reduced_embedder: Embedder, chips: list[Pixels]
+    sface_embedder: Embedder, reduced_embedder: Embedder, sface_chips: list[Pixels]
 ) -> None:
-    together = outcomes(dlib_embedder, vectors(dlib_embedder, chips))
-    alone = np.concatenate([vectors(dlib_embedder, [chip]) for chip in chips])
-    assert outcomes(dlib_embedder, alone) == together
-    assert outcomes(reduced_embedder, vectors(reduced_embedder, chips)) == together
+    together = outcomes(sface_embedder, vectors(sface_embedder, sface_chips))
+    alone = np.concatenate([vectors(sface_embedder, [chip]) for chip in sface_chips])
+    assert outcomes(sface_embedder, alone) == together
+    assert outcomes(reduced_embedder, vectors(reduced_embedder, sface_chips)) == together
 
 
 def test_photos_of_one_person_match_and_of_two_do_not(
-    dlib_embedder: Embedder, chips: list[Pixels]
+    sface_embedder: Embedder, sface_chips: list[Pixels]
 ) -> None:
-    found = outcomes(dlib_embedder, vectors(dlib_embedder, chips))
+    found = outcomes(sface_embedder, vectors(sface_embedder, sface_chips))
     same = [a // 4 == b // 4 for a, b in combinations(range(8), 2)]
     assert found == ["match" if one else "no_match" for one in same]
 
@@ -139,8 +148,8 @@ def test_photos_of_one_person_match_and_of_two_do_not(
 # What bundles do without
 
 
-def test_without_a_head_the_vector_is_the_feature_at_unit_length(dlib_embedder: Embedder) -> None:
-    row = dlib_embedder(noise(1, 150))[0]
+def test_without_a_head_the_vector_is_the_feature_at_unit_length(sface_embedder: Embedder) -> None:
+    row = sface_embedder(noise(1, 112))[0]
     assert isinstance(row, Row)
     np.testing.assert_allclose(row.vector, row.features / np.linalg.norm(row.features), rtol=1e-5)
 
@@ -171,6 +180,9 @@ class BrokenEncoder:
     architecture: str = "broken"
     network: nn.Module = field(default_factory=nn.Identity)
 
+    def digest(self) -> bytes:
+        return b"broken"
+
     def __call__(self, pixels: Tensor) -> Tensor:
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -186,7 +198,9 @@ class GreedyEncoder(BrokenEncoder):
 
 def serve(encoder: BrokenEncoder) -> Embedder:
     manifest = tiny_manifest(head=None)
-    return Embedder(Bundle(manifest, encoder, None, "0" * 64, "a test"), CPU, "fp32")
+    return Embedder(
+        Bundle(manifest, encoder, None, DetectorSource("none"), "0" * 64, "a test"), CPU, "fp32"
+    )
 
 
 def test_a_crop_without_a_usable_vector_fails_alone() -> None:
@@ -200,6 +214,7 @@ def test_weights_that_are_no_numbers_fail_every_row_and_raise_nothing(
     tiny_bundle_folder: Path,
 ) -> None:
     bundle = load_bundle(str(tiny_bundle_folder))
+    assert isinstance(bundle.encoder, ClipEncoder)
     with torch.no_grad():
         next(bundle.encoder.network.parameters()).fill_(torch.nan)
     rows = Embedder(bundle, CPU, "fp32")(noise(2))
@@ -235,7 +250,9 @@ def test_any_other_error_stays_what_it_is() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("source", ["dlib", "builtin"])
+@pytest.mark.parametrize(
+    "source", ["sface", "builtin", pytest.param("dlib", marks=pytest.mark.dlib)]
+)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_gpu_gives_the_vectors_of_the_cpu(source: str, precision: Precision) -> None:
     on_cpu = Embedder(load_bundle(source), CPU, "fp32")

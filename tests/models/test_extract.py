@@ -60,8 +60,9 @@ def extracted(folder: Path, tiny_bundle_folder: Path) -> Extracted:
 def test_features_are_in_the_order_of_the_images(
     extracted: Extracted, embedder: Counting, folder: Path
 ) -> None:
-    spec = embedder.bundle.manifest.pixels
-    crops = cut([folder / "b.jpg"], folder, spec.size, spec.margin, workers=1).crops
+    bundle = embedder.bundle
+    framing = bundle.manifest.pixels.framing
+    crops = cut([folder / "b.jpg"], folder, bundle.detector, framing, workers=1).crops
     np.testing.assert_allclose(extracted.features[3], embedder.features(list(crops))[0], atol=1e-5)
 
 

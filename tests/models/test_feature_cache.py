@@ -5,6 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import Bundle, load_bundle
+from models.detectors import DetectorSource
 from models.encoder.pixels import PixelSpec
 from models.feature_cache import FeatureCache, cache_key
 from tests.checkpoints import write_bundle
@@ -59,7 +60,7 @@ def test_no_file_is_left_half_written(tmp_path: Path) -> None:
 
 def test_the_key_names_the_encoder(tmp_path: Path) -> None:
     first, second = (
-        cache_key(load_bundle(str(write_bundle(tmp_path / str(seed), seed))), "fp32", "dlib")
+        cache_key(load_bundle(str(write_bundle(tmp_path / str(seed), seed))), "fp32")
         for seed in (0, 1)
     )
     assert first != second
@@ -68,24 +69,24 @@ def test_the_key_names_the_encoder(tmp_path: Path) -> None:
 def test_the_key_names_precision_and_detector(tiny_bundle_folder: Path) -> None:
     bundle = load_bundle(str(tiny_bundle_folder))
     keys = {
-        cache_key(bundle, "fp32", "dlib"),
-        cache_key(bundle, "bf16", "dlib"),
-        cache_key(bundle, "fp32", "yunet"),
+        cache_key(bundle, "fp32"),
+        cache_key(bundle, "bf16"),
+        cache_key(replace(bundle, detector=DetectorSource("none")), "fp32"),
     }
     assert len(keys) == 3
 
 
 def test_the_key_names_the_crop(tiny_bundle_folder: Path) -> None:
     bundle = load_bundle(str(tiny_bundle_folder))
-    assert cache_key(bundle, "fp32", "dlib") != cache_key(
-        _with(bundle, replace(bundle.manifest.pixels, margin=0.1)), "fp32", "dlib"
+    assert cache_key(bundle, "fp32") != cache_key(
+        _with(bundle, replace(bundle.manifest.pixels, margin=0.1)), "fp32"
     )
 
 
 def test_head_and_mirror_do_not_change_the_key(tiny_bundle_folder: Path) -> None:
     bundle = load_bundle(str(tiny_bundle_folder))
     other = replace(_with(bundle, replace(bundle.manifest.pixels, mirror=False)), head=None)
-    assert cache_key(bundle, "fp32", "dlib") == cache_key(other, "fp32", "dlib")
+    assert cache_key(bundle, "fp32") == cache_key(other, "fp32")
 
 
 def _with(bundle: Bundle, pixels: PixelSpec) -> Bundle:

@@ -7,15 +7,17 @@ import pytest
 from PIL import Image as Pillow
 from PIL import ImageOps
 
-from models.detectors import DlibDetector
+from models.detectors import YuNetDetector
 from models.embedder import Embedder, Row
 from models.errors import FaceTooSmall, UndecodableImage
-from models.face import align, find
+from models.face import Framing, align, find
 from models.image import decode
 from models.portrait import Portrait, take_portrait, take_portraits
 from tests.photos import group_photo, jpeg, open_photo
 
-SIZE, MARGIN = 150, 0.25
+FRAMING = Framing(112, 0.0, "arcface")
+# Crops that show more than a reduced photo holds.
+LARGE, LARGER = Framing(600, 0.0, "arcface"), Framing(900, 0.0, "arcface")
 
 
 def large(share: float = 1.0) -> Pillow.Image:
@@ -26,8 +28,8 @@ def large(share: float = 1.0) -> Pillow.Image:
     return photo
 
 
-def taken(photo: bytes, detector: DlibDetector, size: int = SIZE) -> Portrait:
-    return take_portrait(photo, detector, "single", size, MARGIN)
+def taken(photo: bytes, detector: YuNetDetector, framing: Framing = FRAMING) -> Portrait:
+    return take_portrait(photo, detector, "single", framing)
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +38,8 @@ def photo() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def portrait(photo: bytes, dlib_detector: DlibDetector) -> Portrait:
-    return taken(photo, dlib_detector)
+def portrait(photo: bytes, yunet: YuNetDetector) -> Portrait:
+    return taken(photo, yunet)
 
 
 def test_a_large_face_is_cut_from_a_reduced_photo(portrait: Portrait) -> None:
@@ -45,9 +47,9 @@ def test_a_large_face_is_cut_from_a_reduced_photo(portrait: Portrait) -> None:
 
 
 def test_the_box_is_in_pixels_of_the_photo(
-    portrait: Portrait, photo: bytes, dlib_detector: DlibDetector
+    portrait: Portrait, photo: bytes, yunet: YuNetDetector
 ) -> None:
-    whole = find(decode(photo).pixels, dlib_detector).box
+    whole = find(decode(photo).pixels, yunet).box
     box = portrait.found.box
     assert (box.left, box.top) == pytest.approx((whole.left, whole.top), abs=0.05 * whole.width)
     assert box.width == pytest.approx(whole.width, rel=0.05)
@@ -58,46 +60,44 @@ def test_the_size_is_that_of_the_photo(portrait: Portrait) -> None:
 
 
 def test_a_reduced_photo_gives_the_vector_of_the_whole(
-    portrait: Portrait, photo: bytes, dlib_detector: DlibDetector, dlib_embedder: Embedder
+    portrait: Portrait, photo: bytes, yunet: YuNetDetector, sface_embedder: Embedder
 ) -> None:
-    found = find(decode(photo).pixels, dlib_detector)
-    whole = align(found, dlib_detector.template, SIZE, MARGIN)
-    one, other = dlib_embedder([portrait.crop.pixels, whole.pixels])
+    found = find(decode(photo).pixels, yunet)
+    whole = align(found, yunet, FRAMING)
+    one, other = sface_embedder([portrait.crop.pixels, whole.pixels])
     assert isinstance(one, Row)
     assert isinstance(other, Row)
     assert float(one.vector @ other.vector) > 0.995
 
 
-def test_a_crop_that_shows_more_is_cut_from_the_whole_photo(dlib_detector: DlibDetector) -> None:
-    portrait = taken(jpeg(large(share=0.5)), dlib_detector, size=600)
+def test_a_crop_that_shows_more_is_cut_from_the_whole_photo(yunet: YuNetDetector) -> None:
+    portrait = taken(jpeg(large(share=0.5)), yunet, LARGE)
     assert portrait.found.reduction == 1
     assert portrait.found.pixels.shape == (3000, 4000, 3)
 
 
-def test_a_photo_that_lies_on_its_side_is_turned_whole(dlib_detector: DlibDetector) -> None:
+def test_a_photo_that_lies_on_its_side_is_turned_whole(yunet: YuNetDetector) -> None:
     photo = large(share=0.5)
-    upright = taken(jpeg(photo), dlib_detector, size=600)
-    turned = taken(jpeg(photo.rotate(90, expand=True)), dlib_detector, size=600)
+    upright = taken(jpeg(photo), yunet, LARGE)
+    turned = taken(jpeg(photo.rotate(90, expand=True)), yunet, LARGE)
     assert turned.found.turns == 3
     assert turned.found.pixels.shape == upright.found.pixels.shape == (3000, 4000, 3)
     apart = np.abs(turned.found.face.landmarks - upright.found.face.landmarks)
     assert apart.max() < 20  # the detector's landmarks are whole pixels of 320, ten of these
 
 
-def test_a_face_is_measured_in_pixels_of_the_photo(
-    photo: bytes, dlib_detector: DlibDetector
-) -> None:
+def test_a_face_is_measured_in_pixels_of_the_photo(photo: bytes, yunet: YuNetDetector) -> None:
     with pytest.raises(FaceTooSmall):
-        take_portrait(photo, dlib_detector, "single", SIZE, MARGIN, min_face_px=3000)
-    take_portrait(photo, dlib_detector, "single", SIZE, MARGIN, min_face_px=800)
+        take_portrait(photo, yunet, "single", FRAMING, min_face_px=3000)
+    take_portrait(photo, yunet, "single", FRAMING, min_face_px=800)
 
 
-def test_orientation_is_applied_to_a_reduced_photo(dlib_detector: DlibDetector) -> None:
+def test_orientation_is_applied_to_a_reduced_photo(yunet: YuNetDetector) -> None:
     exif = Pillow.Exif()
     exif[0x0112] = 6
     stream = BytesIO()
     large().rotate(90, expand=True).save(stream, "JPEG", exif=exif)
-    portrait = taken(stream.getvalue(), dlib_detector)
+    portrait = taken(stream.getvalue(), yunet)
     assert (portrait.width, portrait.height, portrait.found.turns) == (4000, 3000, 0)
 
 
@@ -116,18 +116,18 @@ def large_group() -> bytes:
     return jpeg(Pillow.open(BytesIO(group_photo())).resize((3808, 2400)))
 
 
-def test_all_faces_of_a_photo_are_cut_as_the_largest_is_alone(dlib_detector: DlibDetector) -> None:
+def test_all_faces_of_a_photo_are_cut_as_the_largest_is_alone(yunet: YuNetDetector) -> None:
     photo = large_group()
-    alone = take_portrait(photo, dlib_detector, "largest", SIZE, MARGIN)
-    first, second = take_portraits(photo, dlib_detector, 5, SIZE, MARGIN)
+    alone = take_portrait(photo, yunet, "largest", FRAMING)
+    first, second = take_portraits(photo, yunet, 5, FRAMING)
     np.testing.assert_array_equal(first.crop.pixels, alone.crop.pixels)
     assert first.found.box.area > second.found.box.area
-    (only,) = take_portraits(photo, dlib_detector, 1, SIZE, MARGIN)
+    (only,) = take_portraits(photo, yunet, 1, FRAMING)
     assert only.found.box == first.found.box
 
 
-def test_a_photo_of_many_is_decoded_once_small_and_once_whole(dlib_detector: DlibDetector) -> None:
-    first, second = take_portraits(large_group(), dlib_detector, 5, 900, MARGIN)
+def test_a_photo_of_many_is_decoded_once_small_and_once_whole(yunet: YuNetDetector) -> None:
+    first, second = take_portraits(large_group(), yunet, 5, LARGER)
     assert first.found.pixels is second.found.pixels
     assert (first.found.pixels.shape, first.found.reduction) == ((2400, 3808, 3), 1)
     assert (second.decode_s, second.detect_s) == (0, 0)

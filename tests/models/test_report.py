@@ -38,8 +38,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def report(folder: Path, dlib_bundle: Bundle) -> Report:
-    return make_report(*invent(folder), dlib_bundle, "invented")
+def report(folder: Path, sface_bundle: Bundle) -> Report:
+    return make_report(*invent(folder), sface_bundle, "invented")
 
 
 @pytest.fixture(scope="module")
@@ -101,10 +101,10 @@ def test_groups_are_compared_within_themselves(report: Report) -> None:
     assert [row.impostor_pairs for row in rows] == [6960, 6960 - 116]
 
 
-def test_a_group_of_one_person_has_no_fmr(folder: Path, dlib_bundle: Bundle) -> None:
+def test_a_group_of_one_person_has_no_fmr(folder: Path, sface_bundle: Bundle) -> None:
     labelled, embedded = invent(folder)
     groups = ["alone" if person == 5 else "" for person in labelled.people]
-    report = make_report(replace(labelled, groups=groups), embedded, dlib_bundle, "invented")
+    report = make_report(replace(labelled, groups=groups), embedded, sface_bundle, "invented")
     assert {row.fmr for row in report.groups} == {None}
     assert {row.fnmr is None for row in report.groups} == {False}
 

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from models.bundle import save_weights
-from models.detectors import model_file
 from models.encoder.clip import ClipEncoder
 from models.encoder.dlib import DLIB_WEIGHTS, load_dlib_resnet
 from models.encoder.pixels import DLIB_MEAN, DLIB_STD, standardise
@@ -22,6 +21,7 @@ from models.student import (
     student_vectors,
 )
 from models.views import CROP_SIZE, Jitter
+from models.weights import dlib_file
 from tests.checkpoints import tiny_head, vision_network
 
 CPU = torch.device("cpu")
@@ -82,15 +82,17 @@ def test_the_student_predicts_the_teachers_maps_at_every_patch(student: Student)
     assert [t.shape for t in tokens] == [(2, 49, 128), (2, 49, 256)]
 
 
+@pytest.mark.dlib
 def test_the_teacher_gives_dlibs_vectors_at_unit_length(teacher: Teacher) -> None:
     pixels = standardise(torch.rand(2, 3, 150, 150) * 255, DLIB_MEAN, DLIB_STD)
     with torch.inference_mode():
-        descriptors = load_dlib_resnet(model_file(DLIB_WEIGHTS))(pixels)
+        descriptors = load_dlib_resnet(dlib_file(DLIB_WEIGHTS))(pixels)
         vectors, maps = teacher(pixels)
     torch.testing.assert_close(vectors, functional.normalize(descriptors), atol=1e-5, rtol=0)
     assert [m.shape[1] for m in maps] == [128, 256]
 
 
+@pytest.mark.dlib
 def test_every_weight_of_the_student_learns(student: Student, teacher: Teacher) -> None:
     loss_of(student, teacher, Goal()).backward()  # type: ignore[no-untyped-call]
     idle = [
@@ -102,12 +104,14 @@ def test_every_weight_of_the_student_learns(student: Student, teacher: Teacher) 
     assert [name for name in idle if "k_proj.bias" not in name] == []
 
 
+@pytest.mark.dlib
 def test_a_loss_can_be_drawn_again(student: Student, teacher: Teacher) -> None:
     assert torch.equal(
         loss_of(student, teacher, Goal(), seed=3), loss_of(student, teacher, Goal(), seed=3)
     )
 
 
+@pytest.mark.dlib
 def test_every_part_of_the_goal_counts(student: Student, teacher: Teacher) -> None:
     plain = loss_of(student, teacher, Goal(relation=0, hint=0))
     assert loss_of(student, teacher, Goal(relation=8, hint=0)) > plain

@@ -11,6 +11,7 @@ import torch
 
 from models.bundle import Bundle, load_bundle, read_manifest
 from models.embedded import embed
+from models.encoder.clip import ClipEncoder
 from models.errors import LikenessError
 from models.learning import Epoch, Options
 from models.lora import Lora
@@ -238,6 +239,8 @@ def test_lora_changes_the_attention_of_the_encoder_and_the_bundle_holds_it(
 ) -> None:
     plan, _ = adapted
     frozen, held = (load_bundle(name).encoder for name in (plan.encoder, str(plan.out)))
+    assert isinstance(frozen, ClipEncoder)
+    assert isinstance(held, ClipEncoder)
     before, after = (dict(encoder.network.named_parameters()) for encoder in (frozen, held))
     changed = {name for name, weight in before.items() if not torch.equal(weight, after[name])}
     assert changed
@@ -253,8 +256,9 @@ def test_the_head_goes_on_from_the_one_that_lora_trained(
     assert first == pytest.approx(best, abs=0.06)  # judged in bfloat16 there, in float32 here
 
 
-def test_lora_needs_a_transformer(base: Plan, tmp_path: Path) -> None:
-    plan = replace(base, out=tmp_path / "out", encoder="dlib", lora=Lora(rank=2))
+@pytest.mark.parametrize("encoder", ["sface", pytest.param("dlib", marks=pytest.mark.dlib)])
+def test_lora_needs_a_transformer(base: Plan, tmp_path: Path, encoder: str) -> None:
+    plan = replace(base, out=tmp_path / "out", encoder=encoder, lora=Lora(rank=2))
     with pytest.raises(LikenessError, match="attention"):
         train(smaller(plan), Listening())
 

@@ -26,7 +26,7 @@ OWN_KEY, ANSWERS = "RELIABILITY_KEY_ID", "RELIABILITY_ANSWERS"
 _ROOT = Path(__file__).parent.parent.parent
 _CONFIG = Path(__file__).with_name("schemathesis.toml")
 _EXAMPLES = 100
-_TWO_BUNDLES = {"LIKENESS_NEXT_BUNDLE": "dlib", "LIKENESS_STORE_IMAGES": "true"}
+_TWO_BUNDLES = {"LIKENESS_NEXT_BUNDLE": "sface", "LIKENESS_STORE_IMAGES": "true"}
 
 
 def rows(scale: float, seed: int = 0) -> list[Row]:

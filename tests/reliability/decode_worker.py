@@ -16,8 +16,9 @@ from time import process_time
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from models.detectors import DlibDetector
+from models.detectors import DetectorSource
 from models.errors import LikenessError
+from models.face import Framing
 from models.image import decode
 from models.portrait import take_portrait
 from tests.reliability.mutations import bent
@@ -28,7 +29,7 @@ MEMORY_BYTES = 2 * 2**30
 INPUT_S = 5.0
 # What follows decoding takes ten times as long and sees pixels alone.
 _PORTRAIT_EVERY = 10
-_CROP_PX, _MARGIN = 112, 0.25
+_FRAMING = Framing(112, 0.0, "arcface")
 # By which a format is recognised: without them nothing is tried.
 _SIGNATURE_BYTES = 18
 
@@ -39,7 +40,7 @@ class Decoding:
     def __init__(self, latest: Path, input_s: float) -> None:
         self._latest = latest
         self._input_s = input_s
-        self._detector = DlibDetector()
+        self._detector = DetectorSource("yunet").open()
         self.outcomes: Counter[str] = Counter()
         self.longest_s = 0.0
 
@@ -57,7 +58,7 @@ class Decoding:
             if sum(self.outcomes.values()) % _PORTRAIT_EVERY:
                 decode(data)
             else:
-                take_portrait(data, self._detector, "single", _CROP_PX, _MARGIN)
+                take_portrait(data, self._detector, "single", _FRAMING)
         except LikenessError as error:
             return error.code
         return "decoded"

@@ -73,11 +73,11 @@ class TroubledDetector(NoDetector):
     def __init__(self, trouble: Trouble) -> None:
         self._trouble = trouble
 
-    def detect(self, pixels: Pixels) -> list[Face]:
+    def detect(self, pixels: Pixels, at_least: float = 0) -> list[Face]:
         if self._trouble.detector_ends.is_set():
             raise SystemExit
         self._trouble.detector_free.wait()
-        return super().detect(pixels)
+        return super().detect(pixels, at_least)
 
 
 def serve_troubled(trouble: Trouble) -> None:
@@ -105,7 +105,7 @@ async def _troubled(service: Service, trouble: Trouble) -> Service:
     settings, first = service.settings, service.first
     first.embedder.engine = TroubledEngine(first.embedder.engine, trouble)
     pool = DecodePool(
-        Preparation(Limits(), first.bundle.manifest.pixels, settings.min_face_px),
+        Preparation(Limits(), first.bundle.manifest.pixels.framing, settings.min_face_px),
         lambda: TroubledDetector(trouble),
         settings.threads(),
         settings.watchdog_s,

@@ -78,6 +78,12 @@ class PhotoContract:
 class ChangeContract:
     """Let a new bundle take over."""
 
+    async def test_templates_are_counted_by_the_bundle_that_made_them(self, store: Store) -> None:
+        assert await store.fingerprints() == {}
+        await store.enroll("ada", [template("one"), template("two"), template("three")])
+        await store.enroll("bob", [template("one"), template("one", fingerprint=NEW)])
+        assert await store.fingerprints() == {FINGERPRINT: 4, NEW: 1}
+
     async def test_what_the_new_bundle_lacks_is_listed_in_order(self, store: Store) -> None:
         await store.enroll("ada", [template("one", "t1", photo=b"jpeg"), template("two", "t2")])
         await store.enroll("bob", [template("one", "t3"), template("one", fingerprint=NEW)])

@@ -6,7 +6,8 @@ import pytest
 from numpy.typing import NDArray
 
 from models.decision import OperatingPoint, Rate, Rule
-from models.detectors import DlibDetector
+from models.detectors import DetectorSource
+from models.face import Framing
 from models.portrait import take_portrait
 from models.quality import HARMFUL, Quality, issues, measure
 from service.errors import Inconsistent, LowQuality
@@ -157,10 +158,10 @@ def test_without_points_there_is_no_alarm() -> None:
 
 @pytest.mark.faces
 def test_ordinary_web_photos_pass_the_gate(faces: Path) -> None:
-    detector = DlibDetector()
+    detector, framing = DetectorSource("yunet").open(), Framing(112, 0.0, "arcface")
     refused = 0
     with ZipFile(faces / "lfw_view1_devtest.zip") as archive:
         for name in [f"{number:04}.jpg" for number in range(0, 1500, 15)]:
-            portrait = take_portrait(archive.read(name), detector, "largest", 150, 0.25)
+            portrait = take_portrait(archive.read(name), detector, "largest", framing)
             refused += bool(issues(measure(portrait.found, portrait.crop), HARMFUL))
     assert refused <= 2

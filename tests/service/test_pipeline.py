@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.bundle import BUILTIN_FOLDER, read_manifest
-from models.detectors import DlibDetector
+from models.detectors import DetectorSource
 from models.embedder import Row
 from models.errors import NoFace, NotAnImage
 from models.image import Limits
@@ -48,8 +48,10 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 async def pipeline(encoder: Encoder, metrics: Metrics) -> AsyncIterator[Pipeline]:
-    pixels = read_manifest(BUILTIN_FOLDER / "dlib").pixels
-    pool = DecodePool(Preparation(Limits(), pixels, min_face_px=32), DlibDetector, threads=2)
+    framing = read_manifest(BUILTIN_FOLDER / "sface").pixels.framing
+    pool = DecodePool(
+        Preparation(Limits(), framing, min_face_px=32), DetectorSource("yunet").open, 2
+    )
     batcher: Batcher[Row] = Batcher(encoder, observer=QueueMetrics(metrics))
     yield Pipeline(pool, batcher, "fingerprint", metrics, width=2)
     encoder.gate.set()

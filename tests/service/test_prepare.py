@@ -30,14 +30,14 @@ class Gate(NoDetector):
         self.ends = False
         self.takes_s = 0.0
 
-    def detect(self, pixels: Pixels) -> list[Face]:
+    def detect(self, pixels: Pixels, at_least: float = 0) -> list[Face]:
         if self.ends:
             raise SystemExit
         assert self.open.wait(PATIENCE_S)
         until = monotonic() + self.takes_s
         while monotonic() < until:
             pass
-        return super().detect(pixels)
+        return super().detect(pixels, at_least)
 
 
 @pytest.fixture
@@ -47,8 +47,8 @@ def gate() -> Gate:
 
 @pytest.fixture
 async def pool(gate: Gate) -> AsyncIterator[DecodePool]:
-    pixels = read_manifest(BUILTIN_FOLDER / "dlib").pixels
-    pool = DecodePool(Preparation(Limits(), pixels, 0), lambda: gate, 1, watchdog_s=SOON_S)
+    framing = read_manifest(BUILTIN_FOLDER / "sface").pixels.framing
+    pool = DecodePool(Preparation(Limits(), framing, 0), lambda: gate, 1, watchdog_s=SOON_S)
     await pool.warm()
     yield pool
     gate.open.set()

@@ -41,7 +41,7 @@ class Words:
     options: Options
 
     def probability(self, probe: Probe) -> float:
-        return face_probability(probe.report.score, self.service.settings.detector)
+        return face_probability(probe.report.score, self.serving.bundle.detector.name)
 
     def likeness(self, cosine: float) -> float:
         bundle = self.serving.bundle
@@ -55,7 +55,7 @@ class Words:
         if not self.options.status:
             return None
         made_by = f"{self.serving.bundle.manifest.name} {self.serving.fingerprint[:12]}"
-        return Versions(detector=self.service.settings.detector, calculator=made_by)
+        return Versions(detector=self.serving.bundle.detector.name, calculator=made_by)
 
 
 class Face(Answer):

@@ -21,7 +21,7 @@ class Asked:
 
     @property
     def detector(self) -> DetectorName:
-        return self.service.settings.detector
+        return self.serving.bundle.detector.name
 
     @property
     def face_model_version(self) -> str:

@@ -126,6 +126,14 @@ async def add_vector(
     return True
 
 
+async def fingerprints(connection: Connection) -> dict[str, int]:
+    """Return how many templates each bundle made, by its fingerprint."""
+    rows = await connection.execute(
+        "SELECT fingerprint, count(*) FROM likeness.templates GROUP BY fingerprint"
+    )
+    return {str(fingerprint): int(count) for fingerprint, count in await rows.fetchall()}
+
+
 async def switched_to(connection: Connection) -> str | None:
     """Return the fingerprint of the bundle that was switched to last."""
     row = await (await connection.execute("SELECT fingerprint FROM likeness.switched")).fetchone()

@@ -213,6 +213,9 @@ class PostgresStore:
 
         return await self._database.finish(self._spaces.using(write))
 
+    async def fingerprints(self) -> dict[str, int]:
+        return await self._database.read(changing.fingerprints)
+
     async def switched_to(self) -> str | None:
         return await self._database.read(changing.switched_to)
 

@@ -117,6 +117,13 @@ def add_vector(
     return Done(True, added=list(entries(connection, vault, template_id, fingerprint)))
 
 
+def fingerprints(connection: sqlite3.Connection) -> dict[str, int]:
+    """Return how many templates each bundle made, by its fingerprint."""
+    return dict(
+        connection.execute("SELECT fingerprint, count(*) FROM templates GROUP BY fingerprint")
+    )
+
+
 def switched_to(connection: sqlite3.Connection) -> str | None:
     """Return the fingerprint of the bundle that was switched to last."""
     rows = connection.execute("SELECT fingerprint FROM switched").fetchall()

@@ -230,6 +230,9 @@ class SqliteStore:
             )
         )
 
+    async def fingerprints(self) -> dict[str, int]:
+        return await self._read(changing.fingerprints)
+
     async def switched_to(self) -> str | None:
         return await self._read(changing.switched_to)
 

@@ -1,27 +1,34 @@
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import dlib
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
-from models.detectors import model_file
 from models.encoder.dlib import DLIB_WEIGHTS, DlibResNet, load_dlib_resnet
 from models.encoder.pixels import DLIB_MEAN, DLIB_STD, stack, standardise
 from models.errors import InvalidBundle
+from models.weights import dlib_file
+
+if TYPE_CHECKING:
+    from dlib import face_recognition_model_v1
 
 Pixels = NDArray[np.uint8]
+
+pytestmark = pytest.mark.dlib
 
 
 @pytest.fixture(scope="module")
 def network() -> DlibResNet:
-    return load_dlib_resnet(model_file(DLIB_WEIGHTS))
+    return load_dlib_resnet(dlib_file(DLIB_WEIGHTS))
 
 
 @pytest.fixture(scope="module")
-def original() -> dlib.face_recognition_model_v1:
-    return dlib.face_recognition_model_v1(str(model_file(DLIB_WEIGHTS)))
+def original() -> "face_recognition_model_v1":
+    import dlib
+
+    return dlib.face_recognition_model_v1(str(dlib_file(DLIB_WEIGHTS)))
 
 
 @torch.inference_mode()
@@ -32,7 +39,7 @@ def descriptors(network: DlibResNet, crops: list[Pixels]) -> NDArray[np.float32]
 
 @pytest.mark.parametrize("seed", [0, 1])
 def test_descriptors_of_noise_equal_dlibs(
-    network: DlibResNet, original: dlib.face_recognition_model_v1, seed: int
+    network: DlibResNet, original: "face_recognition_model_v1", seed: int
 ) -> None:
     noise = np.random.default_rng(seed).integers(0, 256, (150, 150, 3), np.uint8)
     theirs = np.array(original.compute_face_descriptor(noise))
@@ -40,9 +47,9 @@ def test_descriptors_of_noise_equal_dlibs(
 
 
 def test_descriptors_of_faces_equal_dlibs(
-    network: DlibResNet, original: dlib.face_recognition_model_v1, chips: list[Pixels]
+    network: DlibResNet, original: "face_recognition_model_v1", dlib_chips: list[Pixels]
 ) -> None:
-    faces = chips[::4]
+    faces = dlib_chips[::4]
     theirs = np.array([original.compute_face_descriptor(chip) for chip in faces])
     np.testing.assert_allclose(descriptors(network, faces), theirs, atol=1e-5)
 
@@ -55,12 +62,12 @@ def test_feature_maps_come_from_the_blocks_asked_for(network: DlibResNet) -> Non
 
 def test_another_of_dlibs_files_is_refused() -> None:
     with pytest.raises(InvalidBundle, match="is not dlib's face recognition ResNet"):
-        load_dlib_resnet(model_file("shape_predictor_5_face_landmarks.dat"))
+        load_dlib_resnet(dlib_file("shape_predictor_5_face_landmarks.dat"))
 
 
 def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "half.dat"
-    path.write_bytes(model_file(DLIB_WEIGHTS).read_bytes()[:10_000_001])
+    path.write_bytes(dlib_file(DLIB_WEIGHTS).read_bytes()[:10_000_001])
     with pytest.raises(InvalidBundle, match=r"half\.dat"):
         load_dlib_resnet(path)
 

@@ -2,13 +2,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from models.encoder.clip import ClipEncoder
-from models.encoder.encoder import DlibEncoder, digest
+from models.encoder.dlib import DlibEncoder
+from models.encoder.encoder import digest
 from tests.checkpoints import vision_network, write_full, write_vision_only
 
 
+@pytest.mark.dlib
 def test_dlibs_encoder_gives_128_features_for_150_pixels() -> None:
     encoder = DlibEncoder.load()
     with torch.inference_mode():
@@ -30,7 +33,7 @@ def test_a_digest_changes_with_a_single_number() -> None:
     assert digest(network) != before
 
 
-def test_serving_dlibs_encoder_does_not_wait_for_transformers() -> None:
+def test_serving_a_face_network_does_not_wait_for_transformers() -> None:
     program = "import service.cli.app, sys; print('transformers' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert found.stdout.strip() == "False"

@@ -14,14 +14,15 @@ from models.encoder.pixels import (
     stack,
     standardise,
 )
-from models.face import align, find, fit
+from models.face import Framing, align, find, fit
 
 Pixels = NDArray[np.uint8]
 
 
 def ours(photo: Pixels, size: int = 224) -> torch.Tensor:
     """Take an image the way the service takes one with the detector `none`."""
-    crop = align(find(photo, NoDetector()), None, size, 0.0).pixels
+    nobody = NoDetector()
+    crop = align(find(photo, nobody), nobody, Framing(size, 0.0)).pixels
     return standardise(stack([crop]).float(), CLIP_MEAN, CLIP_STD)
 
 

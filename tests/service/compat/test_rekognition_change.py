@@ -10,8 +10,8 @@ from tests.service.compat.aws import rekognition_client
 EILEEN = {"Bytes": photo_bytes("astronaut")}
 CHANGING = {
     "LIKENESS_REKOGNITION": "true",
-    "LIKENESS_BUNDLE": "dlib",
-    "LIKENESS_NEXT_BUNDLE": "builtin",
+    "LIKENESS_BUNDLE": "builtin",
+    "LIKENESS_NEXT_BUNDLE": "sface",
 }
 
 
@@ -22,7 +22,7 @@ def test_face_indexed_during_a_change_is_found_by_both_bundles(tmp_path: Path) -
         photo = {"Bytes": group_photo()}
         indexed = aws.index_faces(CollectionId="staff", Image=photo)["FaceRecords"]
         found = []
-        for bundle in ("dlib", "builtin"):
+        for bundle in ("builtin", "sface"):
             form = {"fingerprint": load_bundle(bundle).fingerprint}
             assert client.post("/change/switch", json=form).status_code == 200
             answer = aws.search_faces_by_image(CollectionId="staff", Image=EILEEN)

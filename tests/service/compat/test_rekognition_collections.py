@@ -14,7 +14,7 @@ from tests.server import RunningServer
 GRACE, EILEEN = {"Bytes": photo_bytes("grace")}, {"Bytes": photo_bytes("astronaut")}
 GRACE_AGAIN = {"Bytes": mirrored(reencoded("grace", side=300))}
 NOBODY = {"Bytes": jpeg(picture(300, 300))}
-DARK = {"Bytes": jpeg(open_photo("grace").point(lambda value: value // 12))}
+DARK = {"Bytes": jpeg(open_photo("grace").point(lambda value: value // 16))}
 STAFF = "staff"
 
 

@@ -14,7 +14,7 @@ from models.probability import Logistic
 from service.compat.scales import face_probability, likeness
 
 PAGE = Path(__file__).parents[3] / "deploy" / "migrate.md"
-POINTS = read_manifest(BUILTIN_FOLDER / "dlib").calibration
+POINTS = read_manifest(BUILTIN_FOLDER / "sface").calibration
 assert POINTS is not None
 MEASURED: list[tuple[tuple[OperatingPoint, ...], Logistic | None]] = [
     (POINTS.operating_points, POINTS.probability),

@@ -1,0 +1,96 @@
+"""Run an ONNX network: by OpenVINO on a CPU, by ONNX Runtime there or on a GPU."""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.encoder.device import Precision
+from models.encoder.engine import EngineName, apart
+from models.encoder.onnx import OnnxEncoder
+from models.encoder.openvino import compiled, open_core
+from models.encoder.pixels import PixelSpec, encoder_pixels
+from models.errors import InvalidBundle
+
+Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+
+class OnnxEngine:
+    """Prepare pixels as every engine does and hand them to whatever runs the network."""
+
+    def __init__(self, name: EngineName, run: Run, encoder: OnnxEncoder, pixels: PixelSpec) -> None:
+        self.name = name
+        self._run = run
+        self._encoder = encoder
+        self._pixels = pixels
+
+    @torch.inference_mode()
+    def __call__(self, crops: Tensor) -> Tensor:
+        pixels = encoder_pixels(crops.float(), self._pixels)
+        if self._encoder.channels_last:
+            pixels = pixels.permute(0, 2, 3, 1)
+        output = self._run(np.ascontiguousarray(pixels.numpy()))
+        features = np.array(output, np.float32).reshape(len(pixels), -1)
+        return apart(torch.from_numpy(features), self._pixels)
+
+
+def with_openvino(encoder: OnnxEncoder, device: torch.device, precision: Precision) -> Run:
+    """Compile the network for this CPU; raises InvalidBundle if OpenVINO cannot."""
+    core = open_core(device)
+    try:
+        model = core.read_model(encoder.model)
+        model.reshape([-1, *encoder.input_shape])
+        request = compiled(core, model, precision)
+    except RuntimeError as exc:
+        reason = str(exc).strip().splitlines()[-1]
+        raise InvalidBundle(f"OpenVINO cannot run this ONNX network: {reason}") from exc
+
+    def run(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        output: NDArray[np.float32] = request.infer([pixels], share_inputs=True)[0]
+        return output
+
+    return run
+
+
+def with_onnxruntime(encoder: OnnxEncoder, device: torch.device, precision: Precision) -> Run:
+    """Open a session on the device.
+
+    It computes in float32, and rounds inside it as the GPU's own libraries do with `bf16`
+    (TF32). Raises InvalidBundle if ONNX Runtime is absent or cannot.
+    """
+    if find_spec("onnxruntime") is None:
+        raise InvalidBundle(
+            "The engine `onnxruntime` is not installed: pip install onnxruntime-gpu, or "
+            "onnxruntime for CPUs."
+        )
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    providers: list[tuple[str, dict[str, object]]] = [("CPUExecutionProvider", {})]
+    if device.type == "cuda":
+        if "CUDAExecutionProvider" not in ort.get_available_providers():
+            raise InvalidBundle(
+                "This ONNX Runtime is built without CUDA: pip install onnxruntime-gpu, or set "
+                "LIKENESS_DEVICE=cpu."
+            )
+        cuda: dict[str, object] = {
+            "device_id": device.index or 0,
+            "use_tf32": int(precision == "bf16"),
+        }
+        providers = [("CUDAExecutionProvider", cuda)]
+    try:
+        session = ort.InferenceSession(encoder.model, options, providers=providers)
+    except Exception as exc:  # ONNX Runtime's errors share no class of their own
+        reason = str(exc).strip().splitlines()[0]
+        raise InvalidBundle(f"ONNX Runtime cannot run this ONNX network: {reason}") from exc
+
+    def run(pixels: NDArray[np.float32]) -> NDArray[np.float32]:
+        output: NDArray[np.float32] = session.run([encoder.output], {encoder.input: pixels})[0]
+        return output
+
+    return run
