@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from service.answers import VerifyAnswer
 from service.app import create_app
 from service.calls import Choice
+from service.cli.bundle import bundle_app
 from service.commands_audit import audit_app
 from service.commands_change import forget, reembed, switch
 from service.commands_embed_folder import embed_folder
@@ -129,6 +130,7 @@ app.command()(train)
 app.command()(reembed)
 app.command()(switch)
 app.command()(forget)
+app.add_typer(bundle_app, name="bundle")
 app.add_typer(keys_app, name="keys")
 app.add_typer(audit_app, name="audit")
 app.add_typer(master_key_app, name="master-key")
