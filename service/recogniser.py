@@ -103,7 +103,9 @@ async def bundle_for(
     made = await store.fingerprints()
     if not made:
         return BundleChoice(None)
-    known = {read_manifest(BUILTIN_FOLDER / name).fingerprint: name for name in BUILTIN_NAMES}
+    known: dict[str | None, str] = {
+        read_manifest(BUILTIN_FOLDER / name).fingerprint: name for name in BUILTIN_NAMES
+    }
     if settings.weights is not None:
         # Weights of the operator's own give the same bundle another fingerprint.
         named = settings.model_copy(update={"bundle": choose(None)[0]})
