@@ -1,12 +1,14 @@
 """One bundle made ready to turn photos into templates: threads that decode, and an encoder."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 
 import numpy as np
+import torch
 
 from models.bundle import (
     BUILTIN_FOLDER,
@@ -19,7 +21,8 @@ from models.bundle import (
     read_manifest,
 )
 from models.embedder import Embedder, Row
-from models.encoder.device import choose_device, choose_precision
+from models.encoder.device import choose_precision
+from models.encoder.engine import device_for
 from models.errors import InvalidBundle
 from models.image import Limits
 from service.batcher import Batcher
@@ -28,6 +31,8 @@ from service.pipeline import Pipeline
 from service.prepare import DecodePool, Preparation
 from service.settings import Settings
 from service.store import Store
+
+logger = logging.getLogger("likeness")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +150,15 @@ async def bundle_for(
 
 def load_embedder(settings: Settings, because: str | None = None) -> Embedder:
     """Load the bundle on the device and at the precision that the settings lead to."""
-    device = choose_device(settings.device)
+    bundle = load_bundle_of(settings, because)
+    device = device_for(bundle.encoder, settings.device)
+    if device.type == "cpu" and settings.device == "auto" and torch.cuda.is_available():
+        logger.warning(
+            "`%s` runs on the CPU: to use the GPU, pip install onnxruntime-gpu.",
+            bundle.manifest.name,
+        )
     precision = choose_precision(device, settings.precision)
-    return Embedder(load_bundle_of(settings, because), device, precision, settings.engine)
+    return Embedder(bundle, device, precision, settings.engine)
 
 
 def load_bundle_of(settings: Settings, because: str | None = None) -> Bundle:

@@ -5,7 +5,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from models.encoder.device import Precision
+from models.encoder.device import Precision, choose_device
 from models.encoder.encoder import Encoder, TorchEncoder
 from models.encoder.onnx import OnnxEncoder
 from models.encoder.pixels import PixelSpec, encoder_pixels
@@ -78,6 +78,20 @@ def choose_engine(choice: EngineChoice, encoder: Encoder, device: torch.device) 
     if not isinstance(encoder, OnnxEncoder):
         return "torch"
     return "openvino" if device.type == "cpu" else "onnxruntime"
+
+
+def device_for(encoder: Encoder, wanted: str) -> torch.device:
+    """Return the device asked for, or with `auto` the best one that can run this encoder.
+
+    A GPU runs an ONNX network only where ONNX Runtime is built for it. Raises InvalidBundle if
+    the device asked for is absent.
+    """
+    device = choose_device(wanted)
+    if wanted == "auto" and device.type == "cuda" and isinstance(encoder, OnnxEncoder):
+        from models.encoder.onnx_engine import onnxruntime_has_cuda
+
+        return device if onnxruntime_has_cuda() else torch.device("cpu")
+    return device
 
 
 def open_engine(

@@ -55,6 +55,15 @@ def with_openvino(encoder: OnnxEncoder, device: torch.device, precision: Precisi
     return run
 
 
+def onnxruntime_has_cuda() -> bool:
+    """Tell whether ONNX Runtime is installed and built for GPUs."""
+    if find_spec("onnxruntime") is None:
+        return False
+    import onnxruntime as ort
+
+    return "CUDAExecutionProvider" in ort.get_available_providers()
+
+
 def with_onnxruntime(encoder: OnnxEncoder, device: torch.device, precision: Precision) -> Run:
     """Open a session on the device.
 
@@ -73,7 +82,7 @@ def with_onnxruntime(encoder: OnnxEncoder, device: torch.device, precision: Prec
     options.log_severity_level = 3
     providers: list[tuple[str, dict[str, object]]] = [("CPUExecutionProvider", {})]
     if device.type == "cuda":
-        if "CUDAExecutionProvider" not in ort.get_available_providers():
+        if not onnxruntime_has_cuda():
             raise InvalidBundle(
                 "This ONNX Runtime is built without CUDA: pip install onnxruntime-gpu, or set "
                 "LIKENESS_DEVICE=cpu."
