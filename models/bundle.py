@@ -1,7 +1,9 @@
 """One release of encoder reference, head and calibration, and its fingerprint."""
 
+import difflib
 import hashlib
 import json
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 BuiltinName = Literal["sface", "builtin", "dlib"]
 BUILTIN_NAMES: tuple[BuiltinName, ...] = get_args(BuiltinName)
 BUILTIN_FOLDER = Path(__file__).parent / "bundles"
+# Repositories of the hub have an owner; the few of one word hold no CLIP.
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # The operating point by which the built-in bundles are ranked (see `choose`).
 RANKED_AT = "fmr_1e-4"
 # A reference to this network is to the file that is installed, not to one in the bundle.
@@ -129,7 +133,7 @@ class Bundle:
     @property
     def licences(self) -> tuple[Licence, ...]:
         """Return the licence of every network it uses."""
-        return licences_of(self.manifest, self.detector.name)
+        return licences_of(self.manifest, self.detector.name, self.detector.weights)
 
     @property
     def probability(self) -> Logistic | None:
@@ -137,21 +141,24 @@ class Bundle:
         return None if calibration is None else calibration.probability
 
 
-def licences_of(manifest: Manifest, detector: DetectorName) -> tuple[Licence, ...]:
-    """Return the licence of every network that a bundle uses with a detector."""
+def licences_of(
+    manifest: Manifest, detector: DetectorName, file: Path | None = None
+) -> tuple[Licence, ...]:
+    """Return the licence of every network that a bundle uses with a detector in a file."""
     networks = []
     match detector:
         case "yunet":
-            networks.append(Licence("detector", YUNET.name, YUNET.licence))
+            name = YUNET.name if file is None else f"{YUNET.name} ({file.name})"
+            networks.append(Licence("detector", name, YUNET.licence))
         case "dlib":
             networks.append(Licence("detector", "dlib's five-point landmarks", DLIB_LICENCE))
         case "none":
             pass
     unknown = "not stated: ask whoever made it"
     reference = manifest.encoder
-    networks.append(
-        Licence("encoder", reference.source or reference.kind, reference.licence or unknown)
-    )
+    inside = reference.source in ("", "encoder", ENCODER_FILE)
+    name = manifest.name if inside else reference.source
+    networks.append(Licence("encoder", name, reference.licence or unknown))
     if manifest.head is not None:
         networks.append(Licence("head", manifest.name, manifest.licence or unknown))
     return tuple(networks)
@@ -208,6 +215,7 @@ def load_bundle(
         encoder = _load_encoder(manifest.encoder, folder, weights)
         head = _load_head(folder / "head.safetensors", manifest.head)
     else:
+        _check_source(name)
         encoder, head = _load_clip(name), None
         manifest = _bare_manifest(name, encoder.image_size)
     if head is not None:
@@ -224,6 +232,12 @@ def load_bundle(
         yunet_path,
     )
     identity = fingerprint(encoder, head, manifest.pixels)
+    if manifest.detector is not None and found.name != manifest.detector:
+        reason = (
+            f"{because or reason}; its error rates were measured with the detector "
+            f"`{manifest.detector}` and do not hold with `{found.name}`"
+        )
+        because = None
     return Bundle(manifest, encoder, head, found, identity, because or reason)
 
 
@@ -290,7 +304,8 @@ def write_onnx_bundle(
         pixels=pixels,
         detector="yunet",
         trained_on=trained_on,
-        not_good_for="deciding: it has no operating points until it is calibrated on faces",
+        not_good_for="faces unlike those that it was measured on, if it was: without operating "
+        "points it decides nothing",
     )
     write_manifest(folder, manifest)
 
@@ -319,6 +334,29 @@ def place_encoder(bundle: Bundle, source: str, out: Path) -> EncoderReference:
 def folder_of(source: str) -> Path:
     """Return where the bundle of this name or directory would be."""
     return BUILTIN_FOLDER / source if source in BUILTIN_NAMES else Path(source)
+
+
+def _check_source(source: str) -> None:
+    """Raise InvalidBundle at once for what is neither a checkpoint's folder nor a hub id."""
+    path = Path(source)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise InvalidBundle(
+                f"The folder {source} holds neither bundle.json nor a CLIP's config.json."
+            )
+        return
+    if path.is_file():
+        raise InvalidBundle(
+            f"{source} is a file; `likeness bundle new` makes a bundle of an ONNX network."
+        )
+    if not _HUB_ID.fullmatch(source):
+        near = difflib.get_close_matches(source.lower(), BUILTIN_NAMES, n=1)
+        hint = f" Did you mean `{near[0]}`?" if near else ""
+        raise InvalidBundle(
+            f"There is no bundle `{source}`: name a built-in one "
+            f"({', '.join(f'`{name}`' for name in BUILTIN_NAMES)}), a folder that exists, or a "
+            f"hub id such as openai/clip-vit-base-patch32.{hint}"
+        )
 
 
 def _load_encoder(reference: EncoderReference, folder: Path, weights: Path | None) -> Encoder:

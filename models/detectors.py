@@ -96,7 +96,8 @@ def find_detector(
         raise InvalidBundle(
             f"The detector `{name}` does not give the points of the landmark template "
             f"`{template}`; the detectors that do are "
-            f"{', '.join(f'`{other}`' for other in _TEMPLATES if template in _TEMPLATES[other])}."
+            f"{', '.join(f'`{other}`' for other in _TEMPLATES if template in _TEMPLATES[other])}. "
+            "Unset LIKENESS_DETECTOR to use the bundle's own."
         )
     if name == "dlib" and not has_dlib():
         raise InvalidBundle(

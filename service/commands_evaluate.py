@@ -82,7 +82,8 @@ def evaluate(
         (report / "report.json").write_text(made.model_dump_json(indent=2) + "\n")
         (report / "report.html").write_text(render(made, embed_photos))
         if write:
-            write_calibration(source, loaded, made.calibration)
+            written = write_calibration(source, loaded, made.calibration)
+            err.print(f"written  {written / 'bundle.json'}", soft_wrap=True, markup=False)
         if out_folder is not None:
             write_calibration(source, loaded, made.calibration, out_folder)
     except LikenessError as error:

@@ -88,7 +88,9 @@ class Settings(
     )
     face_policy: Policy = Field(
         default="single",
-        description="`single` refuses a photo with several faces, `largest` takes the largest.",
+        description="`single` refuses a photo with several faces if another has at least a "
+        "quarter of the largest one's area; `largest` takes the largest, and of several alike the "
+        "most central.",
     )
     min_face_px: int = Field(
         default=32, ge=0, le=4096, description="Shorter side of the smallest face taken, pixels."

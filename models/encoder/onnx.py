@@ -54,7 +54,9 @@ class OnnxEncoder:
         try:
             model = onnx.load_model(path, load_external_data=False)
         except (OSError, DecodeError) as exc:
-            raise InvalidBundle(f"{path} cannot be read as an ONNX file: {exc}") from exc
+            raise InvalidBundle(f"{path} is no ONNX file, or a damaged one.") from exc
+        if not model.graph.node:
+            raise InvalidBundle(f"{path} holds no network.")
         if any(tensor.external_data for tensor in model.graph.initializer):
             raise InvalidBundle(
                 f"{path} keeps its weights in other files; save the network as one file "

@@ -1,5 +1,6 @@
 """`likeness bundle new`: make a bundle of a face network of one's own."""
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,7 +56,7 @@ def new(
     mean: Annotated[
         float | None, typer.Option(help="Subtracted from 0 to 255. Else the usual ones are tried.")
     ] = None,
-    scale: Annotated[float | None, typer.Option(help="Then divided by this.")] = None,
+    scale: Annotated[float | None, typer.Option(min=1e-3, help="Then divided by this.")] = None,
     mirror: Annotated[
         bool, typer.Option(help="Add the features of the mirror image: better, at twice the work.")
     ] = True,
@@ -73,6 +74,7 @@ def new(
     """
     if (mean is None) != (scale is None):
         fail("Give --mean and --scale together, or neither.")
+    _check_free(out_folder)
     from models.bundle import write_onnx_bundle
     from models.encoder.onnx import OnnxEncoder
     from models.encoder.pixels import PixelSpec
@@ -90,8 +92,10 @@ def new(
         write_onnx_bundle(out_folder, network, encoder, chosen, licence, trained_on)
     except LikenessError as error:
         fail(error.sentence)
+    except OSError as error:
+        fail(f"{error.filename or out_folder} cannot be used: {error.strerror}.")
     if mean is None:
-        out.print(f"Tried on {of_what}. Cosines of one face and of two, best first:")
+        out.print(f"Tried on {of_what}. Cosines of one face and of two; the first is taken:")
         for way in ways:
             out.print(
                 f"  {way.title:25} {way.genuine:.2f}  {way.impostor:.2f}   (d' {way.distance:.2f})",
@@ -108,6 +112,17 @@ def new(
         soft_wrap=True,
         markup=False,
     )
+
+
+def _check_free(folder: Path) -> None:
+    """Stop before anything is measured if the folder cannot become a bundle."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        return
+    if folder.exists():
+        fail(f"{folder} exists already: name a new folder by --out, or remove it first.")
+    parent = next(each for each in folder.absolute().parents if each.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        fail(f"{folder} cannot be made: {parent} is no folder that can be written to.")
 
 
 def _as_told(way: "Separation", mean: float, scale: float) -> "Separation":
@@ -134,7 +149,10 @@ def _faces(photos: Path | None, pixels: "PixelSpec") -> "tuple[FaceSet, str]":
         if isinstance(code, str):
             err.print(f"not used  {file}  {code}", soft_wrap=True, markup=False)
     if len(faces) < 2:
-        raise LikenessError("At least two photos with faces are needed; name a folder: --photos.")
+        raise LikenessError(
+            f"At least two photos with faces are needed, and {len(faces)} of {len(files)} has one; "
+            "name a folder with more by --photos."
+        )
     crops = [crop for _, crop in faces]
     folders = {file.parent: number for number, (file, _) in enumerate(faces)}
     people = np.array([folders[file.parent] for file, _ in faces])

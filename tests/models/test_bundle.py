@@ -389,3 +389,26 @@ def test_a_hub_reference_is_kept_in_the_manifest(tmp_path: Path) -> None:
     reference = EncoderReference(kind="clip", source="openai/clip", revision="abc")
     write_bundle(tmp_path, encoder=reference)
     assert read_manifest(tmp_path).encoder == reference
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("sfase", "Did you mean `sface`"),
+        ("nothing", "`sface`, `builtin`, `dlib`"),
+        ("/no/such/folder", "a folder that exists"),
+        ("{folder}", "holds neither bundle.json"),
+        ("{folder}/network.onnx", "likeness bundle new"),
+    ],
+)
+def test_a_name_that_means_no_bundle_is_told_without_asking_a_hub(
+    source: str, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "network.onnx").write_bytes(b"anything")
+    with pytest.raises(InvalidBundle, match=said):
+        load_bundle(source.format(folder=tmp_path))
+
+
+def test_another_detector_than_its_own_is_told_with_what_it_costs() -> None:
+    bundle = load_bundle("sface", detector="none")
+    assert "do not hold with `none`" in bundle.chosen_because

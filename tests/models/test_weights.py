@@ -38,7 +38,7 @@ def test_an_altered_file_is_told_with_both_hashes(weights: Weights, tmp_path: Pa
     with pytest.raises(InvalidBundle, match=weights.hashes[weights.shipped]) as refused:
         locate(weights, tmp_path)
     assert str(tmp_path / weights.shipped) in refused.value.sentence
-    assert "download it again" in refused.value.sentence
+    assert "copy it there again" in refused.value.sentence
 
 
 def test_a_bundle_takes_both_networks_from_the_folder(tmp_path: Path) -> None:

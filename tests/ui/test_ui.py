@@ -225,7 +225,9 @@ def test_the_threshold_moves_both_rates_against_each_other(page: Page) -> None:
     open_page(page, "Thresholds")
     slider = page.get_by_role("slider", name="Threshold")
     before = rates(slider.get_attribute("aria-valuetext"))
-    slider.press("ArrowLeft")
+    # Where few comparisons of one person fail, a step or two changes nothing.
+    for _ in range(10):
+        slider.press("ArrowLeft")
     after = rates(slider.get_attribute("aria-valuetext"))
     assert before[0] < after[0]
     assert before[1] > after[1]

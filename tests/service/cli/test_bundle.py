@@ -64,6 +64,18 @@ def test_photos_without_faces_are_told(tmp_path: Path) -> None:
     assert "At least two photos" in done.output
 
 
+@pytest.mark.parametrize("taken", ["a file", "a bundle", "below a file"])
+def test_a_place_that_is_taken_is_told_before_anything_is_measured(
+    taken: str, mine: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    out = {"a file": tmp_path / "file", "a bundle": mine, "below a file": tmp_path / "file" / "x"}
+    (tmp_path / "net.onnx").write_bytes(b"never read")
+    done = new(tmp_path / "net.onnx", "--out", out[taken])
+    assert done.exit_code == EXIT_ERROR
+    assert str(out[taken]) in done.output.replace("\n", "")
+
+
 def test_mean_without_scale_is_refused(tmp_path: Path) -> None:
     done = new(locate(SFACE), "--out", tmp_path / "mine", "--mean", 127.5)
     assert done.exit_code == EXIT_ERROR
