@@ -227,7 +227,7 @@ class YuNetDetector:
         scale = self._SEEN_AT / self._SMALLEST
         if max(pixels.shape[:2]) * scale <= self.FAR:
             return []
-        small, scale = _scaled(pixels, min(scale, 1.0))
+        small, _ = _scaled(pixels, scale)
         found: list[Face] = []
         for top, left in _tiles(small.shape[0], small.shape[1], self._TILE, self._OVERLAP):
             tile = small[top : top + self._TILE, left : left + self._TILE]
