@@ -19,7 +19,7 @@ WORKDIR /src
 COPY pyproject.toml deploy/constraints.txt ./
 RUN python3 -c "import tomllib; \
         project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-        extras = (project['optional-dependencies'][name] for name in '${EXTRAS}'.split()); \
+        extras = (project['optional-dependencies'][name] for name in '${EXTRAS}'.split() + ['cuda'] * ('${DEVICE}' == 'cuda')); \
         print(*project['dependencies'], *sum(extras, []), sep='\n')" > requirements.txt
 RUN --mount=from=wheels,target=/wheels --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     /opt/pip/bin/pip --python /opt/likeness/bin/python install \

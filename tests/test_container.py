@@ -21,8 +21,9 @@ CONSTRAINTS = (ROOT / "deploy" / "constraints.txt").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DIRECT = [*PROJECT["dependencies"], *chain(*PROJECT["optional-dependencies"].values())]
 TARGETS = ["help", "install", "serve", "test", "lint", "bench", "reliability", "image", "clean"]
-# A torch for GPUs pins the libraries it brings by itself.
-OF_TORCH = ("nvidia", "cuda", "triton")
+# A torch for GPUs pins the libraries it brings by itself, and what else is for GPUs is not
+# installed where the checks run.
+FOR_GPUS = ("nvidia", "cuda", "triton", "onnxruntime-gpu")
 
 
 def pins() -> dict[str, str]:
@@ -40,7 +41,7 @@ def needed(requirements: list[str], extras: frozenset[str], seen: set[str]) -> N
         chosen = ({"extra": extra} for extra in extras | {""})
         if wanted.marker and not any(map(wanted.marker.evaluate, chosen)):
             continue
-        if name not in seen and not name.startswith(OF_TORCH):
+        if name not in seen and not name.startswith(FOR_GPUS):
             seen.add(name)
             needed(requires(name) or [], frozenset(wanted.extras), seen)
 
