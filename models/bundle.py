@@ -209,6 +209,7 @@ def load_bundle(
     place of the bundle's own detector; `because` says why it was chosen. Raises InvalidBundle.
     """
     name, reason = choose(source)
+    reason = because or reason
     folder = folder_of(name)
     if (folder / "bundle.json").is_file():
         manifest = read_manifest(folder)
@@ -233,12 +234,11 @@ def load_bundle(
     )
     identity = fingerprint(encoder, head, manifest.pixels)
     if manifest.detector is not None and found.name != manifest.detector:
-        reason = (
-            f"{because or reason}; its error rates were measured with the detector "
-            f"`{manifest.detector}` and do not hold with `{found.name}`"
+        reason += (
+            f"; its error rates were measured with the detector `{manifest.detector}` and do not "
+            f"hold with `{found.name}`"
         )
-        because = None
-    return Bundle(manifest, encoder, head, found, identity, because or reason)
+    return Bundle(manifest, encoder, head, found, identity, reason)
 
 
 def fingerprint(encoder: Encoder, head: Head | None, pixels: PixelSpec) -> str:
