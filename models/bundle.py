@@ -5,24 +5,37 @@ import hashlib
 import json
 import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from models.decision import OperatingPoint
+from models.cohort import NO_COHORT, Cohort, CohortCard, read_cohort
+from models.decision import (
+    CONDITION_NAMES,
+    ConditionRates,
+    Evidence,
+    FusionRates,
+    GroupRates,
+    OperatingPoint,
+)
 from models.detectors import DetectorName, DetectorSource, find_detector
 from models.encoder.dlib import DlibEncoder
 from models.encoder.encoder import Encoder, digest
 from models.encoder.head import Head, check_fit
 from models.encoder.onnx import OnnxEncoder
 from models.encoder.pixels import PixelSpec
-from models.errors import InvalidBundle
+from models.errors import DegenerateVector, InvalidBundle
+from models.photo.quality_head import Capture, QualityCard, QualityHead, read_quality
 from models.probability import Logistic
 from models.rate_curve import RateCurve
+from models.template import Template
 from models.weights import DLIB_LICENCE, SFACE, YUNET, check_hash, has_dlib, locate
 
 if TYPE_CHECKING:
@@ -37,6 +50,8 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 RANKED_AT = "fmr_1e-4"
 # A reference to this network is to the file that is installed, not to one in the bundle.
 SFACE_SOURCE = "SFace 2021dec"
+# Of vectors that cancel each other out, nothing is left to compare.
+_LEAST_COHERENCE = 1e-3
 # Where a bundle keeps an ONNX network of its own.
 ENCODER_FILE = "encoder.onnx"
 
@@ -83,6 +98,9 @@ class Calibration(BaseModel):
     operating_points: tuple[OperatingPoint, ...]
     probability: Logistic | None = None
     curve: RateCurve | None = None
+    groups: tuple[GroupRates, ...] = ()
+    conditions: tuple[ConditionRates, ...] = ()
+    fusion: tuple[FusionRates, ...] = ()
 
 
 class Manifest(BaseModel):
@@ -105,13 +123,18 @@ class Manifest(BaseModel):
     not_good_for: str
     licence: str | None = None
     fingerprint: str | None = None
+    cohort: CohortCard | None = None
+    quality: QualityCard | None = None
     calibration: Calibration | None = None
     commit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """Hold what is needed to embed and decide; `chosen_because` says why it is this one."""
+    """Hold what is needed to embed and decide; `chosen_because` says why it is this one.
+
+    Cohort and quality head are no part of the fingerprint: vectors stay what they are.
+    """
 
     manifest: Manifest
     encoder: Encoder
@@ -119,6 +142,52 @@ class Bundle:
     detector: DetectorSource
     fingerprint: str
     chosen_because: str
+    cohort: Cohort = NO_COHORT
+    quality: QualityHead | None = None
+
+    def template(self, vector: NDArray[np.float32], capture: Capture | None = None) -> Template:
+        """Return what is compared: a unit vector `(d,)` that this bundle made.
+
+        `capture` is what its quality head says of the photo, if it was asked.
+        """
+        template = Template(vector, self.fingerprint, self.cohort.mean(vector))
+        if capture is None:
+            return template
+        return replace(
+            template,
+            conditions=capture.conditions,
+            quality=capture.quality,
+            is_poor=capture.is_poor,
+        )
+
+    def capture(self, features: NDArray[np.float32]) -> Capture | None:
+        """Judge a photo by its features `(w,)`; None without a quality head."""
+        return None if self.quality is None else self.quality(features)
+
+    def fuse(self, templates: Sequence[Template]) -> Template:
+        """Return one template of those of several photos of one person.
+
+        Photos by which a person is recognised better count for more, if all were judged. What is
+        wrong with all of them is wrong with the result. Raises DegenerateVector if they cancel
+        each other out.
+        """
+        if len(templates) == 1:
+            return templates[0]
+        known = [each.quality for each in templates if each.quality is not None]
+        weights = known if len(known) == len(templates) else None
+        mean = np.average(np.stack([each.vector for each in templates]), axis=0, weights=weights)
+        coherence = float(np.linalg.norm(mean))
+        if coherence < _LEAST_COHERENCE:
+            raise DegenerateVector("The photos' vectors point to opposite sides: no one person's.")
+        fused = np.asarray(mean / coherence, np.float32)
+        return Template(
+            fused,
+            self.fingerprint,
+            self.cohort.mean(fused),
+            coherence,
+            frozenset.intersection(*(each.conditions for each in templates)),
+            max(known, default=None),
+        )
 
     @property
     def dimension(self) -> int:
@@ -129,6 +198,34 @@ class Bundle:
     def operating_points(self) -> tuple[OperatingPoint, ...]:
         calibration = self.manifest.calibration
         return () if calibration is None else calibration.operating_points
+
+    @property
+    def evidence(self) -> Evidence:
+        """Return what its error rates were measured on."""
+        calibration = self.manifest.calibration
+        names = {rates.condition for rates in self.conditions if rates.condition != "none"}
+        return Evidence(
+            None if calibration is None else calibration.data,
+            tuple(name for name in CONDITION_NAMES if name in names),
+        )
+
+    @property
+    def conditions(self) -> tuple[ConditionRates, ...]:
+        """Return what was measured of it under conditions."""
+        calibration = self.manifest.calibration
+        return () if calibration is None else calibration.conditions
+
+    @property
+    def groups(self) -> tuple[GroupRates, ...]:
+        """Return what was measured of it among people of one group."""
+        calibration = self.manifest.calibration
+        return () if calibration is None else calibration.groups
+
+    @property
+    def fusion(self) -> tuple[FusionRates, ...]:
+        """Return what was measured of it with several photos."""
+        calibration = self.manifest.calibration
+        return () if calibration is None else calibration.fusion
 
     @property
     def licences(self) -> tuple[Licence, ...]:
@@ -238,7 +335,14 @@ def load_bundle(
             f"; its error rates were measured with the detector `{manifest.detector}` and do not "
             f"hold with `{found.name}`"
         )
-    return Bundle(manifest, encoder, head, found, identity, reason)
+    dimension = encoder.width if head is None else head.dimension
+    cohort = NO_COHORT
+    if manifest.cohort is not None:
+        cohort = read_cohort(folder, manifest.cohort, dimension)
+    quality = None
+    if manifest.quality is not None:
+        quality = read_quality(folder, manifest.quality, encoder.width)
+    return Bundle(manifest, encoder, head, found, identity, reason, cohort, quality)
 
 
 def fingerprint(encoder: Encoder, head: Head | None, pixels: PixelSpec) -> str:

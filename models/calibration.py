@@ -9,12 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from models.bootstrap import Bootstrap
+from models.cohort import LOWEST_SCORE
 from models.comparisons import Comparisons as Comparisons
 from models.comparisons import Scores, halves
 from models.comparisons import all_pairs as all_pairs
 from models.decision import OperatingPoint
 
-FMR_TARGETS = (1e-2, 1e-3, 1e-4, 1e-5)
+FMR_TARGETS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 # With 30 errors the true rate lies within 30 % of the measured one at 90 % confidence
 # (Doddington's rule of 30); a point expected to rest on fewer is marked as extrapolated.
 ERRORS_WANTED = 30
@@ -59,7 +60,7 @@ def threshold_at(impostor: Scores, fmr: float) -> float:
     """Return the lowest threshold whose measured FMR does not exceed `fmr`."""
     allowed = int(fmr * len(impostor) + 1e-6)  # 0.29 * 100 is a little less than 29
     if allowed >= len(impostor):
-        return -1.0
+        return LOWEST_SCORE
     highest_refused = np.partition(impostor, -1 - allowed)[-1 - allowed]
     return float(np.nextafter(highest_refused, np.float32(2), dtype=np.float32))
 

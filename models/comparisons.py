@@ -5,8 +5,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from models.cohort import NO_COHORT, Cohort
+
 Scores = NDArray[np.float32]
 
+# The score of a comparison with a photo that was not enrolled: less than any of two faces.
+NOT_ENROLLED = -3.0
 # A million comparisons of strangers support FMR 1e-4; more of the same people add little.
 MOST_PAIRS = 5_000_000
 
@@ -16,8 +20,8 @@ class Comparisons:
     """Hold scored comparisons of `n` pairs; every array is `(n,)`.
 
     `first` and `second` number the people compared, `photos` `(n, 2)` their photos, where
-    they are known. A photo that could not be enrolled has score -1 against its own person:
-    whoever is not enrolled is not recognised.
+    they are known. A photo that could not be enrolled has the score NOT_ENROLLED against its own
+    person: a person who is not enrolled is not recognised.
     """
 
     scores: Scores
@@ -39,14 +43,17 @@ class Comparisons:
 
 
 def all_pairs(
-    vectors: NDArray[np.float32], people: NDArray[np.int64], enrolled: NDArray[np.bool_]
+    vectors: NDArray[np.float32],
+    people: NDArray[np.int64],
+    enrolled: NDArray[np.bool_],
+    cohort: Cohort = NO_COHORT,
 ) -> Comparisons:
-    """Compare every photo with every other; `vectors` `(n, d)` of unit length.
+    """Compare every photo with every other by a cohort; `vectors` `(n, d)` of unit length.
 
     Impostor comparisons with a photo that was not enrolled are left out. Above MOST_PAIRS
     they are drawn at random.
     """
-    return compare(vectors, people, enrolled, *pair_places(people))
+    return compare(vectors, people, enrolled, *pair_places(people), cohort)
 
 
 def compare(
@@ -55,13 +62,22 @@ def compare(
     enrolled: NDArray[np.bool_],
     a: NDArray[np.int64],
     b: NDArray[np.int64],
+    cohort: Cohort = NO_COHORT,
 ) -> Comparisons:
     """Compare photos `a` `(n,)` with photos `b` `(n,)`, as `all_pairs` does."""
     both = enrolled[a] & enrolled[b]
-    scores = np.where(both, cosines(vectors, a, b), -1).astype(np.float32)
+    scores = np.where(both, scores_of(vectors, a, b, cohort), NOT_ENROLLED).astype(np.float32)
     kept = both | (people[a] == people[b])
     a, b = a[kept], b[kept]
     return Comparisons(scores[kept], people[a], people[b], np.stack([a, b], 1))
+
+
+def scores_of(
+    vectors: NDArray[np.float32], a: NDArray[np.int64], b: NDArray[np.int64], cohort: Cohort
+) -> Scores:
+    """Return the scores by a cohort of unit vectors `a` and `b`."""
+    means = cohort.means(vectors)
+    return np.asarray(cosines(vectors, a, b) - (means[a] + means[b]) / 2, np.float32)
 
 
 def cosines(

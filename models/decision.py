@@ -1,15 +1,24 @@
 """From a similarity to match, no match or inconclusive, and the evidence for it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from models.errors import Uncalibrated, UnknownOperatingPoint
 from models.probability import Logistic
 
 Outcome = Literal["match", "no_match", "inconclusive"]
 
-DEFAULT_POINT = "fmr_1e-3"
+# What may be wrong with a photo so that strangers look alike in it.
+ConditionName = Literal["blurred", "masked", "dark_glasses", "small", "dark", "compressed"]
+CONDITION_NAMES: tuple[ConditionName, ...] = get_args(ConditionName)
+
+# The default operating point is never laxer than this one, if the bundle has it,
+LAXEST_DEFAULT = 1e-3
+# nor so strict that it refuses more than this share of genuine comparisons.
+MOST_REFUSED = 0.05
+# A condition is outside the evidence where strangers match so many times as often as is claimed.
+MOST_ABOVE_CLAIM = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +35,8 @@ class OperatingPoint:
     """Hold a threshold on the similarity and the error rates measured at it.
 
     `held_out_fmr` is the FMR on people that a threshold found the same way was not set on.
-    An `extrapolated` point rests on fewer than 30 false matches.
+    An `extrapolated` point rests on fewer than 30 false matches. `kept` says that it is that of
+    an earlier calibration, which the photos of the last one were too few to replace.
     """
 
     name: str
@@ -35,6 +45,78 @@ class OperatingPoint:
     fnmr: Rate
     held_out_fmr: float | None = None
     extrapolated: bool = False
+    kept: bool = False
+
+    @property
+    def claim(self) -> float:
+        """Return the FMR that its name claims: 1e-3 for `fmr_1e-3`; else the measured one."""
+        try:
+            return float(self.name.removeprefix("fmr_"))
+        except ValueError:
+            return self.fmr.value
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRates:
+    """Hold the rates among the people of one group, at one operating point of everybody.
+
+    `data` says in a sentence what photos were compared. Rates are None where none were.
+    """
+
+    group: str
+    point: str
+    images: int
+    failure_to_enrol: float
+    genuine_pairs: int
+    impostor_pairs: int
+    fmr: Rate | None = None
+    fnmr: Rate | None = None
+    data: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ConditionRates:
+    """Hold what a condition does to decisions at one operating point; all rates 0 to 1.
+
+    `fmr` is among strangers who both show the condition, in `impostor_pairs` comparisons.
+    `match_rate` is that of photos of one person which both show it, `match_rate_one` where only
+    the probe does; None where no photos of one person were compared. The condition `none` is
+    that of the same photos as they are.
+    """
+
+    condition: ConditionName | Literal["none"]
+    point: str
+    impostor_pairs: int
+    fmr: Rate
+    match_rate: float | None = None
+    match_rate_one: float | None = None
+    data: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FusionRates:
+    """Hold both rates at an operating point where several photos are fused on either side.
+
+    So many `probes` of one person against so many `templates`, in `genuine` comparisons of one
+    person and `impostor` ones of two.
+    """
+
+    probes: int
+    templates: int
+    point: str
+    fmr: float
+    fnmr: float
+    genuine: int
+    impostor: int
+    data: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Say on which photos error rates were measured, and under which conditions besides."""
+
+    data: str | None
+    conditions: tuple[ConditionName, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +125,8 @@ class Decision:
 
     At or above `threshold` is a match. Below `floor` is no match; between them the score is
     inconclusive. `point` is None if the caller chose the threshold, `probability` if the
-    bundle has none.
+    bundle has none. `doubts` are conditions of both photos for which the rates of the point do
+    not hold: they make a match inconclusive.
     """
 
     outcome: Outcome
@@ -52,26 +135,38 @@ class Decision:
     floor: float
     point: OperatingPoint | None
     probability: float | None = None
+    doubts: tuple[ConditionName, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Hold what turns a similarity into an outcome and a probability."""
+    """Hold what turns a similarity into an outcome and a probability.
+
+    `outside` are the conditions for which the rates of the point do not hold.
+    """
 
     threshold: float
     floor: float
     point: OperatingPoint | None
     probability: Logistic | None = None
+    outside: frozenset[ConditionName] = frozenset()
 
-    def decide(self, similarity: float) -> Decision:
+    def decide(
+        self, similarity: float, conditions: Collection[ConditionName] = frozenset()
+    ) -> Decision:
+        """Decide on a similarity of two sides that both show `conditions`."""
+        doubts: tuple[ConditionName, ...] = ()
         if similarity >= self.threshold:
-            outcome: Outcome = "match"
+            doubts = tuple(sorted(self.outside.intersection(conditions)))
+            outcome: Outcome = "inconclusive" if doubts else "match"
         elif similarity < self.floor:
             outcome = "no_match"
         else:
             outcome = "inconclusive"
         probability = None if self.probability is None else self.probability(similarity)
-        return Decision(outcome, similarity, self.threshold, self.floor, self.point, probability)
+        return Decision(
+            outcome, similarity, self.threshold, self.floor, self.point, probability, doubts
+        )
 
 
 def rule_at(
@@ -79,8 +174,11 @@ def rule_at(
     name: str | None = None,
     threshold: float | None = None,
     probability: Logistic | None = None,
+    conditions: Sequence[ConditionRates] = (),
 ) -> Rule:
     """Return the rule of a named operating point, of a caller's threshold, or the default.
+
+    `conditions` is what was measured under conditions, at any points.
 
     The next laxer point is the floor: what passes it but not the point asked for is
     inconclusive. A threshold of the caller's own has no such band, and no error rates.
@@ -102,12 +200,37 @@ def rule_at(
         )
     index = names.index(wanted)
     floor = ordered[index - 1].threshold if index else ordered[index].threshold
-    return Rule(ordered[index].threshold, floor, ordered[index], probability)
+    point = ordered[index]
+    return Rule(point.threshold, floor, point, probability, outside_evidence(point, conditions))
 
 
 def default_point(points: Sequence[OperatingPoint]) -> str:
-    """Return FMR 1e-3, or else the strictest point that is measured well, or at all."""
-    if any(point.name == DEFAULT_POINT for point in points):
-        return DEFAULT_POINT
-    measured = [point for point in points if not point.extrapolated] or points
-    return max(measured, key=lambda point: point.threshold).name
+    """Return the strictest point that is well measured and refuses few.
+
+    That is: not extrapolated, and its FNMR is MOST_REFUSED at most. It is not laxer than
+    LAXEST_DEFAULT unless no point is as strict.
+    """
+    measured = [point for point in points if not point.extrapolated] or list(points)
+    strict = [point for point in measured if point.claim <= LAXEST_DEFAULT * 1.001]
+    if not strict:
+        return max(measured, key=lambda point: point.threshold).name
+    good = [point for point in strict if point.fnmr.value <= MOST_REFUSED]
+    if good:
+        return max(good, key=lambda point: point.threshold).name
+    return min(strict, key=lambda point: point.threshold).name
+
+
+def outside_evidence(
+    point: OperatingPoint, conditions: Sequence[ConditionRates]
+) -> frozenset[ConditionName]:
+    """Return the conditions under which strangers match far more often than a point claims.
+
+    And more often than in the same photos as they are: what these show already is not due to the
+    condition, but to who is on them, or to two photos of one person among the strangers.
+    """
+    own = [rates for rates in conditions if rates.point == point.name]
+    plain = max((rates.fmr.value for rates in own if rates.condition == "none"), default=0.0)
+    limit = max(MOST_ABOVE_CLAIM * point.claim, plain)
+    return frozenset(
+        rates.condition for rates in own if rates.condition != "none" and rates.fmr.value > limit
+    )

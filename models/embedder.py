@@ -15,6 +15,7 @@ from models.encoder.engine import EngineChoice, open_engine
 from models.encoder.head import Head
 from models.encoder.pixels import stack
 from models.errors import DegenerateVector, DeviceLost, OutOfMemory
+from models.template import Template
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,10 @@ class Embedder:
             Row(vector, feature) if is_usable(vector) else _degenerate()
             for vector, feature in zip(vectors, features, strict=True)
         ]
+
+    def template(self, row: Row) -> Template:
+        """Return what a row is compared by, judged by the bundle's quality head if it has one."""
+        return self.bundle.template(row.vector, self.bundle.capture(row.features))
 
     def features(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Return pooled features `(n, looks, w)`, the head left out.

@@ -10,22 +10,39 @@ does the same and writes a report.
 import argparse
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.bootstrap import Bootstrap
-from models.bundle import Bundle, Calibration, folder_of, load_bundle, write_manifest
+from models.bundle import (
+    Bundle,
+    Calibration,
+    Manifest,
+    folder_of,
+    load_bundle,
+    write_manifest,
+)
 from models.calibration import (
     best_threshold,
     equal_error_rate,
     operating_points,
     pair_accuracy,
 )
-from models.comparisons import Comparisons, Scores, all_pairs, compare, cosines, subset
-from models.decision import OperatingPoint, Rate
+from models.cohort import LOWEST_SCORE, NO_COHORT, Cohort
+from models.comparisons import (
+    NOT_ENROLLED,
+    Comparisons,
+    Scores,
+    all_pairs,
+    compare,
+    scores_of,
+    subset,
+)
+from models.decision import GroupRates as GroupRates
+from models.decision import OperatingPoint
 from models.embedded import embed_photos as embed_photos
 from models.errors import LikenessError
 from models.probability import fit_probability
@@ -49,31 +66,19 @@ class FoldAccuracy:
     given: bool
 
 
-@dataclass(frozen=True, slots=True)
-class GroupRates:
-    """Hold the rates among the people of one group, at one operating point of everybody."""
-
-    group: str
-    point: str
-    images: int
-    failure_to_enrol: float
-    genuine_pairs: int
-    impostor_pairs: int
-    fmr: Rate | None
-    fnmr: Rate | None
-
-
-def compared(labelled: LabelledSet, vectors: NDArray[np.float32]) -> Comparisons:
-    """Compare all photos, or only the listed pairs where it is not known who is who.
+def compared(
+    labelled: LabelledSet, vectors: NDArray[np.float32], cohort: Cohort = NO_COHORT
+) -> Comparisons:
+    """Compare all photos by a cohort, or only the listed pairs where it is not known who is who.
 
     Raises LikenessError unless there are pairs of both kinds.
     """
     enrolled = np.any(vectors != 0, axis=1)
     if labelled.complete:
-        every = all_pairs(vectors, labelled.people, enrolled)
+        every = all_pairs(vectors, labelled.people, enrolled, cohort)
     else:
         a, b, _ = _columns(labelled)
-        every = compare(vectors, labelled.people, enrolled, a, b)
+        every = compare(vectors, labelled.people, enrolled, a, b, cohort)
     if not len(every.genuine) or not len(every.impostor):
         raise LikenessError("There must be pairs of one person and of two, of photos with faces.")
     return every
@@ -84,10 +89,11 @@ def calibrate(
     vectors: NDArray[np.float32],
     data: str,
     comparisons: Comparisons | None = None,
+    cohort: Cohort = NO_COHORT,
 ) -> Calibration:
     """Measure accuracy over the pairs and operating points over all comparisons."""
-    scores, same = pair_scores(labelled, vectors)
-    every = compared(labelled, vectors) if comparisons is None else comparisons
+    scores, same = pair_scores(labelled, vectors, cohort)
+    every = compared(labelled, vectors, cohort) if comparisons is None else comparisons
     return Calibration(
         data=data,
         identities=int(labelled.people.max()) + 1,
@@ -103,15 +109,52 @@ def calibrate(
     )
 
 
+def kept_where_unsupported(new: Calibration, old: Calibration | None) -> Calibration:
+    """Return a calibration that takes from `old` what the photos of `new` are too few for.
+
+    A few photos must not loosen a point that many have set: a point which they do not support, or
+    only by extrapolation where the old one is measured, keeps its threshold and its evidence, and
+    is marked as kept. It is never laxer than the next laxer point.
+    """
+    if old is None:
+        return new
+    fresh = {point.name: point for point in new.operating_points}
+    points = []
+    for before in old.operating_points:
+        after = fresh.pop(before.name, None)
+        if after is None or (after.extrapolated and not before.extrapolated):
+            points.append(replace(before, kept=True))
+        else:
+            points.append(after)
+    points = sorted([*points, *fresh.values()], key=lambda point: -point.claim)
+    least = LOWEST_SCORE
+    for at, point in enumerate(points):
+        least = max(least, point.threshold)
+        points[at] = replace(point, threshold=least)
+    measured = any(not point.kept and not point.extrapolated for point in points)
+    return new.model_copy(
+        update={
+            "operating_points": tuple(points),
+            "probability": new.probability if measured else old.probability,
+            "curve": new.curve if measured else old.curve,
+            "groups": new.groups or old.groups,
+            "conditions": new.conditions or old.conditions,
+        }
+    )
+
+
 def pair_scores(
-    labelled: LabelledSet, vectors: NDArray[np.float32]
+    labelled: LabelledSet, vectors: NDArray[np.float32], cohort: Cohort = NO_COHORT
 ) -> tuple[Scores, NDArray[np.bool_]]:
-    """Return the scores of the protocol's pairs, -1 where not enrolled, and which are same."""
+    """Return the scores of the protocol's pairs, and which are of one person.
+
+    NOT_ENROLLED where a photo of a pair could not be enrolled.
+    """
     if not labelled.pairs:
         raise LikenessError("The protocol has no pairs.")
     a, b, same = _columns(labelled)
     enrolled = np.any(vectors != 0, axis=1)
-    scores = np.where(enrolled[a] & enrolled[b], cosines(vectors, a, b), -1)
+    scores = np.where(enrolled[a] & enrolled[b], scores_of(vectors, a, b, cohort), NOT_ENROLLED)
     return scores.astype(np.float32), same
 
 
@@ -123,14 +166,17 @@ def _columns(
 
 
 def fold_accuracy(
-    labelled: LabelledSet, vectors: NDArray[np.float32], seed: int = 0
+    labelled: LabelledSet,
+    vectors: NDArray[np.float32],
+    cohort: Cohort = NO_COHORT,
+    seed: int = 0,
 ) -> FoldAccuracy | None:
     """Judge each fold at the threshold of the others, as LFW's View 2 does; None if too small.
 
     Without folds of its own a protocol is cut in ten at random, with as many of each kind in
     each: such folds share people, as those of LFW do not.
     """
-    scores, same = pair_scores(labelled, vectors)
+    scores, same = pair_scores(labelled, vectors, cohort)
     folds = np.array(labelled.folds, np.int64)
     if not len(folds):
         random = np.random.default_rng(seed)
@@ -179,8 +225,17 @@ def write_calibration(
 
     Raises LikenessError for a bare encoder without `out`: it has no `bundle.json` to write.
     """
+    return write_revised(
+        source, bundle.manifest.model_copy(update={"calibration": calibration}), out
+    )
+
+
+def write_revised(source: str, manifest: Manifest, out: Path | None = None) -> Path:
+    """Write another manifest into the bundle at `source`, or into a copy of it at `out`.
+
+    Returns where it is. Raises LikenessError for a bare encoder without `out`.
+    """
     folder = folder_of(source)
-    manifest = bundle.manifest.model_copy(update={"calibration": calibration})
     bare = not (folder / "bundle.json").is_file()
     if bare and out is None:
         raise LikenessError(f"{source} is an encoder without a bundle.json; name a folder for one.")
@@ -206,7 +261,8 @@ def main(words: Sequence[str] | None = None) -> None:
     arguments = parser.parse_args(words)
     bundle = load_bundle(arguments.bundle)
     labelled = read_labelled(arguments.photos)
-    calibration = calibrate(labelled, embed_photos(labelled, bundle), arguments.data)
+    vectors = embed_photos(labelled, bundle)
+    calibration = calibrate(labelled, vectors, arguments.data, cohort=bundle.cohort)
     print(calibration.model_dump_json(indent=2))
     if arguments.write:
         write_calibration(arguments.bundle, bundle, calibration)

@@ -48,6 +48,9 @@ def render(report: Report, embed_photos: bool = False) -> str:
         f"{_plot(draw_histogram(report.histogram, points), 'Histogram of similarities')}</div>",
         _accuracy(report),
         _groups(report),
+        _conditions(report),
+        _fusion(report),
+        _rejects(report),
         _rejected(report),
         _worst(report, embed_photos),
         _footnotes(measured),
@@ -94,8 +97,9 @@ def _rate_row(row: TableRow) -> tuple[str, ...]:
     point = row.point
     if point is None:
         reason = f"not supported: needs {row.needed:,} comparisons"
-        return (f"{row.fmr:.3%}", reason, "", "", "")
-    name = f"{row.fmr:.3%}" + (" (extrapolated)" if point.extrapolated else "")
+        return (percent(row.fmr), reason, "", "", "")
+    marks = ("extrapolated", point.extrapolated), ("kept", point.kept)
+    name = " ".join([percent(row.fmr), *(f"({mark})" for mark, applies in marks if applies)])
     other = "too few people" if point.held_out_fmr is None else percent(point.held_out_fmr)
     return (name, f"{point.threshold:.4f}", interval(point.fmr), other, interval(point.fnmr))
 
@@ -126,6 +130,56 @@ def _groups(report: Report) -> str:
     ]
     note = "Thresholds are those of everybody; both photos of a comparison are of the group."
     return f"<h2>Groups</h2>{table(head, rows)}<p class=note>{note}</p>"
+
+
+def _conditions(report: Report) -> str:
+    if not report.conditions:
+        return ""
+    head = (
+        "condition",
+        "point",
+        "comparisons of strangers",
+        "FMR",
+        "one person, both",
+        "one photo",
+    )
+    rows = [
+        (
+            *(row.condition.replace("_", " "), row.point, f"{row.impostor_pairs:,}"),
+            interval(row.fmr),
+            *(
+                "" if rate is None else percent(rate)
+                for rate in (row.match_rate, row.match_rate_one)
+            ),
+        )
+        for row in report.conditions
+    ]
+    note = (
+        "The condition is put on ordinary photos. FMR: both photos show it. Then the share of "
+        "comparisons of one person that match: both photos show it, or one of them does."
+    )
+    return f"<h2>Conditions</h2>{table(head, rows)}<p class=note>{note}</p>"
+
+
+def _fusion(report: Report) -> str:
+    if not report.fusion:
+        return ""
+    head = ("probe photos", "templates", "point", "FMR", "FNMR")
+    rows = [
+        (str(row.probes), str(row.templates), row.point, percent(row.fmr), percent(row.fnmr))
+        for row in report.fusion
+    ]
+    note = "Several photos of one person are fused on either side; the threshold stays the same."
+    return f"<h2>More photos</h2>{table(head, rows)}<p class=note>{note}</p>"
+
+
+def _rejects(report: Report) -> str:
+    if not report.reject:
+        return ""
+    head = ("photos turned away, worst first", "FNMR of the others")
+    rows = [(percent(row.share), percent(row.fnmr)) for row in report.reject]
+    note = "By the bundle's learned quality, at its default operating point."
+    return f"<h2>Errors against rejects</h2>{table(head, rows)}<p class=note>{note}</p>"
 
 
 def _rejected(report: Report) -> str:

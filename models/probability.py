@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.comparisons import Comparisons, Scores, halves
+from models.comparisons import NOT_ENROLLED, Comparisons, Scores, halves
 
 _COMPARISONS_NEEDED = 30
 _STEPS = 100
@@ -100,4 +100,4 @@ def _cllr(comparisons: Comparisons, slope: float, intercept: float, limit: float
 def _enrolled(comparisons: Comparisons) -> tuple[Scores, Scores]:
     """Return genuine and impostor scores; who is not enrolled has no similarity to judge."""
     genuine, impostor = comparisons.genuine, comparisons.impostor
-    return genuine[genuine > -1], impostor[impostor > -1]
+    return genuine[genuine > NOT_ENROLLED], impostor[impostor > NOT_ENROLLED]

@@ -3,7 +3,7 @@
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from models.comparisons import Comparisons
+from models.comparisons import NOT_ENROLLED, Comparisons
 
 STEPS = 81
 
@@ -24,7 +24,7 @@ def rate_curve(comparisons: Comparisons, steps: int = STEPS) -> RateCurve:
     Rates are rounded far below one error in a million comparisons.
     """
     genuine, impostor = np.sort(comparisons.genuine), np.sort(comparisons.impostor)
-    enrolled = genuine[genuine > -1]
+    enrolled = genuine[genuine > NOT_ENROLLED]
     low, high = np.quantile(impostor, 0.9), impostor[-1]
     if len(enrolled):
         low, high = min(low, np.quantile(enrolled, 0.02)), max(high, np.quantile(enrolled, 0.98))

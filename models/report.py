@@ -1,5 +1,6 @@
 """The evidence of an evaluation: what goes into its JSON and onto its page."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -10,9 +11,16 @@ from pydantic import BaseModel, ConfigDict
 
 from models.bundle import Bundle, Calibration
 from models.calibration import ERRORS_NEEDED, FMR_TARGETS, operating_points, point_name
-from models.comparisons import Comparisons, Scores
-from models.decision import OperatingPoint
+from models.cohort import LOWEST_SCORE
+from models.comparisons import NOT_ENROLLED, Comparisons, Scores
+from models.decision import (
+    ConditionRates,
+    FusionRates,
+    OperatingPoint,
+    default_point,
+)
 from models.embedded import Embedded
+from models.errors import LikenessError
 from models.evaluate import (
     FoldAccuracy,
     GroupRates,
@@ -20,8 +28,14 @@ from models.evaluate import (
     compared,
     fold_accuracy,
     group_rates,
+    kept_where_unsupported,
 )
+from models.evaluation.captures import Captures
+from models.evaluation.fusion import fusion_rates
+from models.evaluation.reject import RejectRates, reject_rates
+from models.evaluation.strangers import StrangerSet, condition_rates_of, merged
 from models.protocols import LabelledSet
+from models.template import Template
 
 TABLE_TARGETS = (1e-1, *FMR_TARGETS)
 WORST = 12
@@ -87,29 +101,120 @@ class Report(BaseModel):
     det: Curve
     histogram: Histogram
     groups: tuple[GroupRates, ...]
+    conditions: tuple[ConditionRates, ...] = ()
+    fusion: tuple[FusionRates, ...] = ()
+    reject: tuple[RejectRates, ...] = ()
     worst: tuple[WorstError, ...]
     rejected: tuple[Rejected, ...]
 
 
-def make_report(labelled: LabelledSet, embedded: Embedded, bundle: Bundle, data: str) -> Report:
-    """Measure everything there is to say; `data` says in a sentence what the photos are."""
-    every = compared(labelled, embedded.vectors)
-    calibration = calibrate(labelled, embedded.vectors, data, every)
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """Hold labelled photos under every condition: the `photos` at some places of a set."""
+
+    photos: NDArray[np.int64]
+    captures: Captures
+
+
+def make_report(
+    labelled: LabelledSet,
+    embedded: Embedded,
+    bundle: Bundle,
+    data: str,
+    conditions: Conditions | None = None,
+    strangers: StrangerSet | None = None,
+) -> Report:
+    """Measure everything there is to say; `data` says in a sentence what the photos are.
+
+    Points that the photos are too few for are kept from the bundle. `conditions` and `strangers`
+    add what they show: strangers without identities tell more of false matches.
+    """
+    every = compared(labelled, embedded.vectors, bundle.cohort)
+    fresh = calibrate(labelled, embedded.vectors, data, every, bundle.cohort)
+    calibration = kept_where_unsupported(fresh, bundle.manifest.calibration)
     lax = operating_points(every, TABLE_TARGETS[:1])
     points = (*lax, *calibration.operating_points)
+    groups = group_rates(labelled, every, embedded.enrolled, points)
+    under = _condition_rates(labelled, bundle, calibration.operating_points, data, conditions)
+    if strangers is not None:
+        groups += strangers.group_rates(bundle.cohort, calibration.operating_points)
+        among = strangers.condition_rates(bundle.cohort, calibration.operating_points)
+        under = merged(among, under)
+    fusion = fusion_rates(
+        _templates(embedded, bundle), labelled.people, bundle, calibration.operating_points, data
+    )
+    new = {"groups": groups, "conditions": under, "fusion": fusion}
+    calibration = calibration.model_copy(update={k: v for k, v in new.items() if v})
     return Report(
         bundle=bundle.manifest.name,
         fingerprint=bundle.fingerprint,
         folder=labelled.folder.resolve(),
         calibration=calibration,
-        fold_accuracy=fold_accuracy(labelled, embedded.vectors),
+        fold_accuracy=fold_accuracy(labelled, embedded.vectors, bundle.cohort),
         table=_table(points),
         det=det_curve(every.genuine, every.impostor),
         histogram=_histogram(every),
-        groups=group_rates(labelled, every, embedded.enrolled, points),
+        groups=groups,
+        conditions=under,
+        fusion=fusion,
+        reject=_reject(embedded, bundle, every, calibration),
         worst=worst_errors(labelled, every),
         rejected=tuple(Rejected(*item) for item in sorted(embedded.rejected.items())),
     )
+
+
+def with_strangers(bundle: Bundle, strangers: StrangerSet) -> Calibration:
+    """Return the bundle's calibration with what strangers show at its points.
+
+    Raises LikenessError if it has none.
+    """
+    calibration = bundle.manifest.calibration
+    if calibration is None or not calibration.operating_points:
+        raise LikenessError(
+            f"The bundle {bundle.manifest.name} has no operating points to measure strangers at: "
+            "give photos of people you know too."
+        )
+    points = calibration.operating_points
+    among = strangers.condition_rates(bundle.cohort, points)
+    return calibration.model_copy(
+        update={
+            "groups": strangers.group_rates(bundle.cohort, points),
+            "conditions": merged(among, calibration.conditions),
+        }
+    )
+
+
+def _condition_rates(
+    labelled: LabelledSet,
+    bundle: Bundle,
+    points: Sequence[OperatingPoint],
+    data: str,
+    conditions: Conditions | None,
+) -> tuple[ConditionRates, ...]:
+    if conditions is None or not labelled.complete:
+        return ()
+    people = labelled.people[conditions.photos]
+    return condition_rates_of(conditions.captures, people, bundle.cohort, points, data)
+
+
+def _templates(embedded: Embedded, bundle: Bundle) -> list[Template | None]:
+    return [
+        bundle.template(vector, bundle.capture(features)) if vector.any() else None
+        for vector, features in zip(embedded.vectors, embedded.features, strict=True)
+    ]
+
+
+def _reject(
+    embedded: Embedded, bundle: Bundle, every: Comparisons, calibration: Calibration
+) -> tuple[RejectRates, ...]:
+    points = calibration.operating_points
+    if bundle.quality is None or not points:
+        return ()
+    threshold = next(p.threshold for p in points if p.name == default_point(points))
+    qualities, _ = bundle.quality.outputs(embedded.features)
+    # A photo that was not enrolled is not judged: it is turned away last, and fails.
+    qualities = np.where(embedded.enrolled, qualities, np.float32(2))
+    return reject_rates(every, qualities, threshold)
 
 
 def _table(points: tuple[OperatingPoint, ...]) -> tuple[TableRow, ...]:
@@ -136,8 +241,10 @@ def _ends(scores: Scores) -> Scores:
 
 
 def _histogram(comparisons: Comparisons) -> Histogram:
-    kinds = [scores[scores > -1] for scores in (comparisons.genuine, comparisons.impostor)]
-    lowest = min((float(scores.min()) for scores in kinds if len(scores)), default=-1.0)
+    kinds = [
+        scores[scores > NOT_ENROLLED] for scores in (comparisons.genuine, comparisons.impostor)
+    ]
+    lowest = min((float(scores.min()) for scores in kinds if len(scores)), default=LOWEST_SCORE)
     edges = np.linspace(lowest, 1, _BINS + 1)
     # Cosines of one photo with itself exceed 1 by an ulp.
     genuine, impostor = (_shares(np.minimum(scores, 1), edges) for scores in kinds)
@@ -154,8 +261,8 @@ def worst_errors(
 ) -> tuple[WorstError, ...]:
     """Return the likest strangers and the unlikest photos of one person, worst first."""
     same, scores = comparisons.same, comparisons.scores
-    strangers = np.flatnonzero(~same & (scores > -1))
-    one_person = np.flatnonzero(same & (scores > -1))
+    strangers = np.flatnonzero(~same & (scores > NOT_ENROLLED))
+    one_person = np.flatnonzero(same & (scores > NOT_ENROLLED))
     likest = strangers[np.argsort(-scores[strangers], kind="stable")[:most]]
     unlikest = one_person[np.argsort(scores[one_person], kind="stable")[:most]]
     kinds: tuple[tuple[Literal["false_match", "false_non_match"], NDArray[np.int64]], ...]

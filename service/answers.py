@@ -1,17 +1,24 @@
 """What callers get back: answers that carry their evidence."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from models.decision import Decision, OperatingPoint, Outcome, Rate, Rule
+from models.decision import (
+    ConditionName,
+    Decision,
+    Evidence,
+    OperatingPoint,
+    Outcome,
+    Rate,
+    Rule,
+)
 from models.errors import LikenessError
 from service.explanation import explain
 
 if TYPE_CHECKING:  # who reads answers need not load what makes them: torch takes seconds
+    from service.comparing import Compared, FusedProbe, UnusedPhoto
     from service.pipeline import Probe
-    from service.prepare import FaceReport
 
 Liveness = Literal["passed", "not_checked"]
 
@@ -56,10 +63,29 @@ class FaceAnswer(Answer):
     image_width: int = Field(examples=[512])
     image_height: int = Field(examples=[512])
     quality: QualityAnswer
+    conditions: list[ConditionName] = Field(
+        default=[], description="what is wrong with the photo, as learned from faces like it"
+    )
+    recognisability: Rounded | None = Field(
+        None,
+        examples=[0.73],
+        description="cosine to expect with its person's other photos, learned; none if the bundle "
+        "has not learned it",
+    )
 
     @classmethod
-    def of(cls, report: "FaceReport") -> Self:
-        return cls.model_validate(report)
+    def of(cls, probe: "Probe") -> Self:
+        report = probe.report
+        return cls(
+            box=BoxAnswer.model_validate(report.box),
+            faces=report.faces,
+            turns=report.turns,
+            image_width=report.image_width,
+            image_height=report.image_height,
+            quality=QualityAnswer.model_validate(report.quality),
+            conditions=sorted(probe.template.conditions),
+            recognisability=probe.template.quality,
+        )
 
 
 class TookAnswer(Answer):
@@ -106,6 +132,9 @@ class OperatingPointAnswer(Answer):
         None, examples=[0.0011], description="FMR on people the threshold was not set on"
     )
     extrapolated: bool = Field(False, description="rests on fewer than 30 false matches")
+    kept: bool = Field(
+        False, description="of an earlier calibration: the photos of the last one were too few"
+    )
 
     @classmethod
     def of(cls, point: OperatingPoint) -> Self:
@@ -122,10 +151,43 @@ class ProblemAnswer(Answer):
         return cls(code=error.code, detail=error.sentence, advice=error.advice)
 
 
+class UnusedPhotoAnswer(Answer):
+    image: int = Field(examples=[2], description="position among the images sent")
+    problem: ProblemAnswer
+
+    @classmethod
+    def of(cls, unused: "UnusedPhoto") -> Self:
+        return cls(image=unused.image, problem=ProblemAnswer.of(unused.error))
+
+
+class EvidenceAnswer(Answer):
+    """Say what the error rates of a decision were measured on."""
+
+    data: str | None = Field(description="the photos, in a sentence; none without measured rates")
+    conditions: list[ConditionName] = Field(
+        description="the rates were measured under these conditions too; see `GET /model`"
+    )
+
+    @classmethod
+    def of(cls, evidence: Evidence) -> Self:
+        return cls(data=evidence.data, conditions=list(evidence.conditions))
+
+
+_SCORE = (
+    "what is compared with the threshold: the cosine, less what both faces have in common with "
+    "everybody's, so that a threshold means the same for all; -2 to 1"
+)
+_DOUBTS = (
+    "what is wrong with the photos of both sides so that the error rates do not hold: for such "
+    "strangers more than twice as many match as the operating point claims"
+)
+
+
 class VerifyAnswer(Answer):
     verified: bool = Field(description="true only for the decision `match`")
     decision: Outcome
-    similarity: float = Field(examples=[0.957], description="cosine, -1 to 1")
+    similarity: float = Field(examples=[0.617], description=_SCORE)
+    cosine: float = Field(examples=[0.857], description="of the two vectors, -1 to 1")
     probability: float | None = Field(
         None,
         examples=[0.998],
@@ -137,16 +199,24 @@ class VerifyAnswer(Answer):
     operating_point: OperatingPointAnswer | None = Field(
         None, description="none if you chose the threshold: its error rates are not known"
     )
-    comparisons: int = Field(examples=[1], description="templates of the subject compared")
+    comparisons: int = Field(
+        examples=[1], description="templates of the subject compared, fused into one"
+    )
     fmr_bound: float | None = Field(
         None,
-        examples=[0.001],
-        description="chance of a false match at most: FMR times the comparisons",
+        examples=[0.0001],
+        description="chance that a stranger matches; several templates of a subject are fused and "
+        "do not raise it",
     )
+    doubts: list[ConditionName] = Field(default=[], description=_DOUBTS)
+    evidence: EvidenceAnswer = Field(description="what the error rates were measured on")
     explanation: str = Field(description="the decision in a sentence")
     subject: str | None = Field(None, examples=["ada"])
     template_id: str | None = Field(None, description="the subject's template that fits best")
-    faces: list[FaceAnswer] = Field(description="the face used in every photo sent")
+    faces: list[FaceAnswer] = Field(description="the face used in every photo that was used")
+    unused: list[UnusedPhotoAnswer] = Field(
+        default=[], description="photos of several that could not be used; the others decided"
+    )
     liveness: Liveness = Field(
         "not_checked", description="`passed` if a liveness_token was sent and found good"
     )
@@ -157,30 +227,33 @@ class VerifyAnswer(Answer):
     def of(
         cls,
         decision: Decision,
-        probes: Sequence["Probe"],
+        compared: "Compared",
         fingerprint: str,
         *,
-        comparisons: int,
-        subject: str | None = None,
-        template_id: str | None = None,
+        subject: str | None,
+        data: Evidence,
     ) -> Self:
         point = decision.point
         return cls(
             verified=decision.outcome == "match",
             decision=decision.outcome,
             similarity=decision.similarity,
+            cosine=compared.cosine,
             probability=decision.probability,
             threshold=decision.threshold,
             floor=decision.floor,
             operating_point=None if point is None else OperatingPointAnswer.of(point),
-            comparisons=comparisons,
-            fmr_bound=None if point is None else min(1.0, point.fmr.value * comparisons),
-            explanation=explain(decision, comparisons),
+            comparisons=compared.templates,
+            fmr_bound=None if point is None else point.fmr.value,
+            doubts=list(decision.doubts),
+            evidence=EvidenceAnswer.of(data),
+            explanation=explain(decision, compared.templates, len(compared.probes)),
             subject=subject,
-            template_id=template_id,
-            faces=[FaceAnswer.of(probe.report) for probe in probes],
+            template_id=compared.template_id,
+            faces=[FaceAnswer.of(probe) for probe in compared.probes],
+            unused=[UnusedPhotoAnswer.of(each) for each in compared.unused],
             fingerprint=fingerprint,
-            took=[TookAnswer.of(probe) for probe in probes],
+            took=[TookAnswer.of(probe) for probe in compared.probes],
         )
 
 
@@ -201,7 +274,7 @@ class EmbeddedImage(Answer):
             image=image,
             status="embedded",
             vector=numbers.tolist(),
-            face=FaceAnswer.of(probe.report),
+            face=FaceAnswer.of(probe),
             took=TookAnswer.of(probe),
         )
 
@@ -216,11 +289,15 @@ class EmbedAnswer(Answer):
 class CandidateAnswer(Answer):
     subject: str = Field(examples=["ada"])
     template_id: str = Field(examples=["passport-2026"], description="the one that fits best")
-    similarity: float = Field(examples=[0.957], description="cosine, -1 to 1")
+    similarity: float = Field(examples=[0.617], description=_SCORE)
+    cosine: float = Field(examples=[0.857], description="of the two vectors, -1 to 1")
+    doubts: list[ConditionName] = Field(default=[], description=_DOUBTS)
 
 
 class IdentifyAnswer(Answer):
-    outcome: Literal["identified", "unknown"]
+    outcome: Literal["identified", "unknown", "inconclusive"] = Field(
+        description="inconclusive: there are candidates, and doubts about each of them"
+    )
     candidates: list[CandidateAnswer] = Field(description="at or above the threshold, best first")
     threshold: float = Field(examples=[0.914], description="a candidate from here on")
     operating_point: OperatingPointAnswer | None = None
@@ -228,7 +305,11 @@ class IdentifyAnswer(Answer):
     fpir_bound: float | None = Field(
         None, description="chance that a stranger is identified, at most: FMR times templates"
     )
-    face: FaceAnswer
+    face: FaceAnswer = Field(description="of the first photo that was used")
+    unused: list[UnusedPhotoAnswer] = Field(
+        default=[], description="photos of several that could not be used; the others decided"
+    )
+    evidence: EvidenceAnswer = Field(description="what the error rates were measured on")
     liveness: Liveness = Field(
         "not_checked", description="`passed` if a liveness_token was sent and found good"
     )
@@ -240,20 +321,26 @@ class IdentifyAnswer(Answer):
         cls,
         rule: Rule,
         candidates: list[CandidateAnswer],
-        probe: "Probe",
+        probe: "FusedProbe",
         fingerprint: str,
         *,
         gallery: int,
+        data: Evidence,
     ) -> Self:
         point = rule.point
+        first = probe.probes[0]
+        sure = any(not candidate.doubts for candidate in candidates)
+        doubtful: Literal["inconclusive", "unknown"] = "inconclusive" if candidates else "unknown"
         return cls(
-            outcome="identified" if candidates else "unknown",
+            outcome="identified" if sure else doubtful,
             candidates=candidates,
             threshold=rule.threshold,
             operating_point=None if point is None else OperatingPointAnswer.of(point),
             gallery=gallery,
             fpir_bound=None if point is None else min(1.0, point.fmr.value * gallery),
-            face=FaceAnswer.of(probe.report),
+            face=FaceAnswer.of(first),
+            unused=[UnusedPhotoAnswer.of(each) for each in probe.unused],
+            evidence=EvidenceAnswer.of(data),
             fingerprint=fingerprint,
-            took=TookAnswer.of(probe),
+            took=TookAnswer.of(first),
         )

@@ -146,5 +146,5 @@ async def open_bulk(
         size = embedder.bundle.manifest.pixels.size
         await batcher.warm(np.zeros((size, size, 3), np.uint8))
         await pool.warm()
-        pipeline = Pipeline(pool, batcher, embedder.bundle.fingerprint, Metrics(), threads)
+        pipeline = Pipeline(pool, batcher, embedder.template, Metrics(), threads)
         yield Bulk(embedder, pool, pipeline, threads, batch)

@@ -1,7 +1,7 @@
 """What can be asked of a service: a call for each route that callers use."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
@@ -58,9 +58,11 @@ class Embedding(TypedDict, total=False):
     policy: "Policy"
 
 
-def verify(image: Photo, subject: str, **choice: Unpack[Choice]) -> Call[VerifyAnswer]:
-    """Decide whether a photo shows an enrolled subject."""
-    photos = [("image", read_photo(image))]
+def verify(
+    image: Photo | Sequence[Photo], subject: str, **choice: Unpack[Choice]
+) -> Call[VerifyAnswer]:
+    """Decide whether a photo, or several of one person, shows an enrolled subject."""
+    photos = _photos(image)
     return _verify(photos, {"subject": subject, **choice})
 
 
@@ -79,10 +81,18 @@ def _verify(photos: list[tuple[str, bytes]], fields: Mapping[str, object]) -> Ca
     return Call("POST", "/verify", of(VerifyAnswer), fields=_texts(fields), photos=photos)
 
 
-def identify(image: Photo, *, limit: int = 5, **choice: Unpack[Choice]) -> Call[IdentifyAnswer]:
-    """Find whom a photo shows among the enrolled subjects."""
+def _photos(image: Photo | Sequence[Photo]) -> list[tuple[str, bytes]]:
+    images = [image] if isinstance(image, bytes | str | PathLike) else image
+    several = images if isinstance(images, Sequence) else [images]
+    return [("image", read_photo(each)) for each in several]
+
+
+def identify(
+    image: Photo | Sequence[Photo], *, limit: int = 5, **choice: Unpack[Choice]
+) -> Call[IdentifyAnswer]:
+    """Find whom a photo, or several of one person, shows among the enrolled subjects."""
     fields = _texts({"limit": limit, **choice})
-    photos = [("image", read_photo(image))]
+    photos = _photos(image)
     return Call("POST", "/identify", of(IdentifyAnswer), fields=fields, photos=photos)
 
 

@@ -1,28 +1,43 @@
 """`likeness evaluate`: measure a bundle on labelled photos, report, and set its thresholds."""
 
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from models.decision import CONDITION_NAMES, ConditionName
 from models.errors import LikenessError
 from service.terminal import err, fail, out, require, settings_from
 
 if TYPE_CHECKING:
+    from models.bundle import Bundle, Calibration
+    from models.evaluation.captures import Captures
+    from models.evaluation.strangers import StrangerSet
+    from models.extract import Progress
     from models.report import Report
 
+R = TypeVar("R")
+K = TypeVar("K")
+
 Folder = Annotated[
-    Path,
+    Path | None,
     typer.Argument(
         exists=True,
         file_okay=False,
-        help="Photos: a folder per person, or people.csv and pairs.csv, or those of --pairs.",
+        help="Photos: a folder per person, or people.csv and pairs.csv, or those of --pairs. "
+        "Without: --strangers alone are measured, at the bundle's own points.",
     ),
 ]
 
+# Conditions are measured on so many of the labelled photos, which takes a minute or two.
+_MOST_DEGRADED = 2000
+
 
 def evaluate(
-    photos: Folder,
+    photos: Folder = None,
     pairs: Annotated[
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="LFW's pairs.txt, or a CSV a,b,same."),
@@ -31,6 +46,19 @@ def evaluate(
         Path | None,
         typer.Option(exists=True, dir_okay=False, help="A CSV image,group: rates by group too."),
     ] = None,
+    strangers: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="A CSV of an `image` column and columns of groups, beside its photos, of nobody "
+            "in particular: false matches by group, and under every condition.",
+        ),
+    ] = None,
+    conditions: Annotated[
+        bool,
+        typer.Option(help="Measure what blur, masks, dark glasses and so on do to the rates."),
+    ] = True,
     bundle: Annotated[
         str | None, typer.Option(help="Built-in name, directory or hub id; else as served.")
     ] = None,
@@ -56,42 +84,134 @@ def evaluate(
     Photos take the service's own path: decode, detect, align, encode.
     """
     require("matplotlib")
-    from rich.progress import Progress
-
     from models.bundle import choose, load_bundle
-    from models.embedded import embed
     from models.evaluate import write_calibration
     from models.page import render
-    from models.protocols import read_protocol, with_groups
-    from models.report import make_report
+    from models.report import with_strangers
 
+    if photos is None and strangers is None:
+        fail("Name a folder of photos of people you know, or --strangers, or both.")
     try:
-        labelled = read_protocol(photos, pairs)
-        if groups is not None:
-            labelled = with_groups(labelled, groups)
         source, _ = choose(bundle)
         loaded = load_bundle(source, weights=settings_from().weights)
-        with Progress(console=err, transient=True) as progress:
-            task = progress.add_task("embedding", total=len(labelled.images))
-            embedded = embed(
-                labelled, loaded, lambda done, of: progress.update(task, completed=done, total=of)
-            )
-        err.print("measuring", style="dim")
-        made = make_report(labelled, embedded, loaded, data or f"photos of {photos.name}")
+        apart = None if strangers is None else _strangers(strangers, loaded, conditions, data)
+        made = None
         report.mkdir(parents=True, exist_ok=True)
-        (report / "report.json").write_text(made.model_dump_json(indent=2) + "\n")
-        (report / "report.html").write_text(render(made, embed_photos))
+        if photos is None:
+            assert apart is not None
+            calibration = with_strangers(loaded, apart)
+        else:
+            made = _labelled(photos, pairs, groups, loaded, conditions, data, apart)
+            calibration = made.calibration
+            (report / "report.html").write_text(render(made, embed_photos))
+        as_written = calibration if made is None else made
+        (report / "report.json").write_text(as_written.model_dump_json(indent=2) + "\n")
         if write:
-            written = write_calibration(source, loaded, made.calibration)
+            written = write_calibration(source, loaded, calibration)
             err.print(f"written  {written / 'bundle.json'}", soft_wrap=True, markup=False)
         if out_folder is not None:
-            write_calibration(source, loaded, made.calibration, out_folder)
+            write_calibration(source, loaded, calibration, out_folder)
     except LikenessError as error:
         fail(error.sentence)
     if as_json:
-        out.print_json(made.model_dump_json())
-    else:
+        out.print_json(as_written.model_dump_json())
+        return
+    if made is not None:
         print_report(made, report)
+    print_rates(calibration)
+
+
+def _labelled(
+    photos: Path,
+    pairs: Path | None,
+    groups: Path | None,
+    bundle: "Bundle",
+    conditions: bool,
+    data: str | None,
+    strangers: "StrangerSet | None",
+) -> "Report":
+    """Embed labelled photos, and some of them under every condition, and measure."""
+    import numpy as np
+
+    from models.embedded import embed
+    from models.protocols import read_protocol, with_groups
+    from models.report import Conditions, make_report
+
+    labelled = read_protocol(photos, pairs)
+    if groups is not None:
+        labelled = with_groups(labelled, groups)
+    with _progress("embedding") as progress:
+        embedded = embed(labelled, bundle, progress)
+    under = None
+    if conditions and labelled.complete:
+        count = len(labelled.images)
+        places = np.arange(count)
+        if count > _MOST_DEGRADED:
+            random = np.random.default_rng(0)
+            places = np.sort(random.choice(count, _MOST_DEGRADED, replace=False))
+        files = [labelled.folder / labelled.images[at] for at in places]
+        under = Conditions(places, _capture(files, bundle, CONDITION_NAMES))
+    err.print("measuring", style="dim")
+    sentence = data or f"photos of {photos.name}"
+    return make_report(labelled, embedded, bundle, sentence, under, strangers)
+
+
+def _strangers(path: Path, bundle: "Bundle", conditions: bool, data: str | None) -> "StrangerSet":
+    from models.evaluation.strangers import StrangerSet, read_grouped
+
+    photos = read_grouped(path.parent, path)
+    files = [photos.folder / image for image in photos.images]
+    captures = _capture(files, bundle, CONDITION_NAMES if conditions else ())
+    return StrangerSet(photos, captures, f"strangers in {path.parent.name}/{path.name}")
+
+
+def _capture(
+    files: Sequence[Path], bundle: "Bundle", conditions: Sequence[ConditionName]
+) -> "Captures":
+    import torch
+
+    from models.embedder import Embedder
+    from models.encoder.device import choose_precision
+    from models.evaluation.captures import capture
+
+    device = torch.device("cpu")
+    embedder = Embedder(bundle, device, choose_precision(device, "auto"))
+    with _progress("under conditions") as progress:
+        return capture(files, embedder, conditions, progress)
+
+
+@contextmanager
+def _progress(what: str) -> "Iterator[Progress]":
+    from rich.progress import Progress as Bar
+
+    with Bar(console=err, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
+
+
+def print_rates(calibration: "Calibration") -> None:
+    """Print by group and by condition how often strangers match, and what more photos are worth."""
+    from models.page import percent
+
+    for group, of_group in _by(calibration.groups, lambda row: row.group):
+        rates = (f"{row.point} {percent(row.fmr.value)}" for row in of_group if row.fmr is not None)
+        out.print(f"FMR, {group}: {', '.join(rates)}", soft_wrap=True, markup=False)
+    for condition, under in _by(calibration.conditions, lambda row: row.condition):
+        rates = (
+            f"{row.point} {percent(row.fmr.value)}"
+            + ("" if row.match_rate is None else f" (one person {percent(row.match_rate)})")
+            for row in under
+        )
+        out.print(f"FMR, both {condition}: {', '.join(rates)}", soft_wrap=True, markup=False)
+    for counts, fused in _by(calibration.fusion, lambda row: (row.probes, row.templates)):
+        rates = (f"{row.point} FNMR {percent(row.fnmr)} FMR {percent(row.fmr)}" for row in fused)
+        name = f"{counts[0]} photos, {counts[1]} templates"
+        out.print(f"{name}: {', '.join(rates)}", soft_wrap=True, markup=False)
+
+
+def _by(rows: Sequence[R], key: Callable[[R], K]) -> list[tuple[K, list[R]]]:
+    """Group rows that follow each other."""
+    return [(name, list(some)) for name, some in groupby(rows, key)]
 
 
 def print_report(report: "Report", folder: Path) -> None:

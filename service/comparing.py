@@ -1,12 +1,15 @@
 """Find the similarity that a decision is taken on, by whichever bundle."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models.bundle import Bundle
-from models.decision import Rule, rule_at
-from models.errors import FingerprintMismatch
+from models.decision import ConditionName, Rule, rule_at
+from models.errors import FingerprintMismatch, LikenessError
 from models.face import Policy
-from models.template import Template, similarity
+from models.template import Template, cosine, similarities, similarity
+from service.errors import DifferentPeople
+from service.hygiene import agreement_floor, strangers
 from service.metrics import Metrics
 from service.pipeline import Probe
 from service.recogniser import Recogniser
@@ -15,13 +18,48 @@ from service.store import GalleryTemplate, Store, SubjectTemplates
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
-    """Hold the similarity that counts, the best of `comparisons`, and what was compared."""
+class UnusedPhoto:
+    """Hold the place of a photo among those sent, and why nothing could be made of it."""
 
-    similarity: float
+    image: int
+    error: LikenessError
+
+
+@dataclass(frozen=True, slots=True)
+class FusedProbe:
+    """Hold what photos of one person became together, and each of them."""
+
+    template: Template
     probes: tuple[Probe, ...]
-    comparisons: int = 1
+    unused: tuple[UnusedPhoto, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Hold the two templates that a decision is taken on, and what they were made of.
+
+    `templates` counts those of the subject; `template_id` is the one most like the probe.
+    """
+
+    probe: Template
+    reference: Template
+    probes: tuple[Probe, ...]
+    unused: tuple[UnusedPhoto, ...] = ()
+    templates: int = 1
     template_id: str | None = None
+
+    @property
+    def conditions(self) -> frozenset[ConditionName]:
+        """Return what is wrong with both sides."""
+        return self.probe.conditions & self.reference.conditions
+
+    @property
+    def similarity(self) -> float:
+        return similarity(self.probe, self.reference)
+
+    @property
+    def cosine(self) -> float:
+        return cosine(self.probe, self.reference)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +72,9 @@ class Comparing:
     policy: Policy
 
     async def compare(self, form: VerifyRequest, caller: object) -> Compared:
-        """Compare a photo with a subject's templates, or two photos with each other.
+        """Compare photos with a subject's templates, or two photos with each other.
 
-        Raises SubjectNotFound, FingerprintMismatch, and what the pipeline raises.
+        Raises SubjectNotFound, FingerprintMismatch, DifferentPeople, and what the pipeline raises.
         """
         policy = form.policy or self.policy
         if form.subject is not None and form.image is not None:
@@ -46,26 +84,55 @@ class Comparing:
         one, two = await self.recogniser.pipeline.probe_both(
             form.source_image, form.target_image, policy, caller
         )
-        return Compared(similarity(one.template, two.template), (one, two))
+        return Compared(one.template, two.template, (one, two))
+
+    async def probe(
+        self, photos: Sequence[bytes], policy: Policy | None, caller: object
+    ) -> FusedProbe:
+        """Take photos of one person, and fuse those that can be used.
+
+        Raises the first photo's problem if none can be used, and DifferentPeople.
+        """
+        made = await self.recogniser.pipeline.probe_each(photos, policy or self.policy, caller)
+        probes = tuple(each for each in made if isinstance(each, Probe))
+        unused = tuple(
+            UnusedPhoto(at, each) for at, each in enumerate(made) if not isinstance(each, Probe)
+        )
+        if not probes:
+            raise unused[0].error
+        self._check_one_person(probes)
+        fused = self.recogniser.bundle.fuse([probe.template for probe in probes])
+        return FusedProbe(fused, probes, unused)
+
+    def _check_one_person(self, probes: Sequence[Probe]) -> None:
+        """Raise DifferentPeople if a photo resembles none of the others."""
+        floor = agreement_floor(self.recogniser.bundle.operating_points)
+        if floor is None:
+            return
+        odd = strangers([probe.template for probe in probes], [], floor)
+        if odd:
+            raise DifferentPeople(
+                f"Of {len(probes)} photos, {len(odd)} do not seem to show the person of the "
+                f"others: the similarity is below {floor:.3f}."
+            )
 
     async def _with_subject(
-        self, subject: str, photo: bytes, policy: Policy, caller: object
+        self, subject: str, photos: Sequence[bytes], policy: Policy, caller: object
     ) -> Compared:
-        """Compare with every template of the subject; the best one counts.
+        """Compare with all templates of the subject, fused into one.
 
         The subject is looked up after the encoder, so that a template deleted meanwhile is
         never used, and before it, so that one with nothing to compare with costs nothing.
         """
         self._comparable(await self.store.templates_of(subject))
-        probe = await self.recogniser.pipeline.probe(photo, policy, caller)
+        probe = await self.probe(photos, policy, caller)
         with self.metrics.timed("store"):
-            held = await self.store.templates_of(subject)
-        scores = [
-            (similarity(probe.template, Template(held_one.vector, held_one.fingerprint)), held_one)
-            for held_one in self._comparable(held)
-        ]
-        best, template = max(scores, key=lambda pair: pair[0])
-        return Compared(best, (probe,), len(scores), template.template_id)
+            held = self._comparable(await self.store.templates_of(subject))
+        templates = [self.recogniser.template(each) for each in held]
+        reference = self.recogniser.bundle.fuse(templates)
+        best = int(similarities([probe.template], templates).argmax())
+        best_id = held[best].template_id
+        return Compared(probe.template, reference, probe.probes, probe.unused, len(held), best_id)
 
     def _comparable(self, held: SubjectTemplates) -> list[GalleryTemplate]:
         fingerprint = self.recogniser.fingerprint
@@ -79,7 +146,15 @@ class Comparing:
         return ours
 
 
-def rule_of(form: Choice, bundle: Bundle) -> Rule:
-    """Return by what a bundle decides on a request; raises Uncalibrated, UnknownOperatingPoint."""
-    chosen = form.operating_point, form.threshold
-    return rule_at(bundle.operating_points, *chosen, bundle.probability)
+def rule_of(form: Choice, bundle: Bundle, usual: str | None) -> Rule:
+    """Return by what a bundle decides on a request; `usual` is the point if it names none.
+
+    Raises Uncalibrated, UnknownOperatingPoint.
+    """
+    return rule_at(
+        bundle.operating_points,
+        form.operating_point or usual,
+        form.threshold,
+        bundle.probability,
+        bundle.conditions,
+    )

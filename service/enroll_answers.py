@@ -74,7 +74,7 @@ class EnrolledImage(Answer):
             image=image,
             status="enrolled" if created else "already_enrolled",
             template_id=template_id,
-            face=FaceAnswer.of(probe.report),
+            face=FaceAnswer.of(probe),
             warnings=list(warnings),
             possible_duplicates=list(possible_duplicates),
         )

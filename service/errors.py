@@ -37,6 +37,7 @@ ServiceError
 ├── EnrolmentError               the photo can be used, and would make a bad template
 │   ├── LowQuality               whom it shows would often not be recognised by it
 │   └── Inconsistent             it does not resemble the subject's other photos
+├── DifferentPeople              photos sent as one person's do not show one
 ├── ChangeError                  a change of bundle
 │   ├── NoChange                 no second bundle is loaded, or not the one that is named
 │   ├── ChangeIncomplete         the bundle lacks templates that the other has
@@ -253,6 +254,13 @@ class LowQuality(EnrolmentError):
 class Inconsistent(EnrolmentError):
     code = "inconsistent"
     advice = "Make sure that every photo shows the subject; if they all do, accept this one."
+
+
+class DifferentPeople(ServiceError):
+    """Photos that were sent as one person's do not seem to show one."""
+
+    code = "different_people"
+    advice = "Send photos of one person, each with that face alone or largest in it."
 
 
 class ChangeError(ServiceError):

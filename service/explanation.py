@@ -1,10 +1,28 @@
 """A decision in a sentence that a person can act on."""
 
-from models.decision import Decision
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from models.decision import ConditionName, Decision
+
+_WORDS: Final[Mapping[ConditionName, str]] = MappingProxyType(
+    {
+        "blurred": "blurred",
+        "masked": "of a face behind a mask or a hand",
+        "dark_glasses": "of a face behind dark glasses",
+        "small": "of a small face",
+        "dark": "dark",
+        "compressed": "strongly compressed",
+    }
+)
 
 
-def explain(decision: Decision, comparisons: int) -> str:
-    """Say in a sentence why the decision fell as it did."""
+def explain(decision: Decision, templates: int, photos: int = 1) -> str:
+    """Say in a sentence why the decision fell as it did.
+
+    The subject has so many templates, and the probe so many photos.
+    """
     score = f"The similarity {decision.similarity:.3f}"
     point = decision.point
     if point is None:
@@ -12,7 +30,13 @@ def explain(decision: Decision, comparisons: int) -> str:
         return f"{score} {place} the threshold {decision.threshold:.3f} that you chose."
     # No rate is known to more than two digits.
     one_in = float(f"{1 / max(point.fmr.value, 1e-9):.2g}")
-    many = f" Best of {comparisons} templates." if comparisons > 1 else ""
+    many = _many(templates, photos)
+    if decision.doubts:
+        wrong = " and ".join(_WORDS[each] for each in decision.doubts)
+        return (
+            f"{score} reaches {decision.threshold:.3f}, but both photos are {wrong}: of strangers "
+            f"in such photos far more reach it than one in {one_in:,.0f}. Take another photo.{many}"
+        )
     match decision.outcome:
         case "match":
             return (
@@ -29,3 +53,14 @@ def explain(decision: Decision, comparisons: int) -> str:
                 f"{score} is between {decision.floor:.3f} and {decision.threshold:.3f}: too like "
                 f"for strangers, too unlike to vouch for. Take another photo.{many}"
             )
+
+
+def _many(templates: int, photos: int) -> str:
+    if templates == photos == 1:
+        return ""
+    sides = [
+        f"{count} {name}"
+        for count, name in ((photos, "photos"), (templates, "templates"))
+        if count > 1
+    ]
+    return f" By {' and '.join(sides)} together."

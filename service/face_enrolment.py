@@ -51,7 +51,7 @@ async def see_faces(
     except (NoFace, FaceTooSmall):
         return []
     return [
-        SeenFace(probes, low_quality(probes[0].report.quality, standard))
+        SeenFace(probes, low_quality(probes[0].report.quality, probes[0].template, standard))
         for probes in zip(*made, strict=True)
     ]
 

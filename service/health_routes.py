@@ -5,16 +5,27 @@ import asyncio
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
-from models.bundle import Calibration
+from models.bundle import Bundle, Calibration
 from models.calibration import ERRORS_WANTED
-from models.decision import DEFAULT_POINT
+from models.decision import default_point
 from models.errors import LikenessError
 from service.answers import OperatingPointAnswer
 from service.errors import DecoderStalled, EncoderStopped, NotReady, StoreUnavailable
 from service.metrics import CONTENT_TYPE
-from service.model_answers import BatchAnswer, CurveAnswer, Health, LicenceAnswer, ModelAnswer
+from service.model_answers import (
+    BatchAnswer,
+    CohortAnswer,
+    ConditionAnswer,
+    CurveAnswer,
+    FusionAnswer,
+    GroupAnswer,
+    Health,
+    LicenceAnswer,
+    ModelAnswer,
+)
 from service.recogniser import Recogniser
 from service.service import Running, Service
+from service.settings import Settings
 
 router = APIRouter(tags=["service"])
 # Whoever collects metrics gives up after some seconds, and would have none at all.
@@ -74,7 +85,6 @@ def describe(service: Service, serving: Recogniser) -> ModelAnswer:
     bundle, settings, embedder = serving.bundle, service.settings, serving.embedder
     manifest, calibration = bundle.manifest, bundle.manifest.calibration
     on_gpu = embedder.device.type == "cuda"
-    names = [point.name for point in bundle.operating_points]
     return ModelAnswer(
         name=manifest.name,
         chosen_because=bundle.chosen_because,
@@ -90,8 +100,13 @@ def describe(service: Service, serving: Recogniser) -> ModelAnswer:
         accuracy=None if calibration is None else calibration.accuracy,
         failure_to_enrol=None if calibration is None else calibration.failure_to_enrol,
         operating_points=[OperatingPointAnswer.of(point) for point in bundle.operating_points],
-        default_operating_point=DEFAULT_POINT if DEFAULT_POINT in names else None,
+        default_operating_point=_usual(bundle, settings),
         curve=_curve(calibration),
+        cohort=manifest.cohort and CohortAnswer.model_validate(manifest.cohort.model_dump()),
+        quality=manifest.quality and manifest.quality.data,
+        groups=[GroupAnswer.model_validate(each) for each in bundle.groups],
+        conditions=[ConditionAnswer.model_validate(each) for each in bundle.conditions],
+        fusion=[FusionAnswer.model_validate(each) for each in bundle.fusion],
         detector=bundle.detector.name,
         licences=[LicenceAnswer.of(licence) for licence in bundle.licences],
         device=str(embedder.device),
@@ -103,6 +118,13 @@ def describe(service: Service, serving: Recogniser) -> ModelAnswer:
             max_queue=settings.queue_limit(on_gpu),
         ),
     )
+
+
+def _usual(bundle: Bundle, settings: Settings) -> str | None:
+    """Return the operating point of requests that name none."""
+    if not bundle.operating_points:
+        return None
+    return settings.operating_point or default_point(bundle.operating_points)
 
 
 def _curve(calibration: Calibration | None) -> CurveAnswer | None:

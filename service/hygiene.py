@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from models.decision import OperatingPoint, Rule
-from models.quality import HARMFUL, Quality, issues
+from models.decision import ConditionName, OperatingPoint
+from models.photo.quality_head import issues_of
+from models.quality import HARMFUL, Issue, Quality, issues
+from models.template import Template, similarities
 from service.errors import EnrolmentError, Inconsistent, LowQuality
 
-Vectors = NDArray[np.float32]
 QualityGate = Literal["off", "warn", "refuse"]
 
 # A search for duplicates may be wrong about one newcomer in so many.
@@ -26,24 +26,21 @@ FALSE_ALARMS: Final = 0.01
 class Standard:
     """Say what is checked, and what is taken all the same.
 
-    Without a `rule`, of a bundle without operating points, nobody can tell whether photos
-    agree, and they all do.
+    Photos agree from a similarity of `floor` on. A bundle without operating points has none: there
+    nobody can tell, and all photos agree.
     """
 
     quality: QualityGate
-    rule: Rule | None
+    floor: float | None
     accept_quality: bool = False
     accept_inconsistent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class New:
-    """Hold what is known of one photo; `vector` is (d,) float32 of unit length.
+    """Hold what is known of one photo; `held` says that the subject has a template of it."""
 
-    `held` says that the subject has a template of it.
-    """
-
-    vector: NDArray[np.float32]
+    template: Template
     quality: Quality
     held: bool = False
 
@@ -56,19 +53,22 @@ class Verdict:
     warnings: tuple[EnrolmentError, ...] = ()
 
 
-def judge(photos: Sequence[New], held: Vectors, standard: Standard) -> list[Verdict]:
-    """Decide on the photos of one request, given the subject's unexpired templates `(m, d)`.
+def judge(photos: Sequence[New], held: Sequence[Template], standard: Standard) -> list[Verdict]:
+    """Decide on the photos of one request, given the subject's unexpired templates.
 
-    All vectors are of one bundle. What the subject holds already is beyond doubt: asking
+    All are of one bundle. What the subject holds already is beyond doubt: asking
     again changes nothing.
     """
-    poor = [None if photo.held else low_quality(photo.quality, standard) for photo in photos]
+    poor = [
+        None if photo.held else low_quality(photo.quality, photo.template, standard)
+        for photo in photos
+    ]
     refuse_poor = standard.quality == "refuse" and not standard.accept_quality
     left = [at for at, error in enumerate(poor) if error is None or not refuse_poor]
     odd: set[int] = set()
-    if left and standard.rule is not None:
-        vectors = np.stack([photos[at].vector for at in left])
-        odd = {left[at] for at in strangers(vectors, held, standard.rule.floor)}
+    if left and standard.floor is not None:
+        templates = [photos[at].template for at in left]
+        odd = {left[at] for at in strangers(templates, held, standard.floor)}
     return [_verdict(error, refuse_poor, at in odd, standard) for at, error in enumerate(poor)]
 
 
@@ -79,10 +79,10 @@ def _verdict(
         return Verdict(poor)
     warnings: list[EnrolmentError] = [] if poor is None else [poor]
     if is_odd:
-        assert standard.rule is not None
+        assert standard.floor is not None
         odd = Inconsistent(
             "The photo does not seem to show the person of the subject's other photos: its "
-            f"similarity to each of them is below {standard.rule.floor:.3f}."
+            f"similarity to each of them is below {standard.floor:.3f}."
         )
         if not standard.accept_inconsistent:
             return Verdict(odd)
@@ -90,11 +90,31 @@ def _verdict(
     return Verdict(None, tuple(warnings))
 
 
-def low_quality(quality: Quality, standard: Standard) -> LowQuality | None:
+# What hides a face. Other conditions do harm where they make a photo poor on the whole.
+_REFUSED: Final[frozenset[ConditionName]] = frozenset({"masked", "dark_glasses", "blurred"})
+
+
+def harm(quality: Quality, template: Template) -> tuple[Issue, ...]:
+    """Return why a photo would make a bad template: by its measures, and by what was learned.
+
+    What is seen in both ways is told once.
+    """
+    measured = issues(quality, HARMFUL)
+    if template.quality is None:
+        return measured
+    # What was learned tells better than landmarks how far a face is turned away.
+    found = [issue for issue in measured if issue.code != "turned_away"]
+    found += issues_of(template.conditions & _REFUSED)
+    if not found and template.is_poor:
+        found.append(Issue("hard_to_recognise", "Face the camera, in even light, without blur."))
+    return tuple({issue.code: issue for issue in found}.values())
+
+
+def low_quality(quality: Quality, template: Template, standard: Standard) -> LowQuality | None:
     """Return what is wrong with a photo that would seldom be recognised, with advice."""
     if standard.quality == "off":
         return None
-    found = issues(quality, HARMFUL)
+    found = harm(quality, template)
     if not found:
         return None
     reasons = ", ".join(issue.code for issue in found)
@@ -104,20 +124,31 @@ def low_quality(quality: Quality, standard: Standard) -> LowQuality | None:
     )
 
 
-def strangers(photos: Vectors, held: Vectors, floor: float) -> set[int]:
-    """Return the places of photos `(n, d)` whose similarity to all of the subject's is too low.
+def strangers(photos: Sequence[Template], held: Sequence[Template], floor: float) -> set[int]:
+    """Return the places of photos whose similarity to all of the subject's is below `floor`.
 
-    The subject's are those held `(m, d)`, or else the first photo, and whatever photo agrees
+    The subject's are those held, or else the first photo, and whatever photo agrees
     with one of them; so the order of the others does not matter, and a repeated request is
     judged as it was the first time.
     """
-    apart = np.ones(len(photos), bool)
-    fresh = held if len(held) else photos[:1]
-    while len(fresh):
-        near = apart & (photos @ fresh.T >= floor).any(axis=1)
-        apart &= ~near
-        fresh = photos[near]
-    return set(np.flatnonzero(apart).tolist())
+    apart = set(range(len(photos)))
+    fresh = list(held or photos[:1])
+    while fresh and apart:
+        places = sorted(apart)
+        scores = similarities([photos[at] for at in places], fresh)
+        near = {places[row] for row in np.flatnonzero((scores >= floor).any(axis=1))}
+        apart -= near
+        fresh = [photos[at] for at in near]
+    return apart
+
+
+def agreement_floor(points: Sequence[OperatingPoint]) -> float | None:
+    """Return the similarity below which two photos do not seem to show one person.
+
+    The threshold of the laxest point: photos of one person seldom fall below it, and those of
+    strangers nearly always do. None without points.
+    """
+    return min((point.threshold for point in points), default=None)
 
 
 def alarm_point(points: Sequence[OperatingPoint], gallery: int) -> OperatingPoint | None:

@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Literal, Self
 
 from pydantic import Field
 
-from service.answers import Answer, OperatingPointAnswer
+from models.decision import ConditionName
+from service.answers import Answer, OperatingPointAnswer, RateAnswer
 
 if TYPE_CHECKING:
     from models.bundle import Licence
@@ -27,6 +28,59 @@ class CurveAnswer(Answer):
     errors_wanted: int = Field(
         examples=[30], description="a rate that rests on fewer errors is a guess"
     )
+
+
+class GroupAnswer(Answer):
+    """Give how often strangers of one group match at an operating point of everybody."""
+
+    group: str = Field(examples=["age 0-12"])
+    point: str = Field(examples=["fmr_1e-4"])
+    images: int = Field(examples=[612], description="photos of the group")
+    failure_to_enrol: float = Field(examples=[0.001])
+    impostor_pairs: int = Field(examples=[186966], description="comparisons of strangers")
+    fmr: RateAnswer | None
+    fnmr: RateAnswer | None = Field(description="none where no photos of one person were compared")
+    data: str = Field(description="what the photos are")
+
+
+class ConditionAnswer(Answer):
+    """Give what a condition does to decisions at an operating point."""
+
+    condition: ConditionName | Literal["none"] = Field(
+        description="put on both photos; `none`: the same photos as they are"
+    )
+    point: str = Field(examples=["fmr_1e-4"])
+    impostor_pairs: int = Field(examples=[14707503], description="comparisons of strangers")
+    fmr: RateAnswer
+    match_rate: float | None = Field(
+        examples=[0.78], description="share of comparisons of one person that match"
+    )
+    match_rate_one: float | None = Field(
+        examples=[0.91], description="the same, where the condition is put on one photo alone"
+    )
+    data: str = Field(description="what the photos are")
+
+
+class FusionAnswer(Answer):
+    """Give both rates at an operating point where several photos of one person are fused."""
+
+    probes: int = Field(examples=[3], description="photos sent")
+    templates: int = Field(examples=[5], description="templates of the subject")
+    point: str = Field(examples=["fmr_1e-4"])
+    fmr: float = Field(examples=[0.00009])
+    fnmr: float = Field(examples=[0.0004])
+    genuine: int = Field(examples=[1720], description="comparisons of one person")
+    impostor: int = Field(examples=[2924000], description="comparisons of two people")
+    data: str = Field(description="what the photos are")
+
+
+class CohortAnswer(Answer):
+    """Say what scores are normalised by."""
+
+    sha256: str = Field(description="changes whenever scores do")
+    faces: int = Field(examples=[600], description="each the mean of several people")
+    nearest: int = Field(examples=[10], description="of which so many count for a face")
+    photos: str = Field(description="what they were made of")
 
 
 class LicenceAnswer(Answer):
@@ -56,6 +110,19 @@ class ModelAnswer(Answer):
     operating_points: list[OperatingPointAnswer]
     default_operating_point: str | None = Field(description="used when a request names none")
     curve: CurveAnswer | None = Field(None, description="none if the bundle brings none")
+    cohort: CohortAnswer | None = Field(
+        None, description="none if scores of the bundle are plain cosines"
+    )
+    quality: str | None = Field(
+        None, description="what the learned judge of photos learned from; none if there is none"
+    )
+    groups: list[GroupAnswer] = Field(default=[], description="false matches by group of people")
+    conditions: list[ConditionAnswer] = Field(
+        default=[], description="what blur, masks and so on do to the rates"
+    )
+    fusion: list[FusionAnswer] = Field(
+        default=[], description="what more photos are worth, at the same thresholds"
+    )
     detector: str = Field(examples=["yunet"], description="what finds faces")
     licences: list[LicenceAnswer] = Field(description="of every network that is used")
     device: str = Field(description="what computes")

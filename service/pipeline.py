@@ -1,7 +1,7 @@
 """From the bytes of a photo to a template, through the decode pool and the batcher."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from models.embedder import Row
@@ -35,19 +35,22 @@ class Probe:
 
 
 class Pipeline:
-    """Turn photos into probes; the same path serves every route."""
+    """Turn photos into probes; the same path serves every route.
+
+    `template_of` makes a template of what the encoder gave.
+    """
 
     def __init__(
         self,
         pool: DecodePool,
         batcher: "Batcher[Row]",
-        fingerprint: str,
+        template_of: Callable[[Row], Template],
         metrics: Metrics,
         width: int,
     ) -> None:
         self._pool = pool
         self._batcher = batcher
-        self._fingerprint = fingerprint
+        self._template_of = template_of
         self._metrics = metrics
         self._width = width
 
@@ -125,7 +128,7 @@ class Pipeline:
         took = Took(
             prepared.decode_s, prepared.detect_s, prepared.align_s, done.queue_s, done.forward_s
         )
-        return Probe(done.row, Template(done.row.vector, self._fingerprint), prepared.report, took)
+        return Probe(done.row, self._template_of(done.row), prepared.report, took)
 
     def _trace(self, prepared: Prepared, done: Done[Row]) -> None:
         tracer, started = self._metrics.tracer, prepared.started

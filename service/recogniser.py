@@ -25,12 +25,14 @@ from models.encoder.device import choose_precision
 from models.encoder.engine import device_for
 from models.errors import InvalidBundle
 from models.image import Limits
+from models.photo.quality_head import Capture
+from models.template import Template
 from service.batcher import Batcher
 from service.metrics import Metrics, QueueMetrics
 from service.pipeline import Pipeline
 from service.prepare import DecodePool, Preparation
 from service.settings import Settings
-from service.store import Store
+from service.store import GalleryTemplate, Store
 
 logger = logging.getLogger("likeness")
 
@@ -51,6 +53,10 @@ class Recogniser:
     @property
     def fingerprint(self) -> str:
         return self.bundle.fingerprint
+
+    def template(self, held: GalleryTemplate) -> Template:
+        """Return what a probe is compared with, of a template of this bundle's that is stored."""
+        return self.bundle.template(held.vector, Capture.of_measures(held.quality))
 
     def show(self, metrics: Metrics) -> None:
         """Let the metrics say what is loaded."""
@@ -82,7 +88,7 @@ async def open_recogniser(
         size = embedder.bundle.manifest.pixels.size
         await batcher.warm(np.zeros((size, size, 3), np.uint8))
         await pool.warm()
-        pipeline = Pipeline(pool, batcher, embedder.bundle.fingerprint, metrics, settings.threads())
+        pipeline = Pipeline(pool, batcher, embedder.template, metrics, settings.threads())
         yield Recogniser(embedder, pool, batcher, pipeline)
 
 

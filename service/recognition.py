@@ -4,15 +4,16 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Final
 from uuid import uuid4
 
-import numpy as np
-from numpy.typing import NDArray
-
+from models.decision import ConditionName
 from models.errors import FingerprintMismatch, LikenessError
 from models.face import Policy
+from models.photo.quality_head import Capture
+from models.template import Template, cosine, similarity
 from service.answers import (
     CandidateAnswer,
     EmbedAnswer,
@@ -27,9 +28,27 @@ from service.pipeline import Probe
 from service.recogniser import Recogniser
 from service.schemas import EmbedRequest, EnrollRequest, IdentifyRequest, VerifyRequest
 from service.service import Service
-from service.store import Candidate, Idempotency, NewTemplate
+from service.store import Candidate, Idempotency, NewTemplate, SubjectTemplates
 from service.terms import terms_of
 from service.vetting import resembling, vet
+
+
+@dataclass(frozen=True, slots=True)
+class FusedCandidate:
+    """Hold a subject that a search found, scored by all of its templates together.
+
+    `template_id` is that of the one most like the probe, `conditions` what is wrong on both sides.
+    """
+
+    subject: str
+    template_id: str
+    similarity: float
+    cosine: float
+    conditions: frozenset[ConditionName]
+
+
+# Of so many subjects that the store suggests at least, all templates are compared.
+_LOOKED_AT: Final = 10
 
 
 async def enroll(
@@ -105,62 +124,95 @@ async def enroll(
 
 
 async def verify(service: Service, form: VerifyRequest, caller: object) -> VerifyAnswer:
-    """Decide whether a photo shows the subject, or whether two photos show one person."""
+    """Decide whether photos show the subject, or whether two photos show one person."""
     serving = await service.serving()
-    rule = rule_of(form, serving.bundle)
+    rule = rule_of(form, serving.bundle, service.settings.operating_point)
     policy = service.settings.face_policy
     comparing = Comparing(serving, service.store, service.metrics, policy)
     compared = await comparing.compare(form, caller)
-    decision = rule.decide(compared.similarity)
+    decision = rule.decide(compared.similarity, compared.conditions)
     service.metrics.decided(decision.outcome, compared.similarity, rule.threshold)
     return VerifyAnswer.of(
-        decision,
-        compared.probes,
-        serving.fingerprint,
-        comparisons=compared.comparisons,
-        subject=form.subject,
-        template_id=compared.template_id,
+        decision, compared, serving.fingerprint, subject=form.subject, data=serving.bundle.evidence
     )
 
 
 async def identify(service: Service, form: IdentifyRequest, caller: object) -> IdentifyAnswer:
-    """Find the subjects whose best template reaches the threshold, or say unknown."""
+    """Find the subjects whose templates together reach the threshold, or say unknown."""
     serving = await service.serving()
-    rule, fingerprint = rule_of(form, serving.bundle), serving.fingerprint
-    probe = await serving.pipeline.probe(form.image, _policy(form.policy, service), caller)
-    found = await search(service, serving, probe.row.vector, form.limit)
+    rule = rule_of(form, serving.bundle, service.settings.operating_point)
+    fingerprint = serving.fingerprint
+    comparing = Comparing(serving, service.store, service.metrics, service.settings.face_policy)
+    probe = await comparing.probe(form.image, form.policy, caller)
+    found = await search(service, serving, probe.template, form.limit)
     gallery = (await service.store.count("")).templates
-    kept = [candidate for candidate in found if candidate.similarity >= rule.threshold]
+    candidates = [
+        CandidateAnswer(
+            subject=each.subject,
+            template_id=each.template_id,
+            similarity=each.similarity,
+            cosine=each.cosine,
+            doubts=list(rule.decide(each.similarity, each.conditions).doubts),
+        )
+        for each in found
+        if each.similarity >= rule.threshold
+    ]
     return IdentifyAnswer.of(
-        rule,
-        [CandidateAnswer.model_validate(candidate) for candidate in kept],
-        probe,
-        fingerprint,
-        gallery=gallery,
+        rule, candidates, probe, fingerprint, gallery=gallery, data=serving.bundle.evidence
     )
 
 
 async def search(
     service: Service,
     serving: Recogniser,
-    vector: NDArray[np.float32],
+    probe: Template,
     limit: int,
     collection: str = "",
-) -> list[Candidate]:
-    """Return the most similar subjects of a collection, best first.
+    besides: str | None = None,
+) -> list[FusedCandidate]:
+    """Return the most similar subjects of a collection, best first, as `/verify` would score them.
 
-    `vector` is (d,) float32 of unit length. Raises FingerprintMismatch if there are templates and
-    none can be compared.
+    The store finds subjects by their best single templates; those found are then compared by all
+    of theirs together, which the order may change. `besides` is left out. Raises
+    FingerprintMismatch if there are templates and none can be compared.
     """
+    store = service.store
     with service.metrics.timed("search"):
-        found = await service.store.search(vector, serving.fingerprint, limit, collection)
+        found = await store.search(
+            probe.vector, serving.fingerprint, max(limit, _LOOKED_AT), collection, besides
+        )
+        held = await store.templates_of_each([each.subject for each in found])
     if not found and (await service.store.count(collection)).templates:
         raise FingerprintMismatch(
             "The gallery holds no template that is valid and made by the bundle now served "
             f"({serving.fingerprint[:12]}). Enrol its subjects again, or bring the gallery over: "
             "`likeness reembed`, then `likeness switch`."
         )
-    return found
+    by_subject = {each.subject: each for each in held}
+    fused = [
+        _fused(serving, probe, by_subject[each.subject], each)
+        for each in found
+        if each.subject in by_subject
+    ]
+    present = [candidate for candidate in fused if candidate is not None]
+    return sorted(present, key=lambda each: (-each.similarity, each.subject))[:limit]
+
+
+def _fused(
+    serving: Recogniser, probe: Template, held: SubjectTemplates, found: Candidate
+) -> FusedCandidate | None:
+    """Compare a probe with all of a subject's templates; None if they are gone meanwhile."""
+    own = [each for each in held.templates if each.fingerprint == serving.fingerprint]
+    if not own:
+        return None
+    reference = serving.bundle.fuse([serving.template(each) for each in own])
+    return FusedCandidate(
+        found.subject,
+        found.template_id,
+        similarity(probe, reference),
+        cosine(probe, reference),
+        probe.conditions & reference.conditions,
+    )
 
 
 async def embed(service: Service, form: EmbedRequest, caller: object) -> EmbedAnswer:
@@ -213,12 +265,14 @@ def new_template(
 ) -> NewTemplate:
     """Return what is to be stored of a face, with its photo if photos are kept."""
     measures = asdict(probe.report.quality)
+    learned = Capture(probe.template.quality or 0.0, probe.template.conditions).measures()
     return NewTemplate(
         template_id=template_id,
         vector=probe.template.vector,
         fingerprint=probe.template.fingerprint,
         image_sha256=hashlib.sha256(photo).hexdigest(),
-        quality={name: value for name, value in measures.items() if isinstance(value, float)},
+        quality={name: value for name, value in measures.items() if isinstance(value, float)}
+        | ({} if probe.template.quality is None else learned),
         expires_at=expires_at,
         photo=photo if service.settings.store_images else None,
     )

@@ -87,9 +87,13 @@ async def enroll(
 
 @router.post("/verify", openapi_extra=request_body(VerifyRequest))
 async def verify(request: Request, service: Running, after: BackgroundTasks) -> VerifyAnswer:
-    """Decide whether a photo shows the subject, or whether two photos show one person."""
+    """Decide whether photos show the subject, or whether two photos show one person.
+
+    Several photos of one person, such as frames of a burst, are fused, and so are the subject's
+    templates: fewer errors, at the same threshold.
+    """
     form = await read(request, service, VerifyRequest)
-    photos = (form.image, form.source_image, form.target_image)
+    photos = [*(form.image or ()), form.source_image, form.target_image]
     liveness = await witness(request, service, form, [photo for photo in photos if photo])
     answer = await run_until_disconnect(request, recognition.verify(service, form, request))
     if service.shadow is not None:
@@ -99,9 +103,9 @@ async def verify(request: Request, service: Running, after: BackgroundTasks) -> 
 
 @router.post("/identify", openapi_extra=request_body(IdentifyRequest))
 async def identify(request: Request, service: Running) -> IdentifyAnswer:
-    """Find whom a photo shows among the enrolled subjects, or say unknown."""
+    """Find whom photos of one person show among the enrolled subjects, or say unknown."""
     form = await read(request, service, IdentifyRequest)
-    liveness = await witness(request, service, form, [form.image])
+    liveness = await witness(request, service, form, form.image)
     answer = await run_until_disconnect(request, recognition.identify(service, form, request))
     return answer.model_copy(update={"liveness": liveness})
 

@@ -63,8 +63,10 @@ class Body(BaseModel):
 
 
 def _texts(given: tuple[str, ...], absent: tuple[str, ...] = ()) -> dict[str, JsonValue]:
-    """Say to OpenAPI that some fields are given and others are not."""
-    properties: dict[str, JsonValue] = {name: {"type": "string"} for name in given}
+    """Say to OpenAPI that some fields are given and others are not; `image` is a list."""
+    properties: dict[str, JsonValue] = {
+        name: {"type": "array" if name == "image" else "string"} for name in given
+    }
     properties |= {name: {"type": "null"} for name in absent}
     return {"required": list(given), "properties": properties}
 
@@ -208,7 +210,12 @@ class VerifyRequest(Choice):
     )
 
     subject: SubjectId | None = None
-    image: Photo | None = Field(None, description="the photo to verify against the subject")
+    image: list[Photo] | None = Field(
+        None,
+        min_length=1,
+        description="the photo to verify against the subject, or several of one person, which are "
+        "fused: frames of a burst",
+    )
     source_image: Photo | None = Field(
         None, validation_alias=AliasChoices("source_image", "img1"), description="or the first"
     )
@@ -238,7 +245,9 @@ class EmbedRequest(Body):
 
 
 class IdentifyRequest(Choice):
-    image: Photo
+    image: list[Photo] = Field(
+        min_length=1, description="one photo, or several of one person, which are fused"
+    )
     limit: Annotated[int, Whole] = Field(
         5, ge=1, le=100, description="the most candidates to return"
     )

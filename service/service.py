@@ -68,6 +68,16 @@ async def service_of(request: Request) -> Service:
 Running = Annotated[Service, Depends(service_of)]
 
 
+def _check_point(settings: Settings, recogniser: Recogniser) -> None:
+    """Raise InvalidSettings if a bundle lacks the operating point that the settings name."""
+    names = [point.name for point in recogniser.bundle.operating_points]
+    if settings.operating_point is not None and settings.operating_point not in names:
+        raise InvalidSettings(
+            f"LIKENESS_OPERATING_POINT names {settings.operating_point}; the bundle "
+            f"{recogniser.bundle.manifest.name} has {', '.join(names) or 'none'}."
+        )
+
+
 @asynccontextmanager
 async def open_service(settings: Settings, metrics: Metrics) -> AsyncIterator[Service]:
     """Open store, bundle, pool and batcher, warm them, and close them in reverse.
@@ -95,6 +105,10 @@ async def open_service(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
                 raise InvalidSettings(
                     "LIKENESS_NEXT_BUNDLE names the bundle that is served; unset it."
                 )
+        for each in (first, second):
+            if each is not None:
+                _check_point(settings, each)
+                await store.compare_by(each.fingerprint, each.bundle.cohort)
         liveness = await stack.enter_async_context(open_liveness(settings, metrics))
         sampler = asyncio.create_task(metrics.sample_loop_lag())
         stack.callback(sampler.cancel)

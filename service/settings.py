@@ -58,6 +58,12 @@ class Settings(
         description="Bundle that is to take over: enrolments go through it too, until "
         "`likeness switch` lets it serve.",
     )
+    operating_point: str | None = Field(
+        default=None,
+        max_length=64,
+        description="Operating point of requests that name none, such as `fmr_1e-3`. Unset: the "
+        "strictest that is well measured and refuses 5 % of genuine comparisons at most.",
+    )
     store_images: bool = Field(
         default=False,
         description="Keep the photo of each template, so that another bundle can embed it anew.",

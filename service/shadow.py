@@ -65,6 +65,7 @@ class Shadow:
         metrics: Metrics,
     ) -> None:
         self._share = settings.shadow
+        self._usual = settings.operating_point
         self._metrics = metrics
         # Its photos have been counted once, when they were answered.
         unseen = Metrics()
@@ -104,12 +105,12 @@ class Shadow:
         comparing = self._by_live[answer.fingerprint]
         if form.threshold is not None:
             raise Uncalibrated("A similarity of the live bundle means nothing to the other one.")
-        rule = rule_of(form, comparing.recogniser.bundle)
+        rule = rule_of(form, comparing.recogniser.bundle, self._usual)
         async with self._turn:
             started = perf_counter()
             compared = await comparing.compare(form, caller=self)
             seconds = perf_counter() - started
-        outcome = rule.decide(compared.similarity).outcome
+        outcome = rule.decide(compared.similarity, compared.conditions).outcome
         self._metrics.shadowed(answer.decision, outcome, seconds)
         self._metrics.shadow_score(answer.fingerprint, answer.similarity)
         self._metrics.shadow_score(comparing.recogniser.fingerprint, compared.similarity)
@@ -148,7 +149,7 @@ async def open_shadow(
 def _quiet(recogniser: Recogniser, metrics: Metrics) -> Recogniser:
     """Return the same with its photos observed elsewhere."""
     pool, batcher = recogniser.pool, recogniser.batcher
-    pipeline = Pipeline(pool, batcher, recogniser.fingerprint, metrics, width=2)
+    pipeline = Pipeline(pool, batcher, recogniser.embedder.template, metrics, width=2)
     return replace(recogniser, pipeline=pipeline)
 
 

@@ -54,6 +54,7 @@ STATUS: Mapping[str, int] = MappingProxyType(
         "not_live": 403,
         "low_quality": 422,
         "inconsistent": 422,
+        "different_people": 422,
         "no_change": 409,
         "change_incomplete": 409,
         "photo_needed": 422,

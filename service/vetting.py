@@ -3,15 +3,12 @@
 from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 
-import numpy as np
-from numpy.typing import NDArray
-
-from models.decision import rule_at
 from models.errors import LikenessError
+from models.template import Template
 from service.answers import CandidateAnswer
 from service.enroll_answers import DuplicateCheckAnswer
 from service.errors import EnrolmentError, SubjectNotFound
-from service.hygiene import New, Standard, alarm_point, judge, low_quality
+from service.hygiene import New, Standard, agreement_floor, alarm_point, judge, low_quality
 from service.pipeline import Probe
 from service.recogniser import Recogniser
 from service.schemas import EnrollRequest
@@ -37,23 +34,24 @@ async def vet(
     points = serving.bundle.operating_points
     standard = Standard(
         service.settings.enroll_quality,
-        rule_at(points) if points else None,
+        agreement_floor(points),
         form.accept_quality,
         form.accept_inconsistent,
     )
     usable = {at: probe for at, probe in enumerate(probes) if isinstance(probe, Probe)}
-    held = await _held(service, form.subject, serving.fingerprint)
+    held = await _held(service, form.subject, serving)
     known: frozenset[str] = frozenset()
     # Only a photo that would be refused has to be looked for.
-    if any(low_quality(probe.report.quality, standard) for probe in usable.values()):
+    if any(
+        low_quality(probe.report.quality, probe.template, standard) for probe in usable.values()
+    ):
         known = await _digests(service, form.subject, held)
     new = [
-        New(probe.row.vector, probe.report.quality, sha256(form.image[at]).hexdigest() in known)
+        New(probe.template, probe.report.quality, sha256(form.image[at]).hexdigest() in known)
         for at, probe in usable.items()
     ]
     vetted, doubts = list(probes), {}
-    vectors = np.array(list(held.values()), np.float32)
-    for at, verdict in zip(usable, judge(new, vectors, standard), strict=True):
+    for at, verdict in zip(usable, judge(new, list(held.values()), standard), strict=True):
         if verdict.refused is not None:
             vetted[at] = verdict.refused
             service.metrics.enrolment_refused(verdict.refused.code)
@@ -93,14 +91,16 @@ async def resembling(
     return found, DuplicateCheckAnswer.of(point, gallery)
 
 
-async def _held(service: Service, subject: str, fingerprint: str) -> dict[str, NDArray[np.float32]]:
-    """Return the unexpired vectors of the serving bundle by their ids."""
+async def _held(service: Service, subject: str, serving: Recogniser) -> dict[str, Template]:
+    """Return the unexpired templates of the serving bundle by their ids."""
     try:
         found = await service.store.templates_of(subject)
     except SubjectNotFound:
         return {}
     return {
-        one.template_id: one.vector for one in found.templates if one.fingerprint == fingerprint
+        one.template_id: serving.template(one)
+        for one in found.templates
+        if one.fingerprint == serving.fingerprint
     }
 
 

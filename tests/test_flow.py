@@ -61,7 +61,10 @@ def bare(
 
 def test_first_lines_say_what_is_served(server: RunningServer) -> None:
     assert server.lines[0].startswith("bundle")
-    assert any("fmr_1e-3" in line and "(default)" in line for line in server.lines)
+    lines = server.lines
+    assert any(line.startswith("fmr_1e-4") and line.endswith(", default") for line in lines)
+    assert any(line.startswith("fmr_1e-5") and "extrapolated" in line for line in lines)
+    assert any("LIKENESS_OPERATING_POINT" in line for line in lines)
 
 
 def test_another_photo_of_the_subject_is_verified(client: httpx.Client, grace: str) -> None:

@@ -109,7 +109,7 @@ async def scenario(store: str) -> Seen:
         service: Service = app.state.service
         assert service.shadow is not None
         assert service.next is not None
-        form = VerifyRequest(subject="ada", image=ANOTHER)
+        form = VerifyRequest(subject="ada", image=[ANOTHER])
         # Nobody gets a turn meanwhile: an offer waits for nothing.
         for _ in range(9):
             await service.shadow.offer(form, seen.answers[0])

@@ -9,6 +9,7 @@ from service.answers import VerifyAnswer
 from service.app import create_app
 from service.calls import Choice
 from service.cli.bundle import bundle_app
+from service.cli.captures import cohort_app, train_quality
 from service.commands_audit import audit_app
 from service.commands_change import forget, reembed, switch
 from service.commands_embed_folder import embed_folder
@@ -37,6 +38,8 @@ app = typer.Typer(
 
 
 EXIT_NO_MATCH, EXIT_INCONCLUSIVE = 1, 3
+# What galleries and callers of earlier releases were used to.
+_DEFAULT_BEFORE = "fmr_1e-3"
 
 
 @app.command()
@@ -112,10 +115,28 @@ def print_card(card: ModelAnswer) -> None:
         soft_wrap=True,
     )
     for point in card.operating_points:
-        marker = " (default)" if point.name == card.default_operating_point else ""
+        marks = [
+            mark
+            for mark, applies in (
+                ("default", point.name == card.default_operating_point),
+                ("extrapolated", point.extrapolated),
+                ("kept from before", point.kept),
+            )
+            if applies
+        ]
+        fmr, fnmr = point.fmr, point.fnmr
         out.print(
             f"[bold]{point.name:10}[/] similarity {point.threshold:.3f}: "
-            f"FMR {point.fmr.value:.4%}, FNMR {point.fnmr.value:.1%}{marker}"
+            f"FMR {fmr.value:.4%} ({fmr.low:.4%} to {fmr.high:.4%}), "
+            f"FNMR {fnmr.value:.1%} ({fnmr.low:.1%} to {fnmr.high:.1%})"
+            + "".join(f", {mark}" for mark in marks),
+            soft_wrap=True,
+        )
+    if card.default_operating_point not in (None, _DEFAULT_BEFORE):
+        out.print(
+            f"A request that names no point is decided at {card.default_operating_point}. It was "
+            f"{_DEFAULT_BEFORE} in earlier releases, and is with LIKENESS_OPERATING_POINT.",
+            soft_wrap=True,
         )
     if not card.operating_points:
         out.print("[bold]no operating points[/]: /verify needs a threshold")
@@ -130,7 +151,9 @@ app.command()(train)
 app.command()(reembed)
 app.command()(switch)
 app.command()(forget)
+app.command("train-quality")(train_quality)
 app.add_typer(bundle_app, name="bundle")
+app.add_typer(cohort_app, name="cohort")
 app.add_typer(keys_app, name="keys")
 app.add_typer(audit_app, name="audit")
 app.add_typer(master_key_app, name="master-key")

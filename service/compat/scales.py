@@ -14,19 +14,19 @@ _SURE = 0.8
 _STEEPNESS = 5.0
 
 
-def likeness(
-    cosine: float, points: Sequence[OperatingPoint], probability: Logistic | None
-) -> float:
-    """Return how alike two faces are, 0 to 1; it never falls as the cosine, -1 to 1, rises.
+def likeness(score: float, points: Sequence[OperatingPoint], probability: Logistic | None) -> float:
+    """Return how alike two faces are, 0 to 1; it never falls as the score rises.
 
     The calibrated probability that they are one person's, if both were equally likely
     beforehand. Without one: straight lines, from 0 at -1 through one half at the threshold of
     the default operating point (at 0 if there is none) to 1 at 1.
     """
     if probability is not None:
-        return round(probability(cosine), _DECIMALS)
+        return round(probability(score), _DECIMALS)
     half = rule_at(points).threshold if points else 0.0
-    share = (cosine - half) / (1 - half if cosine > half else 1 + half)
+    # Lower scores than -1 are of no two faces that were ever seen.
+    score = min(max(score, -1.0), 1.0)
+    share = (score - half) / (1 - half if score > half else 1 + half)
     return round((1 + share) / 2, _DECIMALS)
 
 

@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from models.cohort import Cohort
 from service.store.audit import AuditEntry
 from service.store.records import (
     ApiKey,
@@ -66,6 +67,20 @@ class Store(Protocol):
         """Return what a probe is compared with to verify a subject. Raises SubjectNotFound."""
         ...
 
+    async def compare_by(self, fingerprint: str, cohort: Cohort) -> None:
+        """Let the templates of a bundle be searched by the scores of its cohort from now on.
+
+        What was placed by another cohort, or by none, is placed anew before this returns; of a
+        large gallery that may take minutes, in which a store may refuse to enrol. Each process
+        says it of each bundle that it loads, with `NO_COHORT` if the bundle has none, before
+        it enrols or searches. A fingerprint of which it was never said is searched by cosines.
+        """
+        ...
+
+    async def templates_of_each(self, subjects: Sequence[str]) -> list[SubjectTemplates]:
+        """Return the same of several subjects, leaving out those that are not there."""
+        ...
+
     async def search(
         self,
         vector: NDArray[np.float32],
@@ -76,11 +91,12 @@ class Store(Protocol):
     ) -> list[Candidate]:
         """Return the `limit` most similar subjects by their best unexpired template, best first.
 
-        `vector` is (d,) float32 of unit length; only templates of the same collection and
-        fingerprint are compared, none if there is no such collection. A template that is
-        enrolled is found at once, one that is deleted never. Left out is the subject `besides`:
-        who looks for others like one of the gallery would find that one first, and a store may
-        look less far once it has found somebody who stands out.
+        `vector` is (d,) float32 of unit length. Similarity is the score by the cohort that
+        `compare_by` was given. Only templates of the same collection and fingerprint are
+        compared, none if there is no such collection. A template that is enrolled is found at
+        once, one that is deleted never. Left out is the subject `besides`: who looks for others
+        like one of the gallery would find that one first, and a store may look less far once it
+        has found somebody who stands out.
         """
         ...
 

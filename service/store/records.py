@@ -120,11 +120,15 @@ class ExportedTemplate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GalleryTemplate:
-    """Hold what a probe is compared with; `vector` is (d,) float32 of unit length."""
+    """Hold what a probe is compared with; `vector` is (d,) float32 of unit length.
+
+    `quality` holds the measures of its photo that were stored beside it.
+    """
 
     template_id: str
     vector: NDArray[np.float32]
     fingerprint: str
+    quality: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,11 +142,15 @@ class SubjectTemplates:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """Hold a subject's best template for a probe; `similarity` is a cosine, -1 to 1."""
+    """Hold a subject's best template for a probe.
+
+    `similarity` is the score by the cohort of the bundle, -2 to 1; `cosine` is -1 to 1.
+    """
 
     subject: str
     template_id: str
     similarity: float
+    cosine: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import psycopg
 from pgvector import HalfVector, Vector
 from pgvector.psycopg import register_vector
 
+from models.cohort import NO_COHORT
 from service.store import open_store
 from service.store.postgres.spaces import HNSW
 from tests.bench.crowd import DIMENSION, Crowd
@@ -66,7 +67,7 @@ def postgres(cluster: Cluster, people: Crowd) -> Loaded:
         connection.execute(
             f"""CREATE TABLE likeness.search_1 (
                 number bigint PRIMARY KEY,
-                vector halfvec({DIMENSION}) NOT NULL
+                vector halfvec({DIMENSION + 1}) NOT NULL
             )"""
         )
         began = perf_counter()
@@ -100,8 +101,8 @@ def _copy(connection: psycopg.Connection, people: Crowd) -> None:
             copy.write_row((*row, "{}", Vector(people.gallery[number]).to_binary()))
     with connection.cursor() as cursor, cursor.copy("COPY likeness.search_1 FROM STDIN") as copy:
         # Rows are numbered as they come, from 1.
-        for number, vector in enumerate(people.gallery, 1):
-            copy.write_row((number, HalfVector(vector)))
+        for number, row in enumerate(NO_COHORT.placed(people.gallery), 1):
+            copy.write_row((number, HalfVector(row)))
 
 
 def _create(url: str) -> None:

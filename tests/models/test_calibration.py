@@ -13,6 +13,7 @@ from models.calibration import (
     pair_accuracy,
     threshold_at,
 )
+from models.cohort import LOWEST_SCORE
 
 
 def scores(*values: float) -> NDArray[np.float32]:
@@ -66,7 +67,7 @@ def test_the_threshold_lies_just_above_the_first_impostor_refused(fmr: float, ab
 
 
 def test_no_threshold_is_needed_where_all_may_pass() -> None:
-    assert threshold_at(IMPOSTOR, 1.0) == -1
+    assert threshold_at(IMPOSTOR, 1.0) == LOWEST_SCORE
 
 
 def test_equal_impostors_are_refused_together() -> None:

@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 
 from models.calibration import fnmr_at
-from models.comparisons import Comparisons, all_pairs, cosines, halves, pair_places, subset
+from models.comparisons import (
+    NOT_ENROLLED,
+    Comparisons,
+    all_pairs,
+    cosines,
+    halves,
+    pair_places,
+    subset,
+)
 
 
 def test_huge_sets_are_compared_in_part() -> None:
@@ -48,7 +56,7 @@ def partly_enrolled() -> Comparisons:
 
 
 def test_whoever_is_not_enrolled_is_not_recognised(partly_enrolled: Comparisons) -> None:
-    assert sorted(partly_enrolled.genuine.tolist()) == [-1, 1]
+    assert sorted(partly_enrolled.genuine.tolist()) == [NOT_ENROLLED, 1]
     assert fnmr_at(partly_enrolled.genuine, 0.5) == 1 / 2
 
 

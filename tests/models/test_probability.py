@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from models.comparisons import Comparisons
+from models.comparisons import NOT_ENROLLED, Comparisons
 from models.probability import Logistic, fit_probability
 
 
@@ -66,7 +66,7 @@ def test_photos_that_were_not_enrolled_do_not_matter() -> None:
     known = drawn(2.0)
     people = np.arange(80)
     more = Comparisons(
-        np.append(known.scores, np.full(80, -1, np.float32)),
+        np.append(known.scores, np.full(80, NOT_ENROLLED, np.float32)),
         np.append(known.first, people),
         np.append(known.second, people),
     )

@@ -3,7 +3,7 @@ import pytest
 
 from models.bundle import BUILTIN_FOLDER, BUILTIN_NAMES, read_manifest
 from models.calibration import fmr_at, fnmr_at
-from models.comparisons import Comparisons
+from models.comparisons import NOT_ENROLLED, Comparisons
 from models.rate_curve import rate_curve
 
 
@@ -12,7 +12,7 @@ def comparisons() -> Comparisons:
     random = np.random.default_rng(0)
     same = np.arange(4000) < 400
     scores = np.where(same, random.normal(0.8, 0.05, 4000), random.normal(0.5, 0.1, 4000))
-    scores[0] = -1  # a photo that could not be enrolled
+    scores[0] = NOT_ENROLLED  # a photo that could not be enrolled
     first = np.arange(4000)
     return Comparisons(scores.astype(np.float32), first, np.where(same, first, -1))
 
@@ -32,7 +32,7 @@ def test_the_curve_spans_from_many_false_matches_to_none(comparisons: Comparison
 
 
 def test_a_curve_is_there_although_nobody_could_be_enrolled(comparisons: Comparisons) -> None:
-    scores = np.where(comparisons.same, -1, comparisons.scores).astype(np.float32)
+    scores = np.where(comparisons.same, NOT_ENROLLED, comparisons.scores).astype(np.float32)
     curve = rate_curve(Comparisons(scores, comparisons.first, comparisons.second))
     assert set(curve.fnmr) == {1.0}
 

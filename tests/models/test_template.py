@@ -1,8 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from models.errors import FingerprintMismatch
-from models.template import Template, similarity
+from models.template import Template, similarities, similarity
 
 
 def template(x: float, y: float, fingerprint: str = "a" * 64) -> Template:
@@ -15,6 +17,31 @@ def template(x: float, y: float, fingerprint: str = "a" * 64) -> Template:
 )
 def test_similarity_is_the_cosine(other: Template, cosine: float) -> None:
     assert similarity(template(1, 0), other) == pytest.approx(cosine)
+
+
+def test_what_both_have_in_common_with_everybody_is_subtracted() -> None:
+    probe, reference = template(1, 0), template(0.6, 0.8)
+    normalised = similarity(replace(probe, mean=0.3), replace(reference, mean=0.1))
+    assert normalised == pytest.approx(0.6 - 0.2)
+
+
+def test_fused_templates_are_brought_back_to_the_spread_of_single_ones() -> None:
+    probe, reference = template(1, 0), template(0.6, 0.8)
+    fused = similarity(replace(probe, coherence=0.81), replace(reference, mean=0.2))
+    assert fused == pytest.approx(0.9 * (0.6 - 0.1))
+
+
+def test_all_similarities_at_once_are_those_of_pairs() -> None:
+    sides = [
+        Template(vector, "f", mean, coherence)
+        for vector, mean, coherence in (
+            (np.array([1, 0], np.float32), 0.2, 1.0),
+            (np.array([0.6, 0.8], np.float32), 0.1, 0.7),
+            (np.array([0, 1], np.float32), 0.4, 0.9),
+        )
+    ]
+    expected = [[similarity(a, b) for b in sides] for a in sides]
+    np.testing.assert_allclose(similarities(sides, sides), expected, atol=1e-6)
 
 
 def test_rounding_never_leads_past_one() -> None:

@@ -111,7 +111,9 @@ async def _troubled(service: Service, trouble: Trouble) -> Service:
         settings.watchdog_s,
     )
     await pool.warm()
-    pipeline = Pipeline(pool, first.batcher, first.fingerprint, service.metrics, settings.threads())
+    pipeline = Pipeline(
+        pool, first.batcher, first.embedder.template, service.metrics, settings.threads()
+    )
     await service.store.close()
     store = await open_store(settings.store, clock)
     return replace(

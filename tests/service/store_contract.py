@@ -10,6 +10,7 @@ from service.errors import StoreUnavailable, SubjectNotFound, TemplateNotFound
 from service.store import Idempotency, Store, Vault, open_store
 from tests.service.store_audit_contract import AuditContract
 from tests.service.store_change_contract import ChangeContract, PhotoContract
+from tests.service.store_cohort_contract import CohortContract, LastingCohortContract
 from tests.service.store_collection_contract import CollectionContract
 from tests.service.store_collection_end_contract import (
     CollectionEndContract,
@@ -124,6 +125,7 @@ class StoreContract(
     EnrolContract,
     RepeatContract,
     SearchContract,
+    CohortContract,
     ExpiryContract,
     ListContract,
     DeleteContract,
@@ -176,7 +178,7 @@ class StoreContract(
         assert all([(await task).templates[0].created for task in asked])
 
 
-class LastingStoreContract(LastingCollectionContract, StoreContract):
+class LastingStoreContract(LastingCollectionContract, LastingCohortContract, StoreContract):
     """Inherit this for an engine whose store outlives the process."""
 
     async def test_reopened_store_holds_and_finds_what_was_enrolled(

@@ -26,6 +26,15 @@ class EnrolContract:
         assert held.fingerprint == FINGERPRINT
         np.testing.assert_array_equal(held.vector, vector_of("one"))
 
+    async def test_templates_of_several_subjects_come_at_once_without_those_that_are_gone(
+        self, store: Store
+    ) -> None:
+        await store.enroll("ada", [template("one", "t1"), template("two", "t2")])
+        await store.enroll("bob", [template("three", "t3")])
+        found = await store.templates_of_each(["bob", "nobody", "ada"])
+        held = {each.subject: [one.template_id for one in each.templates] for each in found}
+        assert held == {"ada": ["t1", "t2"], "bob": ["t3"]}
+
     async def test_everything_given_is_exported(self, store: Store, clock: Clock) -> None:
         expires_at = clock.now + timedelta(days=1)
         await store.enroll("ada", [template("one", "t1", expires_at=expires_at)], {"from": "x"})

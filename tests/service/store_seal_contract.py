@@ -17,6 +17,7 @@ from tests.service.store_samples import (
     OTHER_MASTER,
     Clock,
     assert_search_agrees,
+    cohort_of,
     names_found,
     template,
     vector_of,
@@ -107,6 +108,24 @@ class SealContract:
             assert [(step.sealed, step.left) for step in steps] == [(1, 2), (1, 1), (1, 0), (0, 0)]
             await assert_all_there(again)
             assert first_break(await whole_log(again)) is None
+
+    @pytest.mark.parametrize("when", ["before", "amid", "after"])
+    async def test_cohort_that_comes_before_amid_or_after_sealing_scores_all(
+        self, store: Store, url: str, when: str
+    ) -> None:
+        await enrol_some_in_clear(store, url)
+        cohort = cohort_of("one")
+        async with opened(url, MASTER) as again:
+            if when == "before":
+                await again.compare_by(FINGERPRINT, cohort)
+            await again.reseal(1)
+            if when == "amid":
+                await again.compare_by(FINGERPRINT, cohort)
+                await assert_search_agrees(again, Clock().now, cohort=cohort)
+            await again.reseal(9)
+            if when == "after":
+                await again.compare_by(FINGERPRINT, cohort)
+            await assert_search_agrees(again, Clock().now, cohort=cohort)
 
     async def test_enrolling_again_seals_all_of_a_clear_subject(
         self, store: Store, url: str

@@ -27,6 +27,7 @@ class SearchContract:
         found = await store.search(near(0, 1.0), FINGERPRINT, 2)
         assert [(c.subject, c.template_id) for c in found] == [("ada", "ada0.9"), ("bob", "bob0.7")]
         assert [c.similarity for c in found] == pytest.approx([0.9, 0.7], abs=1e-6)
+        assert [c.cosine for c in found] == [c.similarity for c in found]
 
     async def test_subject_with_many_templates_hides_no_other(self, store: Store) -> None:
         many = [template(f"a{i}", vector=near(0, 0.9 + i / 1000)) for i in range(40)]

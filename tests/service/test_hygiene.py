@@ -1,15 +1,16 @@
+from dataclasses import replace
 from pathlib import Path
 from zipfile import ZipFile
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from models.decision import OperatingPoint, Rate, Rule
+from models.decision import OperatingPoint, Rate
 from models.detectors import DetectorSource
 from models.face import Framing
 from models.portrait import take_portrait
 from models.quality import HARMFUL, Quality, issues, measure
+from models.template import Template
 from service.errors import Inconsistent, LowQuality
 from service.hygiene import New, Standard, Verdict, alarm_point, judge, strangers
 
@@ -17,14 +18,14 @@ GOOD = Quality(100, 12, 130, 40, 0, 0.02, 1.5, ())
 BLURRED = Quality(100, 3, 130, 40, 0, 0.02, 1.5, ())
 DIM = Quality(100, 3, 30, 10, 0, 0.02, 1.5, ())
 FLOOR = 0.9
-RULE = Rule(0.95, FLOOR, None)
-REFUSE, WARN, OFF = (Standard(gate, RULE) for gate in ("refuse", "warn", "off"))
+REFUSE, WARN, OFF = (Standard(gate, FLOOR) for gate in ("refuse", "warn", "off"))
 
 
-def at(*degrees: float) -> NDArray[np.float32]:
-    """Return unit vectors (n, 2); 25 degrees apart are a cosine of 0.906, 26 of 0.899."""
+def at(*degrees: float, mean: float = 0.0) -> list[Template]:
+    """Return templates in a plane; 25 degrees apart are a cosine of 0.906, 26 of 0.899."""
     turns = np.deg2rad(degrees)
-    return np.stack([np.cos(turns), np.sin(turns)], 1).astype(np.float32)
+    vectors = np.stack([np.cos(turns), np.sin(turns)], 1).astype(np.float32)
+    return [Template(vector, "f", mean) for vector in vectors]
 
 
 def point(name: str, threshold: float, fmr: float) -> OperatingPoint:
@@ -64,7 +65,7 @@ def test_photo_poor_in_two_ways_gets_both_advices() -> None:
 
 
 @pytest.mark.parametrize(
-    "standard", [WARN, Standard("refuse", RULE, accept_quality=True)], ids=["setting", "request"]
+    "standard", [WARN, Standard("refuse", FLOOR, accept_quality=True)], ids=["setting", "request"]
 )
 def test_poor_photo_can_be_accepted_with_a_warning(standard: Standard) -> None:
     verdict = one(BLURRED, standard)
@@ -118,12 +119,12 @@ def test_order_of_photos_after_the_first_does_not_matter(order: tuple[int, ...])
 def test_repeated_request_is_judged_as_the_first_time() -> None:
     photos = at(0, 40, 20, 90)
     first = strangers(photos, at(), FLOOR)
-    held = np.delete(photos, list(first), axis=0)
+    held = [photo for place, photo in enumerate(photos) if place not in first]
     assert strangers(photos, held, FLOOR) == first
 
 
 def test_inconsistent_photo_can_be_accepted_with_a_warning() -> None:
-    accepting = Standard("refuse", RULE, accept_inconsistent=True)
+    accepting = Standard("refuse", FLOOR, accept_inconsistent=True)
     (verdict,) = judge([New(at(90)[0], GOOD)], at(0), accepting)
     assert (verdict.refused, [doubt.code for doubt in verdict.warnings]) == (None, ["inconsistent"])
 
@@ -131,10 +132,25 @@ def test_inconsistent_photo_can_be_accepted_with_a_warning() -> None:
 def test_accepting_one_fault_does_not_accept_the_other() -> None:
     photo = [New(at(90)[0], BLURRED)]
     for standard, expected in (
-        (Standard("refuse", RULE, accept_quality=True), Inconsistent),
-        (Standard("refuse", RULE, accept_inconsistent=True), LowQuality),
+        (Standard("refuse", FLOOR, accept_quality=True), Inconsistent),
+        (Standard("refuse", FLOOR, accept_inconsistent=True), LowQuality),
     ):
         assert refusal(judge(photo, at(0), standard)[0]) is expected
+
+
+def test_faces_that_resemble_everybody_are_not_taken_for_one_person() -> None:
+    alike = at(0, 10, mean=0.1)
+    assert strangers(alike[1:], at(0), FLOOR) == set()
+    assert strangers(alike[1:], alike[:1], FLOOR) == {0}
+
+
+def test_occluded_face_is_refused_with_advice() -> None:
+    masked = replace(at(0)[0], conditions=frozenset({"masked"}))
+    (verdict,) = judge([New(masked, GOOD)], at(), REFUSE)
+    assert isinstance(verdict.refused, LowQuality)
+    assert "masked" in verdict.refused.sentence
+    assert verdict.refused.advice is not None
+    assert "mask" in verdict.refused.advice
 
 
 def test_bundle_without_operating_points_finds_nobody_inconsistent() -> None:

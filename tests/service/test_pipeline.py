@@ -12,6 +12,7 @@ from models.detectors import DetectorSource
 from models.embedder import Row
 from models.errors import NoFace, NotAnImage
 from models.image import Limits
+from models.template import Template
 from service.batcher import Batcher, Crop
 from service.metrics import Metrics, QueueMetrics
 from service.pipeline import Pipeline, Probe
@@ -53,7 +54,7 @@ async def pipeline(encoder: Encoder, metrics: Metrics) -> AsyncIterator[Pipeline
         Preparation(Limits(), framing, min_face_px=32), DetectorSource("yunet").open, 2
     )
     batcher: Batcher[Row] = Batcher(encoder, observer=QueueMetrics(metrics))
-    yield Pipeline(pool, batcher, "fingerprint", metrics, width=2)
+    yield Pipeline(pool, batcher, lambda row: Template(row.vector, "fingerprint"), metrics, width=2)
     encoder.gate.set()
     await batcher.close()
     pool.close()

@@ -7,9 +7,11 @@ from functools import partial
 from threading import Event, Thread
 
 import numpy as np
+from numpy.typing import NDArray
 
+from models.cohort import Cohort, Vectors
 from service.store.sqlite.index import Entry, VectorIndex
-from tests.service.store_samples import FINGERPRINT, near, vector_of
+from tests.service.store_samples import FINGERPRINT, axis, near, vector_of
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -71,7 +73,7 @@ def search_while(index: VectorIndex, events: Sequence[Callable[[], None]]) -> di
     """Search along the first axis while things happen; return similarities by id."""
     moment = Moment(2030, 1, 1, tzinfo=UTC)
     moment.events = list(events)
-    found = index.search(near(0, 1.0), FINGERPRINT, 100, moment)
+    found = index.search(near(0, 1.0), FINGERPRINT, 1000, moment)
     assert moment.events == []
     return {each.template_id: round(each.similarity, 3) for each in found}
 
@@ -113,6 +115,63 @@ def test_search_ends_although_templates_are_removed_all_the_time() -> None:
     index.apply((), [along(name, 0.5) for name in "abcdef"])
     removals = [partial(index.apply, [name], ()) for name in "abc"]
     assert search_while(index, removals) == {"d": 0.5, "e": 0.5, "f": 0.5}
+
+
+def test_cohort_that_comes_during_a_search_leaves_it_the_scores_before() -> None:
+    index = VectorIndex()
+    index.apply((), [along("a", 0.9), along("b", 0.5)])
+    assert search_while(index, [partial(index.compare_by, FINGERPRINT, axis(0))]) == {
+        "a": 0.9,
+        "b": 0.5,
+    }
+    assert search_while(index, []) == {"a": -0.05, "b": -0.25}
+
+
+def test_search_done_again_is_by_the_cohort_that_came_meanwhile() -> None:
+    index = VectorIndex()
+    index.apply((), [along("a", 0.9), along("b", 0.5), along("c", 0.1)])
+
+    def change() -> None:
+        index.apply(["a"], ())
+        index.compare_by(FINGERPRINT, axis(0))
+
+    assert search_while(index, [change]) == {"b": -0.25, "c": -0.45}
+
+
+class Changing(Cohort):
+    """Let something happen when means have been computed of all rows, and are not yet in place."""
+
+    events: list[Callable[[], None]]
+
+    def means(self, vectors: Vectors) -> NDArray[np.float32]:
+        means = super().means(vectors)
+        if self.events and len(vectors) > 1:
+            self.events.pop(0)()
+        return means
+
+
+def scores_after(index: VectorIndex, events: Sequence[Callable[[], None]]) -> dict[str, float]:
+    """Bring in a cohort while things happen; return scores by id."""
+    cohort = Changing(near(0, 1.0)[None], 1)
+    object.__setattr__(cohort, "events", list(events))
+    index.compare_by(FINGERPRINT, cohort)
+    assert cohort.events == []
+    return search_while(index, [])
+
+
+def test_what_is_added_while_a_cohort_comes_is_scored_by_it() -> None:
+    index = VectorIndex()
+    index.apply((), [along("a", 0.9), along("b", 0.5)])
+    many = [along(f"n{number}", 0.1) for number in range(500)]
+    found = scores_after(index, [lambda: index.apply((), many)])
+    assert found == {"a": -0.05, "b": -0.25} | {f"n{n}": -0.45 for n in range(500)}
+
+
+def test_cohort_comes_although_templates_are_removed_all_the_time() -> None:
+    index = VectorIndex()
+    index.apply((), [along(name, at / 10) for at, name in enumerate("abcdef")])
+    found = scores_after(index, [partial(index.apply, [name], ()) for name in "abc"])
+    assert found == {"d": -0.35, "e": -0.3, "f": -0.25}
 
 
 def test_search_beside_a_writer_finds_no_removed_and_no_torn_row() -> None:

@@ -3,20 +3,31 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
-from pgvector import Vector
+from pgvector import HalfVector, Vector
 from pgvector.psycopg import register_vector_async
 from psycopg import AsyncConnection
 
+from models.cohort import NO_COHORT
 from service.errors import StoreUnavailable
 from service.store import Counts, Terms, Vault, open_store
 from service.store.postgres import migrations as postgres
 from service.store.sqlite.migrations import MIGRATIONS, create_schema, migrate
+from service.store.vault import METADATA, Cipher, of_vector
 from tests.postgres import Cluster
-from tests.service.store_samples import FINGERPRINT, MASTER, names_found, vector_of
+from tests.service.store_samples import (
+    FINGERPRINT,
+    MASTER,
+    assert_search_agrees,
+    cohort_of,
+    names_found,
+    template,
+    vector_of,
+)
 
 AT = "2026-01-01T00:00:00.000000+00:00"
 
@@ -131,10 +142,100 @@ async def test_gallery_of_an_older_postgres_release_is_served_and_sealed(cluster
     await assert_served_and_sealed(url)
 
 
+@pytest.mark.parametrize("masters", [(), (MASTER,)], ids=["clear", "sealed"])
+async def test_postgres_gallery_searched_by_cosines_is_searched_by_scores(
+    cluster: Cluster, masters: tuple[bytes, ...]
+) -> None:
+    url, vault, cohort = cluster.new_database(), Vault(masters), cohort_of("everybody")
+    async with await AsyncConnection.connect(url, autocommit=True) as connection:
+        await postgres.migrate(connection, postgres.MIGRATIONS[:8])
+        await register_vector_async(connection)
+        for at, (name, collection) in enumerate((("ada", ""), ("bob", ""), ("eve", "a")), 1):
+            await enrol_in_version_8(connection, vault, at, name, collection)
+    store = await open_store(url, vault=vault)
+    for searched_by in (NO_COHORT, cohort):
+        await store.compare_by(FINGERPRINT, searched_by)
+        for collection in ("", "a"):
+            await assert_search_agrees(store, datetime.now(UTC), collection, searched_by)
+    assert set(await names_found(store, "ada")) == {"ada", "bob"}
+    assert await names_found(store, "eve", collection="a") == ["eve"]
+    await store.enroll("new", [template("new")])
+    await store.delete_subject("ada")
+    await assert_search_agrees(store, datetime.now(UTC), "", cohort)
+    await store.close()
+
+
+async def test_postgres_gallery_that_is_not_placed_yet_can_be_sealed(cluster: Cluster) -> None:
+    url = cluster.new_database()
+    async with await AsyncConnection.connect(url, autocommit=True) as connection:
+        await postgres.migrate(connection, postgres.MIGRATIONS[:8])
+        await register_vector_async(connection)
+        await enrol_in_version_8(connection, Vault(), 1, "ada", "")
+    store = await open_store(url, vault=Vault([MASTER]))
+    await store.reseal(10)
+    await store.compare_by(FINGERPRINT, cohort_of("everybody"))
+    assert await names_found(store, "ada") == ["ada"]
+    await store.close()
+
+
+async def enrol_in_version_8(
+    connection: postgres.Connection, vault: Vault, number: int, name: str, collection: str
+) -> None:
+    """Enrol a subject as the release did, and make the table it was searched in."""
+    key_id, cipher = await new_key_in_version_8(connection, vault)
+    of_table, _ = await new_key_in_version_8(connection, vault)
+    if collection:
+        await connection.execute(
+            "INSERT INTO likeness.collections VALUES (%s, %s)", [collection, AT]
+        )
+    await connection.execute(
+        """INSERT INTO likeness.subjects (subject, created_at, metadata, collection, key_id)
+        VALUES (%s, %s, %s, %s, %s)""",
+        [name, AT, cipher.seal(b"{}", METADATA), collection, key_id],
+    )
+    sealed = cipher.seal(Vector(vector_of(name)).to_binary(), of_vector("image", FINGERPRINT))
+    await connection.execute(
+        """INSERT INTO likeness.templates (template_id, subject, fingerprint, image_sha256,
+        quality, created_at, vector) VALUES (%s, %s, %s, 'image', '{}', %s, %s)""",
+        [f"t{number}", name, FINGERPRINT, AT, sealed],
+    )
+    made = await connection.execute(
+        """INSERT INTO likeness.spaces (collection, fingerprint, dimension, key_id)
+        VALUES (%s, %s, 8, %s) ON CONFLICT DO NOTHING RETURNING space""",
+        [collection, FINGERPRINT, of_table],
+    )
+    for (space,) in await made.fetchall():
+        await connection.execute(
+            f"""CREATE TABLE likeness.search_{space} (
+            number bigint PRIMARY KEY, vector halfvec(8) NOT NULL)"""
+        )
+        await connection.execute(
+            f"""CREATE INDEX ON likeness.search_{space}
+            USING hnsw (vector halfvec_cosine_ops) WITH (m = 24, ef_construction = 200)"""
+        )
+        await connection.execute(
+            f"INSERT INTO likeness.search_{space} VALUES (%s, %s)",
+            [number, HalfVector(vector_of(name))],
+        )
+
+
+async def new_key_in_version_8(
+    connection: postgres.Connection, vault: Vault
+) -> tuple[str | None, Cipher]:
+    if vault.current is None:
+        return None, vault.cipher(None)
+    key, cipher = vault.new_key()
+    await connection.execute(
+        "INSERT INTO likeness.data_keys VALUES (%s, %s, %s)", [key.key_id, key.master, key.blob]
+    )
+    return key.key_id, cipher
+
+
 async def assert_served_and_sealed(url: str) -> None:
     """Find ada by her vector, in clear, then with a master key, then sealed."""
     for vault in (Vault(), Vault([MASTER])):
         store = await open_store(url, vault=vault)
+        await store.compare_by(FINGERPRINT, NO_COHORT)
         for _ in range(2):
             export = await store.export("ada")
             assert (export.metadata, export.terms) == ({"of": "ada"}, Terms())

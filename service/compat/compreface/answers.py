@@ -43,9 +43,9 @@ class Words:
     def probability(self, probe: Probe) -> float:
         return face_probability(probe.report.score, self.serving.bundle.detector.name)
 
-    def likeness(self, cosine: float) -> float:
+    def likeness(self, score: float) -> float:
         bundle = self.serving.bundle
-        return likeness(cosine, bundle.operating_points, bundle.probability)
+        return likeness(score, bundle.operating_points, bundle.probability)
 
     def alike(self, one: Template, other: Template) -> float:
         return self.likeness(similarity(one, other))

@@ -1,14 +1,15 @@
 """CompreFace's face collection, as the store has it: an example there is a template here."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 from models.template import Template
 from service.compat.compreface.answers import Example, Examples
 from service.errors import SubjectNotFound, TemplateNotFound
-from service.store import Change, Deleted, Store
+from service.recogniser import Recogniser
+from service.store import Change, Deleted, GalleryTemplate, Store
 
 _PAGE = 1000
 _COLLECTION: Final = ""
@@ -18,12 +19,19 @@ _COLLECTION: Final = ""
 class FaceCollection:
     """Find what a face is compared with: unexpired templates of one bundle.
 
-    Of the store's collections this is the default one, and no subject of another is seen.
-    Examples are listed the oldest first.
+    `template_of` makes what is compared of a template that is stored. Of the store's collections
+    this is the default one, and no subject of another is seen. Examples are listed the oldest
+    first.
     """
 
     store: Store
     fingerprint: str
+    template_of: Callable[[GalleryTemplate], Template]
+
+    @classmethod
+    def of(cls, store: Store, serving: Recogniser) -> Self:
+        """Return the templates of the bundle that decides now."""
+        return cls(store, serving.fingerprint, serving.template)
 
     async def page(self, subject: str | None, number: int, size: int) -> Examples:
         """Return a page, the first of number 0, of one subject's examples or of all."""
@@ -123,7 +131,7 @@ class FaceCollection:
         except SubjectNotFound:
             return {}
         return {
-            each.template_id: Template(each.vector, each.fingerprint)
+            each.template_id: self.template_of(each)
             for each in held.templates
             if each.fingerprint == self.fingerprint and held.collection == _COLLECTION
         }

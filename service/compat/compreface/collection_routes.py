@@ -32,7 +32,7 @@ router = APIRouter(prefix=f"{PREFIX}/recognition", include_in_schema=False)
 
 async def collection_of(service: Running) -> FaceCollection:
     """Return what there is of the bundle that decides now."""
-    return FaceCollection(service.store, (await service.serving()).fingerprint)
+    return FaceCollection.of(service.store, await service.serving())
 
 
 Held = Annotated[FaceCollection, Depends(collection_of)]

@@ -49,7 +49,7 @@ async def recognize(words: Words, photo: bytes, caller: object) -> Recognition:
 async def predict(words: Words, template: Template) -> list[Prediction]:
     """Return the subjects that are most similar, the best first, as many as are asked for."""
     most = min(words.options.prediction_count, _MOST_PREDICTIONS)
-    found = await recognition.search(words.service, words.serving, template.vector, most)
+    found = await recognition.search(words.service, words.serving, template, most)
     return [
         Prediction(subject=each.subject, similarity=words.likeness(each.similarity))
         for each in found
@@ -83,7 +83,7 @@ async def verify(words: Words, image_id: str, photo: bytes, caller: object) -> V
     It is looked up before the encoder, so that an unknown one costs nothing, and after it, so
     that one deleted meanwhile is never used.
     """
-    collection = FaceCollection(words.service.store, words.serving.fingerprint)
+    collection = FaceCollection.of(words.service.store, words.serving)
     example = await collection.one(image_id)
     faces = await _faces(words, photo, caller)
     template = await collection.template(example)

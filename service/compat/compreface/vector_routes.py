@@ -56,7 +56,7 @@ async def recognize(
 async def verify(request: Request, service: Running, image_id: str) -> ComparedVectors:
     words = Words(service, await service.serving(), Options())
     form = await read_vectors(request, service, Vectors)
-    collection = FaceCollection(service.store, words.serving.fingerprint)
+    collection = FaceCollection.of(words.service.store, words.serving)
     source = await collection.template(await collection.one(image_id))
     return _compared(words, source, form.embeddings)
 
@@ -91,4 +91,4 @@ def _templates(
             raise invalid_fields([FieldError("body", f"Vectors here have {size} finite numbers")])
         # First by the largest: squares of large numbers are infinite.
         unit = numbers / largest / np.linalg.norm(numbers / largest)
-        yield vector, Template(unit.astype(np.float32), words.serving.fingerprint)
+        yield vector, words.serving.bundle.template(unit.astype(np.float32))

@@ -28,7 +28,7 @@ class Asked:
         """Return what tells bundles apart."""
         return self.serving.fingerprint[:12]
 
-    def similarity(self, cosine: float) -> float:
+    def similarity(self, score: float) -> float:
         """Return the calibrated probability that two faces are one person's, 0 to 100."""
         bundle = self.serving.bundle
-        return 100 * likeness(cosine, bundle.operating_points, bundle.probability)
+        return 100 * likeness(score, bundle.operating_points, bundle.probability)

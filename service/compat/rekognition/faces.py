@@ -6,7 +6,6 @@ from typing import Final
 from uuid import UUID
 
 from models.errors import FaceTooSmall, FingerprintMismatch, NoFace
-from models.quality import HARMFUL, issues
 from models.template import similarity
 from service import recognition
 from service.compat.rekognition.answers import (
@@ -34,10 +33,10 @@ from service.compat.rekognition.shapes import Face, FaceDetail, SeenFace, box_of
 from service.errors import FieldError, SubjectNotFound
 from service.face_enrolment import NewFace, enroll_faces, see_faces
 from service.face_enrolment import SeenFace as Seen
-from service.hygiene import Standard
+from service.hygiene import Standard, harm
 from service.pipeline import Probe
 from service.problems import invalid_fields
-from service.store import Candidate
+from service.recognition import FusedCandidate
 
 _REASONS: Final[dict[str, Reason]] = {
     "blurred": "LOW_SHARPNESS",
@@ -110,7 +109,7 @@ async def search_by_image(asked: Asked, form: SearchFacesByImage) -> Searched:
     await asked.service.store.collection(form.collection_id)
     probe = await asked.serving.pipeline.probe(form.image.photo, "largest", asked.request)
     found = await recognition.search(
-        asked.service, asked.serving, probe.template.vector, form.max_faces, form.collection_id
+        asked.service, asked.serving, probe.template, form.max_faces, form.collection_id
     )
     return Searched(
         searched_face_bounding_box=box_of(probe.report),
@@ -130,13 +129,13 @@ async def search(asked: Asked, form: SearchFaces) -> Searched:
         held = None
     if held is None or held.collection != form.collection_id:
         raise invalid_fields([FieldError("FaceId", "The collection has no such face")])
-    vectors = [each.vector for each in held.templates if each.fingerprint == fingerprint]
-    if not vectors:
+    own = [each for each in held.templates if each.fingerprint == fingerprint]
+    if not own:
         raise FingerprintMismatch("The face has no template of the bundle that is now served.")
-    with asked.service.metrics.timed("search"):
-        others = await store.search(
-            vectors[0], fingerprint, form.max_faces, form.collection_id, besides=form.face_id
-        )
+    probe = asked.serving.template(own[0])
+    others = await recognition.search(
+        asked.service, asked.serving, probe, form.max_faces, form.collection_id, form.face_id
+    )
     return Searched(
         searched_face_id=form.face_id,
         face_matches=await _matches(asked, form, others),
@@ -153,7 +152,7 @@ async def _faces(asked: Asked, photo: bytes) -> list[Probe]:
         return []
 
 
-async def _matches(asked: Asked, form: Search, found: Sequence[Candidate]) -> list[FaceMatch]:
+async def _matches(asked: Asked, form: Search, found: Sequence[FusedCandidate]) -> list[FaceMatch]:
     matches = []
     for each in found:
         similar = asked.similarity(each.similarity)
@@ -190,5 +189,5 @@ def _unindexed(asked: Asked, seen: Seen, reasons: list[Reason]) -> UnindexedFace
 
 
 def _reasons(seen: Seen) -> list[Reason]:
-    codes = [issue.code for issue in issues(seen.probe.report.quality, HARMFUL)]
+    codes = [issue.code for issue in harm(seen.probe.report.quality, seen.probe.template)]
     return [_REASONS.get(code, "LOW_FACE_QUALITY") for code in codes]

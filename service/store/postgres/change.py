@@ -11,7 +11,7 @@ from service.store.postgres.audit_log import append
 from service.store.postgres.migrations import Connection
 from service.store.postgres.queries import not_found
 from service.store.postgres.sealing import cipher_of, sealing_cipher_of
-from service.store.postgres.spaces import Spaces, add
+from service.store.postgres.spaces import Spaces
 from service.store.postgres.statements import lock_subject
 from service.store.records import Change, Deleted, Lack, Lacking, Photo
 from service.store.vault import Vault, of_photo, of_vector
@@ -121,7 +121,7 @@ async def add_vector(
     ((number,),) = await made.fetchall()
     # After the row: as long as that is not committed, the collection stays.
     space = await spaces.within(connection, collection, fingerprint, len(vector))
-    await add(connection, space, number, vector)
+    await spaces.add(connection, space, number, vector)
     await append(connection, Event("reembedded", subject, by, {"templates": 1}), now)
     return True
 

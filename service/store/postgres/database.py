@@ -89,9 +89,12 @@ class Database:
         """Answer one statement; each sees what was committed before it began."""
         return await self.finish(self._ask(query))
 
-    async def write(self, work: Query[T]) -> T:
-        """Run a transaction, durable when this returns, again if another was in its way."""
-        return await self.finish(self._commit(work))
+    async def write(self, work: Query[T], patience_s: float | None = _PATIENCE_S) -> T:
+        """Run a transaction, durable when this returns, again if another was in its way.
+
+        It may take `patience_s` seconds, or as long as it takes if that is None.
+        """
+        return await self.finish(self._commit(work, patience_s))
 
     async def close(self) -> None:
         """Finish what was begun, then disconnect; may be called again."""
@@ -134,24 +137,27 @@ class Database:
                 raise
         return await self._attempt(query, self._answering)
 
-    async def _commit(self, work: Query[T]) -> T:
+    async def _commit(self, work: Query[T], patience_s: float | None) -> T:
         async def transaction(connection: Connection) -> T:
             async with connection.transaction():
                 return await work(connection)
 
         for _ in range(_ATTEMPTS - 1):
             try:
-                return await self._attempt(transaction, self._answering)
+                return await self._attempt(transaction, self._answering, patience_s)
             except StoreUnavailable as exc:
                 if not isinstance(exc.__cause__, _BEATEN):
                     raise
-        return await self._attempt(transaction, self._answering)
+        return await self._attempt(transaction, self._answering, patience_s)
 
     async def _attempt(
-        self, query: Query[T], lend: Callable[[], AbstractAsyncContextManager[Connection]]
+        self,
+        query: Query[T],
+        lend: Callable[[], AbstractAsyncContextManager[Connection]],
+        patience_s: float | None = _PATIENCE_S,
     ) -> T:
         try:
-            async with asyncio.timeout(_PATIENCE_S), lend() as connection:
+            async with asyncio.timeout(patience_s), lend() as connection:
                 return await query(connection)
         except (psycopg.Error, TimeoutError) as exc:
             raise StoreUnavailable(

@@ -6,6 +6,7 @@ from typing import Any
 from psycopg import AsyncConnection, errors
 
 from service.errors import StoreUnavailable
+from service.store.postgres.add_cohorts import add_cohorts
 from service.store.postgres.add_collections import add_collections
 from service.store.postgres.add_nearest import add_nearest
 from service.store.refusals import newer_database
@@ -218,6 +219,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     add_collections,
     add_signing,
     add_nearest,
+    add_cohorts,
 )
 
 

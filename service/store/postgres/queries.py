@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -39,25 +40,43 @@ async def templates_of(
     connection: Connection, vault: Vault, subject: str, now: datetime
 ) -> SubjectTemplates:
     """Return the unexpired templates of a subject. Raises SubjectNotFound."""
+    found = await templates_of_each(connection, vault, [subject], now)
+    if not found:
+        raise no_subject()
+    return found[0]
+
+
+async def templates_of_each(
+    connection: Connection, vault: Vault, subjects: Sequence[str], now: datetime
+) -> list[SubjectTemplates]:
+    """Return the same of several subjects, leaving out those that are not there."""
     rows = await _rows(
         connection,
-        """SELECT key_id, master, wrapped, collection, template_id, vector, image_sha256,
-            fingerprint
+        """SELECT subjects.subject, collection, key_id, master, wrapped, template_id, vector,
+            image_sha256, fingerprint, quality
         FROM likeness.subjects LEFT JOIN likeness.data_keys USING (key_id)
         LEFT JOIN likeness.templates ON templates.subject = subjects.subject
             AND (expires_at IS NULL OR expires_at > %s)
-        WHERE subjects.subject = %s ORDER BY number""",
-        [now, subject],
+        WHERE subjects.subject = ANY(%s) ORDER BY subjects.subject, number""",
+        [now, list(subjects)],
     )
-    if not rows:
-        raise no_subject()
-    cipher = vault.cipher(Wrapped.read(*rows[0][:3]))
+    return [
+        _templates(vault, subject, list(own))
+        for subject, own in groupby(rows, key=lambda row: str(row[0]))
+    ]
+
+
+def _templates(vault: Vault, subject: str, rows: Sequence[Any]) -> SubjectTemplates:
+    _, collection, *key = rows[0][:5]
+    cipher = vault.cipher(Wrapped.read(*key))
     return SubjectTemplates(
         subject,
-        rows[0][3],
+        collection,
         tuple(
-            GalleryTemplate(name, vector_of(cipher, blob, image, made_by), made_by)
-            for name, blob, image, made_by in (row[4:] for row in rows)
+            GalleryTemplate(
+                name, vector_of(cipher, blob, image, made_by), made_by, json.loads(quality)
+            )
+            for name, blob, image, made_by, quality in (row[5:] for row in rows)
             if name is not None
         ),
     )

@@ -2,14 +2,15 @@
 
 from datetime import datetime
 
-from pgvector import Vector
+import numpy as np
+from pgvector import HalfVector, Vector
 
 from service.store.audit import Event
 from service.store.postgres import spaces as tables
 from service.store.postgres.audit_log import append
 from service.store.postgres.migrations import Connection
 from service.store.postgres.queries import array_of
-from service.store.postgres.spaces import Spaces
+from service.store.postgres.spaces import Space, Spaces
 from service.store.records import Resealed
 from service.store.vault import METADATA, TERMS, Cipher, Sealer, Vault, Wrapped, of_photo, of_vector
 
@@ -31,10 +32,13 @@ async def make_ready(connection: Connection, vault: Vault, now: datetime) -> Non
     masters = await (await connection.execute(_MASTERS)).fetchall()
     vault.check([master for (master,) in masters])
     # By `master`, which is gone with the key and has an index.
-    # The tables of a collection that was deleted since came back too, without what turns them.
+    # The tables of a collection that was deleted since came back too, without what turns them;
+    # or those by a cohort of before, and all is to be placed anew.
     await connection.execute(
-        """DELETE FROM likeness.spaces USING likeness.data_keys
-        WHERE data_keys.key_id = spaces.key_id AND master IS NULL"""
+        """WITH gone AS (
+            DELETE FROM likeness.spaces USING likeness.data_keys
+            WHERE data_keys.key_id = spaces.key_id AND master IS NULL RETURNING fingerprint
+        ) DELETE FROM likeness.cohorts USING gone WHERE cohorts.fingerprint = gone.fingerprint"""
     )
     found = await connection.execute(
         """SELECT subject FROM likeness.subjects
@@ -169,8 +173,23 @@ async def _seal_templates(
         )
         if not sealed.rowcount:
             continue  # it has expired and is swept away
-        before = await tables.clear(connection, *name)
-        assert before is not None
-        await connection.execute(f"DELETE FROM {before.table} WHERE number = %s", [number])
+        before = await spaces.clear(connection, *name)
+        held = None if before is None else await _take(connection, before, number)
         space = await spaces.within(connection, *name)
-        await tables.add(connection, space, number, vector)
+        if held is None:  # nothing is placed yet, right after version 9
+            await spaces.add(connection, space, number, vector)
+        else:
+            # By the cohort it was placed by, which this process need not know.
+            await tables.insert(connection, space, number, np.append(vector, held))
+
+
+async def _take(connection: Connection, space: Space, number: int) -> np.float32 | None:
+    """Take a row out of a table of clear vectors; return the number it has beside the vector."""
+    taken = await connection.execute(
+        f"DELETE FROM {space.table} WHERE number = %s RETURNING vector", [number], binary=True
+    )
+    row = await taken.fetchone()
+    if row is None:
+        return None
+    held: HalfVector = row[0]
+    return np.float32(held.to_numpy()[-1])

@@ -1,8 +1,11 @@
 """Search a PostgreSQL database: the index suggests rows, which are then compared exactly.
 
-How far the index is looked through is up to a function in the database (see `add_nearest`).
+So a row that was placed by another cohort than that of the search, as by a replica with another,
+may be suggested late, or in vain, and its score is right nonetheless. How far the index is looked
+through is up to a function in the database (see `add_nearest` and `add_cohorts`).
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.cohort import Cohort
 from service.store.postgres.database import Database
 from service.store.postgres.migrations import Connection
 from service.store.postgres.queries import vector_of
@@ -34,18 +38,33 @@ _SEALED = f"""SELECT {_COLUMNS}, key_id, master, wrapped
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Hold a template that the index suggests and its exact similarity, a cosine."""
+    """Hold a template that the index suggests, its exact score and its cosine."""
 
     subject: str
     template_id: str
     expires_at: datetime | None
     similarity: float
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Probe:
+    """Hold what is looked for, (d,) float32, how it is scored, and who is left out.
+
+    `common` is half of what the probe has in common with everybody.
+    """
+
+    vector: NDArray[np.float32]
+    cohort: Cohort
+    common: float
+    besides: str | None
 
 
 async def search(
     database: Database,
     spaces: Sequence[Space],
     vault: Vault,
+    cohort: Cohort,
     vector: NDArray[np.float32],
     limit: int,
     clock: Clock,
@@ -55,17 +74,21 @@ async def search(
 
     The subject `besides` is left out.
     """
-
-    async def near(space: Space, rows: int) -> list[Found]:
-        return await database.read(lambda c: _nearest(c, space, vault, vector, rows, besides))
-
-    async def of_near(space: Space) -> list[Found]:
-        return await database.read(
-            lambda c: _of_nearest_subjects(c, space, vault, vector, 2 * limit, clock(), besides)
-        )
-
     if not spaces or limit < 1:
         return []
+    # Of one vector that takes less time than a thread does; of those it is compared with, more.
+    probe = _Probe(vector, cohort, cohort.mean(vector) / 2, besides)
+
+    async def near(space: Space, rows: int) -> list[Found]:
+        suggested = await database.read(lambda c: _nearest(c, space, probe, rows))
+        return await asyncio.to_thread(_compared, suggested, vault, probe)
+
+    async def of_near(space: Space) -> list[Found]:
+        suggested = await database.read(
+            lambda c: _of_nearest_subjects(c, space, probe, 2 * limit, clock())
+        )
+        return await asyncio.to_thread(_compared, suggested, vault, probe)
+
     rows = max(_FEWEST_ROWS, 4 * limit)
     while rows <= _MOST_ROWS:
         found = [await near(space, rows) for space in spaces]
@@ -76,68 +99,55 @@ async def search(
     return _best([*chain(*[await of_near(space) for space in spaces])], clock())[:limit]
 
 
-async def _nearest(
-    connection: Connection,
-    space: Space,
-    vault: Vault,
-    vector: NDArray[np.float32],
-    rows: int,
-    besides: str | None,
-) -> list[Found]:
+async def _nearest(connection: Connection, space: Space, probe: _Probe, rows: int) -> Sequence[Any]:
     """Return about the nearest `rows` templates, in any order."""
     found = await connection.execute(
         f"""WITH near AS MATERIALIZED (
             SELECT number FROM likeness.nearest(
-                {space.number}, {space.parameter}, {rows}, %(besides)s
+                {space.number}, {space.parameter}, %(common)s, {rows}, %(besides)s
             ) AS number
         ) {_CLEAR if space.turn is None else _SEALED}""",
-        {"vector": space.placed(vector), "besides": besides},
+        {"vector": space.asked(probe.vector), "common": probe.common, "besides": probe.besides},
         binary=True,
     )
-    return _compared(await found.fetchall(), vault, vector)
+    return await found.fetchall()
 
 
 async def _of_nearest_subjects(
-    connection: Connection,
-    space: Space,
-    vault: Vault,
-    vector: NDArray[np.float32],
-    subjects: int,
-    now: datetime,
-    besides: str | None,
-) -> list[Found]:
+    connection: Connection, space: Space, probe: _Probe, subjects: int, now: datetime
+) -> Sequence[Any]:
     """Return all templates of the nearest subjects by any unexpired one; looks at every row."""
     found = await connection.execute(
         f"""WITH best AS (
-            SELECT subject, min({space.table}.vector <=> {space.parameter}) AS distance
+            SELECT subject, min({space.table}.vector <#> {space.parameter}) AS negated
             FROM {space.table} JOIN likeness.templates USING (number)
             WHERE (expires_at IS NULL OR expires_at > %(now)s)
                 AND subject IS DISTINCT FROM %(besides)s
-            GROUP BY subject ORDER BY distance LIMIT {subjects}
+            GROUP BY subject ORDER BY negated LIMIT {subjects}
         ), near AS (
             SELECT number FROM {space.table} JOIN likeness.templates USING (number)
             JOIN best USING (subject)
         ) {_CLEAR if space.turn is None else _SEALED}""",
-        {"vector": space.placed(vector), "now": now, "besides": besides},
+        {"vector": space.asked(probe.vector), "now": now, "besides": probe.besides},
         binary=True,
     )
-    return _compared(await found.fetchall(), vault, vector)
+    return await found.fetchall()
 
 
 def _best(found: Sequence[Found], now: datetime) -> list[Candidate]:
     """Return the best unexpired template of each subject, best first, then by subject."""
     ordered = sorted(
-        (-each.similarity, each.subject, each.template_id)
+        (-each.similarity, each.subject, each.template_id, each.cosine)
         for each in found
         if each.expires_at is None or each.expires_at > now
     )
     candidates: dict[str, Candidate] = {}
-    for negated, subject, template_id in ordered:
-        candidates.setdefault(subject, Candidate(subject, template_id, -negated))
+    for negated, subject, template_id, cosine in ordered:
+        candidates.setdefault(subject, Candidate(subject, template_id, -negated, cosine))
     return list(candidates.values())
 
 
-def _compared(rows: Sequence[Any], vault: Vault, vector: NDArray[np.float32]) -> list[Found]:
+def _compared(rows: Sequence[Any], vault: Vault, probe: _Probe) -> list[Found]:
     if not rows:
         return []
     held = np.stack(
@@ -146,8 +156,11 @@ def _compared(rows: Sequence[Any], vault: Vault, vector: NDArray[np.float32]) ->
             for _, _, _, image, made_by, blob, *key in rows
         ]
     )
-    scores = np.clip(held @ vector, -1.0, 1.0).tolist()
+    cosines = np.clip(held @ probe.vector, -1.0, 1.0)
+    scores = cosines - probe.cohort.means(held) / 2 - np.float32(probe.common)
     return [
-        Found(subject, template_id, expires_at, score)
-        for (subject, template_id, expires_at, *_), score in zip(rows, scores, strict=True)
+        Found(subject, template_id, expires_at, score, cosine)
+        for (subject, template_id, expires_at, *_), score, cosine in zip(
+            rows, scores.tolist(), cosines.tolist(), strict=True
+        )
     ]

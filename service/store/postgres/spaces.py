@@ -5,6 +5,10 @@ a large one. The tables hold half-precision copies, which halve the index; what 
 compared exactly, by the vectors in `templates`. A row goes when its template goes, a table when
 its collection goes. Vectors that are sealed are searched in a table of their own, turned (see
 `orthogonal`).
+
+A row is a vector and one number more, minus half of what it has in common with everybody, so that
+the inner product with a probe and a 1 ranks as scores do (see `models.cohort`). By which cohort
+that is, is recorded for each fingerprint, and another has the tables made anew (see `placing`).
 """
 
 import asyncio
@@ -17,7 +21,9 @@ from numpy.typing import NDArray
 from pgvector import Vector
 from psycopg import errors
 
+from models.cohort import Cohort, Vectors, asking
 from service.errors import StoreUnavailable
+from service.store.cohorts import Cohorts
 from service.store.postgres.collections import hold
 from service.store.postgres.database import Database
 from service.store.postgres.migrations import Connection
@@ -26,10 +32,10 @@ from service.store.vault import Vault, Wrapped
 
 # Among a million faces pgvector's own choices (16, 64, and 40 to search by) find the nearest
 # first in fewer than nine searches of ten, these and `likeness.nearest` in 99 of 100.
-HNSW = "USING hnsw (vector halfvec_cosine_ops) WITH (m = 24, ef_construction = 200)"
+HNSW = "USING hnsw (vector halfvec_ip_ops) WITH (m = 24, ef_construction = 200)"
 # pgvector indexes at most so many dimensions of half precision; beyond, a search is a scan.
 _INDEXED = 4000
-_LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('likeness.spaces', 2))"
+LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('likeness.spaces', 2))"
 
 T = TypeVar("T")
 
@@ -42,11 +48,16 @@ _Name = tuple[str, str, int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Space:
-    """Name a table to search; a turned one is of sealed vectors, another of clear ones."""
+    """Name a table to search; one with a key is of sealed vectors, turned, another of clear ones.
+
+    `dimension` is that of the vectors, d; `turn` is (d + 1, d + 1).
+    """
 
     number: int
+    fingerprint: str
     dimension: int
-    turn: Turn | None
+    key_id: str | None = None
+    turn: Turn | None = None
 
     @property
     def table(self) -> str:
@@ -54,36 +65,45 @@ class Space:
 
     @property
     def parameter(self) -> str:
-        """Return how a statement takes `placed` vectors."""
-        return f"%(vector)s::vector::halfvec({self.dimension})"
+        """Return how a statement takes what is in a table, or what it is asked."""
+        return f"%(vector)s::vector::halfvec({self.dimension + 1})"
 
-    def placed(self, vector: NDArray[np.float32]) -> Vector:
-        """Return where a (d,) float32 vector lies in this table."""
-        return Vector(vector if self.turn is None else self.turn @ vector)
+    def placed(self, cohort: Cohort, vectors: Vectors) -> Vectors:
+        """Return where vectors (n, d) lie in this table: (n, d + 1)."""
+        return self.turned(cohort.placed(vectors))
+
+    def asked(self, vector: NDArray[np.float32]) -> Vector:
+        """Return what this table is asked for a probe (d,)."""
+        return Vector(self.turned(asking(vector)[None])[0])
+
+    def turned(self, rows: Vectors) -> Vectors:
+        """Return rows (n, d + 1) as they are in this table."""
+        return rows if self.turn is None else rows @ self.turn.T
 
 
 class Spaces:
     """Find and make the tables, and remember them.
 
     A number is never given twice. So who still knows the table of a collection that was deleted,
-    and perhaps made again, finds none, and looks it up anew.
+    and perhaps made again, or one that was placed anew, finds none, and looks it up anew.
     """
 
     def __init__(self, database: Database, vault: Vault) -> None:
         self._database = database
         self.vault = vault
+        self.cohorts = Cohorts()
         self._known: dict[_Name, Space] = {}
         self._clear: dict[_Name, Space | None] = {}
         self._turns: dict[str, Turn] = {}  # by the id of the key, which never changes
 
     async def using(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do what uses tables, and do it again if one of them went with its collection."""
+        """Do what uses tables, and do it again if one of them went meanwhile."""
         try:
             return await work()
         except StoreUnavailable as exc:
             if not isinstance(exc.__cause__, errors.UndefinedTable):
                 raise
-        self._forget()
+        self.forget()
         return await work()
 
     async def to_search(self, collection: str, fingerprint: str, dimension: int) -> list[Space]:
@@ -95,7 +115,7 @@ class Spaces:
         name = collection, fingerprint, dimension
         moving = self._clear.get(name)
         if name not in self._clear and self.vault.current is not None:
-            moving = await self._database.read(lambda c: _filled_clear(c, *name))
+            moving = await self._database.read(lambda c: self._filled_clear(c, *name))
         own = self._known.get(name)
         if own is None:
             # Another replica may have made it.
@@ -129,10 +149,11 @@ class Spaces:
 
     def _remember(self, name: _Name, space: Space) -> None:
         if name not in self._known and len(self._known) >= _REMEMBERED:
-            self._forget()
+            self.forget()
         self._known[name] = space
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Look up every table anew from now on."""
         self._known.clear()
         self._clear.clear()
         self._turns.clear()
@@ -142,7 +163,7 @@ class Spaces:
     ) -> Space | None:
         """Return the table of sealed vectors if there is a master key, else of clear ones."""
         if self.vault.current is None:
-            return await clear(connection, collection, fingerprint, dimension)
+            return await self.clear(connection, collection, fingerprint, dimension)
         found = await connection.execute(
             """SELECT space, key_id, master, wrapped FROM likeness.spaces
             JOIN likeness.data_keys USING (key_id)
@@ -151,59 +172,107 @@ class Spaces:
             binary=True,
         )
         row = await found.fetchone()
-        return None if row is None else await self._turned(row[0], dimension, Wrapped(*row[1:]))
+        if row is None:
+            return None
+        return await self._turned(row[0], fingerprint, dimension, Wrapped(*row[1:]))
 
-    async def _turned(self, number: int, dimension: int, wrapped: Wrapped) -> Space:
+    async def _turned(
+        self, number: int, fingerprint: str, dimension: int, wrapped: Wrapped
+    ) -> Space:
         turn = self._turns.get(wrapped.key_id)
         if turn is None:
             if len(self._turns) >= _REMEMBERED:
                 self._turns.clear()
-            turn = await asyncio.to_thread(turn_of, self.vault.unwrap(wrapped), dimension)
+            turn = await asyncio.to_thread(turn_of, self.vault.unwrap(wrapped), dimension + 1)
             self._turns[wrapped.key_id] = turn
-        return Space(number, dimension, turn)
+        return Space(number, fingerprint, dimension, wrapped.key_id, turn)
 
     async def _make(
         self, connection: Connection, collection: str, fingerprint: str, dimension: int
     ) -> Space:
         if collection:
             await hold(connection, collection)
-        await connection.execute(_LOCK)
+        await connection.execute(LOCK)
         found = await self._find(connection, collection, fingerprint, dimension)
         if found is not None:
             return found
-        wrapped = None
-        if self.vault.current is not None:
+        space = await self.create(
+            connection, fingerprint, dimension, sealed=self.vault.current is not None
+        )
+        await self.index(connection, space)
+        await self.add_row(connection, collection, space)
+        return space
+
+    async def create(
+        self, connection: Connection, fingerprint: str, dimension: int, *, sealed: bool
+    ) -> Space:
+        """Make a table that is of no collection yet, and has no index; the caller has the lock."""
+        found = await connection.execute(
+            "SELECT nextval(pg_get_serial_sequence('likeness.spaces', 'space'))"
+        )
+        ((number,),) = await found.fetchall()
+        space = Space(number, fingerprint, dimension)
+        if sealed:
             wrapped, _ = self.vault.new_key()
             await add_key(connection, wrapped)
-        made = await connection.execute(
-            """INSERT INTO likeness.spaces (collection, fingerprint, dimension, key_id)
-            VALUES (%s, %s, %s, %s) RETURNING space""",
-            [collection, fingerprint, dimension, None if wrapped is None else wrapped.key_id],
-        )
-        ((number,),) = await made.fetchall()
-        space = (
-            Space(number, dimension, None)
-            if wrapped is None
-            else await self._turned(number, dimension, wrapped)
-        )
+            space = await self._turned(number, fingerprint, dimension, wrapped)
         await connection.execute(
             f"""CREATE TABLE {space.table} (
                 number bigint PRIMARY KEY,
-                vector halfvec({dimension}) NOT NULL
+                vector halfvec({dimension + 1}) NOT NULL
             )"""
         )
-        if dimension <= _INDEXED:
-            await connection.execute(f"CREATE INDEX ON {space.table} {HNSW}")
         return space
 
+    async def index(self, connection: Connection, space: Space) -> None:
+        """Index a table, whether there are rows in it or not."""
+        if space.dimension + 1 <= _INDEXED:
+            await connection.execute(f"CREATE INDEX ON {space.table} {HNSW}")
 
-async def add(
-    connection: Connection, space: Space, number: int, vector: NDArray[np.float32]
+    async def add_row(self, connection: Connection, collection: str, space: Space) -> None:
+        """Let a table be found as that of a collection."""
+        await connection.execute(
+            """INSERT INTO likeness.spaces (space, collection, fingerprint, dimension, key_id)
+            OVERRIDING SYSTEM VALUE VALUES (%s, %s, %s, %s, %s)""",
+            [space.number, collection, space.fingerprint, space.dimension, space.key_id],
+        )
+
+    async def clear(
+        self, connection: Connection, collection: str, fingerprint: str, dimension: int
+    ) -> Space | None:
+        """Return the table of clear vectors, if there is one."""
+        found = await connection.execute(
+            """SELECT space FROM likeness.spaces WHERE collection = %s
+            AND fingerprint = %s AND dimension = %s AND key_id IS NULL""",
+            [collection, fingerprint, dimension],
+        )
+        row = await found.fetchone()
+        return None if row is None else Space(row[0], fingerprint, dimension)
+
+    async def _filled_clear(
+        self, connection: Connection, collection: str, fingerprint: str, dimension: int
+    ) -> Space | None:
+        space = await self.clear(connection, collection, fingerprint, dimension)
+        if space is None:
+            return None
+        found = await connection.execute(f"SELECT EXISTS (SELECT 1 FROM {space.table})")
+        return space if await found.fetchone() == (True,) else None
+
+    async def add(
+        self, connection: Connection, space: Space, number: int, vector: NDArray[np.float32]
+    ) -> None:
+        """Make a template findable; `vector` is (d,) float32."""
+        cohort = self.cohorts.of(space.fingerprint, space.dimension)
+        await insert(connection, space, number, cohort.placed(vector[None])[0])
+
+
+async def insert(
+    connection: Connection, space: Space, number: int, row: NDArray[np.float32]
 ) -> None:
-    """Make a template findable; `vector` is (d,) float32."""
+    """Put a row (d + 1,) into a table, turned if that is of sealed vectors."""
     await connection.execute(
         f"INSERT INTO {space.table} VALUES (%(number)s, {space.parameter})",
-        {"number": number, "vector": space.placed(vector)},
+        {"number": number, "vector": Vector(space.turned(row[None])[0])},
     )
 
 
@@ -213,26 +282,3 @@ async def add_key(connection: Connection, key: Wrapped) -> None:
         "INSERT INTO likeness.data_keys (key_id, master, wrapped) VALUES (%s, %s, %s)",
         [key.key_id, key.master, key.blob],
     )
-
-
-async def clear(
-    connection: Connection, collection: str, fingerprint: str, dimension: int
-) -> Space | None:
-    """Return the table of clear vectors, if there ever were any."""
-    found = await connection.execute(
-        """SELECT space FROM likeness.spaces WHERE collection = %s
-        AND fingerprint = %s AND dimension = %s AND key_id IS NULL""",
-        [collection, fingerprint, dimension],
-    )
-    row = await found.fetchone()
-    return None if row is None else Space(row[0], dimension, None)
-
-
-async def _filled_clear(
-    connection: Connection, collection: str, fingerprint: str, dimension: int
-) -> Space | None:
-    space = await clear(connection, collection, fingerprint, dimension)
-    if space is None:
-        return None
-    found = await connection.execute(f"SELECT EXISTS (SELECT 1 FROM {space.table})")
-    return space if await found.fetchone() == (True,) else None

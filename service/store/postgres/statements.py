@@ -18,7 +18,7 @@ from service.store.postgres.collections import hold
 from service.store.postgres.migrations import Connection
 from service.store.postgres.queries import not_found
 from service.store.postgres.sealing import sealing_cipher_of
-from service.store.postgres.spaces import Space, Spaces, add
+from service.store.postgres.spaces import Space, Spaces
 from service.store.records import (
     Deleted,
     Enrolled,
@@ -65,7 +65,7 @@ async def enroll(
     cipher = await _put_subject(connection, spaces, subject, metadata, terms, collection, now)
     outcomes = []
     for template, space in templates:
-        outcomes.append(await _add(connection, cipher, subject, template, space, now))
+        outcomes.append(await _add(connection, spaces, cipher, subject, template, space, now))
     enrolled = Enrolled(tuple(outcomes))
     if idempotency is not None:
         await _record(connection, idempotency, enrolled, now)
@@ -224,6 +224,7 @@ async def _put_subject(
 
 async def _add(
     connection: Connection,
+    spaces: Spaces,
     cipher: Cipher,
     subject: str,
     template: NewTemplate,
@@ -268,7 +269,7 @@ async def _add(
             ],
         )
         ((number,),) = await made.fetchall()
-        await add(connection, space, number, template.vector)
+        await spaces.add(connection, space, number, template.vector)
     if template.photo is not None:
         await connection.execute(
             """INSERT INTO likeness.photos (subject, image_sha256, photo) VALUES (%s, %s, %s)

@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from models.cohort import Cohort
 from models.errors import LikenessError
 from service.errors import StoreUnavailable
 from service.store.audit import AuditEntry
@@ -13,6 +14,7 @@ from service.store.postgres import (
     api_keys,
     audit_log,
     collections,
+    placing,
     queries,
     sealing,
     statements,
@@ -106,6 +108,23 @@ class PostgresStore:
             lambda connection: queries.templates_of(connection, self._vault, subject, self._clock())
         )
 
+    async def compare_by(self, fingerprint: str, cohort: Cohort) -> None:
+        async def place() -> None:
+            self._spaces.cohorts.put(fingerprint, cohort)
+            placed_by = await self._database.read(lambda c: placing.placed_by(c, fingerprint))
+            if placed_by != cohort.digest:
+                await self._database.write(
+                    lambda c: placing.place(c, self._spaces, fingerprint, cohort), patience_s=None
+                )
+                self._spaces.forget()
+
+        await self._database.finish(place())
+
+    async def templates_of_each(self, subjects: Sequence[str]) -> list[SubjectTemplates]:
+        return await self._database.read(
+            lambda c: queries.templates_of_each(c, self._vault, subjects, self._clock())
+        )
+
     async def search(
         self,
         vector: NDArray[np.float32],
@@ -116,8 +135,9 @@ class PostgresStore:
     ) -> list[Candidate]:
         async def find_and_look() -> list[Candidate]:
             spaces = await self._spaces.to_search(collection, fingerprint, len(vector))
+            cohort = self._spaces.cohorts.of(fingerprint, len(vector))
             return await searching.search(
-                self._database, spaces, self._vault, vector, limit, self._clock, besides
+                self._database, spaces, self._vault, cohort, vector, limit, self._clock, besides
             )
 
         return await self._spaces.using(find_and_look)

@@ -1,4 +1,9 @@
-"""Search templates exactly, on float32 matrices in memory."""
+"""Search templates exactly, on float32 matrices in memory.
+
+A score is a cosine less what both vectors have in common with everybody (see `models.cohort`).
+Half of that is kept beside each row, as a number of its own: so the matrix holds plain vectors,
+and another cohort changes one column.
+"""
 
 import threading
 from collections.abc import Iterable, Sequence
@@ -8,11 +13,14 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from models.cohort import LOWEST_SCORE, NO_COHORT, Cohort
+from service.store.cohorts import Cohorts, fitting
 from service.store.records import Candidate
 
 _INITIAL_ROWS = 64
 _OPTIMISTIC_TRIES = 3
 _NEVER = float("inf")
+_HALF = np.float32(0.5)
 
 # Collection, fingerprint and dimension.
 _Space = tuple[str, str, int]
@@ -39,10 +47,16 @@ class VectorIndex:
     and a search that sees another count at its end than at its start is done again, at last
     with the lock held. So neither searches nor the writer wait for each other, and what was
     removed before a search began, or while it ran, is never found.
+
+    Another cohort is brought in likewise: what the rows have in common with it is computed beside
+    searches and the writer, and put in the place of the column before in one step, which leaves
+    the old column to the searches that run. Each ranks by one cohort alone.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._placing = threading.Lock()  # held to bring in a cohort, one after the other
+        self._cohorts = Cohorts()
         self._matrices: dict[_Space, _Matrix] = {}
         self._spaces: dict[str, set[_Space]] = {}
 
@@ -60,7 +74,10 @@ class VectorIndex:
             for entry in added:
                 space = (entry.collection, entry.fingerprint, len(entry.vector))
                 spaces = self._spaces.setdefault(entry.template_id, set())
-                matrix = self._matrices.setdefault(space, _Matrix(space[2]))
+                matrix = self._matrices.get(space)
+                if matrix is None:
+                    matrix = _Matrix(space[2], self._cohorts.of(*space[1:]))
+                    self._matrices[space] = matrix
                 if space in spaces:
                     matrix.remove(entry.template_id)
                 spaces.add(space)
@@ -81,6 +98,35 @@ class VectorIndex:
                     self._spaces[template_id] = left
                 else:
                     del self._spaces[template_id]
+
+    def count(self, fingerprint: str) -> int:
+        """Count the templates of a bundle, expired ones included."""
+        with self._lock:
+            return sum(len(matrix) for matrix in self._of(fingerprint))
+
+    def compare_by(self, fingerprint: str, cohort: Cohort) -> None:
+        """Score the templates of a bundle by a cohort from now on, those that are there too."""
+        with self._placing:
+            with self._lock:
+                self._cohorts.put(fingerprint, cohort)
+                matrices = self._of(fingerprint)
+            for matrix in matrices:
+                self._compare_by(matrix, cohort)
+
+    def _of(self, fingerprint: str) -> list["_Matrix"]:
+        return [matrix for space, matrix in self._matrices.items() if space[1] == fingerprint]
+
+    def _compare_by(self, matrix: "_Matrix", cohort: Cohort) -> None:
+        for _ in range(_OPTIMISTIC_TRIES):
+            with self._lock:
+                view = matrix.view()
+            commons = fitting(cohort, view.rows.shape[1]).means(view.rows) * _HALF
+            with self._lock:
+                if matrix.removals == view.removals:
+                    matrix.compare_by(cohort, commons)
+                    return
+        with self._lock:
+            matrix.compare_by(cohort, np.empty(0, np.float32))
 
     def search(
         self,
@@ -109,27 +155,49 @@ class VectorIndex:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Scores:
+    """Hold what a probe has with each row: `cosines` and `ranks`, both (n,) float32.
+
+    Ranks are scores but for `common`, half of what the probe has in common with everybody; they
+    are -inf where the template has expired.
+    """
+
+    cosines: NDArray[np.float32]
+    ranks: NDArray[np.float32]
+    common: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _View:
-    """Hold rows as they were: (n, d) float32, and (n,) float64 seconds since the epoch."""
+    """Hold rows as they were: (n, d) float32, and of each its expiry and its half of a score.
+
+    `expires_s` is (n,) float64 seconds since the epoch. `commons` is (n,) float32: half of what
+    each row has in common with everybody.
+    """
 
     rows: NDArray[np.float32]
+    commons: NDArray[np.float32]
+    cohort: Cohort
     expires_s: NDArray[np.float64]
     removals: int
 
-    def scores(self, vector: NDArray[np.float32], now: datetime) -> NDArray[np.float32]:
-        """Return (n,) float32 cosines, -inf where the template has expired."""
-        scores: NDArray[np.float32] = self.rows @ vector
-        np.clip(scores, -1.0, 1.0, out=scores)
-        scores[self.expires_s <= now.timestamp()] = -np.inf
-        return scores
+    def scores(self, vector: NDArray[np.float32], now: datetime) -> _Scores:
+        """Compare a probe with all rows."""
+        cosines: NDArray[np.float32] = self.rows @ vector
+        np.clip(cosines, -1.0, 1.0, out=cosines)
+        ranks = cosines - self.commons
+        ranks[self.expires_s <= now.timestamp()] = -np.inf
+        return _Scores(cosines, ranks, self.cohort.mean(vector) / 2)
 
 
 class _Matrix:
     """Hold the rows of one collection and fingerprint; guarded by the lock of the index."""
 
-    def __init__(self, dimension: int) -> None:
+    def __init__(self, dimension: int, cohort: Cohort) -> None:
         self.removals = 0
+        self._cohort = cohort
         self._rows = np.zeros((_INITIAL_ROWS, dimension), np.float32)
+        self._commons = np.zeros(_INITIAL_ROWS, np.float32)
         self._expires_s = np.full(_INITIAL_ROWS, _NEVER)
         self._names: list[tuple[str, str]] = []  # (subject, template_id) per row
         self._row_of: dict[str, int] = {}
@@ -138,15 +206,31 @@ class _Matrix:
         return len(self._names)
 
     def view(self) -> _View:
-        size = len(self._names)
-        return _View(self._rows[:size], self._expires_s[:size], self.removals)
+        rows = slice(len(self._names))
+        return _View(
+            self._rows[rows],
+            self._commons[rows],
+            self._cohort,
+            self._expires_s[rows],
+            self.removals,
+        )
+
+    def compare_by(self, cohort: Cohort, commons: NDArray[np.float32]) -> None:
+        """Score by a cohort; `commons` (k,) float32 are those of the first k rows."""
+        self._cohort = fitting(cohort, self._rows.shape[1])
+        later = self._cohort.means(self._rows[len(commons) : len(self._names)]) * _HALF
+        spare = np.zeros(len(self._rows) - len(self._names), np.float32)
+        self._commons = np.concatenate([commons, later, spare])
 
     def add(self, entry: Entry) -> None:
         row = len(self._names)
         if row == len(self._rows):
             self._rows = np.concatenate([self._rows, np.zeros_like(self._rows)])
+            self._commons = np.concatenate([self._commons, np.zeros_like(self._commons)])
             self._expires_s = np.concatenate([self._expires_s, np.full(row, _NEVER)])
         self._rows[row] = entry.vector
+        if self._cohort is not NO_COHORT:  # which has nothing in common with any
+            self._commons[row] = self._cohort.mean(entry.vector) / 2
         self._expires_s[row] = _NEVER if entry.expires_at is None else entry.expires_at.timestamp()
         self._names.append((entry.subject, entry.template_id))
         self._row_of[entry.template_id] = row
@@ -160,33 +244,36 @@ class _Matrix:
             self._names[row] = moved
             self._row_of[moved[1]] = row
             self._rows[row] = self._rows[last]
+            self._commons[row] = self._commons[last]
             self._expires_s[row] = self._expires_s[last]
         self._rows[last] = 0.0
+        self._commons[last] = 0.0
 
-    def best(self, scores: NDArray[np.float32], limit: int) -> list[Candidate]:
-        """Return the best row of each of the `limit` best subjects; `scores` is (n,) float32."""
+    def best(self, scores: _Scores, limit: int) -> list[Candidate]:
+        """Return the best row of each of the `limit` best subjects."""
         wanted = limit
         while True:
-            found = self._best_of(scores, _best_rows(scores, wanted))
-            if len(found) >= limit or wanted >= len(scores):
+            found = self._best_of(scores, _best_rows(scores.ranks, wanted))
+            if len(found) >= limit or wanted >= len(scores.ranks):
                 return found[:limit]
             # The best rows belong to few subjects: look at more of them.
             wanted *= 4
 
-    def _best_of(self, scores: NDArray[np.float32], rows: Sequence[int]) -> list[Candidate]:
-        ordered = sorted((-float(scores[row]), *self._names[row]) for row in rows)
+    def _best_of(self, scores: _Scores, rows: Sequence[int]) -> list[Candidate]:
+        ordered = sorted((-float(scores.ranks[row]), *self._names[row], row) for row in rows)
         best: dict[str, Candidate] = {}
-        for negated, subject, template_id in ordered:
-            best.setdefault(subject, Candidate(subject, template_id, -negated))
+        for negated, subject, template_id, row in ordered:
+            if subject not in best:
+                score, cosine = -negated - scores.common, float(scores.cosines[row])
+                best[subject] = Candidate(subject, template_id, score, cosine)
         return list(best.values())
 
 
-def _best_rows(scores: NDArray[np.float32], wanted: int) -> list[int]:
-    """Return the rows of the `wanted` highest scores and of all equal to the lowest of them."""
-    if wanted < len(scores):
-        lowest = np.partition(scores, len(scores) - wanted)[len(scores) - wanted]
-    else:
-        lowest = np.float32(-1.0)
-    # An expired row scores -inf and is left out even where few others remain.
-    found: list[int] = np.flatnonzero(scores >= max(lowest, np.float32(-1.0))).tolist()
+def _best_rows(ranks: NDArray[np.float32], wanted: int) -> list[int]:
+    """Return the rows of the `wanted` highest ranks and of all equal to the lowest of them."""
+    lowest = np.float32(LOWEST_SCORE)
+    if wanted < len(ranks):
+        # An expired row ranks as -inf and is left out even where few others remain.
+        lowest = max(lowest, np.partition(ranks, len(ranks) - wanted)[len(ranks) - wanted])
+    found: list[int] = np.flatnonzero(ranks >= lowest).tolist()
     return found

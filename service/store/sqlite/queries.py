@@ -2,13 +2,14 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import StoreError
+from service.errors import StoreError, SubjectNotFound
 from service.store.particulars import Particulars
 from service.store.records import (
     Counts,
@@ -38,7 +39,7 @@ def templates_of(
     """Return the unexpired templates of a subject. Raises SubjectNotFound."""
     _, collection, held = _head(connection, vault, subject)
     rows = connection.execute(
-        "SELECT template_id, vector, image_sha256, fingerprint FROM templates "
+        "SELECT template_id, vector, image_sha256, fingerprint, quality FROM templates "
         "WHERE subject = ? AND (expires_at IS NULL OR expires_at > ?) ORDER BY number",
         (subject, stamp(now)),
     ).fetchall()
@@ -46,10 +47,23 @@ def templates_of(
         subject,
         collection,
         tuple(
-            GalleryTemplate(name, vector_of(held.cipher, blob, image, made_by), made_by)
-            for name, blob, image, made_by in rows
+            GalleryTemplate(
+                name, vector_of(held.cipher, blob, image, made_by), made_by, json.loads(quality)
+            )
+            for name, blob, image, made_by, quality in rows
         ),
     )
+
+
+def templates_of_each(
+    connection: sqlite3.Connection, vault: Vault, subjects: Sequence[str], now: datetime
+) -> list[SubjectTemplates]:
+    """Return the same of several subjects, leaving out those that are not there."""
+    found = []
+    for subject in subjects:
+        with suppress(SubjectNotFound):
+            found.append(templates_of(connection, vault, subject, now))
+    return found
 
 
 def subjects(

@@ -12,8 +12,10 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from models.cohort import Cohort
 from service.errors import StoreUnavailable
 from service.store.audit import AuditEntry
+from service.store.cohorts import logged_placing
 from service.store.records import (
     ApiKey,
     Candidate,
@@ -128,6 +130,18 @@ class SqliteStore:
     async def templates_of(self, subject: str) -> SubjectTemplates:
         return await self._read(
             lambda c: queries.templates_of(c, self._vault, subject, self._clock())
+        )
+
+    async def compare_by(self, fingerprint: str, cohort: Cohort) -> None:
+        def place() -> None:
+            with logged_placing(self._index.count(fingerprint)):
+                self._index.compare_by(fingerprint, cohort)
+
+        await self._in_thread(place)
+
+    async def templates_of_each(self, subjects: Sequence[str]) -> list[SubjectTemplates]:
+        return await self._read(
+            lambda c: queries.templates_of_each(c, self._vault, subjects, self._clock())
         )
 
     async def search(

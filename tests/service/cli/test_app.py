@@ -40,7 +40,7 @@ def test_info_names_bundle_device_precision_and_points() -> None:
 
 
 def test_info_reads_well() -> None:
-    assert "(default)" in likeness("info").stdout
+    assert ", default\n" in likeness("info").stdout
 
 
 def test_the_engine_asked_for_is_the_engine_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_verify_exits_with_1_for_strangers(photos: dict[str, str]) -> None:
 
 def test_verify_prints_its_evidence_as_json(photos: dict[str, str]) -> None:
     result = likeness("verify", photos["grace"], photos["again"], "--json")
-    assert json.loads(result.stdout)["operating_point"]["name"] == "fmr_1e-3"
+    assert json.loads(result.stdout)["operating_point"]["name"] == "fmr_1e-4"
 
 
 def test_verify_names_what_is_wrong_with_a_photo(photos: dict[str, str]) -> None:

@@ -5,11 +5,16 @@ from datetime import timedelta
 
 import pytest
 
+from models.template import Template
 from service.compat.compreface.answers import Example
 from service.compat.compreface.collection import FaceCollection
 from service.errors import SubjectNotFound, TemplateNotFound
 from service.store import Store, open_store
 from tests.service.store_samples import FINGERPRINT, Clock, template
+
+
+def collection(store: Store) -> FaceCollection:
+    return FaceCollection(store, FINGERPRINT, lambda held: Template(held.vector, held.fingerprint))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -31,14 +36,14 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
 
 
 async def test_pages_hold_what_counts_and_nothing_else(store: Store) -> None:
-    held = FaceCollection(store, FINGERPRINT)
+    held = collection(store)
     pages = [await held.page(None, number, 2) for number in (0, 1, 2)]
     assert [[each.image_id for each in page.faces] for page in pages] == [["1", "2"], ["3"], []]
     assert {(page.total_elements, page.total_pages) for page in pages} == {(3, 2)}
 
 
 async def test_example_is_found_by_its_id_alone(store: Store) -> None:
-    held = FaceCollection(store, FINGERPRINT)
+    held = collection(store)
     example = await held.one("3")
     assert example == Example(image_id="3", subject="bob")
     assert (await held.template(example)).fingerprint == FINGERPRINT
@@ -47,11 +52,11 @@ async def test_example_is_found_by_its_id_alone(store: Store) -> None:
 @pytest.mark.parametrize("image_id", ["expired", "other", "elsewhere", "nobody"])
 async def test_what_does_not_count_is_not_found(store: Store, image_id: str) -> None:
     with pytest.raises(TemplateNotFound):
-        await FaceCollection(store, FINGERPRINT).one(image_id)
+        await collection(store).one(image_id)
 
 
 async def test_example_that_was_deleted_meanwhile_is_not_used(store: Store) -> None:
-    held = FaceCollection(store, FINGERPRINT)
+    held = collection(store)
     example = await held.one("3")
     assert await held.delete(example, None)
     assert not await held.delete(example, None)
@@ -60,12 +65,12 @@ async def test_example_that_was_deleted_meanwhile_is_not_used(store: Store) -> N
 
 
 async def test_list_of_ids_finds_those_that_count_in_its_order(store: Store) -> None:
-    found = await FaceCollection(store, FINGERPRINT).find(["3", "elsewhere", "nobody", "1"])
+    found = await collection(store).find(["3", "elsewhere", "nobody", "1"])
     assert [(each.image_id, each.subject) for each in found] == [("3", "bob"), ("1", "ada")]
 
 
 async def test_subject_of_another_collection_is_neither_seen_nor_deleted(store: Store) -> None:
-    held = FaceCollection(store, FINGERPRINT)
+    held = collection(store)
     assert await held.subjects() == ["ada", "bob"]
     assert (await held.page("eve", 0, 9)).faces == []
     with pytest.raises(SubjectNotFound):

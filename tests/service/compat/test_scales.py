@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.bundle import BUILTIN_FOLDER, BUILTIN_NAMES, Calibration, read_manifest
-from models.decision import OperatingPoint
+from models.decision import OperatingPoint, rule_at
 from models.detectors import DetectorName, DlibDetector, YuNetDetector
 from models.probability import Logistic
 from service.compat.scales import face_probability, likeness
@@ -35,7 +35,7 @@ def test_likeness_rises_with_the_cosine_within_0_and_1(
 
 def test_without_a_probability_one_half_is_the_threshold() -> None:
     points = MEASURED[0][0]
-    (threshold,) = [point.threshold for point in points if point.name == "fmr_1e-3"]
+    threshold = rule_at(points).threshold
     assert likeness(threshold, points, None) == 0.5
     assert likeness(0.0, (), None) == 0.5
 

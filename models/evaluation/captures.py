@@ -1,0 +1,97 @@
+"""The same photos as they are and under every condition, as vectors."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.crops import Cutter
+from models.decision import CONDITION_NAMES, ConditionName
+from models.embedder import Embedder, Row
+from models.errors import LikenessError
+from models.evaluation.conditions import degraded_all
+from models.extract import Progress, ignore
+from models.face import Pixels
+
+Vectors = NDArray[np.float32]
+# A condition, or none: the photo as it is.
+Kind = ConditionName | Literal["none"]
+
+_PHOTOS_AT_ONCE = 512
+_CROPS_AT_ONCE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Captures:
+    """Hold unit vectors `(n, d)` of photos, zeros where there is none, plain and degraded.
+
+    `features` are those `(n, w)` that the vectors were made of, `none` of the plain photos.
+    """
+
+    plain: Vectors
+    degraded: Mapping[ConditionName, Vectors]
+    features: Mapping[Kind, Vectors]
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """Tell which photos have a vector under every condition."""
+        all_of_them = [self.plain, *self.degraded.values()]
+        return np.asarray(np.all([vectors.any(axis=1) for vectors in all_of_them], axis=0))
+
+
+def capture(
+    files: Sequence[Path],
+    embedder: Embedder,
+    conditions: Sequence[ConditionName] = CONDITION_NAMES,
+    progress: Progress = ignore,
+) -> Captures:
+    """Embed photos as they are and under conditions; the same every time.
+
+    Raises LikenessError if no face is found in any of them.
+    """
+    framing = embedder.bundle.manifest.pixels.framing
+    kinds: list[Kind] = ["none", *conditions]
+    vectors: dict[Kind, list[Vectors]] = {kind: [] for kind in kinds}
+    features: dict[Kind, list[Vectors]] = {kind: [] for kind in kinds}
+    with Cutter(embedder.bundle.detector, framing) as cutter:
+        for start in range(0, len(files), _PHOTOS_AT_ONCE):
+            some = list(cutter(files[start : start + _PHOTOS_AT_ONCE]))
+            found = [at for at, each in enumerate(some) if not isinstance(each, str)]
+            crops = [each for each in some if not isinstance(each, str)]
+            for kind in kinds:
+                shown = crops if kind == "none" else degraded_all(crops, framing, kind, start)
+                own, of_encoder = _embed(shown, embedder)
+                vectors[kind].append(_spread(own, found, len(some)))
+                features[kind].append(_spread(of_encoder, found, len(some)))
+            progress(start + len(some), len(files))
+    joined = {kind: np.concatenate(parts) for kind, parts in vectors.items() if parts}
+    if not joined or not joined["none"].any():
+        raise LikenessError("No face was found in any of these photos.")
+    return Captures(
+        joined["none"],
+        {name: joined[name] for name in conditions},
+        {kind: np.concatenate(parts) for kind, parts in features.items()},
+    )
+
+
+def _embed(crops: Sequence[Pixels], embedder: Embedder) -> tuple[Vectors, Vectors]:
+    vectors = np.zeros((len(crops), embedder.bundle.dimension), np.float32)
+    features = np.zeros((len(crops), embedder.bundle.encoder.width), np.float32)
+    for at, row in enumerate(_rows(crops, embedder)):
+        if isinstance(row, Row):
+            vectors[at], features[at] = row.vector, row.features
+    return vectors, features
+
+
+def _rows(crops: Sequence[Pixels], embedder: Embedder) -> Iterator[Row | LikenessError]:
+    for start in range(0, len(crops), _CROPS_AT_ONCE):
+        yield from embedder(crops[start : start + _CROPS_AT_ONCE])
+
+
+def _spread(vectors: Vectors, places: Sequence[int], count: int) -> Vectors:
+    spread = np.zeros((count, vectors.shape[1]), np.float32)
+    spread[list(places)] = vectors
+    return spread

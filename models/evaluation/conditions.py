@@ -1,0 +1,155 @@
+"""Capture conditions that make strangers look alike, put onto aligned crops.
+
+Labelled photos of masked or blurred people are rare, so a condition is put on ordinary photos:
+what is measured is what the condition does to the scores, all else being equal.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.decision import ConditionName
+from models.face import Framing, Pixels
+
+Random = np.random.Generator
+Points = NDArray[np.float64]
+
+# All measures below are in pixels of an ArcFace crop of 112, where these landmarks lie.
+_SIDE = 112
+_EYES = ((38.3, 51.7), (73.5, 51.5))
+# Where the face's own square lies in it: left, top and side.
+_LEFT, _TOP, _FACE = 0.192 * _SIDE, 0.345 * _SIDE, 0.622 * _SIDE
+
+
+@dataclass(frozen=True, slots=True)
+class _Canvas:
+    """Draw on a crop `(size, size, 3)` uint8 in coordinates of the ArcFace crop."""
+
+    pixels: Pixels
+    scale: float
+    left: float
+    top: float
+
+    def places(self, points: Points) -> list[tuple[int, int]]:
+        """Return where points `(n, 2)` lie in the crop, in whole pixels."""
+        placed = points * self.scale + np.array([self.left, self.top])
+        return [(round(float(x)), round(float(y))) for x, y in placed]
+
+    def fill(self, points: Points, colour: Points) -> None:
+        """Fill a polygon, with its rim smoothed."""
+        places = np.array(self.places(points), np.int32)
+        cv2.fillPoly(self.pixels, [places], colour.tolist(), cv2.LINE_AA)
+
+    def line(self, start: tuple[float, float], end: tuple[float, float], colour: Points) -> None:
+        """Draw a line two pixels wide."""
+        a, b = self.places(np.array([start, end]))
+        cv2.line(self.pixels, a, b, colour.tolist(), max(1, round(2 * self.scale)), cv2.LINE_AA)
+
+    def blurred(self, sigma: float) -> Pixels:
+        """Blur by a Gaussian of `sigma` pixels of the ArcFace crop."""
+        return np.asarray(cv2.GaussianBlur(self.pixels, (0, 0), sigma * self.scale), np.uint8)
+
+    def shrunk(self, side: float) -> Pixels:
+        """Return the crop as if the ArcFace crop had been `side` pixels wide, and then enlarged."""
+        size = len(self.pixels)
+        small = max(4, round(side * size / (_SIDE * self.scale)))
+        if small >= size:
+            return self.pixels
+        coarse = cv2.resize(self.pixels, (small, small), interpolation=cv2.INTER_AREA)
+        return np.asarray(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+Condition = Callable[[_Canvas, Random], Pixels]
+
+
+def degraded(crop: Pixels, framing: Framing, condition: ConditionName, random: Random) -> Pixels:
+    """Return a copy of an aligned crop `(size, size, 3)` uint8 as the condition would show it.
+
+    How strong it is is drawn: blur of 2 to 4 pixels of an ArcFace crop of 112, such a crop of 20
+    to 32 pixels enlarged, a tenth to a third of the light, JPEG of a quality of 4 to 11.
+    """
+    return _CONDITIONS[condition](_canvas(crop, framing), random)
+
+
+def degraded_all(
+    crops: Sequence[Pixels], framing: Framing, condition: ConditionName, seed: int = 0
+) -> list[Pixels]:
+    """Do so with many crops, each in its own strength; the same every time."""
+    return [
+        degraded(crop, framing, condition, np.random.default_rng((seed, at)))
+        for at, crop in enumerate(crops)
+    ]
+
+
+def _canvas(crop: Pixels, framing: Framing) -> _Canvas:
+    face = framing.face
+    scale = face.width / _FACE
+    return _Canvas(crop.copy(), scale, face.left - _LEFT * scale, face.top - _TOP * scale)
+
+
+def _blurred(canvas: _Canvas, random: Random) -> Pixels:
+    return canvas.blurred(random.uniform(2, 4))
+
+
+def _small(canvas: _Canvas, random: Random) -> Pixels:
+    return canvas.shrunk(random.uniform(20, 32))
+
+
+def _masked(canvas: _Canvas, random: Random) -> Pixels:
+    """Cover nose, mouth and chin: white, blue, black, of any colour, or of skin, as a hand does."""
+    skin = canvas.pixels.reshape(-1, 3)[random.integers(canvas.pixels.size // 3)]
+    usual = ((235, 235, 235), (150, 190, 220), (30, 30, 30), random.uniform(30, 230, 3), skin)
+    colour = np.array(usual[random.integers(len(usual))], float) + random.uniform(-15, 15, 3)
+    top = random.uniform(58, 70)
+    rim = [(18, top + 8), (36, top + 2), (56, top - 4), (76, top + 2), (94, top + 8)]
+    chin = [(92, 96), (80, 113), (56, 122), (32, 113), (20, 96)]
+    canvas.fill(np.array(rim + chin, float), np.clip(colour, 0, 255))
+    shade = np.clip(colour - 18, 0, 255)
+    for fold in range(int(random.integers(0, 4))):
+        at = top + 12 + 10 * fold
+        canvas.line((24, at), (88, at), shade)
+    return canvas.pixels
+
+
+def _dark_glasses(canvas: _Canvas, random: Random) -> Pixels:
+    """Cover both eyes with dark lenses, round to square, joined by a bridge."""
+    wide, high = random.uniform(13, 18), random.uniform(9, 14)
+    colour = np.full(3, random.uniform(5, 45)) + random.uniform(-5, 5, 3)
+    angles = np.linspace(0, 2 * np.pi, 32)
+    # A superellipse: of power 2 it is round, of higher ones ever more square.
+    rim = np.stack([np.cos(angles), np.sin(angles)], 1)
+    rim = np.sign(rim) * np.abs(rim) ** (2 / random.uniform(1.6, 5)) * (wide, high)
+    for eye in _EYES:
+        canvas.fill(rim + np.array(eye) + (0, 1), np.clip(colour, 0, 255))
+    canvas.line(*_EYES, np.clip(colour, 0, 255))
+    return canvas.pixels
+
+
+def _dark(canvas: _Canvas, random: Random) -> Pixels:
+    light = canvas.pixels * random.uniform(0.1, 0.3)
+    noise = random.normal(0, random.uniform(2, 5), canvas.pixels.shape)
+    return np.clip(light + noise, 0, 255).astype(np.uint8)
+
+
+def _compressed(canvas: _Canvas, random: Random) -> Pixels:
+    bgr = np.ascontiguousarray(canvas.pixels[:, :, ::-1])
+    quality = int(random.integers(4, 12))
+    _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+    return np.ascontiguousarray(decoded[:, :, ::-1])
+
+
+_CONDITIONS: Mapping[ConditionName, Condition] = MappingProxyType(
+    {
+        "blurred": _blurred,
+        "masked": _masked,
+        "dark_glasses": _dark_glasses,
+        "small": _small,
+        "dark": _dark,
+        "compressed": _compressed,
+    }
+)

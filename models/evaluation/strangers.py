@@ -1,0 +1,250 @@
+"""False match rates among strangers: of groups of people, and of photos under a condition.
+
+Who is on a photo need not be known. Where it is not, nearly all pairs are strangers, and those
+whose plain photos have a cosine of SAME_PERSON or more are taken for one person and left out.
+"""
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.cohort import Cohort
+from models.decision import (
+    ConditionName,
+    ConditionRates,
+    GroupRates,
+    OperatingPoint,
+    Rate,
+)
+from models.errors import LikenessError
+from models.evaluation.captures import Captures
+
+Vectors = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+SAME_PERSON = 0.85
+# A square of scores of so many photos takes a gigabyte with all that is made of it.
+MOST_PHOTOS = 6000
+# Of fewer photos a group's rate says little.
+FEWEST_PHOTOS = 100
+_ROUNDS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class GroupedPhotos:
+    """Hold photos `images` below a folder, and of each column what it says of each photo."""
+
+    folder: Path
+    images: list[str]
+    columns: dict[str, list[str]]
+
+    def groups(self) -> Iterator[tuple[str, Mask]]:
+        """Yield the name of each group, such as `age 0-12`, and which photos are of it."""
+        for column, values in self.columns.items():
+            for value in sorted(set(values) - {""}):
+                yield f"{column} {value}", np.array([each == value for each in values])
+
+
+def read_grouped(folder: Path, path: Path, most: int = MOST_PHOTOS) -> GroupedPhotos:
+    """Read a CSV `image` and columns of groups; of too many photos, draw `most` of them.
+
+    Raises LikenessError.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            names = list(reader.fieldnames or ())
+            rows = [{name: row[name] or "" for name in names} for row in reader]
+    except (OSError, UnicodeDecodeError) as exc:
+        raise LikenessError(f"{path} cannot be read: {exc}") from exc
+    if "image" not in names or len(names) < 2 or len(rows) < 2:
+        raise LikenessError(f"{path} needs a column `image`, one or more of groups, and photos.")
+    if len(rows) > most:
+        drawn = np.random.default_rng(0).choice(len(rows), most, replace=False)
+        rows = [rows[at] for at in np.sort(drawn)]
+    columns = {name: [row[name] for row in rows] for name in names if name != "image"}
+    return GroupedPhotos(folder, [row["image"] for row in rows], columns)
+
+
+@dataclass(frozen=True, slots=True)
+class StrangerSet:
+    """Hold photos without identities, embedded plain and degraded, and what they are."""
+
+    photos: GroupedPhotos
+    captures: Captures
+    data: str
+
+    def group_rates(
+        self, cohort: Cohort, points: Sequence[OperatingPoint]
+    ) -> tuple[GroupRates, ...]:
+        """Measure how often strangers of each group match."""
+        return group_rates_of(self.photos, self.captures.plain, cohort, points, self.data)
+
+    def condition_rates(
+        self, cohort: Cohort, points: Sequence[OperatingPoint]
+    ) -> tuple[ConditionRates, ...]:
+        """Measure how often strangers match under each condition."""
+        return condition_rates_of(self.captures, None, cohort, points, self.data)
+
+
+class Strangers:
+    """Compare all pairs of n photos of different people; `apart` `(n, n)` tells which they are."""
+
+    def __init__(self, apart: Mask, seed: int = 0) -> None:
+        self._apart = np.triu(apart, 1)
+        chances = np.full(len(apart), 1 / len(apart))
+        draws = np.random.default_rng(seed).multinomial(len(apart), chances, _ROUNDS)
+        self._draws = draws.astype(np.float32)
+
+    @classmethod
+    def unknown(cls, plain: Vectors) -> "Strangers":
+        """Take all for strangers but those whose plain photos, `(n, d)`, are alike."""
+        usable = plain.any(axis=1)
+        return cls(np.less(plain @ plain.T, SAME_PERSON) & np.outer(usable, usable))
+
+    @classmethod
+    def labelled(cls, people: NDArray[np.int64], usable: Mask) -> "Strangers":
+        """Take for strangers whom the labels `(n,)` call so."""
+        return cls(np.not_equal.outer(people, people) & np.outer(usable, usable))
+
+    def rates(
+        self,
+        vectors: Vectors,
+        cohort: Cohort,
+        points: Sequence[OperatingPoint],
+        member: Mask | None = None,
+    ) -> tuple[int, list[Rate]]:
+        """Count the pairs of strangers, and the FMR at each point with its 95 % interval.
+
+        `member` `(n,)` tells which photos take part. The interval is from a bootstrap over
+        photos, each of which is one person's or nearly so.
+        """
+        means = cohort.means(vectors)
+        scores = vectors @ vectors.T - (means[:, None] + means) / 2
+        apart = self._apart if member is None else self._apart & np.outer(member, member)
+        pairs = int(apart.sum())
+        if not pairs:
+            return 0, []
+        weighed = self._weigh(apart)
+        rates = []
+        for point in points:
+            matched = apart & (scores >= point.threshold)
+            count = int(matched.sum())
+            if not count:
+                photos = int(apart.any(axis=0).sum() + 1)
+                rates.append(Rate(0.0, 0.0, min(1.0, 3 / photos)))
+                continue
+            low, high = np.quantile(self._weigh(matched) / weighed, [0.025, 0.975])
+            rates.append(Rate(count / pairs, float(low), float(high)))
+        return pairs, rates
+
+    def _weigh(self, chosen: Mask) -> NDArray[np.float64]:
+        """Count the chosen pairs in every draw of photos `(rounds,)`."""
+        products = (self._draws @ chosen.astype(np.float32)) * self._draws
+        return np.asarray(np.maximum(products.sum(axis=1, dtype=np.float64), 1))
+
+
+def group_rates_of(
+    photos: GroupedPhotos,
+    vectors: Vectors,
+    cohort: Cohort,
+    points: Sequence[OperatingPoint],
+    data: str,
+) -> tuple[GroupRates, ...]:
+    """Measure how often strangers of one group match; groups of few photos are left out."""
+    strangers = Strangers.unknown(vectors)
+    usable = np.asarray(vectors.any(axis=1))
+    rows = []
+    for name, member in photos.groups():
+        images = int(member.sum())
+        if images < FEWEST_PHOTOS:
+            continue
+        pairs, rates = strangers.rates(vectors, cohort, points, member & usable)
+        failed = float(np.mean(~usable[member]))
+        rows += [
+            GroupRates(name, point.name, images, failed, 0, pairs, rate, None, data)
+            for point, rate in zip(points, rates, strict=False)
+        ]
+    return tuple(rows)
+
+
+def condition_rates_of(
+    captures: Captures,
+    people: NDArray[np.int64] | None,
+    cohort: Cohort,
+    points: Sequence[OperatingPoint],
+    data: str,
+) -> tuple[ConditionRates, ...]:
+    """Measure what each condition does to strangers, and where `people` `(n,)` are known, to one.
+
+    Only photos that have a vector under every condition take part.
+    """
+    usable = captures.usable
+    plain = captures.plain[usable]
+    who = None if people is None else people[usable]
+    everybody = np.ones(len(plain), bool)
+    strangers = Strangers.unknown(plain) if who is None else Strangers.labelled(who, everybody)
+    rows: list[ConditionRates] = []
+    kinds: dict[ConditionName | Literal["none"], Vectors] = {"none": plain}
+    kinds |= {name: vectors[usable] for name, vectors in captures.degraded.items()}
+    for name, vectors in kinds.items():
+        pairs, rates = strangers.rates(vectors, cohort, points)
+        both = None if who is None else _genuine(vectors, vectors, who, cohort)
+        one = None if who is None else _genuine(vectors, plain, who, cohort)
+        rows += [
+            ConditionRates(
+                name,
+                point.name,
+                pairs,
+                rate,
+                _share(both, point.threshold),
+                _share(one, point.threshold),
+                data,
+            )
+            for point, rate in zip(points, rates, strict=False)
+        ]
+    return tuple(rows)
+
+
+def _genuine(
+    probes: Vectors, references: Vectors, people: NDArray[np.int64], cohort: Cohort
+) -> NDArray[np.float32]:
+    """Return the scores of all pairs of two photos of one person."""
+    first, second = np.nonzero(np.equal.outer(people, people) & ~np.eye(len(people), dtype=bool))
+    means = cohort.means(probes)[first] + cohort.means(references)[second]
+    cosines = np.sum(probes[first] * references[second], axis=1)
+    return np.asarray(cosines - means / 2, np.float32)
+
+
+def _share(scores: NDArray[np.float32] | None, threshold: float) -> float | None:
+    return None if scores is None or not len(scores) else float(np.mean(scores >= threshold))
+
+
+def merged(
+    new: Sequence[ConditionRates], old: Sequence[ConditionRates]
+) -> tuple[ConditionRates, ...]:
+    """Add to what was measured of one person before what is measured of strangers now.
+
+    Each rate comes from where it rests on more: `new` has the strangers, `old` has match rates.
+    """
+    before = {(each.condition, each.point): each for each in old}
+    rows = []
+    for row in new:
+        known = before.pop((row.condition, row.point), None)
+        if known is not None and row.match_rate is None:
+            row = ConditionRates(
+                row.condition,
+                row.point,
+                row.impostor_pairs,
+                row.fmr,
+                known.match_rate,
+                known.match_rate_one,
+                f"{row.data}; match rates: {known.data}",
+            )
+        rows.append(row)
+    return (*rows, *before.values())

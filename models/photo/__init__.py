@@ -1,0 +1,1 @@
+"""From the bytes of a photo to an aligned crop, and how good the photo is."""

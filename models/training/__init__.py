@@ -1,0 +1,1 @@
+"""What `models.train` and its sisters are made of."""

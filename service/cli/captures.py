@@ -1,0 +1,162 @@
+"""`likeness cohort build` and `likeness train-quality`: what a bundle knows of all faces."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from models.errors import LikenessError
+from service.terminal import err, fail, out, settings_from
+
+if TYPE_CHECKING:
+    from models.bundle import Bundle
+    from models.embedder import Embedder
+    from models.evaluation.captures import Captures
+
+cohort_app = typer.Typer(
+    help="The faces that stand for everybody, which scores are measured against.",
+    no_args_is_help=True,
+)
+
+Folder = Annotated[Path, typer.Argument(exists=True, file_okay=False)]
+Source = Annotated[
+    str | None, typer.Option(help="Built-in name, directory or hub id; else as served.")
+]
+Out = Annotated[Path, typer.Option("--out", help="Folder for the new copy of the bundle.")]
+Write = Annotated[bool, typer.Option("--write", help="Write into the bundle itself.")]
+
+
+@cohort_app.callback()
+def cohort() -> None:
+    """Keep `build` a word of its own."""
+
+
+@cohort_app.command("build")
+def build(
+    photos: Annotated[
+        Path,
+        typer.Argument(
+            exists=True, file_okay=False, help="Photos of some thousand people; no names needed."
+        ),
+    ],
+    bundle: Source = None,
+    of: Annotated[
+        str | None, typer.Option(help="One sentence on the photos; kept in the bundle.")
+    ] = None,
+    out_folder: Out = Path("bundle"),
+    write: Write = False,
+) -> None:
+    """Make a cohort of photos of many people like those who will stand before the camera.
+
+    What is kept are means of eight people's faces or more. Vectors and galleries stay as they are;
+    thresholds do not hold any longer, and have to be measured anew by `likeness evaluate`.
+    """
+    from models.cohort import write_cohort
+    from models.crops import photos_in
+    from models.evaluate import write_revised
+    from models.training.cohort import build_cohort
+
+    try:
+        source, embedder = _open(bundle)
+        captures = _capture(photos_in(photos), embedder)
+        made = build_cohort(captures)
+        target = _target(source, embedder.bundle, None if write else out_folder)
+        card = write_cohort(target, made, of or f"photos of {photos.name}")
+        manifest = embedder.bundle.manifest.model_copy(update={"cohort": card, "calibration": None})
+        write_revised(str(target), manifest)
+    except LikenessError as error:
+        fail(error.sentence)
+    out.print(
+        f"[bold]cohort[/]   {len(made.faces):,} faces of {int(captures.usable.sum()):,} photos, "
+        f"in {target}",
+        soft_wrap=True,
+    )
+    out.print(
+        "Its thresholds are to be measured anew, on photos of people you know:\n"
+        f"  likeness evaluate PHOTOS --bundle {target} --write",
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def train_quality(
+    photos: Annotated[
+        Path,
+        typer.Argument(
+            exists=True, help="Photos of known people: a folder per person, or a CSV path,identity."
+        ),
+    ],
+    others: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False, help="Photos of anybody besides, without names."
+        ),
+    ] = None,
+    bundle: Source = None,
+    of: Annotated[
+        str | None, typer.Option(help="One sentence on the photos; kept in the bundle.")
+    ] = None,
+    out_folder: Out = Path("bundle"),
+    write: Write = False,
+) -> None:
+    """Teach a bundle what is wrong with a photo, and how well its person is recognised by it.
+
+    The photos are blurred, masked and so on while it learns. A fifth of the people is kept apart
+    to set from where on a photo counts as blurred or masked.
+    """
+    from models.crops import photos_in
+    from models.evaluate import write_revised
+    from models.photo.quality_head import write_quality
+    from models.protocols import read_people
+    from models.training import quality
+
+    try:
+        source, embedder = _open(bundle)
+        labelled = read_people(photos)
+        known = _capture([labelled.folder / image for image in labelled.images], embedder)
+        more = [] if others is None else [_capture(photos_in(others), embedder)]
+        head, judged = quality.train_quality((known, labelled.people), more)
+        target = _target(source, embedder.bundle, None if write else out_folder)
+        card = write_quality(target, head, of or f"photos of {photos.name}")
+        manifest = embedder.bundle.manifest.model_copy(update={"quality": card})
+        write_revised(str(target), manifest)
+    except LikenessError as error:
+        fail(error.sentence)
+    for row in quality.judgement(head, judged):
+        out.print(row, soft_wrap=True, markup=False)
+    out.print(f"[bold]quality[/]  in {target}", soft_wrap=True)
+
+
+def _open(bundle: str | None) -> "tuple[str, Embedder]":
+    """Load a bundle, on the CPU, as evaluation does."""
+    import torch
+
+    from models.bundle import choose, load_bundle
+    from models.embedder import Embedder
+    from models.encoder.device import choose_precision
+
+    source, _ = choose(bundle)
+    device = torch.device("cpu")
+    loaded = load_bundle(source, weights=settings_from().weights)
+    return source, Embedder(loaded, device, choose_precision(device, "auto"))
+
+
+def _capture(files: list[Path], embedder: "Embedder") -> "Captures":
+    from rich.progress import Progress
+
+    from models.evaluation.captures import capture
+
+    with Progress(console=err, transient=True) as progress:
+        task = progress.add_task("embedding", total=len(files))
+        return capture(
+            files,
+            embedder,
+            progress=lambda done, of: progress.update(task, completed=done, total=of),
+        )
+
+
+def _target(source: str, bundle: "Bundle", out_folder: Path | None) -> Path:
+    """Return the bundle's own folder, or that of a copy, which is made."""
+    from models.evaluate import write_revised
+
+    return write_revised(source, bundle.manifest, out_folder)

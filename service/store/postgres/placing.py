@@ -1,0 +1,141 @@
+"""Place what a PostgreSQL database holds of a bundle anew, by another cohort."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from pgvector import HalfVector
+from psycopg import errors
+
+from models.cohort import Cohort, Vectors
+from service.store.cohorts import fitting, logged_placing
+from service.store.postgres.migrations import Connection
+from service.store.postgres.queries import vector_of
+from service.store.postgres.spaces import LOCK, Space, Spaces
+from service.store.vault import Vault, Wrapped
+
+_ROWS_AT_ONCE: Final = 4096
+
+# A gallery takes as long as it takes; some of these settings are of newer servers alone.
+_NO_TIME_LIMITS: Final = """SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN (
+    'statement_timeout', 'lock_timeout', 'transaction_timeout',
+    'idle_in_transaction_session_timeout')"""
+
+_TEMPLATES: Final = """SELECT collection, number, image_sha256, vector, key_id, master, wrapped
+    FROM likeness.templates JOIN likeness.subjects USING (subject)
+    LEFT JOIN likeness.data_keys USING (key_id)
+    WHERE fingerprint = %s ORDER BY collection, number"""
+
+
+async def placed_by(connection: Connection, fingerprint: str) -> str | None:
+    """Return the digest of the cohort that the templates of a bundle are placed by, if of any."""
+    found = await connection.execute(
+        "SELECT digest FROM likeness.cohorts WHERE fingerprint = %s", [fingerprint]
+    )
+    row = await found.fetchone()
+    return None if row is None else str(row[0])
+
+
+async def place(connection: Connection, spaces: Spaces, fingerprint: str, cohort: Cohort) -> None:
+    """Make the tables to search of a bundle anew, by a cohort, unless they are by that already.
+
+    Nobody writes templates meanwhile; searches look at the tables before until the commit.
+    """
+    await connection.execute(_NO_TIME_LIMITS)
+    # In the order in which those who write take them.
+    await connection.execute("LOCK TABLE likeness.templates IN SHARE ROW EXCLUSIVE MODE")
+    await connection.execute(LOCK)
+    if await placed_by(connection, fingerprint) == cohort.digest:
+        return
+    found = await connection.execute(
+        "SELECT count(*) FROM likeness.templates WHERE fingerprint = %s", [fingerprint]
+    )
+    ((templates,),) = await found.fetchall()
+    with logged_placing(templates):
+        made = await _fill(connection, spaces, fingerprint, cohort)
+        for space in made.values():
+            await _index(connection, spaces, space)
+        await connection.execute(
+            "DELETE FROM likeness.spaces WHERE fingerprint = %s", [fingerprint]
+        )
+        for (collection, _, _), space in made.items():
+            await spaces.add_row(connection, collection, space)
+        await connection.execute(
+            """INSERT INTO likeness.cohorts VALUES (%s, %s)
+            ON CONFLICT (fingerprint) DO UPDATE SET digest = excluded.digest""",
+            [fingerprint, cohort.digest],
+        )
+
+
+# Collection, dimension and whether it is sealed.
+_Name = tuple[str, int, bool]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Block:
+    """Hold templates of one table: their numbers, and their vectors (n, d) float32."""
+
+    name: _Name
+    numbers: Sequence[int]
+    vectors: Vectors
+
+
+async def _fill(
+    connection: Connection, spaces: Spaces, fingerprint: str, cohort: Cohort
+) -> dict[_Name, Space]:
+    """Make a table for each collection, dimension and sealed or not, and put all templates in."""
+    made: dict[_Name, Space] = {}
+    async for rows in _batches(connection, fingerprint):
+        for block in await asyncio.to_thread(_opened, rows, spaces.vault, fingerprint):
+            _, dimension, sealed = block.name
+            space = made.get(block.name)
+            if space is None:
+                space = await spaces.create(connection, fingerprint, dimension, sealed=sealed)
+                made[block.name] = space
+            by = fitting(cohort, dimension)
+            placed = await asyncio.to_thread(space.placed, by, block.vectors)
+            await _copy(connection, space, block.numbers, placed)
+    return made
+
+
+async def _batches(connection: Connection, fingerprint: str) -> AsyncIterator[list[Any]]:
+    async with connection.cursor("likeness_placing", binary=True) as cursor:
+        await cursor.execute(_TEMPLATES, [fingerprint])
+        while rows := await cursor.fetchmany(_ROWS_AT_ONCE):
+            yield rows
+
+
+def _opened(rows: Sequence[Any], vault: Vault, fingerprint: str) -> list[_Block]:
+    blocks: dict[_Name, tuple[list[int], list[Vectors]]] = {}
+    for collection, number, image, blob, *key in rows:
+        wrapped = Wrapped.read(*key)
+        vector = vector_of(vault.cipher(wrapped), blob, image, fingerprint)
+        name = collection, len(vector), wrapped is not None
+        numbers, vectors = blocks.setdefault(name, ([], []))
+        numbers.append(number)
+        vectors.append(vector)
+    return [_Block(name, numbers, np.stack(vectors)) for name, (numbers, vectors) in blocks.items()]
+
+
+async def _copy(
+    connection: Connection, space: Space, numbers: Sequence[int], placed: Vectors
+) -> None:
+    async with (
+        connection.cursor() as cursor,
+        cursor.copy(f"COPY {space.table} FROM STDIN (FORMAT BINARY)") as copy,
+    ):
+        copy.set_types(["int8", "halfvec"])
+        for number, vector in zip(numbers, placed, strict=True):
+            await copy.write_row((number, HalfVector(vector)))
+
+
+async def _index(connection: Connection, spaces: Spaces, space: Space) -> None:
+    try:
+        async with connection.transaction():
+            await spaces.index(connection, space)
+    except errors.DiskFull:
+        # Workers share memory, of which a container may have less than they ask for.
+        await connection.execute("SET LOCAL max_parallel_maintenance_workers = 0")
+        await spaces.index(connection, space)

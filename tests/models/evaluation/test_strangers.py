@@ -1,0 +1,141 @@
+"""Rates among strangers: counted by hand, by group and by condition."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from models.cohort import NO_COHORT
+from models.decision import ConditionRates, OperatingPoint, Rate
+from models.errors import LikenessError
+from models.evaluation.captures import Captures
+from models.evaluation.strangers import (
+    GroupedPhotos,
+    Strangers,
+    StrangerSet,
+    condition_rates_of,
+    merged,
+    read_grouped,
+)
+
+RATE = Rate(0.1, 0.1, 0.1)
+
+
+def point(threshold: float, name: str = "fmr_1e-2") -> OperatingPoint:
+    return OperatingPoint(name, threshold, RATE, RATE)
+
+
+def unit(vectors: NDArray[np.float64]) -> NDArray[np.float32]:
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+
+
+def crowd(count: int, pull: float = 0.0, seed: int = 0) -> NDArray[np.float32]:
+    """Return unit vectors `(n, 16)` that have a direction in common, the more they are pulled."""
+    vectors = np.random.default_rng(seed).normal(size=(count, 16))
+    vectors[:, 0] += pull
+    return unit(vectors)
+
+
+def test_the_rate_is_the_share_of_pairs_that_match() -> None:
+    vectors = crowd(40)
+    pairs, (rate,) = Strangers.unknown(vectors).rates(vectors, NO_COHORT, [point(0.3)])
+    upper = (vectors @ vectors.T)[np.triu_indices(40, 1)]
+    kept = upper[upper < 0.85]
+    assert pairs == len(kept)
+    assert rate.value == pytest.approx(np.mean(kept >= 0.3))
+    assert rate.low < rate.value < rate.high
+
+
+def test_two_photos_of_one_person_are_no_strangers() -> None:
+    vectors = np.concatenate([crowd(20), crowd(1)])
+    pairs, (rate,) = Strangers.unknown(vectors).rates(vectors, NO_COHORT, [point(0.9)])
+    assert (pairs, rate.value) == (21 * 20 // 2 - 1, 0)
+
+
+def test_no_match_leaves_what_the_photos_cannot_rule_out() -> None:
+    vectors = crowd(30)
+    _, (rate,) = Strangers.unknown(vectors).rates(vectors, NO_COHORT, [point(2.0)])
+    assert rate.value == rate.low == 0
+    assert rate.high == pytest.approx(0.1)
+
+
+def test_groups_are_compared_within_themselves() -> None:
+    alike, others = crowd(110, pull=8.0), crowd(120, seed=1)
+    vectors = np.concatenate([alike, others])
+    photos = GroupedPhotos(
+        Path(), [str(at) for at in range(230)], {"kind": ["alike"] * 110 + ["other"] * 120}
+    )
+    captures = Captures(vectors, {}, {"none": vectors})
+    rows = StrangerSet(photos, captures, "invented").group_rates(NO_COHORT, [point(0.6)])
+    fmr = {row.group: row.fmr.value for row in rows if row.fmr is not None}
+    assert set(fmr) == {"kind alike", "kind other"}
+    assert fmr["kind alike"] > 0.5 > 0.1 > fmr["kind other"]
+
+
+def test_groups_of_few_photos_are_left_out() -> None:
+    vectors = crowd(50)
+    photos = GroupedPhotos(Path(), [""] * 50, {"kind": ["few"] * 50})
+    stranger_set = StrangerSet(photos, Captures(vectors, {}, {"none": vectors}), "invented")
+    assert stranger_set.group_rates(NO_COHORT, [point(0.6)]) == ()
+
+
+def test_conditions_are_compared_among_strangers_and_for_one_person() -> None:
+    people = np.repeat(np.arange(20), 3)
+    noise = np.random.default_rng(2).normal(size=(60, 16))
+    plain = unit(crowd(20)[people] + 0.1 * noise)
+    blurred = unit(plain + np.eye(16)[0] * 3)
+    captures = Captures(plain, {"blurred": blurred}, {})
+    rows = condition_rates_of(captures, people, NO_COHORT, [point(0.7)], "invented")
+    none, under = rows
+    assert (none.condition, under.condition) == ("none", "blurred")
+    assert none.fmr.value < 0.1 < 0.9 < under.fmr.value
+    assert none.match_rate == none.match_rate_one
+    assert none.match_rate is not None
+    assert none.match_rate > 0.95
+    assert under.match_rate == 1.0
+    assert under.match_rate_one is not None
+    assert under.match_rate_one < 1.0
+
+
+def test_strangers_replace_rates_of_strangers_and_keep_those_of_one_person() -> None:
+    old = ConditionRates("blurred", "fmr_1e-2", 10, RATE, 0.9, 0.8, "known people")
+    other = ConditionRates("dark", "fmr_1e-2", 10, RATE, 0.7, 0.6, "known people")
+    new = ConditionRates("blurred", "fmr_1e-2", 1000, Rate(0.2, 0.1, 0.3), data="strangers")
+    both, kept = merged([new], [old, other])
+    assert (both.fmr, both.impostor_pairs, both.match_rate, both.match_rate_one) == (
+        new.fmr,
+        1000,
+        0.9,
+        0.8,
+    )
+    assert kept == other
+
+
+def test_a_csv_gives_a_group_for_each_value_of_each_column(tmp_path: Path) -> None:
+    (tmp_path / "groups.csv").write_text("image,age,sex\na.jpg,0-12,f\nb.jpg,13-19,\n")
+    photos = read_grouped(tmp_path, tmp_path / "groups.csv")
+    members = {name: member.tolist() for name, member in photos.groups()}
+    assert members == {
+        "age 0-12": [True, False],
+        "age 13-19": [False, True],
+        "sex f": [True, False],
+    }
+
+
+def test_of_too_many_photos_some_are_drawn(tmp_path: Path) -> None:
+    rows = "".join(f"{at}.jpg,x\n" for at in range(50))
+    (tmp_path / "groups.csv").write_text(f"image,kind\n{rows}")
+    assert len(read_grouped(tmp_path, tmp_path / "groups.csv", most=10).images) == 10
+
+
+@pytest.mark.parametrize("text", ["picture,age\na,b\nc,d\n", "image\na\nb\n", "image,age\n", ""])
+def test_a_csv_without_photos_or_groups_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "groups.csv").write_text(text)
+    with pytest.raises(LikenessError, match="needs a column `image`"):
+        read_grouped(tmp_path, tmp_path / "groups.csv")
+
+
+def test_a_csv_that_is_missing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(LikenessError, match="cannot be read"):
+        read_grouped(tmp_path, tmp_path / "groups.csv")
