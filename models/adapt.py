@@ -47,6 +47,8 @@ def adapt(
         update={
             "encoder": EncoderReference(kind="clip", source="encoder"),
             "head": None,
+            "cohort": None,
+            "quality": None,
             "calibration": None,
         }
     )

@@ -1,7 +1,7 @@
 """The evidence of an evaluation: what goes into its JSON and onto its page."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -123,15 +123,21 @@ def make_report(
     data: str,
     conditions: Conditions | None = None,
     strangers: StrangerSet | None = None,
+    keep_points: bool = False,
 ) -> Report:
     """Measure everything there is to say; `data` says in a sentence what the photos are.
 
-    Points that the photos are too few for are kept from the bundle. `conditions` and `strangers`
-    add what they show: strangers without identities tell more of false matches.
+    Points that the photos are too few for are kept from the bundle, with `keep_points` all of
+    them. `conditions` and `strangers` add what they show: strangers without identities tell more
+    of false matches.
     """
     every = compared(labelled, embedded.vectors, bundle.cohort)
     fresh = calibrate(labelled, embedded.vectors, data, every, bundle.cohort)
-    calibration = kept_where_unsupported(fresh, bundle.manifest.calibration)
+    held = bundle.manifest.calibration
+    calibration = kept_where_unsupported(fresh, held)
+    if keep_points and held is not None:
+        calibration = held
+        labelled = replace(labelled, groups=labelled.groups or [data] * len(labelled.images))
     lax = operating_points(every, TABLE_TARGETS[:1])
     points = (*lax, *calibration.operating_points)
     groups = group_rates(labelled, every, embedded.enrolled, points)
@@ -144,7 +150,8 @@ def make_report(
         _templates(embedded, bundle), labelled.people, bundle, calibration.operating_points, data
     )
     new = {"groups": groups, "conditions": under, "fusion": fusion}
-    calibration = calibration.model_copy(update={k: v for k, v in new.items() if v})
+    measured = {name: rows for name, rows in new.items() if rows}
+    calibration = calibration.model_copy(update=measured)
     return Report(
         bundle=bundle.manifest.name,
         fingerprint=bundle.fingerprint,

@@ -26,6 +26,7 @@ from models.bundle import (
     write_manifest,
 )
 from models.card import model_card
+from models.cohort import NO_COHORT
 from models.curves import curves_csv, draw_curves
 from models.embedded import with_head
 from models.embedder import Embedder
@@ -119,9 +120,15 @@ def headless(bundle: Bundle) -> Bundle:
     """Return the encoder alone, looking at every face and at its mirror image."""
     pixels = replace(bundle.manifest.pixels, mirror=True)
     manifest = bundle.manifest.model_copy(
-        update={"pixels": pixels, "head": None, "calibration": None}
+        update={
+            "pixels": pixels,
+            "head": None,
+            "cohort": None,
+            "quality": None,
+            "calibration": None,
+        }
     )
-    return replace(bundle, manifest=manifest, head=None)
+    return replace(bundle, manifest=manifest, head=None, cohort=NO_COHORT, quality=None)
 
 
 def _split(plan: Plan, photos: Extracted, leaks: Sequence[Leak]) -> Split:

@@ -77,6 +77,10 @@ def evaluate(
     embed_photos: Annotated[
         bool, typer.Option("--embed-photos", help="Put the worst errors' photos into the page.")
     ] = False,
+    keep_points: Annotated[
+        bool,
+        typer.Option(help="Measure at the bundle's own operating points, and keep them."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Measure errors on labelled photos, write a report, and set operating points.
@@ -101,7 +105,7 @@ def evaluate(
             assert apart is not None
             calibration = with_strangers(loaded, apart)
         else:
-            made = _labelled(photos, pairs, groups, loaded, conditions, data, apart)
+            made = _labelled(photos, pairs, groups, loaded, conditions, data, apart, keep_points)
             calibration = made.calibration
             (report / "report.html").write_text(render(made, embed_photos))
         as_written = calibration if made is None else made
@@ -129,6 +133,7 @@ def _labelled(
     conditions: bool,
     data: str | None,
     strangers: "StrangerSet | None",
+    keep_points: bool,
 ) -> "Report":
     """Embed labelled photos, and some of them under every condition, and measure."""
     import numpy as np
@@ -153,7 +158,7 @@ def _labelled(
         under = Conditions(places, _capture(files, bundle, CONDITION_NAMES))
     err.print("measuring", style="dim")
     sentence = data or f"photos of {photos.name}"
-    return make_report(labelled, embedded, bundle, sentence, under, strangers)
+    return make_report(labelled, embedded, bundle, sentence, under, strangers, keep_points)
 
 
 def _strangers(path: Path, bundle: "Bundle", conditions: bool, data: str | None) -> "StrangerSet":

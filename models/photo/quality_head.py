@@ -30,7 +30,8 @@ _TENSORS = (
     *("inner.weight", "inner.bias", "outer.weight", "outer.bias"),
     *("judge.weight", "judge.bias"),
 )
-_MOST_ODDS = 8.0
+# Log odds beyond these say nothing more of the quality.
+MOST_ODDS = 8.0
 
 # What the person taking the photo can do about it.
 ADVICE: Mapping[ConditionName, str] = MappingProxyType(
@@ -95,16 +96,17 @@ class QualityHead:
     thresholds: Mapping[ConditionName, float]
     least: float
 
-    def outputs(self, features: Array) -> tuple[Array, Array]:
+    def outputs(self, features: Array) -> tuple[Array, NDArray[np.float64]]:
         """Return qualities `(n,)` and probabilities `(n, conditions)` of features `(n, w)`."""
         seen, tensors = inputs(features), self.tensors
         inner = seen @ tensors["inner.weight"].T + tensors["inner.bias"]
         logits = np.maximum(inner, 0) @ tensors["outer.weight"].T + tensors["outer.bias"]
-        logits = np.clip(logits, -_MOST_ODDS, _MOST_ODDS)
-        judged = np.concatenate([seen[:, -1:], logits], axis=1)
+        limited = np.clip(logits, -MOST_ODDS, MOST_ODDS)
+        judged = np.concatenate([seen[:, -1:], limited], axis=1)
         qualities = judged @ tensors["judge.weight"] + tensors["judge.bias"]
-        shares = 1 / (1 + np.exp(-logits))
-        return np.asarray(np.clip(qualities, 0, 1), np.float32), np.asarray(shares, np.float32)
+        # In double precision: shares near 1 are told apart by thresholds near 1.
+        shares = 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -30, 30)))
+        return np.asarray(np.clip(qualities, 0, 1), np.float32), shares
 
     def __call__(self, features: Array) -> Capture:
         """Judge a photo by its features `(w,)`."""

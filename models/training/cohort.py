@@ -34,13 +34,18 @@ def build_cohort(captures: Captures, seed: int = 0) -> Cohort:
     """
     usable = captures.usable
     plain = captures.plain[usable]
-    rough = Cohort(_centres(plain, len(plain), CLUSTERS, seed), NEAREST)
+    rough = _cohort(_centres(plain, len(plain), CLUSTERS, seed))
     people = one_photo_each(plain, rough)
     kinds = [(plain, CLUSTERS)]
     kinds += [(vectors[usable], CLUSTERS_OF_A_CONDITION) for vectors in captures.degraded.values()]
     faces = np.concatenate(
         [_centres(kind[people], len(people), most, seed) for kind, most in kinds]
     )
+    return _cohort(faces)
+
+
+def _cohort(faces: Vectors) -> Cohort:
+    """Let NEAREST of the faces count, or of few faces a tenth."""
     return Cohort(faces, min(NEAREST, max(1, len(faces) // 10)))
 
 

@@ -19,7 +19,7 @@ from torch.nn import functional
 from models.decision import CONDITION_NAMES, ConditionName
 from models.errors import LikenessError
 from models.evaluation.captures import Captures
-from models.photo.quality_head import QualityHead, inputs
+from models.photo.quality_head import MOST_ODDS, QualityHead, inputs
 
 Vectors = NDArray[np.float32]
 
@@ -109,7 +109,7 @@ def _judge(arrays: dict[str, Vectors], examples: QualityExamples) -> dict[str, V
         "judge.bias": np.zeros(1, np.float32),
     }
     _, probabilities = QualityHead(arrays | flat, {}, 0.0).outputs(known.features)
-    logits = np.log(probabilities / (1 - probabilities))
+    logits = np.clip(np.log(probabilities / (1 - probabilities)), -MOST_ODDS, MOST_ODDS)
     columns = [inputs(known.features)[:, -1:], logits, np.ones((len(logits), 1))]
     weights, *_ = np.linalg.lstsq(np.concatenate(columns, axis=1), known.qualities)
     weights = weights.astype(np.float32)

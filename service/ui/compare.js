@@ -61,7 +61,7 @@ export function evidence(answer, fields = []) {
       ["Own photos that do not (FNMR)", point && interval(point.fnmr)],
       ["Templates, taken together", answer.subject ? String(answer.comparisons) : null],
       ["Rates measured on", answer.evidence.data],
-      ["Outside the evidence", answer.doubts.map((doubt) => doubt.replace("_", " ")).join(", ")],
+      ["Outside the evidence", answer.doubts.map((doubt) => doubt.replace("_", " ")).join(", ") || null],
       ["Liveness", answer.liveness === "passed" ? "passed" : "not checked"],
     ]),
     ...advice(answer.faces, fields),

@@ -1,6 +1,8 @@
+from dataclasses import replace
+
 import pytest
 
-from models.decision import OperatingPoint, Outcome, Rate, rule_at
+from models.decision import ConditionRates, OperatingPoint, Outcome, Rate, rule_at
 from models.errors import Uncalibrated, UnknownOperatingPoint
 
 
@@ -44,12 +46,58 @@ def test_a_decision_carries_its_evidence() -> None:
     assert decision.point == USUAL
 
 
-def test_one_in_a_thousand_is_the_default() -> None:
+def refusing(point: OperatingPoint, fnmr: float, extrapolated: bool = False) -> OperatingPoint:
+    return replace(point, fnmr=Rate(fnmr, fnmr, fnmr), extrapolated=extrapolated)
+
+
+def test_the_strictest_point_that_refuses_few_is_the_default() -> None:
+    points = (refusing(LAX, 0.001), refusing(USUAL, 0.01), refusing(STRICT, 0.05))
+    assert rule_at(points).point == points[2]
+    stricter = refusing(point("fmr_1e-5", 0.7), 0.051)
+    assert rule_at((*points, stricter)).point == points[2]
+
+
+def test_an_extrapolated_point_is_not_the_default() -> None:
+    points = (refusing(USUAL, 0.01), refusing(STRICT, 0.02, extrapolated=True))
+    assert rule_at(points).point == points[0]
+
+
+def test_where_all_points_refuse_many_one_in_a_thousand_is_the_default() -> None:
     assert rule_at(POINTS).point == USUAL
+    assert rule_at((refusing(LAX, 0.01), USUAL, STRICT)).point == USUAL
 
 
-def test_the_strictest_point_is_the_default_where_that_one_is_missing() -> None:
-    assert rule_at((LAX, STRICT)).point == STRICT
+def test_where_no_point_is_as_strict_the_strictest_is_the_default() -> None:
+    assert rule_at((LAX, point("fmr_1e-1", 0.1))).point == LAX
+
+
+def test_a_condition_is_outside_the_evidence_where_strangers_match_far_more_often() -> None:
+    rows = [
+        ConditionRates("none", "fmr_1e-3", 1000, Rate(0.0005, 0, 0.001)),
+        ConditionRates("blurred", "fmr_1e-3", 1000, Rate(0.0021, 0.002, 0.003)),
+        ConditionRates("masked", "fmr_1e-3", 1000, Rate(0.0019, 0.001, 0.003)),
+        ConditionRates("dark", "fmr_1e-4", 1000, Rate(0.5, 0.4, 0.6)),
+    ]
+    rule = rule_at(POINTS, "fmr_1e-3", conditions=rows)
+    assert rule.outside == {"blurred"}
+    assert rule.decide(0.9, {"masked", "dark"}).outcome == "match"
+    doubtful = rule.decide(0.9, {"masked", "blurred"})
+    assert (doubtful.outcome, doubtful.doubts) == ("inconclusive", ("blurred",))
+    assert rule.decide(0.1, {"blurred"}).outcome == "no_match"
+
+
+def test_what_the_same_photos_show_without_it_is_not_due_to_a_condition() -> None:
+    rows = [
+        ConditionRates("none", "fmr_1e-3", 1000, Rate(0.01, 0, 0.02)),
+        ConditionRates("blurred", "fmr_1e-3", 1000, Rate(0.009, 0, 0.02)),
+    ]
+    assert rule_at(POINTS, "fmr_1e-3", conditions=rows).outside == frozenset()
+
+
+def test_a_threshold_of_ones_own_has_no_evidence_to_be_outside_of() -> None:
+    rows = [ConditionRates("blurred", "fmr_1e-3", 1000, Rate(0.5, 0.4, 0.6))]
+    decision = rule_at(POINTS, threshold=0.5, conditions=rows).decide(0.9, {"blurred"})
+    assert (decision.outcome, decision.doubts) == ("match", ())
 
 
 def test_an_unknown_point_is_refused_with_those_there_are() -> None:

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle, Calibration, load_bundle, read_manifest
 from models.calibration import all_pairs, fmr_at, fnmr_at
-from models.decision import rule_at
+from models.cohort import NO_COHORT
+from models.decision import OperatingPoint, Rate, rule_at
+from models.embedder import Embedder
 from models.errors import LikenessError
 from models.evaluate import (
     LabelledSet,
@@ -19,15 +21,19 @@ from models.evaluate import (
     compared,
     embed_photos,
     fold_accuracy,
+    kept_where_unsupported,
     main,
     read_labelled,
     write_calibration,
 )
+from models.evaluation.captures import capture
+from models.evaluation.strangers import Strangers, read_grouped
 from tests.checkpoints import write_vision_only
 from tests.images import encode, picture
 from tests.photos import mirrored, photo_bytes, reencoded
 
 Vectors = NDArray[np.float32]
+RATE = Rate(0.1, 0.05, 0.2)
 
 
 def write_csv(path: Path, fields: tuple[str, ...], rows: Iterable[Iterable[object]]) -> None:
@@ -197,6 +203,85 @@ def test_pairs_of_one_kind_measure_nothing() -> None:
         compared(labelled, vectors)
 
 
+def calibration(*points: OperatingPoint) -> Calibration:
+    return Calibration(
+        data="invented",
+        identities=2,
+        images=4,
+        genuine_pairs=2,
+        impostor_pairs=4,
+        failure_to_enrol=0,
+        accuracy=1,
+        eer=0,
+        operating_points=points,
+    )
+
+
+def point(name: str, threshold: float, extrapolated: bool = False) -> OperatingPoint:
+    return OperatingPoint(name, threshold, RATE, RATE, extrapolated=extrapolated)
+
+
+def test_few_photos_replace_no_point_that_was_well_measured() -> None:
+    old = calibration(point("fmr_1e-2", 0.3), point("fmr_1e-3", 0.4), point("fmr_1e-4", 0.5))
+    new = calibration(point("fmr_1e-2", 0.1, extrapolated=True))
+    kept = kept_where_unsupported(new, old).operating_points
+    assert [(each.name, each.threshold, each.kept) for each in kept] == [
+        ("fmr_1e-2", 0.3, True),
+        ("fmr_1e-3", 0.4, True),
+        ("fmr_1e-4", 0.5, True),
+    ]
+
+
+def test_points_that_the_photos_support_are_set_anew() -> None:
+    old = calibration(point("fmr_1e-2", 0.3), point("fmr_1e-3", 0.4, extrapolated=True))
+    new = calibration(point("fmr_1e-2", 0.2), point("fmr_1e-3", 0.35, extrapolated=True))
+    assert kept_where_unsupported(new, old).operating_points == new.operating_points
+
+
+def test_a_kept_point_is_never_laxer_than_a_laxer_one_set_anew() -> None:
+    old = calibration(point("fmr_1e-2", 0.3), point("fmr_1e-3", 0.4))
+    new = calibration(point("fmr_1e-2", 0.45))
+    fresh, kept = kept_where_unsupported(new, old).operating_points
+    assert (fresh.threshold, fresh.kept, kept.threshold, kept.kept) == (0.45, False, 0.45, True)
+
+
+def test_a_bundle_without_points_takes_whatever_is_measured() -> None:
+    new = calibration(point("fmr_1e-2", 0.2, extrapolated=True))
+    assert kept_where_unsupported(new, None) == new
+
+
+@pytest.mark.faces
+def test_children_and_blurred_strangers_match_no_more_often_than_claimed(
+    faces: Path, sface_embedder: Embedder, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(faces / "groups.zip") as archive:
+        archive.extractall(tmp_path)
+    table = next(tmp_path.rglob("groups.csv"))
+    photos = read_grouped(table.parent, table)
+    children = [photos.columns["age"][at] == "0-12" for at in range(len(photos.images))]
+    others = [not child for child in children]
+    files = [
+        photos.folder / image
+        for kind in (children, others)
+        for image, chosen in zip(photos.images, kind, strict=True)
+        if chosen
+    ]
+    count = sum(children)
+    files = [*files[:150], *files[count : count + 150]]
+    captures = capture(files, sface_embedder, ("blurred",))
+    bundle = sface_embedder.bundle
+    (usual,) = [each for each in bundle.operating_points if each.name == "fmr_1e-3"]
+    strangers = Strangers.unknown(captures.plain)
+    young = np.arange(len(files)) < 150
+    for vectors, member in ((captures.plain, young), (captures.degraded["blurred"], ~young)):
+        _, (rate,) = strangers.rates(vectors, bundle.cohort, [usual], member)
+        assert rate.value <= 0.003
+    # By the cosine alone, at the threshold of the same rate, more than one in ten children do.
+    cosine = replace(usual, threshold=0.364)
+    _, (rate,) = strangers.rates(captures.plain, NO_COHORT, [cosine], young)
+    assert rate.value > 0.1
+
+
 @pytest.fixture(scope="module")
 def web_photos(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> LabelledSet:
     """Take the photos of 60 genuine pairs of the labelled web photos."""
@@ -216,7 +301,8 @@ def test_people_in_web_photos_are_told_apart_at_the_default_point(
     web_photos: LabelledSet, sface_bundle: Bundle
 ) -> None:
     vectors = embed_photos(web_photos, sface_bundle)
-    every = all_pairs(vectors, web_photos.people, np.linalg.norm(vectors, axis=1) > 0)
+    enrolled = np.linalg.norm(vectors, axis=1) > 0
+    every = all_pairs(vectors, web_photos.people, enrolled, sface_bundle.cohort)
     threshold = rule_at(sface_bundle.operating_points).threshold
     assert len(every.impostor) > 6000
     assert fnmr_at(every.genuine, threshold) <= 0.15

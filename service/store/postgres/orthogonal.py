@@ -1,11 +1,10 @@
 """A secret turn of the space of vectors: cosines stay what they are, coordinates do not.
 
 The index of PostgreSQL has to compare vectors, so it cannot hold sealed ones. It holds them
-turned by an orthogonal matrix that only the services know. Whoever copies it, or two of them,
-cannot link its rows to faces or to those of another database, but for how long they are, which
-tells what a face has in common with everybody by the bundle's cohort. This is no encryption: rows
-can still be compared with one another, and as many known pairs as there are dimensions give the
-matrix away.
+turned by an orthogonal matrix that only the services know, and all of one length. Whoever copies
+it, or two of them, cannot link its rows to faces or to those of another database. This is no
+encryption: rows can still be compared with one another, and as many known pairs as there are
+dimensions give the matrix away.
 """
 
 import math

@@ -37,6 +37,9 @@ HNSW = "USING hnsw (vector halfvec_ip_ops) WITH (m = 24, ef_construction = 200)"
 _INDEXED = 4000
 LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('likeness.spaces', 2))"
 
+# No row is longer: a unit vector, and half of at most 1 that it has in common with everybody.
+_LONGEST: Final = 1.25**0.5
+
 T = TypeVar("T")
 
 # Turns are large: of 512 dimensions one takes a megabyte.
@@ -50,7 +53,9 @@ _Name = tuple[str, str, int]
 class Space:
     """Name a table to search; one with a key is of sealed vectors, turned, another of clear ones.
 
-    `dimension` is that of the vectors, d; `turn` is (d + 1, d + 1).
+    `dimension` is that of the vectors, d. Rows of a clear table have one number more; those of a
+    turned one have two, the last of which makes all rows equally long: a row's length would tell
+    how much the face resembles everybody. `turn` is (d + 2, d + 2).
     """
 
     number: int
@@ -64,21 +69,32 @@ class Space:
         return f"likeness.search_{self.number}"
 
     @property
+    def width(self) -> int:
+        """Return how many numbers a row has."""
+        return self.dimension + (1 if self.key_id is None else 2)
+
+    @property
     def parameter(self) -> str:
         """Return how a statement takes what is in a table, or what it is asked."""
-        return f"%(vector)s::vector::halfvec({self.dimension + 1})"
+        return f"%(vector)s::vector::halfvec({self.width})"
 
     def placed(self, cohort: Cohort, vectors: Vectors) -> Vectors:
-        """Return where vectors (n, d) lie in this table: (n, d + 1)."""
+        """Return where vectors (n, d) lie in this table."""
         return self.turned(cohort.placed(vectors))
 
     def asked(self, vector: NDArray[np.float32]) -> Vector:
         """Return what this table is asked for a probe (d,)."""
-        return Vector(self.turned(asking(vector)[None])[0])
+        row = asking(vector)
+        return Vector(row if self.turn is None else self.turn @ np.append(row, np.float32(0)))
 
     def turned(self, rows: Vectors) -> Vectors:
         """Return rows (n, d + 1) as they are in this table."""
-        return rows if self.turn is None else rows @ self.turn.T
+        if self.turn is None:
+            return rows
+        lacking = np.maximum(_LONGEST**2 - np.sum(rows**2, axis=1, keepdims=True), 0)
+        return np.asarray(
+            np.concatenate([rows, np.sqrt(lacking)], axis=1) @ self.turn.T, np.float32
+        )
 
 
 class Spaces:
@@ -183,7 +199,7 @@ class Spaces:
         if turn is None:
             if len(self._turns) >= _REMEMBERED:
                 self._turns.clear()
-            turn = await asyncio.to_thread(turn_of, self.vault.unwrap(wrapped), dimension + 1)
+            turn = await asyncio.to_thread(turn_of, self.vault.unwrap(wrapped), dimension + 2)
             self._turns[wrapped.key_id] = turn
         return Space(number, fingerprint, dimension, wrapped.key_id, turn)
 
@@ -219,14 +235,14 @@ class Spaces:
         await connection.execute(
             f"""CREATE TABLE {space.table} (
                 number bigint PRIMARY KEY,
-                vector halfvec({dimension + 1}) NOT NULL
+                vector halfvec({space.width}) NOT NULL
             )"""
         )
         return space
 
     async def index(self, connection: Connection, space: Space) -> None:
         """Index a table, whether there are rows in it or not."""
-        if space.dimension + 1 <= _INDEXED:
+        if space.width <= _INDEXED:
             await connection.execute(f"CREATE INDEX ON {space.table} {HNSW}")
 
     async def add_row(self, connection: Connection, collection: str, space: Space) -> None:

@@ -1,0 +1,113 @@
+"""`likeness cohort build`, `train-quality` and `evaluate --strangers`, on invented people."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from models.bundle import Manifest, load_bundle, read_manifest
+from service.cli.app import EXIT_ERROR, app
+from tests.checkpoints import write_bundle
+from tests.people import write_people
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_people(tmp_path_factory.mktemp("data") / "crowd", people=60, photos=1)
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_people(tmp_path_factory.mktemp("data") / "people")
+
+
+@pytest.fixture(scope="module")
+def with_cohort(crowd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a bundle with a cohort, made by the command."""
+    folder = tmp_path_factory.mktemp("bundles")
+    bundle, out = write_bundle(folder / "plain"), folder / "with-cohort"
+    result = likeness("cohort", "build", crowd, "--bundle", bundle, "--of", "sixty", "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "likeness evaluate PHOTOS --bundle" in result.output
+    return out
+
+
+def likeness(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def manifest(folder: Path) -> Manifest:
+    return read_manifest(folder)
+
+
+def test_a_cohort_is_written_into_a_copy_that_loads_and_has_no_thresholds(
+    with_cohort: Path,
+) -> None:
+    written, loaded = manifest(with_cohort), load_bundle(str(with_cohort))
+    assert written.cohort is not None
+    assert (written.cohort.photos, written.cohort.faces) == ("sixty", len(loaded.cohort.faces))
+    assert loaded.cohort.digest == written.cohort.sha256
+    assert loaded.operating_points == ()
+    plain = load_bundle(str(with_cohort.parent / "plain"))
+    assert loaded.fingerprint == plain.fingerprint
+
+
+def test_a_cohort_of_few_people_is_refused(people: Path, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "bundle")
+    result = likeness("cohort", "build", people / "p00", "--bundle", bundle, "--write")
+    assert result.exit_code == EXIT_ERROR
+    assert "too few for a cohort" in result.output
+    assert manifest(bundle).cohort is None
+
+
+def test_evaluation_measures_by_the_cohort_and_under_every_condition(
+    with_cohort: Path, people: Path, crowd: Path, tmp_path: Path
+) -> None:
+    images = [path.relative_to(crowd) for path in sorted(crowd.rglob("*.jpg"))]
+    rows = [f"{image},everybody" for image in images * 3]
+    (crowd / "groups.csv").write_text("\n".join(["image,who", *rows]))
+    result = likeness(
+        *("evaluate", people, "--strangers", crowd / "groups.csv", "--bundle", with_cohort),
+        *("--report", tmp_path / "report", "--out", tmp_path / "measured"),
+    )
+    assert result.exit_code == 0, result.output
+    calibration = manifest(tmp_path / "measured").calibration
+    assert calibration is not None
+    assert {row.group for row in calibration.groups if row.data} == {"who everybody"}
+    conditions = {row.condition for row in calibration.conditions}
+    assert conditions >= {"none", "blurred", "masked", "dark_glasses", "small"}
+    assert all(row.match_rate is not None for row in calibration.conditions)
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "<h2>Conditions</h2>" in page
+    assert "FMR, both masked" in result.output
+    assert load_bundle(str(tmp_path / "measured")).cohort.digest != ""
+
+
+def test_strangers_alone_are_measured_at_the_points_that_there_are(
+    with_cohort: Path, crowd: Path, tmp_path: Path
+) -> None:
+    (crowd / "one.csv").write_text("image,kind\np00/0.jpg,a\np01/0.jpg,a\n")
+    result = likeness(
+        *("evaluate", "--strangers", crowd / "one.csv", "--bundle", with_cohort),
+        *("--report", tmp_path / "report"),
+    )
+    assert result.exit_code == EXIT_ERROR
+    assert "no operating points" in result.output
+
+
+def test_nothing_to_measure_is_said_in_a_line(with_cohort: Path) -> None:
+    result = likeness("evaluate", "--bundle", with_cohort)
+    assert result.exit_code == EXIT_ERROR
+    assert "--strangers" in result.output
+
+
+def test_a_quality_head_is_taught_and_served(
+    with_cohort: Path, people: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "judged"
+    result = likeness("train-quality", people, "--bundle", with_cohort, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert "correlation with what it should be" in result.output
+    loaded = load_bundle(str(out))
+    assert loaded.quality is not None
+    assert loaded.cohort.digest == load_bundle(str(with_cohort)).cohort.digest
