@@ -124,8 +124,8 @@ class RateAnswer(Answer):
 
 
 class OperatingPointAnswer(Answer):
-    name: str = Field(examples=["fmr_1e-3"])
-    threshold: float = Field(examples=[0.914])
+    name: str = Field(examples=["fmr_1e-4"])
+    threshold: float = Field(examples=[0.153])
     fmr: RateAnswer = Field(description="false match rate of one comparison")
     fnmr: RateAnswer = Field(description="false non-match rate of one comparison")
     held_out_fmr: float | None = Field(
@@ -194,8 +194,8 @@ class VerifyAnswer(Answer):
         description="that it is one person, if both answers were equally likely beforehand; "
         "none if the bundle is not calibrated for it",
     )
-    threshold: float = Field(examples=[0.914], description="a match from here on")
-    floor: float = Field(examples=[0.882], description="no match below; between: inconclusive")
+    threshold: float = Field(examples=[0.153], description="a match from here on")
+    floor: float = Field(examples=[0.096], description="no match below; between: inconclusive")
     operating_point: OperatingPointAnswer | None = Field(
         None, description="none if you chose the threshold: its error rates are not known"
     )
@@ -299,7 +299,7 @@ class IdentifyAnswer(Answer):
         description="inconclusive: there are candidates, and doubts about each of them"
     )
     candidates: list[CandidateAnswer] = Field(description="at or above the threshold, best first")
-    threshold: float = Field(examples=[0.914], description="a candidate from here on")
+    threshold: float = Field(examples=[0.153], description="a candidate from here on")
     operating_point: OperatingPointAnswer | None = None
     gallery: int = Field(examples=[120], description="templates searched")
     fpir_bound: float | None = Field(

@@ -199,7 +199,12 @@ def print_rates(calibration: "Calibration") -> None:
     from models.page import percent
 
     for group, of_group in _by(calibration.groups, lambda row: row.group):
-        rates = (f"{row.point} {percent(row.fmr.value)}" for row in of_group if row.fmr is not None)
+        rates = (
+            f"{row.point} {percent(row.fmr.value)}"
+            + ("" if row.fnmr is None else f" (FNMR {percent(row.fnmr.value)})")
+            for row in of_group
+            if row.fmr is not None
+        )
         out.print(f"FMR, {group}: {', '.join(rates)}", soft_wrap=True, markup=False)
     for condition, under in _by(calibration.conditions, lambda row: row.condition):
         rates = (

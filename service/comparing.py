@@ -5,7 +5,13 @@ from dataclasses import dataclass
 
 from models.bundle import Bundle
 from models.decision import ConditionName, Rule, rule_at
-from models.errors import FingerprintMismatch, LikenessError
+from models.errors import (
+    DegenerateVector,
+    FaceError,
+    FingerprintMismatch,
+    ImageError,
+    LikenessError,
+)
 from models.face import Policy
 from models.template import Template, cosine, similarities, similarity
 from service.errors import DifferentPeople
@@ -15,6 +21,10 @@ from service.pipeline import Probe
 from service.recogniser import Recogniser
 from service.schemas import Choice, VerifyRequest
 from service.store import GalleryTemplate, Store, SubjectTemplates
+
+
+# What a photo itself is to blame for.
+_OF_A_PHOTO = (ImageError, FaceError, DegenerateVector)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +101,17 @@ class Comparing:
     ) -> FusedProbe:
         """Take photos of one person, and fuse those that can be used.
 
-        Raises the first photo's problem if none can be used, and DifferentPeople.
+        Raises the first photo's problem if none can be used, DifferentPeople, and what is no
+        photo's fault, such as OverloadError: the photo might have told otherwise.
         """
         made = await self.recogniser.pipeline.probe_each(photos, policy or self.policy, caller)
         probes = tuple(each for each in made if isinstance(each, Probe))
         unused = tuple(
             UnusedPhoto(at, each) for at, each in enumerate(made) if not isinstance(each, Probe)
         )
-        if not probes:
-            raise unused[0].error
+        faults = [each.error for each in unused if not isinstance(each.error, _OF_A_PHOTO)]
+        if faults or not probes:
+            raise (faults or [each.error for each in unused])[0]
         self._check_one_person(probes)
         fused = self.recogniser.bundle.fuse([probe.template for probe in probes])
         return FusedProbe(fused, probes, unused)

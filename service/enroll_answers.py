@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 class DuplicateCheckAnswer(Answer):
     operating_point: str = Field(examples=["fmr_1e-5"], description="chosen by the gallery's size")
-    threshold: float = Field(examples=[0.953], description="a possible duplicate from here on")
+    threshold: float = Field(examples=[0.223], description="a possible duplicate from here on")
     gallery: int = Field(examples=[120], description="templates searched, at most")
     fpir_bound: float = Field(
         examples=[0.0011],

@@ -20,7 +20,7 @@ class BatchAnswer(Answer):
 class CurveAnswer(Answer):
     """Give both error rates at rising thresholds; the lists are of one length."""
 
-    thresholds: list[float] = Field(examples=[[0.91, 0.92]], description="similarities")
+    thresholds: list[float] = Field(examples=[[0.09, 0.1]], description="similarities")
     fmr: list[float] = Field(examples=[[0.01, 0.003]], description="false match rates")
     fnmr: list[float] = Field(examples=[[0.024, 0.042]], description="false non-match rates")
     genuine_pairs: int = Field(examples=[983], description="comparisons that the FNMR rests on")

@@ -184,10 +184,10 @@ class Choice(Witnessed):
     model_config = ConfigDict(json_schema_extra={"not": _BOTH_CHOSEN})
 
     operating_point: str | None = Field(
-        None, max_length=64, examples=["fmr_1e-3"], description="one of those in GET /model"
+        None, max_length=64, examples=["fmr_1e-4"], description="one of those in GET /model"
     )
     threshold: float | None = Field(
-        None, ge=-1, le=1, examples=[0.92], description="a similarity of your own, without rates"
+        None, ge=-1, le=1, examples=[0.2], description="a similarity of your own, without rates"
     )
     policy: Policy | None = Field(None, description="what to do with several faces")
 
