@@ -22,7 +22,6 @@ from service.recogniser import Recogniser
 from service.schemas import Choice, VerifyRequest
 from service.store import GalleryTemplate, Store, SubjectTemplates
 
-
 # What a photo itself is to blame for.
 _OF_A_PHOTO = (ImageError, FaceError, DegenerateVector)
 
