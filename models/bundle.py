@@ -207,6 +207,7 @@ class Bundle:
         return Evidence(
             None if calibration is None else calibration.data,
             tuple(name for name in CONDITION_NAMES if name in names),
+            max((min(rates.probes, rates.templates) for rates in self.fusion), default=1),
         )
 
     @property

@@ -113,10 +113,14 @@ class FusionRates:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Say on which photos error rates were measured, and under which conditions besides."""
+    """Say on which photos error rates were measured, and under which conditions besides.
+
+    The rates hold for up to so many `photos` on either side.
+    """
 
     data: str | None
     conditions: tuple[ConditionName, ...]
+    photos: int
 
 
 @dataclass(frozen=True, slots=True)

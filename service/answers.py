@@ -167,10 +167,13 @@ class EvidenceAnswer(Answer):
     conditions: list[ConditionName] = Field(
         description="the rates were measured under these conditions too; see `GET /model`"
     )
+    photos: int = Field(
+        examples=[5], description="and for up to so many photos and so many templates, fused"
+    )
 
     @classmethod
     def of(cls, evidence: Evidence) -> Self:
-        return cls(data=evidence.data, conditions=list(evidence.conditions))
+        return cls(data=evidence.data, conditions=list(evidence.conditions), photos=evidence.photos)
 
 
 _SCORE = (

@@ -179,6 +179,7 @@ async def test_where_the_rates_do_not_hold_the_answer_is_inconclusive_with_the_r
     )
     assert "behind a mask" in answer["explanation"]
     assert answer["evidence"]["conditions"] == ["masked"]
+    assert answer["evidence"]["photos"] == 5
     assert answer["faces"][0]["conditions"] == ["masked"]
 
 

@@ -22,6 +22,7 @@ Folder = Annotated[Path, typer.Argument(exists=True, file_okay=False)]
 Source = Annotated[
     str | None, typer.Option(help="Built-in name, directory or hub id; else as served.")
 ]
+Of = Annotated[str | None, typer.Option(help="One sentence on the photos; kept in the bundle.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the new copy of the bundle.")]
 Write = Annotated[bool, typer.Option("--write", help="Write into the bundle itself.")]
 
@@ -40,9 +41,7 @@ def build(
         ),
     ],
     bundle: Source = None,
-    of: Annotated[
-        str | None, typer.Option(help="One sentence on the photos; kept in the bundle.")
-    ] = None,
+    of: Of = None,
     out_folder: Out = Path("bundle"),
     write: Write = False,
 ) -> None:
@@ -93,9 +92,7 @@ def train_quality(
         ),
     ] = None,
     bundle: Source = None,
-    of: Annotated[
-        str | None, typer.Option(help="One sentence on the photos; kept in the bundle.")
-    ] = None,
+    of: Of = None,
     out_folder: Out = Path("bundle"),
     write: Write = False,
 ) -> None:
