@@ -31,7 +31,7 @@ from models.encoder.encoder import Encoder, digest
 from models.encoder.head import Head, check_fit
 from models.encoder.onnx import OnnxEncoder
 from models.encoder.pixels import PixelSpec
-from models.errors import DegenerateVector, InvalidBundle
+from models.errors import InvalidBundle
 from models.photo.quality_head import Capture, QualityCard, QualityHead, read_quality
 from models.probability import Logistic
 from models.rate_curve import RateCurve
@@ -50,6 +50,8 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 RANKED_AT = "fmr_1e-4"
 # A reference to this network is to the file that is installed, not to one in the bundle.
 SFACE_SOURCE = "SFace 2021dec"
+# A photo counts for so much at least where several are fused, however poor it is.
+_LEAST_WEIGHT = 0.05
 # Of vectors that cancel each other out, nothing is left to compare.
 _LEAST_COHERENCE = 1e-3
 # Where a bundle keeps an ONNX network of its own.
@@ -96,6 +98,7 @@ class Calibration(BaseModel):
     accuracy: float = Field(ge=0, le=1, description="best accuracy over the balanced pairs")
     eer: float = Field(ge=0, le=1)
     operating_points: tuple[OperatingPoint, ...]
+    strangers_mean: float | None = Field(None, description="mean score of two strangers")
     probability: Logistic | None = None
     curve: RateCurve | None = None
     groups: tuple[GroupRates, ...] = ()
@@ -150,7 +153,9 @@ class Bundle:
 
         `capture` is what its quality head says of the photo, if it was asked.
         """
-        template = Template(vector, self.fingerprint, self.cohort.mean(vector))
+        template = Template(
+            vector, self.fingerprint, self.cohort.mean(vector), strangers=self._strangers
+        )
         if capture is None:
             return template
         return replace(
@@ -168,17 +173,20 @@ class Bundle:
         """Return one template of those of several photos of one person.
 
         Photos by which a person is recognised better count for more, if all were judged. What is
-        wrong with all of them is wrong with the result. Raises DegenerateVector if they cancel
-        each other out.
+        wrong with all of them is wrong with the result. Photos that cancel each other out are of
+        nobody: the result is the first, with no coherence, and scores as a stranger does.
         """
         if len(templates) == 1:
             return templates[0]
         known = [each.quality for each in templates if each.quality is not None]
-        weights = known if len(known) == len(templates) else None
+        # No photo counts for nothing: its vector is all there may be.
+        weights = [max(each, _LEAST_WEIGHT) for each in known]
+        if len(known) < len(templates):
+            weights = [1.0] * len(templates)
         mean = np.average(np.stack([each.vector for each in templates]), axis=0, weights=weights)
         coherence = float(np.linalg.norm(mean))
         if coherence < _LEAST_COHERENCE:
-            raise DegenerateVector("The photos' vectors point to opposite sides: no one person's.")
+            return replace(templates[0], coherence=0.0)
         fused = np.asarray(mean / coherence, np.float32)
         return Template(
             fused,
@@ -187,6 +195,7 @@ class Bundle:
             coherence,
             frozenset.intersection(*(each.conditions for each in templates)),
             max(known, default=None),
+            strangers=self._strangers,
         )
 
     @property
@@ -198,6 +207,11 @@ class Bundle:
     def operating_points(self) -> tuple[OperatingPoint, ...]:
         calibration = self.manifest.calibration
         return () if calibration is None else calibration.operating_points
+
+    @property
+    def _strangers(self) -> float | None:
+        calibration = self.manifest.calibration
+        return None if calibration is None else calibration.strangers_mean
 
     @property
     def evidence(self) -> Evidence:

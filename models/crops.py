@@ -17,6 +17,7 @@ from models.detectors import DetectorSource
 from models.errors import LikenessError
 from models.face import Detector, Framing, Pixels
 from models.portrait import take_portrait
+from models.rejected import UNREADABLE
 
 _OF_CAMERAS = (".jpg", ".jpeg", ".jfif", ".heic", ".heif", ".avif")
 _OF_OTHERS = (".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
@@ -129,6 +130,10 @@ def _detector(source: DetectorSource) -> Detector:
 
 def _cut_one(file: Path, source: DetectorSource, framing: Framing) -> Pixels | str:
     try:
-        return take_portrait(file.read_bytes(), _detector(source), "largest", framing).crop.pixels
+        data = file.read_bytes()
+    except OSError:
+        return UNREADABLE
+    try:
+        return take_portrait(data, _detector(source), "largest", framing).crop.pixels
     except LikenessError as error:
         return error.code

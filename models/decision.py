@@ -36,7 +36,8 @@ class OperatingPoint:
 
     `held_out_fmr` is the FMR on people that a threshold found the same way was not set on.
     An `extrapolated` point rests on fewer than 30 false matches. `kept` says that it is that of
-    an earlier calibration, which the photos of the last one were too few to replace.
+    an earlier calibration, which the photos of the last one were too few to replace. `data` says
+    in a sentence on what photos it was measured, if not on those of the calibration.
     """
 
     name: str
@@ -46,6 +47,7 @@ class OperatingPoint:
     held_out_fmr: float | None = None
     extrapolated: bool = False
     kept: bool = False
+    data: str = ""
 
     @property
     def claim(self) -> float:
@@ -81,7 +83,8 @@ class ConditionRates:
     `fmr` is among strangers who both show the condition, in `impostor_pairs` comparisons.
     `match_rate` is that of photos of one person which both show it, `match_rate_one` where only
     the probe does; None where no photos of one person were compared. The condition `none` is
-    that of the same photos as they are.
+    that of the same photos as they are. `data` says in a sentence who the strangers are, and
+    `match_data` what the match rates were measured on.
     """
 
     condition: ConditionName | Literal["none"]
@@ -91,6 +94,7 @@ class ConditionRates:
     match_rate: float | None = None
     match_rate_one: float | None = None
     data: str = ""
+    match_data: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ does the same and writes a report.
 
 import argparse
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ from models.bundle import (
     write_manifest,
 )
 from models.calibration import (
+    ERRORS_WANTED,
     best_threshold,
     equal_error_rate,
     operating_points,
@@ -41,16 +43,19 @@ from models.comparisons import (
     scores_of,
     subset,
 )
+from models.decision import ConditionRates, FusionRates, OperatingPoint
 from models.decision import GroupRates as GroupRates
-from models.decision import OperatingPoint
 from models.embedded import embed_photos as embed_photos
 from models.errors import LikenessError
+from models.evaluation.strangers import more_telling
 from models.probability import fit_probability
 from models.protocols import LabelledSet as LabelledSet
 from models.protocols import read_labelled as read_labelled
 from models.rate_curve import rate_curve
 
 FOLDS = 10
+
+Row = TypeVar("Row", GroupRates, ConditionRates, FusionRates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +108,34 @@ def calibrate(
         failure_to_enrol=float(np.mean(~np.any(vectors != 0, axis=1))),
         accuracy=pair_accuracy(scores[same], scores[~same]),
         eer=equal_error_rate(every.genuine, every.impostor),
+        strangers_mean=float(every.impostor.mean()),
         operating_points=operating_points(every),
         probability=fit_probability(every),
         curve=rate_curve(every),
     )
 
 
-def kept_where_unsupported(new: Calibration, old: Calibration | None) -> Calibration:
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Hold what was measured at operating points: by group, under conditions, and fused."""
+
+    groups: tuple[GroupRates, ...] = ()
+    conditions: tuple[ConditionRates, ...] = ()
+    fusion: tuple[FusionRates, ...] = ()
+
+
+def kept_where_unsupported(
+    new: Calibration, old: Calibration | None, comparisons: Comparisons
+) -> Calibration:
     """Return a calibration that takes from `old` what the photos of `new` are too few for.
 
     A few photos must not loosen a point that many have set: a point which they do not support, or
     only by extrapolation where the old one is measured, keeps its threshold and its evidence, and
-    is marked as kept. It is never laxer than the next laxer point.
+    is marked as kept. It is never laxer than the next laxer point; where it is raised for that,
+    its FNMR is that of `comparisons`, which `new` was made of, and its FMR remains as a bound.
+
+    What `old` holds by group, under conditions and fused stays at unchanged thresholds alone;
+    what is measured now `with_evidence` adds.
     """
     if old is None:
         return new
@@ -123,24 +144,109 @@ def kept_where_unsupported(new: Calibration, old: Calibration | None) -> Calibra
     for before in old.operating_points:
         after = fresh.pop(before.name, None)
         if after is None or (after.extrapolated and not before.extrapolated):
-            points.append(replace(before, kept=True))
+            points.append(replace(before, kept=True, data=before.data or old.data))
         else:
             points.append(after)
     points = sorted([*points, *fresh.values()], key=lambda point: -point.claim)
-    least = LOWEST_SCORE
-    for at, point in enumerate(points):
-        least = max(least, point.threshold)
-        points[at] = replace(point, threshold=least)
+    points = _rising(points, comparisons)
+    thresholds = {point.name: point.threshold for point in old.operating_points}
+    unchanged = {point.name for point in points if thresholds.get(point.name) == point.threshold}
     measured = any(not point.kept and not point.extrapolated for point in points)
+    fitted = new if measured else old
     return new.model_copy(
         update={
             "operating_points": tuple(points),
-            "probability": new.probability if measured else old.probability,
-            "curve": new.curve if measured else old.curve,
-            "groups": new.groups or old.groups,
-            "conditions": new.conditions or old.conditions,
+            "strangers_mean": fitted.strangers_mean,
+            "probability": fitted.probability,
+            "curve": fitted.curve,
+            "groups": _rows_at(old.groups, unchanged),
+            "conditions": _rows_at(old.conditions, unchanged),
+            "fusion": _rows_at(old.fusion, unchanged),
         }
     )
+
+
+def _rising(points: Sequence[OperatingPoint], comparisons: Comparisons) -> list[OperatingPoint]:
+    """Raise each threshold to that of the next laxer point, and measure it there."""
+    bootstrap: Bootstrap | None = None
+    least = LOWEST_SCORE
+    rising = []
+    for point in points:
+        if point.threshold < least:
+            bootstrap = bootstrap or Bootstrap(comparisons)
+            # The photos were too few to measure the FMR of a kept point, at a lower threshold.
+            fmr = point.fmr if point.kept else bootstrap.fmr(least)
+            point = replace(point, threshold=least, fmr=fmr, fnmr=bootstrap.fnmr(least))
+        least = point.threshold
+        rising.append(point)
+    return rising
+
+
+def measured_again(
+    points: Sequence[OperatingPoint], comparisons: Comparisons
+) -> tuple[OperatingPoint, ...]:
+    """Measure both rates at the thresholds of other photos, which are marked as kept."""
+    bootstrap, impostor = Bootstrap(comparisons), comparisons.impostor
+    return tuple(
+        replace(
+            point,
+            fmr=bootstrap.fmr(point.threshold),
+            fnmr=bootstrap.fnmr(point.threshold),
+            held_out_fmr=None,
+            extrapolated=int(np.sum(impostor >= point.threshold)) < ERRORS_WANTED,
+            kept=True,
+            data="",
+        )
+        for point in points
+    )
+
+
+def with_evidence(calibration: Calibration, new: Measured) -> Calibration:
+    """Add to a calibration what was measured at the thresholds of its points.
+
+    What it holds stays unless the new rests on as many comparisons at least: of strangers in each
+    group, of strangers as they are for all conditions of a point together, and of one person for
+    all numbers of photos of a point. Rows of other points are left out.
+    """
+    groups = {(row.group, row.point): row for row in calibration.groups}
+    for row in new.groups:
+        before = groups.get((row.group, row.point))
+        if before is None or row.impostor_pairs >= before.impostor_pairs:
+            groups[row.group, row.point] = row
+    conditions: list[ConditionRates] = []
+    fusion: list[FusionRates] = []
+    names = [point.name for point in calibration.operating_points]
+    for name in names:
+        now, before_now = _rows_at(new.conditions, {name}), _rows_at(calibration.conditions, {name})
+        conditions += more_telling(now, before_now)
+        fused, before_fused = _rows_at(new.fusion, {name}), _rows_at(calibration.fusion, {name})
+        fusion += fused if _genuine(fused) >= _genuine(before_fused) else before_fused
+    return calibration.model_copy(
+        update={
+            "groups": _in_order(groups.values(), names, lambda row: row.group),
+            "conditions": _in_order(conditions, names, lambda row: row.condition),
+            "fusion": _in_order(fusion, names, lambda row: (row.probes, row.templates)),
+        }
+    )
+
+
+def _rows_at(rows: Iterable[Row], points: Collection[str]) -> tuple[Row, ...]:
+    return tuple(row for row in rows if row.point in points)
+
+
+def _genuine(rows: Sequence[FusionRates]) -> int:
+    return max((row.genuine for row in rows), default=0)
+
+
+def _in_order(
+    rows: Iterable[Row], points: Sequence[str], key: Callable[[Row], Hashable]
+) -> tuple[Row, ...]:
+    """Put together rows of one key, those first that come first, and sort each by its points."""
+    kept = _rows_at(rows, points)
+    first: dict[Hashable, int] = {}
+    for row in kept:
+        first.setdefault(key(row), len(first))
+    return tuple(sorted(kept, key=lambda row: (first[key(row)], points.index(row.point))))
 
 
 def pair_scores(
@@ -200,8 +306,12 @@ def group_rates(
     comparisons: Comparisons,
     enrolled: NDArray[np.bool_],
     points: Sequence[OperatingPoint],
+    data: str = "",
 ) -> tuple[GroupRates, ...]:
-    """Measure every group by itself: both photos of every comparison are of the group."""
+    """Measure every group by itself: both photos of every comparison are of the group.
+
+    `data` says in a sentence what the photos are.
+    """
     groups = np.array(labelled.groups)
     rows = []
     for group in sorted(set(labelled.groups) - {""}):
@@ -214,7 +324,8 @@ def group_rates(
             fnmr = bootstrap.fnmr(point.threshold) if bootstrap and genuine else None
             failed = float(np.mean(~enrolled[member]))
             images = int(member.sum())
-            rows.append(GroupRates(group, point.name, images, failed, genuine, impostor, fmr, fnmr))
+            counts = (images, failed, genuine, impostor)
+            rows.append(GroupRates(group, point.name, *counts, fmr, fnmr, data))
     return tuple(rows)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image as Pillow
 
 from models.bundle import Calibration
-from models.decision import Rate
+from models.decision import OperatingPoint, Rate
 from models.errors import LikenessError
 from models.image import decode
 from models.plots import draw_det, draw_histogram
@@ -37,6 +37,8 @@ def render(report: Report, embed_photos: bool = False) -> str:
     """Return the page; photos of people are referred to where they lie, unless asked for."""
     measured = report.calibration
     points = [row.point for row in report.table if row.point is not None]
+    # Points of other photos do not lie on the curve of these.
+    on_curve = [point for point in points if not point.data]
     parts = [
         f"<h1>{escape(report.bundle)}</h1>",
         f"<p>{escape(measured.data)}<br><small>{measured.images:,} photos of "
@@ -44,7 +46,7 @@ def render(report: Report, embed_photos: bool = False) -> str:
         f"{measured.impostor_pairs:,} of two. Bundle <code>{report.fingerprint[:16]}</code>"
         "</small></p>",
         _rates(report),
-        f"<div class=plots>{_plot(draw_det(report.det, points), 'DET curve')}"
+        f"<div class=plots>{_plot(draw_det(report.det, on_curve), 'DET curve')}"
         f"{_plot(draw_histogram(report.histogram, points), 'Histogram of similarities')}</div>",
         _accuracy(report),
         _groups(report),
@@ -74,6 +76,13 @@ def interval(rate: Rate | None) -> str:
     return f"{percent(rate.value)} ({percent(rate.low)} to {percent(rate.high)})"
 
 
+def marks(point: OperatingPoint) -> list[str]:
+    """Return what is to be known of how a point was measured: `extrapolated`, `kept`."""
+    kept = f"kept, measured on {point.data}" if point.data else "kept"
+    every = (("extrapolated", point.extrapolated), (kept, point.kept))
+    return [mark for mark, applies in every if applies]
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return an HTML table; texts are escaped."""
     lines = ["".join(f"<th>{escape(cell)}</th>" for cell in head)]
@@ -86,8 +95,9 @@ def _rates(report: Report) -> str:
     note = (
         "In brackets the 95 % interval, from a bootstrap over people. “On other "
         "people”: the threshold was set on one half of the people and its FMR counted on the "
-        "other half, both ways. Extrapolated: it rests on fewer than 30 false matches. Photos "
-        "that could not be enrolled count as non-matches."
+        "other half, both ways. Extrapolated: it rests on fewer than 30 false matches. Kept: the "
+        "threshold was not set on these photos, it is that of the bundle before. Photos that "
+        "could not be enrolled count as non-matches."
     )
     rows = [_rate_row(row) for row in report.table]
     return f"<h2>Errors</h2>{table(head, rows)}<p class=note>{note}</p>"
@@ -98,9 +108,9 @@ def _rate_row(row: TableRow) -> tuple[str, ...]:
     if point is None:
         reason = f"not supported: needs {row.needed:,} comparisons"
         return (percent(row.fmr), reason, "", "", "")
-    marks = ("extrapolated", point.extrapolated), ("kept", point.kept)
-    name = " ".join([percent(row.fmr), *(f"({mark})" for mark, applies in marks if applies)])
-    other = "too few people" if point.held_out_fmr is None else percent(point.held_out_fmr)
+    name = " ".join([percent(row.fmr), *(f"({mark})" for mark in marks(point))])
+    unknown = "not set on these" if point.kept else "too few people"
+    other = unknown if point.held_out_fmr is None else percent(point.held_out_fmr)
     return (name, f"{point.threshold:.4f}", interval(point.fmr), other, interval(point.fnmr))
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from models.bundle import Bundle, Calibration
 from models.calibration import ERRORS_NEEDED, FMR_TARGETS, operating_points, point_name
@@ -24,11 +24,14 @@ from models.errors import LikenessError
 from models.evaluate import (
     FoldAccuracy,
     GroupRates,
+    Measured,
     calibrate,
     compared,
     fold_accuracy,
     group_rates,
     kept_where_unsupported,
+    measured_again,
+    with_evidence,
 )
 from models.evaluation.captures import Captures
 from models.evaluation.fusion import fusion_rates
@@ -88,7 +91,12 @@ class Rejected:
 
 
 class Report(BaseModel):
-    """Hold one evaluation; `folder` is where the files of its pairs are."""
+    """Hold one evaluation; `folder` is where the files of its pairs are.
+
+    `calibration` is that of the photos. Where the bundle keeps its own, `kept_calibration` is that,
+    with what was measured now; it is no part of the JSON. `groups`, `conditions` and `fusion` are
+    what was measured now, of which a calibration takes what rests on more than it holds.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -106,6 +114,12 @@ class Report(BaseModel):
     reject: tuple[RejectRates, ...] = ()
     worst: tuple[WorstError, ...]
     rejected: tuple[Rejected, ...]
+    kept_calibration: Calibration | None = Field(None, exclude=True)
+
+    @property
+    def to_write(self) -> Calibration:
+        """Return the calibration that the bundle is to have from now on."""
+        return self.calibration if self.kept_calibration is None else self.kept_calibration
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,68 +141,77 @@ def make_report(
 ) -> Report:
     """Measure everything there is to say; `data` says in a sentence what the photos are.
 
-    Points that the photos are too few for are kept from the bundle, with `keep_points` all of
-    them. `conditions` and `strangers` add what they show: strangers without identities tell more
-    of false matches.
+    Points that the photos are too few for are kept from the bundle. With `keep_points` all of
+    them are kept, and the report shows what the photos say of them. `conditions` and `strangers`
+    add what they show: strangers without identities tell more of false matches.
+
+    Raises LikenessError if there are no points to keep, or no pairs of both kinds.
     """
     every = compared(labelled, embedded.vectors, bundle.cohort)
     fresh = calibrate(labelled, embedded.vectors, data, every, bundle.cohort)
-    held = bundle.manifest.calibration
-    calibration = kept_where_unsupported(fresh, held)
-    if keep_points and held is not None:
-        calibration = held
-        labelled = replace(labelled, groups=labelled.groups or [data] * len(labelled.images))
+    if keep_points:
+        held = own_calibration(bundle)
+        again = measured_again(held.operating_points, every)
+        shown = fresh.model_copy(update={"operating_points": again})
+    else:
+        held = shown = kept_where_unsupported(fresh, bundle.manifest.calibration, every)
     lax = operating_points(every, TABLE_TARGETS[:1])
-    points = (*lax, *calibration.operating_points)
-    groups = group_rates(labelled, every, embedded.enrolled, points)
-    under = _condition_rates(labelled, bundle, calibration.operating_points, data, conditions)
-    if strangers is not None:
-        groups += strangers.group_rates(bundle.cohort, calibration.operating_points)
-        among = strangers.condition_rates(bundle.cohort, calibration.operating_points)
-        under = merged(among, under)
-    fusion = fusion_rates(
-        _templates(embedded, bundle), labelled.people, bundle, calibration.operating_points, data
+    points = shown.operating_points
+    known = Measured(
+        group_rates(labelled, every, embedded.enrolled, (*lax, *points), data),
+        _condition_rates(labelled, bundle, points, data, conditions),
+        _fusion_rates(labelled, embedded, bundle, held, data),
     )
-    new = {"groups": groups, "conditions": under, "fusion": fusion}
-    measured = {name: rows for name, rows in new.items() if rows}
-    calibration = calibration.model_copy(update=measured)
+    apart = Measured() if strangers is None else _among(strangers, bundle, points)
+    to_write = with_evidence(with_evidence(held, known), apart)
+    now = Measured(
+        known.groups + apart.groups, merged(apart.conditions, known.conditions), known.fusion
+    )
     return Report(
         bundle=bundle.manifest.name,
         fingerprint=bundle.fingerprint,
         folder=labelled.folder.resolve(),
-        calibration=calibration,
+        calibration=with_evidence(shown, now) if keep_points else to_write,
         fold_accuracy=fold_accuracy(labelled, embedded.vectors, bundle.cohort),
-        table=_table(points),
+        table=_table((*lax, *points)),
         det=det_curve(every.genuine, every.impostor),
         histogram=_histogram(every),
-        groups=groups,
-        conditions=under,
-        fusion=fusion,
-        reject=_reject(embedded, bundle, every, calibration),
+        groups=now.groups,
+        conditions=now.conditions,
+        fusion=now.fusion,
+        reject=_reject(embedded, bundle, every, to_write),
         worst=worst_errors(labelled, every),
         rejected=tuple(Rejected(*item) for item in sorted(embedded.rejected.items())),
+        kept_calibration=to_write if keep_points else None,
     )
 
 
-def with_strangers(bundle: Bundle, strangers: StrangerSet) -> Calibration:
-    """Return the bundle's calibration with what strangers show at its points.
-
-    Raises LikenessError if it has none.
-    """
+def own_calibration(bundle: Bundle) -> Calibration:
+    """Return the calibration of a bundle; raises LikenessError if it has no operating points."""
     calibration = bundle.manifest.calibration
     if calibration is None or not calibration.operating_points:
         raise LikenessError(
-            f"The bundle {bundle.manifest.name} has no operating points to measure strangers at: "
-            "give photos of people you know too."
+            f"The bundle {bundle.manifest.name} has no operating points to measure at or to keep: "
+            "measure it on photos of people you know first."
         )
-    points = calibration.operating_points
-    among = strangers.condition_rates(bundle.cohort, points)
-    return calibration.model_copy(
-        update={
-            "groups": strangers.group_rates(bundle.cohort, points),
-            "conditions": merged(among, calibration.conditions),
-        }
-    )
+    return calibration
+
+
+def with_strangers(bundle: Bundle, strangers: StrangerSet) -> tuple[Calibration, Calibration]:
+    """Measure at the bundle's own points what strangers show.
+
+    Returns its calibration to show, with all that was measured, and the one to write, which takes
+    of it what rests on more than it holds. Raises LikenessError if it has no points.
+    """
+    own = own_calibration(bundle)
+    now = _among(strangers, bundle, own.operating_points)
+    shown = {"groups": now.groups, "conditions": merged(now.conditions, own.conditions)}
+    return own.model_copy(update=shown), with_evidence(own, now)
+
+
+def _among(strangers: StrangerSet, bundle: Bundle, points: Sequence[OperatingPoint]) -> Measured:
+    groups = strangers.group_rates(bundle.cohort, points)
+    return Measured(groups, strangers.condition_rates(bundle.cohort, points))
 
 
 def _condition_rates(
@@ -202,6 +225,16 @@ def _condition_rates(
         return ()
     people = labelled.people[conditions.photos]
     return condition_rates_of(conditions.captures, people, bundle.cohort, points, data)
+
+
+def _fusion_rates(
+    labelled: LabelledSet, embedded: Embedded, bundle: Bundle, calibration: Calibration, data: str
+) -> tuple[FusionRates, ...]:
+    """Fuse as the bundle will with this calibration, on which the scores of several photos rest."""
+    manifest = bundle.manifest.model_copy(update={"calibration": calibration})
+    bundle = replace(bundle, manifest=manifest)
+    templates, points = _templates(embedded, bundle), calibration.operating_points
+    return fusion_rates(templates, labelled.people, bundle, points, data)
 
 
 def _templates(embedded: Embedded, bundle: Bundle) -> list[Template | None]:

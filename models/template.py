@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from models.decision import ConditionName
 from models.errors import FingerprintMismatch
 
+# By which power of the coherence scores of strangers spread further; see tests/bench/NOTES.md.
+_SPREAD = 0.2
+
 
 @dataclass(frozen=True, slots=True)
 class Template:
@@ -19,7 +22,8 @@ class Template:
     how far several photos agree that were fused into the vector: the length of the mean of their
     unit vectors, 0 to 1, and 1 for one photo. `conditions` are what is wrong with all of them, and
     `quality` how well its person is recognised by it, 0 to 1, if that was judged;
-    one that `is_poor` is seldom recognised.
+    one that `is_poor` is seldom recognised. `strangers` is the mean score of two strangers by the
+    bundle, if that was measured.
     """
 
     vector: NDArray[np.float32]
@@ -29,6 +33,7 @@ class Template:
     conditions: frozenset[ConditionName] = frozenset()
     quality: float | None = None
     is_poor: bool = False
+    strangers: float | None = None
 
 
 def similarities(probes: Sequence[Template], references: Sequence[Template]) -> NDArray[np.float32]:
@@ -40,8 +45,12 @@ def similarities(probes: Sequence[Template], references: Sequence[Template]) -> 
         coherences = np.array([each.coherence for each in side], np.float32)
         columns.append((vectors, means, coherences))
     (a, mean_a, coherence_a), (b, mean_b, coherence_b) = columns
-    scores = a @ b.T - (mean_a[:, None] + mean_b) / 2
-    return np.asarray(scores * np.sqrt(coherence_a[:, None] * coherence_b), np.float32)
+    scores = np.asarray(a @ b.T - (mean_a[:, None] + mean_b) / 2, np.float32)
+    centre = probes[0].strangers if probes else None
+    if centre is None:
+        return scores
+    spread = (coherence_a[:, None] * coherence_b) ** _SPREAD
+    return np.asarray(centre + spread * (scores - centre), np.float32)
 
 
 def cosine(probe: Template, reference: Template) -> float:
@@ -61,8 +70,11 @@ def similarity(probe: Template, reference: Template) -> float:
     """Return the score that decisions are taken on: the cosine less what both share with everybody.
 
     -2 to 1; for single photos and a bundle without a cohort, the cosine itself. Fused templates
-    hold less noise, so that scores of strangers spread further: by the coherence they are brought
-    back to the spread that thresholds were set on. Raises FingerprintMismatch.
+    hold less noise, so that scores of strangers spread further about their mean: by the coherence
+    they are brought back to the spread that thresholds were set on. Raises FingerprintMismatch.
     """
-    spread = math.sqrt(probe.coherence * reference.coherence)
-    return spread * (cosine(probe, reference) - (probe.mean + reference.mean) / 2)
+    score = cosine(probe, reference) - (probe.mean + reference.mean) / 2
+    if probe.strangers is None:
+        return score
+    spread = math.pow(probe.coherence * reference.coherence, _SPREAD)
+    return probe.strangers + spread * (score - probe.strangers)

@@ -26,7 +26,7 @@ from models.bundle import (
     write_manifest,
 )
 from models.card import model_card
-from models.cohort import NO_COHORT
+from models.cohort import NO_COHORT, write_cohort
 from models.curves import curves_csv, draw_curves
 from models.embedded import with_head
 from models.embedder import Embedder
@@ -179,7 +179,16 @@ def _write(plan: Plan, source: str, head: Head) -> Bundle:
     )
     save_head(plan.out, head)
     write_manifest(plan.out, manifest)
-    return load_bundle(str(plan.out), weights=plan.weights)
+    made = load_bundle(str(plan.out), weights=plan.weights)
+    if made.fingerprint == bundle.fingerprint and bundle.manifest.cohort is not None:
+        # The head that it began with was the best: scores stay as they are, too.
+        origin = bundle.manifest.cohort.photos
+        manifest = manifest.model_copy(
+            update={"cohort": write_cohort(plan.out, bundle.cohort, origin)}
+        )
+        write_manifest(plan.out, manifest)
+        made = load_bundle(str(plan.out), weights=plan.weights)
+    return made
 
 
 def _reports(

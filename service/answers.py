@@ -135,6 +135,9 @@ class OperatingPointAnswer(Answer):
     kept: bool = Field(
         False, description="of an earlier calibration: the photos of the last one were too few"
     )
+    data: str = Field(
+        "", description="the photos it was measured on, if not those of the bundle's calibration"
+    )
 
     @classmethod
     def of(cls, point: OperatingPoint) -> Self:
@@ -172,8 +175,13 @@ class EvidenceAnswer(Answer):
     )
 
     @classmethod
-    def of(cls, evidence: Evidence) -> Self:
-        return cls(data=evidence.data, conditions=list(evidence.conditions), photos=evidence.photos)
+    def of(cls, evidence: Evidence, point: OperatingPoint | None) -> Self:
+        own = "" if point is None else point.data
+        return cls(
+            data=own or evidence.data,
+            conditions=list(evidence.conditions),
+            photos=evidence.photos,
+        )
 
 
 _SCORE = (
@@ -224,7 +232,7 @@ class VerifyAnswer(Answer):
         "not_checked", description="`passed` if a liveness_token was sent and found good"
     )
     fingerprint: str = Field(examples=["5ff4a49eee64..."], description="of the bundle that decided")
-    took: list[TookAnswer] = Field(description="per photo sent")
+    took: list[TookAnswer] = Field(description="per photo that was used")
 
     @classmethod
     def of(
@@ -249,7 +257,7 @@ class VerifyAnswer(Answer):
             comparisons=compared.templates,
             fmr_bound=None if point is None else point.fmr.value,
             doubts=list(decision.doubts),
-            evidence=EvidenceAnswer.of(data),
+            evidence=EvidenceAnswer.of(data, point),
             explanation=explain(decision, compared.templates, len(compared.probes)),
             subject=subject,
             template_id=compared.template_id,
@@ -343,7 +351,7 @@ class IdentifyAnswer(Answer):
             fpir_bound=None if point is None else min(1.0, point.fmr.value * gallery),
             face=FaceAnswer.of(first),
             unused=[UnusedPhotoAnswer.of(each) for each in probe.unused],
-            evidence=EvidenceAnswer.of(data),
+            evidence=EvidenceAnswer.of(data, point),
             fingerprint=fingerprint,
             took=TookAnswer.of(first),
         )

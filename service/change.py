@@ -11,6 +11,7 @@ from service.answers import RateAnswer
 from service.change_answers import BothDecided, ChangeAnswer, ReembeddedAnswer, ShadowAnswer
 from service.errors import ChangeIncomplete, NoChange, OtherPhoto, PhotoNeeded
 from service.recogniser import Recogniser
+from service.recognition import measures_of
 from service.schemas import ReembedRequest, SwitchRequest
 from service.service import Service
 from service.shadow import Tally
@@ -57,7 +58,12 @@ async def reembed(
     with service.metrics.timed("store"):
         created = await asyncio.shield(
             service.store.add_vector(
-                form.subject, form.template_id, other.fingerprint, probe.template.vector, by
+                form.subject,
+                form.template_id,
+                other.fingerprint,
+                probe.template.vector,
+                by,
+                measures_of(probe),
             )
         )
     return ReembeddedAnswer(

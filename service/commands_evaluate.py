@@ -79,7 +79,10 @@ def evaluate(
     ] = False,
     keep_points: Annotated[
         bool,
-        typer.Option(help="Measure at the bundle's own operating points, and keep them."),
+        typer.Option(
+            help="Measure at the bundle's own operating points, and keep them: what is written is "
+            "by group, under conditions and of several photos, where it rests on more than before."
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
@@ -89,40 +92,50 @@ def evaluate(
     """
     require("matplotlib")
     from models.bundle import choose, load_bundle
-    from models.evaluate import write_calibration
     from models.page import render
-    from models.report import with_strangers
+    from models.report import own_calibration, with_strangers
 
     if photos is None and strangers is None:
         fail("Name a folder of photos of people you know, or --strangers, or both.")
     try:
         source, _ = choose(bundle)
         loaded = load_bundle(source, weights=settings_from().weights)
+        if keep_points or photos is None:
+            own_calibration(loaded)  # said before minutes are spent
         apart = None if strangers is None else _strangers(strangers, loaded, conditions, data)
-        made = None
+        made: Report | None = None
         report.mkdir(parents=True, exist_ok=True)
         if photos is None:
             assert apart is not None
-            calibration = with_strangers(loaded, apart)
+            shown, to_write = with_strangers(loaded, apart)
         else:
             made = _labelled(photos, pairs, groups, loaded, conditions, data, apart, keep_points)
-            calibration = made.calibration
+            shown, to_write = made.calibration, made.to_write
             (report / "report.html").write_text(render(made, embed_photos))
-        as_written = calibration if made is None else made
-        (report / "report.json").write_text(as_written.model_dump_json(indent=2) + "\n")
-        if write:
-            written = write_calibration(source, loaded, calibration)
-            err.print(f"written  {written / 'bundle.json'}", soft_wrap=True, markup=False)
-        if out_folder is not None:
-            write_calibration(source, loaded, calibration, out_folder)
+        as_json_text = (made or shown).model_dump_json(indent=2)
+        (report / "report.json").write_text(as_json_text + "\n")
+        _write(source, loaded, to_write, write, out_folder)
     except LikenessError as error:
         fail(error.sentence)
     if as_json:
-        out.print_json(as_written.model_dump_json())
+        out.print_json(as_json_text)
         return
     if made is not None:
         print_report(made, report)
-    print_rates(calibration)
+    print_rates(made or shown)
+
+
+def _write(
+    source: str, bundle: "Bundle", calibration: "Calibration", write: bool, out_folder: Path | None
+) -> None:
+    """Write the calibration into the bundle, into a copy, both or neither."""
+    from models.evaluate import write_calibration
+
+    if write:
+        written = write_calibration(source, bundle, calibration)
+        err.print(f"written  {written / 'bundle.json'}", soft_wrap=True, markup=False)
+    if out_folder is not None:
+        write_calibration(source, bundle, calibration, out_folder)
 
 
 def _labelled(
@@ -162,12 +175,19 @@ def _labelled(
 
 
 def _strangers(path: Path, bundle: "Bundle", conditions: bool, data: str | None) -> "StrangerSet":
-    from models.evaluation.strangers import StrangerSet, read_grouped
+    from models.evaluation.strangers import FEWEST_PHOTOS, StrangerSet, read_grouped
 
     photos = read_grouped(path.parent, path)
     files = [photos.folder / image for image in photos.images]
     captures = _capture(files, bundle, CONDITION_NAMES if conditions else ())
-    return StrangerSet(photos, captures, f"strangers in {path.parent.name}/{path.name}")
+    apart = StrangerSet(photos, captures, f"strangers in {path.parent.name}/{path.name}")
+    if small := [f"{name} ({count})" for name, count in apart.small_groups().items()]:
+        err.print(
+            f"too few photos for a rate, which takes {FEWEST_PHOTOS}: {', '.join(small)}",
+            soft_wrap=True,
+            markup=False,
+        )
+    return apart
 
 
 def _capture(
@@ -194,11 +214,11 @@ def _progress(what: str) -> "Iterator[Progress]":
         yield lambda done, of: bar.update(task, completed=done, total=of)
 
 
-def print_rates(calibration: "Calibration") -> None:
+def print_rates(measured: "Report | Calibration") -> None:
     """Print by group and by condition how often strangers match, and what more photos are worth."""
     from models.page import percent
 
-    for group, of_group in _by(calibration.groups, lambda row: row.group):
+    for group, of_group in _by(measured.groups, lambda row: row.group):
         rates = (
             f"{row.point} {percent(row.fmr.value)}"
             + ("" if row.fnmr is None else f" (FNMR {percent(row.fnmr.value)})")
@@ -206,14 +226,14 @@ def print_rates(calibration: "Calibration") -> None:
             if row.fmr is not None
         )
         out.print(f"FMR, {group}: {', '.join(rates)}", soft_wrap=True, markup=False)
-    for condition, under in _by(calibration.conditions, lambda row: row.condition):
+    for condition, under in _by(measured.conditions, lambda row: row.condition):
         rates = (
             f"{row.point} {percent(row.fmr.value)}"
             + ("" if row.match_rate is None else f" (one person {percent(row.match_rate)})")
             for row in under
         )
         out.print(f"FMR, both {condition}: {', '.join(rates)}", soft_wrap=True, markup=False)
-    for counts, fused in _by(calibration.fusion, lambda row: (row.probes, row.templates)):
+    for counts, fused in _by(measured.fusion, lambda row: (row.probes, row.templates)):
         rates = (f"{row.point} FNMR {percent(row.fnmr)} FMR {percent(row.fmr)}" for row in fused)
         name = f"{counts[0]} photos, {counts[1]} templates"
         out.print(f"{name}: {', '.join(rates)}", soft_wrap=True, markup=False)
@@ -226,7 +246,7 @@ def _by(rows: Sequence[R], key: Callable[[R], K]) -> list[tuple[K, list[R]]]:
 
 def print_report(report: "Report", folder: Path) -> None:
     """Print the rates and where the rest is."""
-    from models.page import interval, percent
+    from models.page import interval, marks, percent
 
     measured = report.calibration
     out.print(f"[bold]{report.bundle}[/]  {measured.data}", soft_wrap=True)
@@ -236,11 +256,12 @@ def print_report(report: "Report", folder: Path) -> None:
             out.print(f"FMR {row.fmr:.0e}  not supported: needs {row.needed:,} impostor pairs")
             continue
         held = "" if point.held_out_fmr is None else f", on others {percent(point.held_out_fmr)}"
-        mark = "  extrapolated" if point.extrapolated else ""
+        mark = "".join(f"  {mark}" for mark in marks(point))
         out.print(
             f"FMR {row.fmr:.0e}  similarity {point.threshold:.4f}  "
             f"FNMR {interval(point.fnmr)}  FMR {percent(point.fmr.value)}{held}{mark}",
             soft_wrap=True,
+            markup=False,
         )
     folds = report.fold_accuracy
     mean = "" if folds is None else f", over folds {folds.mean:.4f} ± {folds.standard_error:.4f}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from models.bundle import Bundle
 from models.decision import ConditionName, Rule, rule_at
@@ -20,8 +21,12 @@ from service.metrics import Metrics
 from service.pipeline import Probe
 from service.recogniser import Recogniser
 from service.schemas import Choice, VerifyRequest
-from service.store import GalleryTemplate, Store, SubjectTemplates
+from service.store import Candidate, GalleryTemplate, Store, SubjectTemplates
 
+# Of so many subjects that the store suggests at least, all templates are compared.
+_LOOKED_AT: Final = 10
+# A search whose subjects change their names meanwhile is done again, so often at most.
+_TRIES: Final = 3
 # What a photo itself is to blame for.
 _OF_A_PHOTO = (ImageError, FaceError, DegenerateVector)
 
@@ -69,6 +74,20 @@ class Compared:
     @property
     def cosine(self) -> float:
         return cosine(self.probe, self.reference)
+
+
+@dataclass(frozen=True, slots=True)
+class FusedCandidate:
+    """Hold a subject that a search found, scored by all of its templates together.
+
+    `template_id` is that of the one most like the probe, `conditions` what is wrong on both sides.
+    """
+
+    subject: str
+    template_id: str
+    similarity: float
+    cosine: float
+    conditions: frozenset[ConditionName]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +142,8 @@ class Comparing:
         odd = strangers([probe.template for probe in probes], [], floor)
         if odd:
             raise DifferentPeople(
-                f"Of {len(probes)} photos, {len(odd)} do not seem to show the person of the "
-                f"others: the similarity is below {floor:.3f}."
+                "The photos do not all seem to show one person: from the first that could be used, "
+                f"{len(odd)} of {len(probes)} differ; their similarity is below {floor:.3f}."
             )
 
     async def _with_subject(
@@ -144,6 +163,51 @@ class Comparing:
         best = int(similarities([probe.template], templates).argmax())
         best_id = held[best].template_id
         return Compared(probe.template, reference, probe.probes, probe.unused, len(held), best_id)
+
+    async def search(
+        self, probe: Template, limit: int, collection: str = "", besides: str | None = None
+    ) -> list[FusedCandidate]:
+        """Return the most similar subjects of a collection, best first, as `compare` scores them.
+
+        The store finds subjects by their best single templates; those found, and a few more, are
+        then compared by all of theirs together, which the order may change. `besides` is left out.
+        """
+        most = max(_LOOKED_AT, limit + _LOOKED_AT // 2)
+        fingerprint = self.recogniser.fingerprint
+        with self.metrics.timed("search"):
+            for _ in range(_TRIES):
+                found = await self.store.search(
+                    probe.vector, fingerprint, most, collection, besides
+                )
+                held = await self.store.templates_of_each([each.subject for each in found])
+                by_subject = {each.subject: each for each in held}
+                # One who is missing was deleted meanwhile, or has another name by now.
+                if len(by_subject) == len(found):
+                    break
+        fused = [
+            self._fused(probe, by_subject[each.subject], each)
+            for each in found
+            if each.subject in by_subject
+        ]
+        present = [candidate for candidate in fused if candidate is not None]
+        return sorted(present, key=lambda each: (-each.similarity, each.subject))[:limit]
+
+    def _fused(
+        self, probe: Template, held: SubjectTemplates, found: Candidate
+    ) -> FusedCandidate | None:
+        """Compare a probe with all of a subject's templates; None if they are gone meanwhile."""
+        fingerprint = self.recogniser.fingerprint
+        own = [each for each in held.templates if each.fingerprint == fingerprint]
+        if not own:
+            return None
+        reference = self.recogniser.bundle.fuse([self.recogniser.template(each) for each in own])
+        return FusedCandidate(
+            found.subject,
+            found.template_id,
+            similarity(probe, reference),
+            cosine(probe, reference),
+            probe.conditions & reference.conditions,
+        )
 
     def _comparable(self, held: SubjectTemplates) -> list[GalleryTemplate]:
         fingerprint = self.recogniser.fingerprint

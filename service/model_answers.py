@@ -58,7 +58,8 @@ class ConditionAnswer(Answer):
     match_rate_one: float | None = Field(
         examples=[0.91], description="the same, where the condition is put on one photo alone"
     )
-    data: str = Field(description="what the photos are")
+    data: str = Field(description="what the photos of strangers are")
+    match_data: str = Field("", description="what the match rates were measured on")
 
 
 class FusionAnswer(Answer):

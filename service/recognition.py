@@ -4,16 +4,14 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
-from typing import Final
 from uuid import uuid4
 
-from models.decision import ConditionName
 from models.errors import FingerprintMismatch, LikenessError
 from models.face import Policy
 from models.photo.quality_head import Capture
-from models.template import Template, cosine, similarity
+from models.template import Template
 from service.answers import (
     CandidateAnswer,
     EmbedAnswer,
@@ -22,33 +20,15 @@ from service.answers import (
     ProblemAnswer,
     VerifyAnswer,
 )
-from service.comparing import Comparing, rule_of
+from service.comparing import Comparing, FusedCandidate, rule_of
 from service.enroll_answers import EnrollAnswer, EnrolledImage
 from service.pipeline import Probe
 from service.recogniser import Recogniser
 from service.schemas import EmbedRequest, EnrollRequest, IdentifyRequest, VerifyRequest
 from service.service import Service
-from service.store import Candidate, Idempotency, NewTemplate, SubjectTemplates
+from service.store import Idempotency, NewTemplate
 from service.terms import terms_of
 from service.vetting import resembling, vet
-
-
-@dataclass(frozen=True, slots=True)
-class FusedCandidate:
-    """Hold a subject that a search found, scored by all of its templates together.
-
-    `template_id` is that of the one most like the probe, `conditions` what is wrong on both sides.
-    """
-
-    subject: str
-    template_id: str
-    similarity: float
-    cosine: float
-    conditions: frozenset[ConditionName]
-
-
-# Of so many subjects that the store suggests at least, all templates are compared.
-_LOOKED_AT: Final = 10
 
 
 async def enroll(
@@ -172,47 +152,18 @@ async def search(
 ) -> list[FusedCandidate]:
     """Return the most similar subjects of a collection, best first, as `/verify` would score them.
 
-    The store finds subjects by their best single templates; those found are then compared by all
-    of theirs together, which the order may change. `besides` is left out. Raises
-    FingerprintMismatch if there are templates and none can be compared.
+    `besides` is left out. Raises FingerprintMismatch if there are templates and none can be
+    compared.
     """
-    store = service.store
-    with service.metrics.timed("search"):
-        found = await store.search(
-            probe.vector, serving.fingerprint, max(limit, _LOOKED_AT), collection, besides
-        )
-        held = await store.templates_of_each([each.subject for each in found])
+    comparing = Comparing(serving, service.store, service.metrics, service.settings.face_policy)
+    found = await comparing.search(probe, limit, collection, besides)
     if not found and (await service.store.count(collection)).templates:
         raise FingerprintMismatch(
             "The gallery holds no template that is valid and made by the bundle now served "
             f"({serving.fingerprint[:12]}). Enrol its subjects again, or bring the gallery over: "
             "`likeness reembed`, then `likeness switch`."
         )
-    by_subject = {each.subject: each for each in held}
-    fused = [
-        _fused(serving, probe, by_subject[each.subject], each)
-        for each in found
-        if each.subject in by_subject
-    ]
-    present = [candidate for candidate in fused if candidate is not None]
-    return sorted(present, key=lambda each: (-each.similarity, each.subject))[:limit]
-
-
-def _fused(
-    serving: Recogniser, probe: Template, held: SubjectTemplates, found: Candidate
-) -> FusedCandidate | None:
-    """Compare a probe with all of a subject's templates; None if they are gone meanwhile."""
-    own = [each for each in held.templates if each.fingerprint == serving.fingerprint]
-    if not own:
-        return None
-    reference = serving.bundle.fuse([serving.template(each) for each in own])
-    return FusedCandidate(
-        found.subject,
-        found.template_id,
-        similarity(probe, reference),
-        cosine(probe, reference),
-        probe.conditions & reference.conditions,
-    )
+    return found
 
 
 async def embed(service: Service, form: EmbedRequest, caller: object) -> EmbedAnswer:
@@ -256,6 +207,19 @@ def _both(one: Probe | LikenessError, other: Probe | LikenessError) -> Probe | L
     return one if isinstance(other, Probe) else other
 
 
+def measures_of(probe: Probe) -> dict[str, float]:
+    """Return what is stored of a photo's quality, measured and learned."""
+    measured = {
+        name: value
+        for name, value in asdict(probe.report.quality).items()
+        if isinstance(value, float)
+    }
+    quality = probe.template.quality
+    if quality is None:
+        return measured
+    return measured | Capture(quality, probe.template.conditions).measures()
+
+
 def new_template(
     service: Service,
     photo: bytes,
@@ -264,15 +228,12 @@ def new_template(
     expires_at: datetime | None = None,
 ) -> NewTemplate:
     """Return what is to be stored of a face, with its photo if photos are kept."""
-    measures = asdict(probe.report.quality)
-    learned = Capture(probe.template.quality or 0.0, probe.template.conditions).measures()
     return NewTemplate(
         template_id=template_id,
         vector=probe.template.vector,
         fingerprint=probe.template.fingerprint,
         image_sha256=hashlib.sha256(photo).hexdigest(),
-        quality={name: value for name, value in measures.items() if isinstance(value, float)}
-        | ({} if probe.template.quality is None else learned),
+        quality=measures_of(probe),
         expires_at=expires_at,
         photo=photo if service.settings.store_images else None,
     )

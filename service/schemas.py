@@ -187,7 +187,12 @@ class Choice(Witnessed):
         None, max_length=64, examples=["fmr_1e-4"], description="one of those in GET /model"
     )
     threshold: float | None = Field(
-        None, ge=-1, le=1, examples=[0.2], description="a similarity of your own, without rates"
+        None,
+        ge=-2,
+        le=1,
+        examples=[0.2],
+        description="a similarity of your own, without rates and doubts; two identical photos have "
+        "one of 0.7 or so",
     )
     policy: Policy | None = Field(None, description="what to do with several faces")
 

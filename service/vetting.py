@@ -6,6 +6,7 @@ from hashlib import sha256
 from models.errors import LikenessError
 from models.template import Template
 from service.answers import CandidateAnswer
+from service.comparing import Comparing
 from service.enroll_answers import DuplicateCheckAnswer
 from service.errors import EnrolmentError, SubjectNotFound
 from service.hygiene import New, Standard, agreement_floor, alarm_point, judge, low_quality
@@ -76,18 +77,16 @@ async def resembling(
     if point is None:
         return none, None
     found = []
-    with service.metrics.timed("search"):
-        for probe in probes:
-            near = await service.store.search(
-                probe.row.vector, serving.fingerprint, _DUPLICATES, besides=subject
-            )
-            found.append(
-                [
-                    CandidateAnswer.model_validate(one)
-                    for one in near
-                    if one.similarity >= point.threshold
-                ]
-            )
+    comparing = Comparing(serving, service.store, service.metrics, service.settings.face_policy)
+    for probe in probes:
+        near = await comparing.search(probe.template, _DUPLICATES, besides=subject)
+        found.append(
+            [
+                CandidateAnswer.model_validate(one)
+                for one in near
+                if one.similarity >= point.threshold
+            ]
+        )
     return found, DuplicateCheckAnswer.of(point, gallery)
 
 

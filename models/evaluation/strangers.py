@@ -7,7 +7,7 @@ SAME_PERSON of the way between the mean cosine of all pairs and 1 on, 0.85 with 
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -54,22 +54,33 @@ class GroupedPhotos:
 def read_grouped(folder: Path, path: Path, most: int = MOST_PHOTOS) -> GroupedPhotos:
     """Read a CSV `image` and columns of groups; of too many photos, draw `most` of them.
 
-    Raises LikenessError.
+    Raises LikenessError, also if one of the photos is missing.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             names = list(reader.fieldnames or ())
             rows = [{name: row[name] or "" for name in names} for row in reader]
-    except (OSError, UnicodeDecodeError) as exc:
+    except (OSError, UnicodeDecodeError, csv.Error) as exc:
         raise LikenessError(f"{path} cannot be read: {exc}") from exc
     if "image" not in names or len(names) < 2 or len(rows) < 2:
         raise LikenessError(f"{path} needs a column `image`, one or more of groups, and photos.")
     if len(rows) > most:
         drawn = np.random.default_rng(0).choice(len(rows), most, replace=False)
         rows = [rows[at] for at in np.sort(drawn)]
+    images = [row["image"] for row in rows]
+    missing = next((image for image in images if not _is_file(folder / image)), None)
+    if missing is not None:
+        raise LikenessError(f"{path} names the photo {missing!r}, and there is no such file.")
     columns = {name: [row[name] for row in rows] for name in names if name != "image"}
-    return GroupedPhotos(folder, [row["image"] for row in rows], columns)
+    return GroupedPhotos(folder, images, columns)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long, or with a zero in it
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +96,11 @@ class StrangerSet:
     ) -> tuple[GroupRates, ...]:
         """Measure how often strangers of each group match."""
         return group_rates_of(self.photos, self.captures.plain, cohort, points, self.data)
+
+    def small_groups(self) -> dict[str, int]:
+        """Return the groups that are left out, with how many photos they have."""
+        counted = {name: int(member.sum()) for name, member in self.photos.groups()}
+        return {name: count for name, count in counted.items() if count < FEWEST_PHOTOS}
 
     def condition_rates(
         self, cohort: Cohort, points: Sequence[OperatingPoint]
@@ -209,6 +225,7 @@ def condition_rates_of(
                 _share(both, point.threshold),
                 _share(one, point.threshold),
                 data,
+                data if both is not None and len(both) else "",
             )
             for point, rate in zip(points, rates, strict=False)
         ]
@@ -218,11 +235,18 @@ def condition_rates_of(
 def _genuine(
     probes: Vectors, references: Vectors, people: NDArray[np.int64], cohort: Cohort
 ) -> NDArray[np.float32]:
-    """Return the scores of all pairs of two photos of one person."""
-    first, second = np.nonzero(np.equal.outer(people, people) & ~np.eye(len(people), dtype=bool))
-    means = cohort.means(probes)[first] + cohort.means(references)[second]
-    cosines = np.sum(probes[first] * references[second], axis=1)
-    return np.asarray(cosines - means / 2, np.float32)
+    """Return the scores `(pairs,)` of each photo as probe and each other of its person.
+
+    `probes` and `references` `(n, d)` are of the same photos. They are compared person by person.
+    """
+    probe_means, reference_means = cohort.means(probes), cohort.means(references)
+    order = np.argsort(people, kind="stable")
+    scores = [np.empty(0, np.float32)]
+    for own in np.split(order, np.flatnonzero(np.diff(people[order])) + 1):
+        means = (probe_means[own, None] + reference_means[own]) / 2
+        square = probes[own] @ references[own].T - means
+        scores.append(square[~np.eye(len(own), dtype=bool)].astype(np.float32))
+    return np.concatenate(scores)
 
 
 def _share(scores: NDArray[np.float32] | None, threshold: float) -> float | None:
@@ -230,25 +254,44 @@ def _share(scores: NDArray[np.float32] | None, threshold: float) -> float | None
 
 
 def merged(
+    rows: Sequence[ConditionRates], others: Sequence[ConditionRates]
+) -> tuple[ConditionRates, ...]:
+    """Add to rows without match rates those that others have, measured at the same thresholds.
+
+    At points of which there is no row, the others are taken as they are: rows of one point are
+    all of the same photos, so that they can be compared with each other.
+    """
+    known = {(each.condition, each.point): each for each in others if each.match_rate is not None}
+    points = {row.point for row in rows}
+    filled = (_with_match_rates(row, known.get((row.condition, row.point))) for row in rows)
+    return (*filled, *(other for other in others if other.point not in points))
+
+
+def _with_match_rates(row: ConditionRates, known: ConditionRates | None) -> ConditionRates:
+    if known is None or row.match_rate is not None:
+        return row
+    return replace(
+        row,
+        match_rate=known.match_rate,
+        match_rate_one=known.match_rate_one,
+        # Older bundles note both in one sentence.
+        match_data=known.match_data or known.data,
+    )
+
+
+def more_telling(
     new: Sequence[ConditionRates], old: Sequence[ConditionRates]
 ) -> tuple[ConditionRates, ...]:
-    """Add to what was measured of one person before what is measured of strangers now.
+    """Choose between two measurements at one threshold, each of them whole.
 
-    Each rate comes from where it rests on more: `new` has the strangers, `old` has match rates.
+    The new one replaces the old one if it has all its conditions and compares as many strangers
+    at least. Match rates that the chosen one lacks come from the other.
     """
-    before = {(each.condition, each.point): each for each in old}
-    rows = []
-    for row in new:
-        known = before.pop((row.condition, row.point), None)
-        if known is not None and row.match_rate is None:
-            row = ConditionRates(
-                row.condition,
-                row.point,
-                row.impostor_pairs,
-                row.fmr,
-                known.match_rate,
-                known.match_rate_one,
-                f"{row.data}; match rates: {known.data}",
-            )
-        rows.append(row)
-    return (*rows, *before.values())
+    covers = {row.condition for row in new} >= {row.condition for row in old}
+    if covers and _plain_pairs(new) >= _plain_pairs(old):
+        return merged(new, old)
+    return merged(old, new)
+
+
+def _plain_pairs(rows: Sequence[ConditionRates]) -> int:
+    return max((row.impostor_pairs for row in rows if row.condition == "none"), default=0)

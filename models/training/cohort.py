@@ -21,7 +21,11 @@ CLUSTERS_OF_A_CONDITION = 50
 NEAREST = 10
 # No face of the cohort is of fewer people.
 FEWEST_PEOPLE = 8
+# A cohort of fewer people stands for nobody but them.
+FEWEST_IN_ALL = 100
 _STEPS = 20
+# Of normal numbers the deviation is so many times the median distance from the median.
+_DEVIATION = 1.4826
 # Scores of strangers lie about their mean; a pair so many deviations above it is one person's.
 _ONE_PERSON = 6.0
 _ROWS = 1024
@@ -36,12 +40,22 @@ def build_cohort(captures: Captures, seed: int = 0) -> Cohort:
     plain = captures.plain[usable]
     rough = _cohort(_centres(plain, len(plain), CLUSTERS, seed))
     people = one_photo_each(plain, rough)
+    if len(people) < FEWEST_IN_ALL:
+        raise _too_few(len(people))
     kinds = [(plain, CLUSTERS)]
     kinds += [(vectors[usable], CLUSTERS_OF_A_CONDITION) for vectors in captures.degraded.values()]
     faces = np.concatenate(
         [_centres(kind[people], len(people), most, seed) for kind, most in kinds]
     )
     return _cohort(faces)
+
+
+def _too_few(people: int) -> LikenessError:
+    return LikenessError(
+        f"Photos of {people:,} people are too few for a cohort: each of its faces is the mean of "
+        f"{FEWEST_PEOPLE} people or more, and there must be many. Give photos of a thousand people "
+        "or more."
+    )
 
 
 def _cohort(faces: Vectors) -> Cohort:
@@ -52,8 +66,12 @@ def _cohort(faces: Vectors) -> Cohort:
 def one_photo_each(vectors: Vectors, rough: Cohort) -> NDArray[np.int64]:
     """Return the places of vectors `(n, d)` that are not another photo of somebody before them."""
     means = rough.means(vectors)
-    sample = vectors[:_ROWS] @ vectors.T - (means[:_ROWS, None] + means) / 2
-    limit = float(sample.mean() + _ONE_PERSON * sample.std())
+    rows, columns = np.triu_indices(min(len(vectors), 2 * _ROWS), 1)
+    pairs = np.sum(vectors[rows] * vectors[columns], axis=1) - (means[rows] + means[columns]) / 2
+    # By medians: pairs of one person must not widen what is taken for strangers.
+    middle = float(np.median(pairs))
+    deviation = _DEVIATION * float(np.median(np.abs(pairs - middle)))
+    limit = middle + _ONE_PERSON * deviation
     kept = np.ones(len(vectors), bool)
     for start in range(0, len(vectors), _ROWS):
         stop = min(start + _ROWS, len(vectors))
@@ -74,10 +92,7 @@ def _centres(vectors: Vectors, people: int, most: int, seed: int) -> Vectors:
     # Twice as many people as a cluster needs, so that few clusters fall below that.
     count = min(most, people // (2 * FEWEST_PEOPLE))
     if count < 1:
-        raise LikenessError(
-            f"Photos of {people:,} people are too few for a cohort: each of its faces is the mean "
-            f"of {FEWEST_PEOPLE} people or more. Give photos of a thousand people at least."
-        )
+        raise _too_few(people)
     random = np.random.default_rng(seed)
     centres = vectors[random.choice(len(vectors), count, replace=False)]
     sizes = np.zeros(count, np.int64)

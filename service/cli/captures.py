@@ -23,7 +23,7 @@ Source = Annotated[
     str | None, typer.Option(help="Built-in name, directory or hub id; else as served.")
 ]
 Of = Annotated[str | None, typer.Option(help="One sentence on the photos; kept in the bundle.")]
-Out = Annotated[Path, typer.Option("--out", help="Folder for the new copy of the bundle.")]
+Out = Annotated[Path | None, typer.Option("--out", help="Folder for a new copy of the bundle.")]
 Write = Annotated[bool, typer.Option("--write", help="Write into the bundle itself.")]
 
 
@@ -42,27 +42,28 @@ def build(
     ],
     bundle: Source = None,
     of: Of = None,
-    out_folder: Out = Path("bundle"),
+    out_folder: Out = None,
     write: Write = False,
 ) -> None:
     """Make a cohort of photos of many people like those who will stand before the camera.
 
     What is kept are means of eight people's faces or more. Vectors and galleries stay as they are;
-    thresholds do not hold any longer, and have to be measured anew by `likeness evaluate`.
+    thresholds do not hold any longer, and have to be measured anew by `likeness evaluate`. Of
+    photos in folders below, one of each folder is taken: a folder is most often a person.
     """
+    _check_place(write, out_folder)
+    from models.bundle import read_manifest, write_manifest
     from models.cohort import write_cohort
-    from models.crops import photos_in
-    from models.evaluate import write_revised
     from models.training.cohort import build_cohort
 
     try:
         source, embedder = _open(bundle)
-        captures = _capture(photos_in(photos), embedder)
+        captures = _capture(_one_of_each_folder(photos), embedder)
         made = build_cohort(captures)
-        target = _target(source, embedder.bundle, None if write else out_folder)
+        target = _target(source, embedder.bundle, out_folder)
         card = write_cohort(target, made, of or f"photos of {photos.name}")
-        manifest = embedder.bundle.manifest.model_copy(update={"cohort": card, "calibration": None})
-        write_revised(str(target), manifest)
+        changes: dict[str, object] = {"cohort": card, "calibration": None}
+        write_manifest(target, read_manifest(target).model_copy(update=changes))
     except LikenessError as error:
         fail(error.sentence)
     out.print(
@@ -93,7 +94,7 @@ def train_quality(
     ] = None,
     bundle: Source = None,
     of: Of = None,
-    out_folder: Out = Path("bundle"),
+    out_folder: Out = None,
     write: Write = False,
 ) -> None:
     """Teach a bundle what is wrong with a photo, and how well its person is recognised by it.
@@ -101,8 +102,9 @@ def train_quality(
     The photos are blurred, masked and so on while it learns. A fifth of the people is kept apart
     to set from where on a photo counts as blurred or masked.
     """
+    _check_place(write, out_folder)
+    from models.bundle import read_manifest, write_manifest
     from models.crops import photos_in
-    from models.evaluate import write_revised
     from models.photo.quality_head import write_quality
     from models.protocols import read_people
     from models.training import quality
@@ -113,15 +115,34 @@ def train_quality(
         known = _capture([labelled.folder / image for image in labelled.images], embedder)
         more = [] if others is None else [_capture(photos_in(others), embedder)]
         head, judged = quality.train_quality((known, labelled.people), more)
-        target = _target(source, embedder.bundle, None if write else out_folder)
+        target = _target(source, embedder.bundle, out_folder)
         card = write_quality(target, head, of or f"photos of {photos.name}")
-        manifest = embedder.bundle.manifest.model_copy(update={"quality": card})
-        write_revised(str(target), manifest)
+        write_manifest(target, read_manifest(target).model_copy(update={"quality": card}))
     except LikenessError as error:
         fail(error.sentence)
     for row in quality.judgement(head, judged):
         out.print(row, soft_wrap=True, markup=False)
     out.print(f"[bold]quality[/]  in {target}", soft_wrap=True)
+
+
+def _check_place(write: bool, out_folder: Path | None) -> None:
+    """Stop before anything is computed if it is not said where the result belongs."""
+    if write == (out_folder is not None):
+        fail("Name a folder for a copy of the bundle by --out, or say --write.")
+    if out_folder is not None and out_folder.exists() and any(out_folder.iterdir()):
+        fail(f"{out_folder} exists already: name a new folder by --out, or remove it first.")
+
+
+def _one_of_each_folder(photos: Path) -> list[Path]:
+    """Return all photos of a folder; of the photos in folders below it, one of each folder.
+
+    A folder is most often a person, and a cohort has one photo of each.
+    """
+    from models.crops import photos_in
+
+    files = photos_in(photos)
+    first = {file.parent: file for file in reversed(files)}
+    return [file for file in files if file.parent == photos or first[file.parent] == file]
 
 
 def _open(bundle: str | None) -> "tuple[str, Embedder]":

@@ -195,10 +195,12 @@ class Store(Protocol):
         fingerprint: str,
         vector: NDArray[np.float32],
         by: str | None = None,
+        quality: Mapping[str, float] | None = None,
     ) -> bool:
         """Add what another bundle made of a template's photo; False if it is there already.
 
-        `vector` is (d,) float32 of unit length; id and expiry are those of the template.
+        `vector` is (d,) float32 of unit length; id and expiry are those of the template, and so is
+        the quality, if none is given.
         Raises SubjectNotFound, TemplateNotFound: what was deleted does not come back.
         """
         ...

@@ -61,7 +61,7 @@ def postgres(cluster: Cluster, people: Crowd) -> Loaded:
     with psycopg.connect(url, autocommit=True) as connection:
         register_vector(connection)
         connection.execute(
-            "INSERT INTO likeness.spaces (fingerprint, dimension) VALUES (%s, %s)",
+            "INSERT INTO likeness.spaces (fingerprint, vector_dimension) VALUES (%s, %s)",
             [FINGERPRINT, DIMENSION],
         )
         connection.execute(

@@ -12,18 +12,30 @@ from numpy.typing import NDArray
 from models.bundle import Bundle, Calibration, load_bundle, read_manifest
 from models.calibration import all_pairs, fmr_at, fnmr_at
 from models.cohort import NO_COHORT
-from models.decision import OperatingPoint, Rate, rule_at
+from models.comparisons import Comparisons
+from models.decision import (
+    ConditionName,
+    ConditionRates,
+    FusionRates,
+    GroupRates,
+    OperatingPoint,
+    Rate,
+    rule_at,
+)
 from models.embedder import Embedder
 from models.errors import LikenessError
 from models.evaluate import (
     LabelledSet,
+    Measured,
     calibrate,
     compared,
     embed_photos,
     fold_accuracy,
     kept_where_unsupported,
     main,
+    measured_again,
     read_labelled,
+    with_evidence,
     write_calibration,
 )
 from models.evaluation.captures import capture
@@ -203,9 +215,9 @@ def test_pairs_of_one_kind_measure_nothing() -> None:
         compared(labelled, vectors)
 
 
-def calibration(*points: OperatingPoint) -> Calibration:
+def calibration(*points: OperatingPoint, data: str = "invented") -> Calibration:
     return Calibration(
-        data="invented",
+        data=data,
         identities=2,
         images=4,
         genuine_pairs=2,
@@ -221,10 +233,15 @@ def point(name: str, threshold: float, extrapolated: bool = False) -> OperatingP
     return OperatingPoint(name, threshold, RATE, RATE, extrapolated=extrapolated)
 
 
+# Three comparisons of one person, three of strangers.
+SCORES = np.array([0.9, 0.5, 0.42, 0.44, 0.2, 0.1], np.float32)
+FEW = Comparisons(SCORES, np.array([0, 1, 2, 0, 0, 1]), np.array([0, 1, 2, 1, 2, 2]))
+
+
 def test_few_photos_replace_no_point_that_was_well_measured() -> None:
     old = calibration(point("fmr_1e-2", 0.3), point("fmr_1e-3", 0.4), point("fmr_1e-4", 0.5))
     new = calibration(point("fmr_1e-2", 0.1, extrapolated=True))
-    kept = kept_where_unsupported(new, old).operating_points
+    kept = kept_where_unsupported(new, old, FEW).operating_points
     assert [(each.name, each.threshold, each.kept) for each in kept] == [
         ("fmr_1e-2", 0.3, True),
         ("fmr_1e-3", 0.4, True),
@@ -235,19 +252,138 @@ def test_few_photos_replace_no_point_that_was_well_measured() -> None:
 def test_points_that_the_photos_support_are_set_anew() -> None:
     old = calibration(point("fmr_1e-2", 0.3), point("fmr_1e-3", 0.4, extrapolated=True))
     new = calibration(point("fmr_1e-2", 0.2), point("fmr_1e-3", 0.35, extrapolated=True))
-    assert kept_where_unsupported(new, old).operating_points == new.operating_points
+    assert kept_where_unsupported(new, old, FEW).operating_points == new.operating_points
 
 
 def test_a_kept_point_is_never_laxer_than_a_laxer_one_set_anew() -> None:
     old = calibration(point("fmr_1e-2", 0.3), point("fmr_1e-3", 0.4))
     new = calibration(point("fmr_1e-2", 0.45))
-    fresh, kept = kept_where_unsupported(new, old).operating_points
+    fresh, kept = kept_where_unsupported(new, old, FEW).operating_points
     assert (fresh.threshold, fresh.kept, kept.threshold, kept.kept) == (0.45, False, 0.45, True)
+
+
+def test_a_point_that_is_raised_refuses_what_is_measured_there() -> None:
+    old = calibration(point("fmr_1e-2", 0.3), point("fmr_1e-3", 0.4))
+    new = calibration(point("fmr_1e-2", 0.45))
+    _, raised = kept_where_unsupported(new, old, FEW).operating_points
+    assert raised.fnmr.value == pytest.approx(1 / 3)
+    assert raised.fmr == RATE
+
+
+def test_a_kept_point_names_the_photos_it_was_measured_on_however_often_it_is_kept() -> None:
+    old = calibration(point("fmr_1e-2", 0.3), data="many photos")
+    once = kept_where_unsupported(calibration(data="a few"), old, FEW)
+    twice = kept_where_unsupported(calibration(data="others"), once, FEW)
+    assert [each.data for each in twice.operating_points] == ["many photos"]
+    assert twice.data == "others"
+
+
+def test_photos_too_few_to_set_a_point_move_no_centre_of_strangers() -> None:
+    old = calibration(point("fmr_1e-2", 0.3)).model_copy(update={"strangers_mean": 0.1})
+    few = calibration().model_copy(update={"strangers_mean": 0.7})
+    assert kept_where_unsupported(few, old, FEW).strangers_mean == 0.1
+    many = few.model_copy(update={"operating_points": (point("fmr_1e-2", 0.2),)})
+    assert kept_where_unsupported(many, old, FEW).strangers_mean == 0.7
+
+
+def test_points_measured_again_keep_their_threshold_and_rest_on_what_was_seen() -> None:
+    kept = replace(point("fmr_1e-2", 0.43), held_out_fmr=0.01, data="many photos")
+    (again,) = measured_again([kept], FEW)
+    assert (again.threshold, again.kept, again.data) == (0.43, True, "")
+    assert again.fmr.value == pytest.approx(1 / 3)
+    assert again.fnmr.value == pytest.approx(1 / 3)
+    assert again.extrapolated
+    assert again.held_out_fmr is None
+
+
+# What was measured at the points, of which a kept one keeps what rests on more
+
+
+def of_group(name: str, at: str, pairs: int) -> GroupRates:
+    return GroupRates(name, at, 10, 0.0, 0, pairs, RATE)
+
+
+def under(
+    name: ConditionName, at: str, pairs: int, match: float | None = None, data: str = ""
+) -> tuple[ConditionRates, ...]:
+    """Return rows of photos as they are, and under a condition."""
+    match_data = "" if match is None else data
+    plain = ConditionRates("none", at, pairs, RATE, match, match, data, match_data)
+    return plain, replace(plain, condition=name)
+
+
+def fused(at: str, genuine: int) -> FusionRates:
+    return FusionRates(1, 2, at, 0.1, 0.1, genuine, 100)
+
+
+def held() -> Calibration:
+    """Return a bundle's calibration with one row of each kind at both of its points."""
+    names = ("fmr_1e-2", "fmr_1e-3")
+    return calibration(point("fmr_1e-2", 0.3), point("fmr_1e-3", 0.4)).model_copy(
+        update={
+            "groups": tuple(of_group("north", at, 1000) for at in names),
+            "conditions": tuple(row for at in names for row in under("dark", at, 1000, 0.9, "old")),
+            "fusion": tuple(fused(at, 1000) for at in names),
+        }
+    )
+
+
+def pairs_of(measured: Calibration, at: str) -> tuple[set[int], set[int], set[int]]:
+    return (
+        {row.impostor_pairs for row in measured.groups if row.point == at},
+        {row.impostor_pairs for row in measured.conditions if row.point == at},
+        {row.genuine for row in measured.fusion if row.point == at},
+    )
+
+
+@pytest.mark.parametrize(("pairs", "left"), [(20, 1000), (5000, 5000)])
+def test_only_what_rests_on_as_much_replaces_what_was_measured_at_a_kept_point(
+    pairs: int, left: int
+) -> None:
+    at = "fmr_1e-2"
+    new = Measured((of_group("north", at, pairs),), under("dark", at, pairs), (fused(at, pairs),))
+    measured = with_evidence(kept_where_unsupported(calibration(), held(), FEW), new)
+    assert pairs_of(measured, at) == ({left}, {left}, {left})
+    assert pairs_of(measured, "fmr_1e-3") == ({1000}, {1000}, {1000})
+
+
+def test_what_was_measured_at_a_replaced_threshold_is_dropped() -> None:
+    new = calibration(point("fmr_1e-2", 0.2))
+    measured = with_evidence(kept_where_unsupported(new, held(), FEW), Measured())
+    assert pairs_of(measured, "fmr_1e-2") == (set(), set(), set())
+    assert pairs_of(measured, "fmr_1e-3") == ({1000}, {1000}, {1000})
+
+
+def test_what_was_measured_below_a_raised_threshold_is_dropped() -> None:
+    measured = kept_where_unsupported(calibration(point("fmr_1e-2", 0.45)), held(), FEW)
+    assert pairs_of(measured, "fmr_1e-2") == pairs_of(measured, "fmr_1e-3") == (set(), set(), set())
+
+
+def test_more_strangers_under_fewer_conditions_replace_nothing() -> None:
+    measured = with_evidence(held(), Measured(conditions=under("blurred", "fmr_1e-2", 5000)))
+    assert set(measured.conditions) == set(held().conditions)
+
+
+def test_more_strangers_take_over_the_match_rates_of_known_people() -> None:
+    new = Measured(conditions=under("dark", "fmr_1e-2", 5000, data="strangers"))
+    rows = [row for row in with_evidence(held(), new).conditions if row.point == "fmr_1e-2"]
+    assert {(row.impostor_pairs, row.data) for row in rows} == {(5000, "strangers")}
+    assert {(row.match_rate, row.match_data) for row in rows} == {(0.9, "old")}
+
+
+def test_new_groups_are_added_and_rows_of_no_point_left_out() -> None:
+    new = Measured(tuple(of_group("south", at, 5) for at in ("fmr_1e-1", "fmr_1e-2")))
+    measured = with_evidence(held(), new)
+    assert [(row.group, row.point) for row in measured.groups] == [
+        ("north", "fmr_1e-2"),
+        ("north", "fmr_1e-3"),
+        ("south", "fmr_1e-2"),
+    ]
 
 
 def test_a_bundle_without_points_takes_whatever_is_measured() -> None:
     new = calibration(point("fmr_1e-2", 0.2, extrapolated=True))
-    assert kept_where_unsupported(new, None) == new
+    assert kept_where_unsupported(new, None, FEW) == new
 
 
 @pytest.mark.faces

@@ -7,12 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.bundle import Bundle
+from models.bundle import Bundle, Calibration
 from models.cohort import NO_COHORT
+from models.decision import ConditionRates, GroupRates, OperatingPoint, Rate
 from models.embedded import Embedded
+from models.errors import LikenessError
+from models.evaluation.captures import Captures
+from models.evaluation.strangers import GroupedPhotos, StrangerSet
 from models.page import percent, render
 from models.protocols import LabelledSet
-from models.report import Report, det_curve, make_report
+from models.report import Report, det_curve, make_report, with_strangers
 from tests.images import encode, picture
 
 PEOPLE = 60
@@ -148,3 +152,90 @@ def test_photos_are_embedded_when_asked(report: Report, folder: Path) -> None:
 )
 def test_small_rates_keep_two_digits(rate: float, shown: str) -> None:
     assert percent(rate) == shown
+
+
+# A bundle that was measured before
+
+
+RATE = Rate(0.25, 0.2, 0.3)
+THRESHOLDS = {"fmr_1e-2": 0.61, "fmr_1e-3": 0.7, "fmr_1e-4": 0.8, "fmr_1e-5": 0.9}
+
+
+def measured_before(bare: Bundle) -> Bundle:
+    """Return the bundle with points and rows of many photos."""
+    points = tuple(OperatingPoint(name, at, RATE, RATE) for name, at in THRESHOLDS.items())
+    calibration = Calibration(
+        data="many photos",
+        identities=10_000,
+        images=20_000,
+        genuine_pairs=10_000,
+        impostor_pairs=10**8,
+        failure_to_enrol=0,
+        accuracy=1,
+        eer=0,
+        operating_points=points,
+        groups=tuple(GroupRates("north", name, 9, 0, 0, 10**8, RATE) for name in THRESHOLDS),
+        conditions=tuple(
+            ConditionRates("none", name, 10**8, RATE, 0.9, 0.9, "many photos", "many photos")
+            for name in THRESHOLDS
+        ),
+    )
+    manifest = bare.manifest.model_copy(update={"calibration": calibration})
+    return replace(bare, manifest=manifest)
+
+
+@pytest.fixture(scope="module")
+def keeping(folder: Path, bare: Bundle) -> Report:
+    return make_report(*invent(folder), measured_before(bare), "invented", keep_points=True)
+
+
+def test_the_bundles_own_points_are_shown_as_measured_again(
+    keeping: Report, report: Report
+) -> None:
+    shown = keeping.calibration
+    assert {point.name: point.threshold for point in shown.operating_points} == THRESHOLDS
+    assert RATE not in {point.fmr for point in shown.operating_points}
+    assert (shown.data, shown.images, shown.eer) == ("invented", 240, report.calibration.eer)
+    assert {row.point.threshold for row in keeping.table if row.point} >= set(THRESHOLDS.values())
+    assert "kept_calibration" not in keeping.model_dump()
+
+
+def test_the_bundles_own_points_are_written_as_they_were(keeping: Report, bare: Bundle) -> None:
+    before = measured_before(bare).manifest.calibration
+    assert before is not None
+    written = keeping.to_write
+    assert written.operating_points == before.operating_points
+    assert (written.data, written.images) == ("many photos", 20_000)
+    pairs = {(row.group, row.impostor_pairs > 10**7) for row in written.groups}
+    assert pairs == {("north", True), ("south", False)}
+    assert {row.point for row in written.groups} == set(THRESHOLDS)
+
+
+def test_a_bundle_without_points_has_none_to_keep(folder: Path, bare: Bundle) -> None:
+    with pytest.raises(LikenessError, match="has no operating points"):
+        make_report(*invent(folder), bare, "invented", keep_points=True)
+
+
+def test_points_that_are_kept_are_marked_with_their_photos(folder: Path, bare: Bundle) -> None:
+    kept = make_report(*invent(folder), measured_before(bare), "invented")
+    assert [point.kept for point in kept.calibration.operating_points] == [False, True, True, True]
+    assert "(kept, measured on many photos)" in render(kept)
+
+
+def test_what_is_measured_at_the_lax_row_of_the_table_is_not_written(report: Report) -> None:
+    assert "fmr_1e-1" in {row.point for row in report.groups}
+    assert "fmr_1e-1" not in {row.point for row in report.to_write.groups}
+    assert {row.data for row in report.to_write.groups} == {"invented"}
+
+
+def test_few_strangers_are_shown_and_wipe_nothing(bare: Bundle) -> None:
+    bundle = measured_before(bare)
+    embedded = invent(Path())[1].vectors[1:100]
+    photos = GroupedPhotos(Path(), [""] * 99, {"kind": ["few"] * 99})
+    strangers = StrangerSet(photos, Captures(embedded, {}, {}), "a few strangers")
+    shown, written = with_strangers(bundle, strangers)
+    assert written == bundle.manifest.calibration
+    assert shown.groups == ()
+    assert {(row.data, row.match_data) for row in shown.conditions} == {
+        ("a few strangers", "many photos")
+    }

@@ -116,6 +116,15 @@ class ChangeContract:
         assert await found_by(store, "one", FINGERPRINT) == ["t1"]
         assert await ids_lacking(store) == []
 
+    async def test_added_vector_brings_what_its_bundle_says_of_the_photo(
+        self, store: Store
+    ) -> None:
+        await store.enroll("ada", [template("one", "t1")])
+        await store.add_vector("ada", "t1", NEW, vector_of("new"), quality={"sharpness": 2.5})
+        held = {each.fingerprint: each for each in (await store.templates_of("ada")).templates}
+        assert held[NEW].quality == {"sharpness": 2.5}
+        assert held[FINGERPRINT].quality == template("one").quality
+
     async def test_vector_is_added_once(self, store: Store) -> None:
         await store.enroll("ada", [template("one", "t1")])
         assert await store.add_vector("ada", "t1", NEW, vector_of("new"))

@@ -6,7 +6,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from models.bundle import read_manifest
+from models.decision import Evidence, OperatingPoint, Rate
 from models.report import Report
+from service.answers import EvidenceAnswer, OperatingPointAnswer
 from service.cli.app import EXIT_ERROR, app
 from tests.checkpoints import write_bundle
 from tests.photos import mirrored, photo_bytes
@@ -45,10 +47,39 @@ def test_evaluate_writes_report_page_and_calibrated_copy(
     assert read_manifest(bundle).calibration is None
 
 
+def test_points_of_a_bundle_without_any_are_not_kept(
+    photos: Path, bundle: Path, tmp_path: Path
+) -> None:
+    result = likeness(
+        *("evaluate", photos, "--bundle", bundle, "--report", tmp_path / "report", "--keep-points")
+    )
+    assert result.exit_code == EXIT_ERROR
+    assert "no operating points" in result.output
+
+
+def test_a_stranger_whose_photo_is_missing_is_named(bundle: Path, tmp_path: Path) -> None:
+    table = tmp_path / "groups.csv"
+    table.write_text("image,kind\ngone.jpg,a\nlost.jpg,a\n")
+    people = tmp_path / "people"
+    people.mkdir()
+    result = likeness("evaluate", people, "--strangers", table, "--bundle", bundle)
+    assert result.exit_code == EXIT_ERROR
+    assert "gone.jpg" in result.output
+
+
 def test_evaluate_says_in_a_line_what_is_wrong(bundle: Path, tmp_path: Path) -> None:
     result = likeness("evaluate", tmp_path, "--bundle", bundle)
     assert result.exit_code == EXIT_ERROR
     assert "two at least" in result.output
+
+
+@pytest.mark.parametrize(("own", "named"), [("", "a few"), ("many photos", "many photos")])
+def test_the_evidence_of_a_kept_point_is_that_of_its_own_photos(own: str, named: str) -> None:
+    rate = Rate(0.1, 0.1, 0.1)
+    point = OperatingPoint("fmr_1e-3", 0.1, rate, rate, kept=bool(own), data=own)
+    assert EvidenceAnswer.of(Evidence("a few", (), 1), point).data == named
+    assert EvidenceAnswer.of(Evidence("a few", (), 1), None).data == "a few"
+    assert OperatingPointAnswer.of(point).data == own
 
 
 def test_map_writes_picture_and_page(photos: Path, bundle: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from pgvector import HalfVector, Vector
 from pgvector.psycopg import register_vector_async
 from psycopg import AsyncConnection
+from psycopg.errors import UndefinedColumn
 
 from models.cohort import NO_COHORT
 from service.errors import StoreUnavailable
@@ -163,6 +164,20 @@ async def test_postgres_gallery_searched_by_cosines_is_searched_by_scores(
     await store.delete_subject("ada")
     await assert_search_agrees(store, datetime.now(UTC), "", cohort)
     await store.close()
+
+
+async def test_replica_of_an_earlier_release_makes_no_table_that_the_new_one_would_search(
+    cluster: Cluster,
+) -> None:
+    url = cluster.new_database()
+    await (await open_store(url)).close()
+    async with await AsyncConnection.connect(url, autocommit=True) as connection:
+        with pytest.raises(UndefinedColumn):
+            await connection.execute(
+                """INSERT INTO likeness.spaces (collection, fingerprint, dimension, key_id)
+                VALUES ('', %s, 8, NULL)""",
+                [FINGERPRINT],
+            )
 
 
 async def test_postgres_gallery_that_is_not_placed_yet_can_be_sealed(cluster: Cluster) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID
 from models.errors import FaceTooSmall, FingerprintMismatch, NoFace
 from models.template import similarity
 from service import recognition
+from service.comparing import FusedCandidate
 from service.compat.rekognition.answers import (
     Compared,
     ComparedMatch,
@@ -36,7 +37,6 @@ from service.face_enrolment import SeenFace as Seen
 from service.hygiene import Standard, harm
 from service.pipeline import Probe
 from service.problems import invalid_fields
-from service.recognition import FusedCandidate
 
 _REASONS: Final[dict[str, Reason]] = {
     "blurred": "LOW_SHARPNESS",

@@ -22,6 +22,8 @@ async def add_cohorts(connection: AsyncConnection[Any]) -> None:
     """
     for statement in (
         "DELETE FROM likeness.spaces",
+        # A replica of an earlier release must not make a table that this one would search.
+        "ALTER TABLE likeness.spaces RENAME COLUMN dimension TO vector_dimension",
         """CREATE TABLE likeness.cohorts (
             fingerprint text COLLATE "C" PRIMARY KEY,
             digest text NOT NULL

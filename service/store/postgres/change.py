@@ -1,5 +1,7 @@
 """Let a new bundle take over a PostgreSQL database."""
 
+import json
+from collections.abc import Mapping
 from datetime import datetime
 
 import numpy as np
@@ -88,6 +90,7 @@ async def add_vector(
     template_id: str,
     fingerprint: str,
     vector: NDArray[np.float32],
+    quality: Mapping[str, float] | None,
     by: str | None,
     now: datetime,
 ) -> bool:
@@ -113,10 +116,17 @@ async def add_vector(
     made = await connection.execute(
         """INSERT INTO likeness.templates (template_id, subject, fingerprint, image_sha256,
         quality, created_at, expires_at, vector)
-        SELECT template_id, subject, %s, image_sha256, quality, %s, expires_at, %s
+        SELECT template_id, subject, %s, image_sha256, coalesce(%s, quality), %s, expires_at, %s
         FROM likeness.templates WHERE template_id = %s AND subject = %s
         ORDER BY number LIMIT 1 RETURNING number""",
-        [fingerprint, now, sealed, template_id, subject],
+        [
+            fingerprint,
+            None if quality is None else json.dumps(quality),
+            now,
+            sealed,
+            template_id,
+            subject,
+        ],
     )
     ((number,),) = await made.fetchall()
     # After the row: as long as that is not committed, the collection stays.

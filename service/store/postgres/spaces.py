@@ -183,7 +183,7 @@ class Spaces:
         found = await connection.execute(
             """SELECT space, key_id, master, wrapped FROM likeness.spaces
             JOIN likeness.data_keys USING (key_id)
-            WHERE collection = %s AND fingerprint = %s AND dimension = %s""",
+            WHERE collection = %s AND fingerprint = %s AND vector_dimension = %s""",
             [collection, fingerprint, dimension],
             binary=True,
         )
@@ -248,7 +248,8 @@ class Spaces:
     async def add_row(self, connection: Connection, collection: str, space: Space) -> None:
         """Let a table be found as that of a collection."""
         await connection.execute(
-            """INSERT INTO likeness.spaces (space, collection, fingerprint, dimension, key_id)
+            """INSERT INTO likeness.spaces
+            (space, collection, fingerprint, vector_dimension, key_id)
             OVERRIDING SYSTEM VALUE VALUES (%s, %s, %s, %s, %s)""",
             [space.number, collection, space.fingerprint, space.dimension, space.key_id],
         )
@@ -259,7 +260,7 @@ class Spaces:
         """Return the table of clear vectors, if there is one."""
         found = await connection.execute(
             """SELECT space FROM likeness.spaces WHERE collection = %s
-            AND fingerprint = %s AND dimension = %s AND key_id IS NULL""",
+            AND fingerprint = %s AND vector_dimension = %s AND key_id IS NULL""",
             [collection, fingerprint, dimension],
         )
         row = await found.fetchone()

@@ -223,11 +223,20 @@ class PostgresStore:
         fingerprint: str,
         vector: NDArray[np.float32],
         by: str | None = None,
+        quality: Mapping[str, float] | None = None,
     ) -> bool:
         async def write() -> bool:
             return await self._database.write(
                 lambda c: changing.add_vector(
-                    c, self._spaces, subject, template_id, fingerprint, vector, by, self._clock()
+                    c,
+                    self._spaces,
+                    subject,
+                    template_id,
+                    fingerprint,
+                    vector,
+                    quality,
+                    by,
+                    self._clock(),
                 )
             )
 

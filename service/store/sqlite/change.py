@@ -1,6 +1,8 @@
 """Let a new bundle take over a SQLite database, as functions of a connection."""
 
+import json
 import sqlite3
+from collections.abc import Mapping
 from datetime import datetime
 
 import numpy as np
@@ -85,6 +87,7 @@ def add_vector(
     template_id: str,
     fingerprint: str,
     vector: NDArray[np.float32],
+    quality: Mapping[str, float] | None,
     by: str | None,
     now: datetime,
 ) -> Done[bool]:
@@ -104,10 +107,12 @@ def add_vector(
     about = of_vector(held[0][1], fingerprint)
     connection.execute(
         "INSERT INTO templates (template_id, subject, fingerprint, image_sha256, quality, "
-        "created_at, expires_at, vector) SELECT template_id, subject, ?, image_sha256, quality, "
-        "?, expires_at, ? FROM templates WHERE template_id = ? ORDER BY number LIMIT 1",
+        "created_at, expires_at, vector) SELECT template_id, subject, ?, image_sha256, "
+        "coalesce(?, quality), ?, expires_at, ? FROM templates WHERE template_id = ? "
+        "ORDER BY number LIMIT 1",
         (
             fingerprint,
+            None if quality is None else json.dumps(quality),
             stamp(now),
             cipher.seal(vector.astype(FLOAT32).tobytes(), about),
             template_id,

@@ -230,6 +230,7 @@ class SqliteStore:
         fingerprint: str,
         vector: NDArray[np.float32],
         by: str | None = None,
+        quality: Mapping[str, float] | None = None,
     ) -> bool:
         return await self._write(
             lambda c: changing.add_vector(
@@ -239,6 +240,7 @@ class SqliteStore:
                 template_id,
                 fingerprint,
                 vector,
+                quality,
                 by,
                 self._clock(),
             )

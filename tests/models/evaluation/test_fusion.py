@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from models.bundle import Bundle
 from models.cohort import NO_COHORT
 from models.decision import OperatingPoint, Rate
-from models.errors import DegenerateVector
 from models.evaluation.fusion import COUNTS, fusion_rates
 from models.template import Template, similarity
 
@@ -19,7 +18,12 @@ WIDTH = 32
 
 @pytest.fixture(scope="module")
 def bare(sface_bundle: Bundle) -> Bundle:
-    return replace(sface_bundle, cohort=NO_COHORT, quality=None)
+    calibration = sface_bundle.manifest.calibration
+    assert calibration is not None
+    # Of random vectors: two strangers have a cosine of 0.
+    calibration = calibration.model_copy(update={"strangers_mean": 0.0})
+    manifest = sface_bundle.manifest.model_copy(update={"calibration": calibration})
+    return replace(sface_bundle, manifest=manifest, cohort=NO_COHORT, quality=None)
 
 
 def unit(vectors: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -81,7 +85,15 @@ def test_only_what_is_wrong_with_all_photos_is_wrong_with_the_result(bare: Bundl
     assert bare.fuse([masked, dark]).conditions == {"dark"}
 
 
-def test_photos_that_cancel_each_other_out_are_no_face(bare: Bundle) -> None:
+def test_photos_that_cancel_each_other_out_score_as_strangers_do(bare: Bundle) -> None:
     (one,) = photos(1, 1, 0.0, bare)
-    with pytest.raises(DegenerateVector):
-        bare.fuse([one, replace(one, vector=-one.vector)])
+    fused = bare.fuse([one, replace(one, vector=-one.vector)])
+    assert fused.strangers is not None
+    assert similarity(fused, one) == pytest.approx(fused.strangers)
+
+
+def test_photos_that_nobody_is_recognised_by_are_fused_all_the_same(bare: Bundle) -> None:
+    one, other = (replace(each, quality=0.0) for each in photos(1, 2, 0.5, bare))
+    fused = bare.fuse([one, other])
+    np.testing.assert_allclose(np.linalg.norm(fused.vector), 1, rtol=1e-5)
+    assert similarity(fused, one) == pytest.approx(similarity(fused, other), abs=1e-6)

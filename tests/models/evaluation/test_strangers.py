@@ -1,23 +1,29 @@
 """Rates among strangers: counted by hand, by group and by condition."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.cohort import NO_COHORT
+from models.cohort import NO_COHORT, Cohort
+from models.crops import cut
 from models.decision import ConditionRates, OperatingPoint, Rate
+from models.detectors import DetectorSource
 from models.errors import LikenessError
 from models.evaluation.captures import Captures
 from models.evaluation.strangers import (
     GroupedPhotos,
     Strangers,
     StrangerSet,
+    _genuine,
     condition_rates_of,
     merged,
     read_grouped,
 )
+from models.face import Framing
+from models.rejected import UNREADABLE
 
 RATE = Rate(0.1, 0.1, 0.1)
 
@@ -78,6 +84,7 @@ def test_groups_of_few_photos_are_left_out() -> None:
     photos = GroupedPhotos(Path(), [""] * 50, {"kind": ["few"] * 50})
     stranger_set = StrangerSet(photos, Captures(vectors, {}, {"none": vectors}), "invented")
     assert stranger_set.group_rates(NO_COHORT, [point(0.6)]) == ()
+    assert stranger_set.small_groups() == {"kind few": 50}
 
 
 def test_conditions_are_compared_among_strangers_and_for_one_person() -> None:
@@ -89,6 +96,7 @@ def test_conditions_are_compared_among_strangers_and_for_one_person() -> None:
     rows = condition_rates_of(captures, people, NO_COHORT, [point(0.7)], "invented")
     none, under = rows
     assert (none.condition, under.condition) == ("none", "blurred")
+    assert (none.data, none.match_data) == ("invented", "invented")
     assert none.fmr.value < 0.1 < 0.9 < under.fmr.value
     assert none.match_rate == none.match_rate_one
     assert none.match_rate is not None
@@ -98,21 +106,64 @@ def test_conditions_are_compared_among_strangers_and_for_one_person() -> None:
     assert under.match_rate_one < 1.0
 
 
+def test_strangers_say_nothing_of_match_rates() -> None:
+    rows = condition_rates_of(
+        Captures(crowd(20), {}, {}), None, NO_COHORT, [point(0.7)], "strangers"
+    )
+    assert [(row.match_rate, row.data, row.match_data) for row in rows] == [(None, "strangers", "")]
+
+
+def test_scores_of_one_person_are_those_of_every_other_photo_of_theirs() -> None:
+    people = np.array([1, 0, 1, 0, 1, 2])
+    probes, references, cohort = crowd(6), crowd(6, seed=1), Cohort(crowd(12, seed=2), 3)
+    means = (cohort.means(probes)[:, None] + cohort.means(references)) / 2
+    expected = [
+        (probes @ references.T - means)[a, b]
+        for a in range(6)
+        for b in range(6)
+        if a != b and people[a] == people[b]
+    ]
+    scores = _genuine(probes, references, people, cohort)
+    np.testing.assert_allclose(np.sort(scores), np.sort(expected), atol=1e-6)
+
+
+def test_many_photos_of_two_people_fit_memory() -> None:
+    vectors, people = unit(np.random.default_rng(0).normal(size=(1000, 512))), np.arange(1000) % 2
+    tracemalloc.start()
+    _genuine(vectors, vectors, people, NO_COHORT)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 50_000_000
+
+
 def test_strangers_replace_rates_of_strangers_and_keep_those_of_one_person() -> None:
-    old = ConditionRates("blurred", "fmr_1e-2", 10, RATE, 0.9, 0.8, "known people")
-    other = ConditionRates("dark", "fmr_1e-2", 10, RATE, 0.7, 0.6, "known people")
+    old = ConditionRates("blurred", "fmr_1e-2", 10, RATE, 0.9, 0.8, "known people", "known people")
+    elsewhere = ConditionRates("dark", "fmr_1e-3", 10, RATE, 0.7, 0.6, "known people")
     new = ConditionRates("blurred", "fmr_1e-2", 1000, Rate(0.2, 0.1, 0.3), data="strangers")
-    both, kept = merged([new], [old, other])
+    both, kept = merged([new], [old, elsewhere])
     assert (both.fmr, both.impostor_pairs, both.match_rate, both.match_rate_one) == (
         new.fmr,
         1000,
         0.9,
         0.8,
     )
-    assert kept == other
+    assert kept == elsewhere
+
+
+def test_what_the_rates_were_measured_on_stays_true_however_often_they_are_merged() -> None:
+    row = ConditionRates("dark", "fmr_1e-2", 10, RATE, 0.9, 0.8, "known people", "known people")
+    for data in ("strangers", "others"):
+        (row,) = merged([ConditionRates("dark", "fmr_1e-2", 20, RATE, data=data)], [row])
+    assert (row.data, row.match_data) == ("others", "known people")
+
+
+def write_photos(folder: Path, names: list[str]) -> None:
+    for name in names:
+        (folder / name).write_bytes(b"")
 
 
 def test_a_csv_gives_a_group_for_each_value_of_each_column(tmp_path: Path) -> None:
+    write_photos(tmp_path, ["a.jpg", "b.jpg"])
     (tmp_path / "groups.csv").write_text("image,age,sex\na.jpg,0-12,f\nb.jpg,13-19,\n")
     photos = read_grouped(tmp_path, tmp_path / "groups.csv")
     members = {name: member.tolist() for name, member in photos.groups()}
@@ -124,6 +175,7 @@ def test_a_csv_gives_a_group_for_each_value_of_each_column(tmp_path: Path) -> No
 
 
 def test_of_too_many_photos_some_are_drawn(tmp_path: Path) -> None:
+    write_photos(tmp_path, [f"{at}.jpg" for at in range(50)])
     rows = "".join(f"{at}.jpg,x\n" for at in range(50))
     (tmp_path / "groups.csv").write_text(f"image,kind\n{rows}")
     assert len(read_grouped(tmp_path, tmp_path / "groups.csv", most=10).images) == 10
@@ -139,3 +191,17 @@ def test_a_csv_without_photos_or_groups_is_refused(tmp_path: Path, text: str) ->
 def test_a_csv_that_is_missing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LikenessError, match="cannot be read"):
         read_grouped(tmp_path, tmp_path / "groups.csv")
+
+
+@pytest.mark.parametrize("name", ["gone.jpg", "", "x" * 5000])
+def test_a_photo_that_is_missing_is_named(tmp_path: Path, name: str) -> None:
+    write_photos(tmp_path, ["a.jpg"])
+    (tmp_path / "groups.csv").write_text(f"image,kind\na.jpg,x\n{name},x\n")
+    with pytest.raises(LikenessError, match=f"names the photo '{name}'"):
+        read_grouped(tmp_path, tmp_path / "groups.csv")
+
+
+def test_a_photo_that_goes_missing_while_others_are_cut_is_rejected(tmp_path: Path) -> None:
+    gone = tmp_path / "gone.jpg"
+    crops = cut([gone], tmp_path, DetectorSource("yunet"), Framing(112, 0.0), workers=1)
+    assert crops.rejected == {"gone.jpg": UNREADABLE}

@@ -7,13 +7,13 @@ from typer.testing import CliRunner, Result
 
 from models.bundle import Manifest, load_bundle, read_manifest
 from service.cli.app import EXIT_ERROR, app
-from tests.checkpoints import write_bundle
+from tests.checkpoints import write_bundle, write_vision_only
 from tests.people import write_people
 
 
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_people(tmp_path_factory.mktemp("data") / "crowd", people=60, photos=1)
+    return write_people(tmp_path_factory.mktemp("data") / "crowd", people=120, photos=1)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +26,7 @@ def with_cohort(crowd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a bundle with a cohort, made by the command."""
     folder = tmp_path_factory.mktemp("bundles")
     bundle, out = write_bundle(folder / "plain"), folder / "with-cohort"
-    result = likeness("cohort", "build", crowd, "--bundle", bundle, "--of", "sixty", "--out", out)
+    result = likeness("cohort", "build", crowd, "--bundle", bundle, "--of", "many", "--out", out)
     assert result.exit_code == 0, result.output
     assert "likeness evaluate PHOTOS --bundle" in result.output
     return out
@@ -45,11 +45,31 @@ def test_a_cohort_is_written_into_a_copy_that_loads_and_has_no_thresholds(
 ) -> None:
     written, loaded = manifest(with_cohort), load_bundle(str(with_cohort))
     assert written.cohort is not None
-    assert (written.cohort.photos, written.cohort.faces) == ("sixty", len(loaded.cohort.faces))
+    assert (written.cohort.photos, written.cohort.faces) == ("many", len(loaded.cohort.faces))
     assert loaded.cohort.digest == written.cohort.sha256
     assert loaded.operating_points == ()
     plain = load_bundle(str(with_cohort.parent / "plain"))
     assert loaded.fingerprint == plain.fingerprint
+
+
+def test_where_the_result_belongs_has_to_be_said(crowd: Path, with_cohort: Path) -> None:
+    for more in ([], ["--write", "--out", "copy"], ["--out", with_cohort]):
+        result = likeness("cohort", "build", crowd, "--bundle", with_cohort, *more)
+        assert result.exit_code == EXIT_ERROR
+        assert "--out" in result.output
+
+
+def test_a_bare_encoder_gets_a_cohort_in_a_bundle_that_loads(crowd: Path, tmp_path: Path) -> None:
+    bare, out = write_vision_only(tmp_path / "bare"), tmp_path / "bundle"
+    result = likeness("cohort", "build", crowd, "--bundle", bare, "--out", out)
+    assert result.exit_code == 0, result.output
+    assert len(load_bundle(str(out)).cohort.faces) > 0
+
+
+def test_of_photos_in_folders_one_of_each_is_a_person(people: Path, tmp_path: Path) -> None:
+    bundle = write_bundle(tmp_path / "bundle")
+    result = likeness("cohort", "build", people, "--bundle", bundle, "--write")
+    assert "Photos of 12 people are too few" in result.output.replace("\n", " ")
 
 
 def test_a_cohort_of_few_people_is_refused(people: Path, tmp_path: Path) -> None:
@@ -93,6 +113,27 @@ def test_strangers_alone_are_measured_at_the_points_that_there_are(
     )
     assert result.exit_code == EXIT_ERROR
     assert "no operating points" in result.output
+
+
+def test_groups_of_few_strangers_and_kept_points_are_said_in_a_line(
+    with_cohort: Path, people: Path, crowd: Path, tmp_path: Path
+) -> None:
+    (crowd / "few.csv").write_text("image,kind\np00/0.jpg,a\np01/0.jpg,a\np02/0.jpg,b\n")
+    arguments = ("evaluate", people, "--no-conditions", "--report", tmp_path / "report")
+    first = likeness(*arguments, "--bundle", with_cohort, "--out", tmp_path / "measured")
+    assert first.exit_code == 0, first.output
+    before = manifest(tmp_path / "measured").calibration
+    result = likeness(
+        *(*arguments, "--bundle", tmp_path / "measured", "--strangers", crowd / "few.csv"),
+        *("--keep-points", "--write"),
+    )
+    assert result.exit_code == 0, result.output
+    assert "too few photos for a rate, which takes 100: kind a (2), kind b (1)" in result.output
+    assert "  kept" in result.output
+    after = manifest(tmp_path / "measured").calibration
+    assert before is not None
+    assert after is not None
+    assert after.operating_points == before.operating_points
 
 
 def test_nothing_to_measure_is_said_in_a_line(with_cohort: Path) -> None:
