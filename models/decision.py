@@ -144,13 +144,15 @@ class Decision:
     point: OperatingPoint | None
     probability: float | None = None
     doubts: tuple[ConditionName, ...] = ()
+    laxer: OperatingPoint | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """Hold what turns a similarity into an outcome and a probability.
 
-    `outside` are the conditions for which the rates of the point do not hold.
+    `outside` are the conditions for which the rates of the point do not hold; `laxer` is the point
+    whose threshold is the floor.
     """
 
     threshold: float
@@ -158,6 +160,7 @@ class Rule:
     point: OperatingPoint | None
     probability: Logistic | None = None
     outside: frozenset[ConditionName] = frozenset()
+    laxer: OperatingPoint | None = None
 
     def decide(
         self, similarity: float, conditions: Collection[ConditionName] = frozenset()
@@ -173,7 +176,14 @@ class Rule:
             outcome = "inconclusive"
         probability = None if self.probability is None else self.probability(similarity)
         return Decision(
-            outcome, similarity, self.threshold, self.floor, self.point, probability, doubts
+            outcome,
+            similarity,
+            self.threshold,
+            self.floor,
+            self.point,
+            probability,
+            doubts,
+            self.laxer,
         )
 
 
@@ -207,9 +217,9 @@ def rule_at(
             f"This bundle has no operating point `{wanted}`; it has {', '.join(names)}."
         )
     index = names.index(wanted)
-    floor = ordered[index - 1].threshold if index else ordered[index].threshold
-    point = ordered[index]
-    return Rule(point.threshold, floor, point, probability, outside_evidence(point, conditions))
+    point, laxer = ordered[index], ordered[max(index - 1, 0)]
+    outside = outside_evidence(point, conditions)
+    return Rule(point.threshold, laxer.threshold, point, probability, outside, laxer)
 
 
 def default_point(points: Sequence[OperatingPoint]) -> str:

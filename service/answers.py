@@ -258,7 +258,9 @@ class VerifyAnswer(Answer):
             fmr_bound=None if point is None else point.fmr.value,
             doubts=list(decision.doubts),
             evidence=EvidenceAnswer.of(data, point),
-            explanation=explain(decision, compared.templates, len(compared.probes)),
+            explanation=explain(
+                decision, compared.templates, 1 if subject is None else len(compared.probes)
+            ),
             subject=subject,
             template_id=compared.template_id,
             faces=[FaceAnswer.of(probe) for probe in compared.probes],

@@ -95,6 +95,8 @@ def evaluate(
     from models.page import render
     from models.report import own_calibration, with_strangers
 
+    if write and bundle is None:
+        fail("Name the bundle that is to be changed by --bundle, or a folder for a copy by --out.")
     if photos is None and strangers is None:
         fail("Name a folder of photos of people you know, or --strangers, or both.")
     try:

@@ -44,9 +44,10 @@ def explain(decision: Decision, templates: int, photos: int = 1) -> str:
                 f"strangers one does.{many}"
             )
         case "no_match":
+            laxer = decision.laxer or point
             return (
                 f"{score} is below {decision.floor:.3f}; of comparisons of one person, "
-                f"{point.fnmr.value:.1%} fall below {decision.threshold:.3f}.{many}"
+                f"{laxer.fnmr.value:.1%} are.{many}"
             )
         case "inconclusive":
             return (

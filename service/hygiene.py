@@ -106,7 +106,12 @@ def harm(quality: Quality, template: Template) -> tuple[Issue, ...]:
     found = [issue for issue in measured if issue.code != "turned_away"]
     found += issues_of(template.conditions & _REFUSED)
     if not found and template.is_poor:
-        found.append(Issue("hard_to_recognise", "Face the camera, in even light, without blur."))
+        found.append(
+            Issue(
+                "hard_to_recognise",
+                "Face the camera, in even light, without blur, mask or sunglasses.",
+            )
+        )
     return tuple({issue.code: issue for issue in found}.values())
 
 

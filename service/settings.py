@@ -62,7 +62,8 @@ class Settings(
         default=None,
         max_length=64,
         description="Operating point of requests that name none, such as `fmr_1e-3`. Unset: the "
-        "strictest that is well measured and refuses 5 % of genuine comparisons at most.",
+        "strictest that is well measured and refuses 5 % of genuine comparisons at most, or else "
+        "`fmr_1e-3`.",
     )
     store_images: bool = Field(
         default=False,

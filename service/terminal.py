@@ -47,7 +47,10 @@ def require(*modules: str, extra: str = "offline") -> None:
     """Say in a line which libraries of an extra a command lacks, and exit."""
     missing = [name for name in modules if find_spec(name) is None]
     if missing:
-        fail(f"This needs {', '.join(missing)}: pip install 'likeness[{extra}]'")
+        fail(
+            f"This needs {', '.join(missing)}, of the extra `{extra}`: run `make install` in the "
+            f"folder of the source, or there .venv/bin/pip install -e '.[{extra}]'"
+        )
 
 
 def settings_from(**overrides: object) -> Settings:

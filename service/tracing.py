@@ -96,5 +96,5 @@ def _obstacle() -> str | None:
         import opentelemetry.exporter.otlp.proto.http
         import opentelemetry.sdk.trace  # noqa: F401
     except ImportError:
-        return "traces need OpenTelemetry: pip install 'likeness[otel]'"
+        return "traces need OpenTelemetry: .venv/bin/pip install -e '.[otel]'"
     return None

@@ -31,6 +31,8 @@ RATE = 3e-3
 FEWEST_PHOTOS = 4
 # Below this cosine with the person's other photos a plain photo is taken for a wrong label.
 WRONG_LABEL = 0.1
+# With fewer plain photos the thresholds of the last thousandth are a guess.
+PLAIN_WANTED = 500
 # Of the plain photos of people it did not learn from, so many may be called bad in one way.
 FALSE_ALARMS = 0.001
 
@@ -170,6 +172,12 @@ def judgement(head: QualityHead, judged: QualityExamples) -> list[str]:
         lines.append(
             f"{name:13} seen in {np.mean(found[shown]):.1%} of photos that show it, in "
             f"{np.mean(found[plain]):.2%} of plain ones"
+        )
+    if plain.sum() < PLAIN_WANTED:
+        lines.append(
+            f"only {int(plain.sum()):,} plain photos of people held back set the thresholds: with "
+            f"fewer than {PLAIN_WANTED:,}, and that is some {5 * PLAIN_WANTED:,} photos in all, "
+            "expect more false alarms than these"
         )
     known = ~np.isnan(judged.qualities)
     agreement = float(np.corrcoef(qualities[known], judged.qualities[known])[0, 1])

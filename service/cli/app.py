@@ -134,8 +134,8 @@ def print_card(card: ModelAnswer) -> None:
         )
     if card.default_operating_point not in (None, _DEFAULT_BEFORE):
         out.print(
-            f"Requests that name no point are decided at {card.default_operating_point}, not at "
-            f"{_DEFAULT_BEFORE} as in earlier releases; LIKENESS_OPERATING_POINT sets it.",
+            f"Requests that name no point are decided at {card.default_operating_point} "
+            f"({_DEFAULT_BEFORE} in earlier releases); LIKENESS_OPERATING_POINT sets it.",
             soft_wrap=True,
         )
     if not card.operating_points:

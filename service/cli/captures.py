@@ -51,7 +51,7 @@ def build(
     thresholds do not hold any longer, and have to be measured anew by `likeness evaluate`. Of
     photos in folders below, one of each folder is taken: a folder is most often a person.
     """
-    _check_place(write, out_folder)
+    _check_place(write, out_folder, bundle)
     from models.bundle import read_manifest, write_manifest
     from models.cohort import write_cohort
     from models.training.cohort import build_cohort
@@ -102,7 +102,7 @@ def train_quality(
     The photos are blurred, masked and so on while it learns. A fifth of the people is kept apart
     to set from where on a photo counts as blurred or masked.
     """
-    _check_place(write, out_folder)
+    _check_place(write, out_folder, bundle)
     from models.bundle import read_manifest, write_manifest
     from models.crops import photos_in
     from models.photo.quality_head import write_quality
@@ -125,8 +125,10 @@ def train_quality(
     out.print(f"[bold]quality[/]  in {target}", soft_wrap=True)
 
 
-def _check_place(write: bool, out_folder: Path | None) -> None:
+def _check_place(write: bool, out_folder: Path | None, bundle: str | None) -> None:
     """Stop before anything is computed if it is not said where the result belongs."""
+    if write and bundle is None:
+        fail("Name the bundle that is to be changed by --bundle, or a folder for a copy by --out.")
     if write == (out_folder is not None):
         fail("Name a folder for a copy of the bundle by --out, or say --write.")
     if out_folder is not None and out_folder.exists() and any(out_folder.iterdir()):

@@ -145,7 +145,7 @@ def test_faces_that_resemble_everybody_are_not_taken_for_one_person() -> None:
 
 
 def test_occluded_face_is_refused_with_advice() -> None:
-    masked = replace(at(0)[0], conditions=frozenset({"masked"}))
+    masked = replace(at(0)[0], conditions=frozenset({"masked"}), quality=0.7)
     (verdict,) = judge([New(masked, GOOD)], at(), REFUSE)
     assert isinstance(verdict.refused, LowQuality)
     assert "masked" in verdict.refused.sentence
