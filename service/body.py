@@ -161,6 +161,8 @@ def parse(fields: Fields, model: type[M]) -> M:
         shape = _shape(info.annotation)
         if key in values or (shape != "list" and len(given) > 1):
             errors.append(FieldError(name, "Is given more than once"))
+        elif list(given) == [None]:
+            values[key] = None
         elif shape == "list" and len(many := _flat(given)) > fields.max_images:
             errors.append(FieldError(name, f"Holds {len(many)} items, at most {fields.max_images}"))
         else:

@@ -139,6 +139,14 @@ async def test_one_photo_is_sent_as_ever(client: httpx.AsyncClient) -> None:
     assert len(scores) == 1
 
 
+async def test_an_image_that_is_null_is_none(client: httpx.AsyncClient) -> None:
+    one, other = (base64.b64encode(photo).decode() for photo in (GRACE, AGAIN))
+    pair = {"source_image": one, "target_image": other, "image": None, "subject": None}
+    assert (await client.post("/verify", json=pair)).json()["decision"] == "match"
+    nothing = await client.post("/identify", json={"image": None})
+    assert (nothing.status_code, nothing.json()["errors"][0]["field"]) == (422, "image")
+
+
 @pytest.fixture
 async def doubting(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     """Serve a bundle to which all photos are masked, and whose masked strangers match too often."""

@@ -17,6 +17,7 @@ from models.encoder.device import Precision
 from models.encoder.engine import EngineName
 from models.encoder.pixels import PixelSpec
 from models.errors import DegenerateVector, DeviceLost, OutOfMemory
+from models.template import similarity
 from tests.checkpoints import SIZE, WIDTH, tiny_manifest
 
 Pixels = NDArray[np.uint8]
@@ -120,7 +121,8 @@ def test_features_are_as_wide_as_the_encoder(embedder: Embedder, crops: list[Pix
 
 def outcomes(embedder: Embedder, found: NDArray[np.float32]) -> list[Outcome]:
     rule = rule_at(embedder.bundle.operating_points)
-    return [rule.decide(float(a @ b)).outcome for a, b in combinations(found, 2)]
+    templates = [embedder.bundle.template(vector) for vector in found]
+    return [rule.decide(similarity(a, b)).outcome for a, b in combinations(templates, 2)]
 
 
 @pytest.fixture(scope="module")
