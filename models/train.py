@@ -182,12 +182,10 @@ def _write(plan: Plan, source: str, head: Head) -> Bundle:
     made = load_bundle(str(plan.out), weights=plan.weights)
     if made.fingerprint == bundle.fingerprint and bundle.manifest.cohort is not None:
         # The head that it began with was the best: scores stay as they are, too.
-        origin = bundle.manifest.cohort.photos
-        manifest = manifest.model_copy(
-            update={"cohort": write_cohort(plan.out, bundle.cohort, origin)}
-        )
+        card = write_cohort(plan.out, bundle.cohort, bundle.manifest.cohort.photos)
+        manifest = made.manifest.model_copy(update={"cohort": card})
         write_manifest(plan.out, manifest)
-        made = load_bundle(str(plan.out), weights=plan.weights)
+        made = replace(made, manifest=manifest, cohort=bundle.cohort)
     return made
 
 

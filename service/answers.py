@@ -242,7 +242,7 @@ class VerifyAnswer(Answer):
         fingerprint: str,
         *,
         subject: str | None,
-        data: Evidence,
+        evidence: Evidence,
     ) -> Self:
         point = decision.point
         return cls(
@@ -257,7 +257,7 @@ class VerifyAnswer(Answer):
             comparisons=compared.templates,
             fmr_bound=None if point is None else point.fmr.value,
             doubts=list(decision.doubts),
-            evidence=EvidenceAnswer.of(data, point),
+            evidence=EvidenceAnswer.of(evidence, point),
             explanation=explain(
                 decision, compared.templates, 1 if subject is None else len(compared.probes)
             ),
@@ -338,7 +338,7 @@ class IdentifyAnswer(Answer):
         fingerprint: str,
         *,
         gallery: int,
-        data: Evidence,
+        evidence: Evidence,
     ) -> Self:
         point = rule.point
         first = probe.probes[0]
@@ -353,7 +353,7 @@ class IdentifyAnswer(Answer):
             fpir_bound=None if point is None else min(1.0, point.fmr.value * gallery),
             face=FaceAnswer.of(first),
             unused=[UnusedPhotoAnswer.of(each) for each in probe.unused],
-            evidence=EvidenceAnswer.of(data, point),
+            evidence=EvidenceAnswer.of(evidence, point),
             fingerprint=fingerprint,
             took=TookAnswer.of(first),
         )

@@ -196,8 +196,7 @@ class Comparing:
         self, probe: Template, held: SubjectTemplates, found: Candidate
     ) -> FusedCandidate | None:
         """Compare a probe with all of a subject's templates; None if they are gone meanwhile."""
-        fingerprint = self.recogniser.fingerprint
-        own = [each for each in held.templates if each.fingerprint == fingerprint]
+        own = held.made_by(self.recogniser.fingerprint)
         if not own:
             return None
         reference = self.recogniser.bundle.fuse([self.recogniser.template(each) for each in own])
@@ -211,7 +210,7 @@ class Comparing:
 
     def _comparable(self, held: SubjectTemplates) -> list[GalleryTemplate]:
         fingerprint = self.recogniser.fingerprint
-        ours = [template for template in held.templates if template.fingerprint == fingerprint]
+        ours = held.made_by(fingerprint)
         if not ours:
             raise FingerprintMismatch(
                 "The subject has no template that is valid and made by the bundle now served "

@@ -20,7 +20,7 @@ from service.answers import (
     ProblemAnswer,
     VerifyAnswer,
 )
-from service.comparing import Comparing, FusedCandidate, rule_of
+from service.comparing import FusedCandidate, rule_of
 from service.enroll_answers import EnrollAnswer, EnrolledImage
 from service.pipeline import Probe
 from service.recogniser import Recogniser
@@ -107,13 +107,15 @@ async def verify(service: Service, form: VerifyRequest, caller: object) -> Verif
     """Decide whether photos show the subject, or whether two photos show one person."""
     serving = await service.serving()
     rule = rule_of(form, serving.bundle, service.settings.operating_point)
-    policy = service.settings.face_policy
-    comparing = Comparing(serving, service.store, service.metrics, policy)
-    compared = await comparing.compare(form, caller)
+    compared = await service.comparing(serving).compare(form, caller)
     decision = rule.decide(compared.similarity, compared.conditions)
     service.metrics.decided(decision.outcome, compared.similarity, rule.threshold)
     return VerifyAnswer.of(
-        decision, compared, serving.fingerprint, subject=form.subject, data=serving.bundle.evidence
+        decision,
+        compared,
+        serving.fingerprint,
+        subject=form.subject,
+        evidence=serving.bundle.evidence,
     )
 
 
@@ -122,8 +124,7 @@ async def identify(service: Service, form: IdentifyRequest, caller: object) -> I
     serving = await service.serving()
     rule = rule_of(form, serving.bundle, service.settings.operating_point)
     fingerprint = serving.fingerprint
-    comparing = Comparing(serving, service.store, service.metrics, service.settings.face_policy)
-    probe = await comparing.probe(form.image, form.policy, caller)
+    probe = await service.comparing(serving).probe(form.image, form.policy, caller)
     found = await search(service, serving, probe.template, form.limit)
     gallery = (await service.store.count("")).templates
     candidates = [
@@ -138,7 +139,7 @@ async def identify(service: Service, form: IdentifyRequest, caller: object) -> I
         if each.similarity >= rule.threshold
     ]
     return IdentifyAnswer.of(
-        rule, candidates, probe, fingerprint, gallery=gallery, data=serving.bundle.evidence
+        rule, candidates, probe, fingerprint, gallery=gallery, evidence=serving.bundle.evidence
     )
 
 
@@ -155,8 +156,7 @@ async def search(
     `besides` is left out. Raises FingerprintMismatch if there are templates and none can be
     compared.
     """
-    comparing = Comparing(serving, service.store, service.metrics, service.settings.face_policy)
-    found = await comparing.search(probe, limit, collection, besides)
+    found = await service.comparing(serving).search(probe, limit, collection, besides)
     if not found and (await service.store.count(collection)).templates:
         raise FingerprintMismatch(
             "The gallery holds no template that is valid and made by the bundle now served "

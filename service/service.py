@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from service.comparing import Comparing
 from service.errors import InvalidSettings
 from service.keys import KeyRing
 from service.liveness import LivenessCheck, open_liveness
@@ -43,6 +44,10 @@ class Service:
     def recognisers(self) -> tuple[Recogniser, ...]:
         """Return one, or two during a change of bundle; every enrolment goes through all."""
         return (self.first,) if self.next is None else (self.first, self.next)
+
+    def comparing(self, recogniser: Recogniser) -> Comparing:
+        """Return what compares photos with the gallery by one of the bundles."""
+        return Comparing(recogniser, self.store, self.metrics, self.settings.face_policy)
 
     async def serving(self) -> Recogniser:
         """Return which one decides now.

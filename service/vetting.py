@@ -6,7 +6,6 @@ from hashlib import sha256
 from models.errors import LikenessError
 from models.template import Template
 from service.answers import CandidateAnswer
-from service.comparing import Comparing
 from service.enroll_answers import DuplicateCheckAnswer
 from service.errors import EnrolmentError, SubjectNotFound
 from service.hygiene import New, Standard, agreement_floor, alarm_point, judge, low_quality
@@ -77,7 +76,7 @@ async def resembling(
     if point is None:
         return none, None
     found = []
-    comparing = Comparing(serving, service.store, service.metrics, service.settings.face_policy)
+    comparing = service.comparing(serving)
     for probe in probes:
         near = await comparing.search(probe.template, _DUPLICATES, besides=subject)
         found.append(
@@ -96,11 +95,7 @@ async def _held(service: Service, subject: str, serving: Recogniser) -> dict[str
         found = await service.store.templates_of(subject)
     except SubjectNotFound:
         return {}
-    return {
-        one.template_id: serving.template(one)
-        for one in found.templates
-        if one.fingerprint == serving.fingerprint
-    }
+    return {one.template_id: serving.template(one) for one in found.made_by(serving.fingerprint)}
 
 
 async def _digests(service: Service, subject: str, held: Collection[str]) -> frozenset[str]:

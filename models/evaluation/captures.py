@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from models.cohort import Vectors
 from models.crops import Cutter
 from models.decision import CONDITION_NAMES, ConditionName
 from models.embedder import Embedder, Row
@@ -16,7 +17,6 @@ from models.evaluation.conditions import degraded_all
 from models.extract import Progress, ignore
 from models.face import Pixels
 
-Vectors = NDArray[np.float32]
 # A condition, or none: the photo as it is.
 Kind = ConditionName | Literal["none"]
 

@@ -39,15 +39,15 @@ def fusion_rates(
         return ()
     who = np.repeat(np.arange(len(photos)), _DRAWS)
     drawn = np.array([random.choice(photos[at], FEWEST_PHOTOS, replace=False) for at in who])
+    apart = np.not_equal.outer(who, who)
+    held = {count: list(_fused(templates, drawn[:, -count:], bundle)) for count in COUNTS}
     rows: list[FusionRates] = []
     for probes in COUNTS:
         asked = list(_fused(templates, drawn[:, :probes], bundle))
         for count in COUNTS:
-            held = list(_fused(templates, drawn[:, -count:], bundle))
-            scores = similarities(asked, held)
-            same = np.equal.outer(who, who)
+            scores = similarities(asked, held[count])
             # Draws of one person overlap: only those drawn together share no photo.
-            genuine, impostor = scores.diagonal(), scores[~same]
+            genuine, impostor = scores.diagonal(), scores[apart]
             rows += [
                 FusionRates(
                     probes,

@@ -9,23 +9,20 @@ import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.cohort import Cohort
+from models.cohort import Cohort, Vectors
 from models.decision import (
-    ConditionName,
     ConditionRates,
     GroupRates,
     OperatingPoint,
     Rate,
 )
 from models.errors import LikenessError
-from models.evaluation.captures import Captures
+from models.evaluation.captures import Captures, Kind
 
-Vectors = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 SAME_PERSON = 0.84
@@ -144,13 +141,14 @@ class Strangers:
         `member` `(n,)` tells which photos take part. The interval is from a bootstrap over
         photos, each of which is one person's or nearly so.
         """
-        means = cohort.means(vectors)
-        scores = vectors @ vectors.T - (means[:, None] + means) / 2
-        apart = self._apart if member is None else self._apart & np.outer(member, member)
+        places = np.arange(len(vectors)) if member is None else np.flatnonzero(member)
+        apart, draws = self._apart[np.ix_(places, places)], self._draws[:, places]
         pairs = int(apart.sum())
         if not pairs:
             return 0, []
-        weighed = self._weigh(apart)
+        own, means = vectors[places], cohort.means(vectors[places])
+        scores = own @ own.T - (means[:, None] + means) / 2
+        weighed = _weigh(apart, draws)
         rates = []
         for point in points:
             matched = apart & (scores >= point.threshold)
@@ -159,14 +157,15 @@ class Strangers:
                 photos = int(apart.any(axis=0).sum() + 1)
                 rates.append(Rate(0.0, 0.0, min(1.0, 3 / photos)))
                 continue
-            low, high = np.quantile(self._weigh(matched) / weighed, [0.025, 0.975])
+            low, high = np.quantile(_weigh(matched, draws) / weighed, [0.025, 0.975])
             rates.append(Rate(count / pairs, float(low), float(high)))
         return pairs, rates
 
-    def _weigh(self, chosen: Mask) -> NDArray[np.float64]:
-        """Count the chosen pairs in every draw of photos `(rounds,)`."""
-        products = (self._draws @ chosen.astype(np.float32)) * self._draws
-        return np.asarray(np.maximum(products.sum(axis=1, dtype=np.float64), 1))
+
+def _weigh(chosen: Mask, draws: Vectors) -> NDArray[np.float64]:
+    """Count the chosen pairs `(n, n)` in every draw of photos `(rounds, n)`."""
+    products = (draws @ chosen.astype(np.float32)) * draws
+    return np.asarray(np.maximum(products.sum(axis=1, dtype=np.float64), 1))
 
 
 def group_rates_of(
@@ -210,7 +209,7 @@ def condition_rates_of(
     everybody = np.ones(len(plain), bool)
     strangers = Strangers.unknown(plain) if who is None else Strangers.labelled(who, everybody)
     rows: list[ConditionRates] = []
-    kinds: dict[ConditionName | Literal["none"], Vectors] = {"none": plain}
+    kinds: dict[Kind, Vectors] = {"none": plain}
     kinds |= {name: vectors[usable] for name, vectors in captures.degraded.items()}
     for name, vectors in kinds.items():
         pairs, rates = strangers.rates(vectors, cohort, points)

@@ -31,7 +31,7 @@ _TENSORS = (
     *("judge.weight", "judge.bias"),
 )
 # Log odds beyond these say nothing more of the quality.
-MOST_ODDS = 8.0
+_MOST_ODDS = 8.0
 
 # What the person taking the photo can do about it.
 ADVICE: Mapping[ConditionName, str] = MappingProxyType(
@@ -98,12 +98,10 @@ class QualityHead:
 
     def outputs(self, features: Array) -> tuple[Array, NDArray[np.float64]]:
         """Return qualities `(n,)` and probabilities `(n, conditions)` of features `(n, w)`."""
-        seen, tensors = inputs(features), self.tensors
-        inner = seen @ tensors["inner.weight"].T + tensors["inner.bias"]
-        logits = np.maximum(inner, 0) @ tensors["outer.weight"].T + tensors["outer.bias"]
-        limited = np.clip(logits, -MOST_ODDS, MOST_ODDS)
-        judged = np.concatenate([seen[:, -1:], limited], axis=1)
-        qualities = judged @ tensors["judge.weight"] + tensors["judge.bias"]
+        seen = inputs(features)
+        logits = condition_logits(self.tensors, seen)
+        judged = evidence_of_quality(seen, logits)
+        qualities = judged @ self.tensors["judge.weight"] + self.tensors["judge.bias"]
         # In double precision: shares near 1 are told apart by thresholds near 1.
         shares = 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -30, 30)))
         return np.asarray(np.clip(qualities, 0, 1), np.float32), shares
@@ -125,6 +123,19 @@ def inputs(features: Array) -> Array:
     lengths = np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-9)
     directions = features / lengths * np.sqrt(features.shape[1])
     return np.asarray(np.concatenate([directions, np.log(lengths)], axis=1), np.float32)
+
+
+def condition_logits(tensors: Mapping[str, Array], seen: Array) -> Array:
+    """Return the MLP's log odds `(n, conditions)` for `inputs` `(n, w + 1)`."""
+    inner = seen @ tensors["inner.weight"].T + tensors["inner.bias"]
+    logits = np.maximum(inner, 0) @ tensors["outer.weight"].T + tensors["outer.bias"]
+    return np.asarray(logits, np.float32)
+
+
+def evidence_of_quality(seen: Array, logits: Array) -> Array:
+    """Return what a quality follows from: the features' length, and log odds within bounds."""
+    limited = np.clip(logits, -_MOST_ODDS, _MOST_ODDS)
+    return np.asarray(np.concatenate([seen[:, -1:], limited], axis=1), np.float32)
 
 
 def issues_of(conditions: Collection[ConditionName]) -> tuple[Issue, ...]:

@@ -8,11 +8,9 @@ photos says nothing about whose it is.
 import numpy as np
 from numpy.typing import NDArray
 
-from models.cohort import Cohort
+from models.cohort import Cohort, Vectors
 from models.errors import LikenessError
 from models.evaluation.captures import Captures
-
-Vectors = NDArray[np.float32]
 
 # How many clusters the plain faces make, and those of each condition; see `likeness cohort build`.
 CLUSTERS = 300
@@ -66,8 +64,9 @@ def _cohort(faces: Vectors) -> Cohort:
 def one_photo_each(vectors: Vectors, rough: Cohort) -> NDArray[np.int64]:
     """Return the places of vectors `(n, d)` that are not another photo of somebody before them."""
     means = rough.means(vectors)
-    rows, columns = np.triu_indices(min(len(vectors), 2 * _ROWS), 1)
-    pairs = np.sum(vectors[rows] * vectors[columns], axis=1) - (means[rows] + means[columns]) / 2
+    some, own = vectors[: 2 * _ROWS], means[: 2 * _ROWS]
+    square = some @ some.T - (own[:, None] + own) / 2
+    pairs = square[np.triu_indices(len(some), 1)]
     # By medians: pairs of one person must not widen what is taken for strangers.
     middle = float(np.median(pairs))
     deviation = _DEVIATION * float(np.median(np.abs(pairs - middle)))

@@ -16,12 +16,16 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
+from models.cohort import Vectors
 from models.decision import CONDITION_NAMES, ConditionName
 from models.errors import LikenessError
 from models.evaluation.captures import Captures
-from models.photo.quality_head import MOST_ODDS, QualityHead, inputs
-
-Vectors = NDArray[np.float32]
+from models.photo.quality_head import (
+    QualityHead,
+    condition_logits,
+    evidence_of_quality,
+    inputs,
+)
 
 HIDDEN = 64
 STEPS = 3000
@@ -105,15 +109,10 @@ def train_quality(
 def _judge(arrays: dict[str, Vectors], examples: QualityExamples) -> dict[str, Vectors]:
     """Fit the quality to the length of the features and to the conditions, by least squares."""
     known = examples.at(~np.isnan(examples.qualities))
-    outputs = len(CONDITION_NAMES)
-    flat = {
-        "judge.weight": np.zeros(1 + outputs, np.float32),
-        "judge.bias": np.zeros(1, np.float32),
-    }
-    _, probabilities = QualityHead(arrays | flat, {}, 0.0).outputs(known.features)
-    logits = np.clip(np.log(probabilities / (1 - probabilities)), -MOST_ODDS, MOST_ODDS)
-    columns = [inputs(known.features)[:, -1:], logits, np.ones((len(logits), 1))]
-    weights, *_ = np.linalg.lstsq(np.concatenate(columns, axis=1), known.qualities)
+    seen = inputs(known.features)
+    evidence = evidence_of_quality(seen, condition_logits(arrays, seen))
+    columns = np.concatenate([evidence, np.ones((len(evidence), 1), np.float32)], axis=1)
+    weights, *_ = np.linalg.lstsq(columns.astype(np.float64), known.qualities)
     weights = weights.astype(np.float32)
     return {"judge.weight": weights[:-1], "judge.bias": weights[-1:]}
 

@@ -139,6 +139,10 @@ class SubjectTemplates:
     collection: str
     templates: tuple[GalleryTemplate, ...]
 
+    def made_by(self, fingerprint: str) -> list[GalleryTemplate]:
+        """Return those of one bundle."""
+        return [each for each in self.templates if each.fingerprint == fingerprint]
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:

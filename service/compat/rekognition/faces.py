@@ -129,7 +129,7 @@ async def search(asked: Asked, form: SearchFaces) -> Searched:
         held = None
     if held is None or held.collection != form.collection_id:
         raise invalid_fields([FieldError("FaceId", "The collection has no such face")])
-    own = [each for each in held.templates if each.fingerprint == fingerprint]
+    own = held.made_by(fingerprint)
     if not own:
         raise FingerprintMismatch("The face has no template of the bundle that is now served.")
     probe = asked.serving.template(own[0])
