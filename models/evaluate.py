@@ -373,7 +373,9 @@ def main(words: Sequence[str] | None = None) -> None:
     bundle = load_bundle(arguments.bundle)
     labelled = read_labelled(arguments.photos)
     vectors = embed_photos(labelled, bundle)
-    calibration = calibrate(labelled, vectors, arguments.data, cohort=bundle.cohort)
+    every = compared(labelled, vectors, bundle.cohort)
+    fresh = calibrate(labelled, vectors, arguments.data, every, bundle.cohort)
+    calibration = kept_where_unsupported(fresh, bundle.manifest.calibration, every)
     print(calibration.model_dump_json(indent=2))
     if arguments.write:
         write_calibration(arguments.bundle, bundle, calibration)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.bundle import Bundle, Calibration, load_bundle, read_manifest
+from models.bundle import Bundle, Calibration, load_bundle, read_manifest, write_manifest
 from models.calibration import all_pairs, fmr_at, fnmr_at
 from models.cohort import NO_COHORT
 from models.comparisons import Comparisons
@@ -138,6 +138,18 @@ def test_the_measurement_is_written_into_the_bundle_when_asked(
     written = read_manifest(bundle).calibration
     assert written is not None
     assert (written.data, written.images) == ("six photos", 6)
+
+
+def test_six_photos_written_into_a_bundle_leave_its_operating_points_standing(
+    folder: Path, tiny_bundle_folder: Path, tmp_path: Path
+) -> None:
+    bundle = Path(shutil.copytree(tiny_bundle_folder, tmp_path / "bundle"))
+    held = calibration(point("fmr_1e-4", 0.9))
+    write_manifest(bundle, read_manifest(bundle).model_copy(update={"calibration": held}))
+    main([str(bundle), "--photos", str(folder), "--data", "six photos", "--write"])
+    written = read_manifest(bundle).calibration
+    assert written is not None
+    assert [(kept.name, kept.threshold) for kept in written.operating_points] == [("fmr_1e-4", 0.9)]
 
 
 def test_the_measurement_is_printed_and_nothing_written_unless_asked(
