@@ -147,12 +147,21 @@ class AccessError(ServiceError):
     """The caller may not do this."""
 
 
+_NEW_KEY = (
+    "If no key is left that counts, make one on the machine that has the store, with the settings "
+    "of the service: `likeness keys create NAME --scope admin`. A store in a file is free for that "
+    "while the service is stopped."
+)
+
+
 class KeyMissing(AccessError):
     code = "key_missing"
+    advice = _NEW_KEY
 
 
 class KeyInvalid(AccessError):
     code = "key_invalid"
+    advice = _NEW_KEY
 
 
 class KeyForbidden(AccessError):

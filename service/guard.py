@@ -44,9 +44,9 @@ ROUTES: Final[dict[str, KeyScope | None]] = {
 class Guard:
     """Refuse requests without the right key, once there are keys or strangers.
 
-    On the loopback a service without any key serves everybody who calls it by a name of the
-    loopback; the first key that is made closes it. Beyond, a key is always asked for, unless the
-    settings say `without_keys`.
+    On the loopback a service that never had a key serves everybody who calls it by a name of the
+    loopback; the first key that is made closes it for good, also when it is revoked. Beyond, a
+    key is always asked for, unless the settings say `without_keys`.
 
     A service that is full refuses whoever it is: whose key it is costs a question to the store,
     which has enough to do then.
@@ -116,7 +116,7 @@ class Guard:
 
     async def _is_open(self, service: Service, headers: Headers) -> bool:
         is_here = self._settings.is_loopback and is_asked_by_its_name(headers.get("host"))
-        return is_here and not await service.keys.any()
+        return is_here and not await service.keys.has_been()
 
 
 async def key_id_of(request: Request) -> str | None:

@@ -76,12 +76,19 @@ class KeyRing:
         self._store = store
         self.vault = vault or Vault()
         self._right: OrderedDict[str, tuple[bytes, bytes]] = OrderedDict()
+        self._has_been = False
         # Who guesses keeps one thread busy, not all of them.
         self._one = asyncio.Lock()
 
     async def any(self) -> bool:
         """Tell whether there is a key that counts."""
         return any(key.revoked_at is None for key in await self._store.keys())
+
+    async def has_been(self) -> bool:
+        """Tell whether there ever was a key, revoked or not; once true, it stays true."""
+        if not self._has_been:
+            self._has_been = bool(await self._store.keys())
+        return self._has_been
 
     async def holder(self, shown: str) -> ApiKey:
         """Return whose key this is. Raises KeyInvalid, StoreUnavailable."""

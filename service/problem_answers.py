@@ -29,7 +29,7 @@ class Problem(BaseModel):
     code: str = Field(description="Stable code to program against.", examples=["no_face"])
     advice: str | None = Field(
         default=None,
-        description="What the person taking the photo can do.",
+        description="What the person taking the photo, or the caller, can do.",
         examples=["Face the camera, in even light, with nothing covering the face."],
     )
     request_id: str | None = Field(

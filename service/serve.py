@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -19,6 +20,8 @@ from service.keys import KeyRing
 from service.model_answers import ModelAnswer
 from service.service import Service
 from service.settings import Settings
+
+logger = logging.getLogger("likeness")
 
 DEVICE_LOST_EXIT = 70  # EX_SOFTWARE: start afresh, the process cannot help itself
 
@@ -74,12 +77,22 @@ class Server(uvicorn.Server):
 
 
 async def check_exposure(settings: Settings, keys: KeyRing) -> None:
-    """Raise InvalidSettings if nobody, or everybody, could use a service beyond the loopback."""
-    if not settings.is_loopback and not settings.without_keys and not await keys.any():
+    """Raise InvalidSettings if nobody, or everybody, could use a service beyond the loopback.
+
+    On the loopback, warn if no key is left that counts.
+    """
+    if settings.without_keys or await keys.any():
+        return
+    if not settings.is_loopback:
         raise InvalidSettings(
             f"Listening on {settings.host} lets strangers reach the service, and there is no API "
-            "key yet: make one with `likeness keys create NAME --scope admin`, listen on "
+            "key that counts: make one with `likeness keys create NAME --scope admin`, listen on "
             "127.0.0.1, or say --without-keys if something in front checks who calls."
+        )
+    if await keys.has_been():
+        logger.warning(
+            "Every API key is revoked, so all requests that need one are refused. Stop the "
+            "service, run `likeness keys create NAME --scope admin`, and start it again."
         )
 
 

@@ -1,7 +1,8 @@
 """Who shows no key, a wrong one or one without the scope gets nowhere."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 import httpx
@@ -57,6 +58,57 @@ async def test_first_key_closes_the_loopback(client: httpx.AsyncClient) -> None:
     assert await code_of(client, "GET", "/subjects") == "200"
     await make(client, "admin")
     assert await code_of(client, "GET", "/subjects") == "key_missing"
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def settings(request: pytest.FixtureRequest, bundle: Path, tmp_path: Path) -> Settings:
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'likeness.db'}"
+    else:
+        url = request.getfixturevalue("cluster").new_database()
+    return Settings(store=url, bundle=str(bundle), compreface=True, rekognition=True)
+
+
+@asynccontextmanager
+async def served(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+    app = create_app(settings)
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        yield client
+
+
+async def assert_closed(client: httpx.AsyncClient) -> None:
+    """Ask without a key, or with one from elsewhere as the guests do."""
+    amazon = {"x-amz-target": "RekognitionService.ListCollections"}
+    for method, path, headers in (
+        ("GET", "/subjects", {}),
+        ("GET", "/model", {}),
+        ("POST", "/verify", {}),
+        ("POST", "/keys", {}),
+        ("GET", "/api/v1/recognition/subjects", {"x-api-key": "of another service"}),
+        ("POST", "/", amazon),
+    ):
+        refused = await client.request(method, path, headers=headers)
+        assert refused.status_code == (400 if headers is amazon else 401), path
+        assert "likeness keys create" in refused.text, path
+
+
+async def test_last_key_that_is_revoked_leaves_the_service_closed(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with served(settings) as client:
+        shown = await make(client, "admin")
+        key_id = shown["x-api-key"].split("_")[1]
+        assert (await client.delete(f"/keys/{key_id}", headers=shown)).status_code == 200
+        await assert_closed(client)
+        assert await code_of(client, "GET", "/subjects", shown) == "key_invalid"
+    async with served(settings) as client:
+        await assert_closed(client)
+    monkeypatch.setenv("LIKENESS_STORE", settings.store)
+    monkeypatch.setenv("LIKENESS_BUNDLE", settings.bundle or "")
+    words = ("keys", "create", "ops", "--scope", "admin")
+    made = (await asyncio.to_thread(likeness, *words)).stdout.strip()
+    async with served(settings) as client:
+        assert await code_of(client, "GET", "/subjects", {"x-api-key": made}) == "200"
 
 
 @pytest.mark.parametrize(

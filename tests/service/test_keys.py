@@ -79,14 +79,14 @@ async def test_secret_is_derived_once(store: Store, monkeypatch: pytest.MonkeyPa
     assert await ring.holder(shown) == kept
 
 
-async def test_only_keys_that_count_close_the_service(store: Store) -> None:
+async def test_revoked_key_does_not_count_and_has_been(store: Store) -> None:
     ring = KeyRing(store)
-    assert not await ring.any()
+    assert (await ring.any(), await ring.has_been()) == (False, False)
     kept, _ = new_key()
     await store.add_key(kept)
-    assert await ring.any()
+    assert (await ring.any(), await ring.has_been()) == (True, True)
     await store.revoke_key(kept.key_id)
-    assert not await ring.any()
+    assert (await ring.any(), await ring.has_been()) == (False, True)
 
 
 def new_signer() -> tuple[ApiKey, str]:

@@ -25,8 +25,26 @@ async def test_listening_beyond_loopback_needs_a_key_or_a_decision() -> None:
     with pytest.raises(InvalidSettings, match=r"keys create.*without-keys"):
         await check_exposure(settings(host="0.0.0.0"), keys)
     await check_exposure(settings(host="0.0.0.0", without_keys=True), keys)
-    await store.add_key(make_key("ops", ["admin"], None, None, utc_now())[0])
+    made = make_key("ops", ["admin"], None, None, utc_now())[0]
+    await store.add_key(made)
     await check_exposure(settings(host="0.0.0.0"), keys)
+    await store.revoke_key(made.key_id)
+    with pytest.raises(InvalidSettings, match="keys create"):
+        await check_exposure(settings(host="0.0.0.0"), keys)
+    await store.close()
+
+
+async def test_start_on_the_loopback_warns_if_all_keys_are_revoked(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    store = await open_store("sqlite:///:memory:")
+    made = make_key("ops", ["admin"], None, None, utc_now())[0]
+    await store.add_key(made)
+    await check_exposure(settings(), KeyRing(store))
+    assert caplog.text == ""
+    await store.revoke_key(made.key_id)
+    await check_exposure(settings(), KeyRing(store))
+    assert "likeness keys create" in caplog.text
     await store.close()
 
 
