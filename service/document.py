@@ -46,6 +46,7 @@ _WITH_PHOTO = (
 )
 _AT_A_POINT = ("unknown_operating_point", "uncalibrated", "fingerprint_mismatch")
 _LIVENESS = ("liveness_token_needed", "not_live", "liveness_unavailable")
+# By the path, or by the operation where its path has others too.
 _OWN: Final[dict[str, tuple[str, ...]]] = {
     "/enroll": (
         *_LIVENESS,
@@ -59,6 +60,7 @@ _OWN: Final[dict[str, tuple[str, ...]]] = {
     "/identify": (*_LIVENESS, "different_people", *_AT_A_POINT),
     "/embed": ("not_acceptable",),
     "/map": ("too_many_requests",),
+    "delete_by_name": ("subject_not_found", "template_not_found"),
     "/subjects/{subject}": ("subject_not_found",),
     "/subjects/{subject}/export": ("subject_not_found",),
     "/subjects/{subject}/rename": ("subject_not_found", "subject_exists"),
@@ -154,3 +156,4 @@ def _codes(path: str, operation: dict[str, Any], with_keys: bool) -> Iterator[st
     if path in IMAGE_ROUTES:
         yield from _WITH_PHOTO
     yield from _OWN.get(path, ())
+    yield from _OWN.get(operation["operationId"], ())

@@ -14,7 +14,7 @@ from service.gallery_answers import (
 )
 from service.guard import By
 from service.openapi import links
-from service.schemas import RenameRequest
+from service.schemas import RenameRequest, StoredId
 from service.service import Running
 
 router = APIRouter(prefix="/subjects", tags=["gallery"])
@@ -30,6 +30,22 @@ async def subjects(
 ) -> SubjectsAnswer:
     """List the subjects in the order of their names, a page at a time."""
     return SubjectsAnswer.model_validate(await service.store.subjects(after, limit))
+
+
+@router.delete("")
+async def delete_by_name(
+    service: Running,
+    by: By,
+    subject: Annotated[StoredId, Query(description="its name, whatever it is")],
+    template_id: Annotated[StoredId | None, Query(description="or one template of it")] = None,
+) -> DeletedAnswer:
+    """Delete a subject or one of its templates, also by an id that no path can carry.
+
+    Such ids are `.` and `..`, which earlier releases took.
+    """
+    if template_id is not None:
+        return await delete_template(service, by, subject, template_id)
+    return await delete_subject(service, by, subject)
 
 
 @router.get("/{subject}")

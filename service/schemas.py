@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Annotated, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
@@ -19,19 +20,32 @@ from pydantic_core import PydanticCustomError
 from models.face import Policy
 from service.body import ImageBytes
 from service.keys import Scope
+from service.names import PATTERN, check_name
 
 _DATE = re.compile(r"\d{4}-")
 
 SubjectId = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f/]+$"),
-    Field(examples=["ada"], description="your name for the person: any text without `/`"),
+    StringConstraints(min_length=1, max_length=256),
+    AfterValidator(check_name),
+    Field(
+        examples=["ada"],
+        description="your name for the person: any text without `/`, but not `.` or `..`",
+        json_schema_extra={"pattern": PATTERN},
+    ),
 ]
 TemplateId = Annotated[
     str,
     StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$"),
-    Field(examples=["passport-2026"], description="your name for the template"),
+    AfterValidator(check_name),
+    Field(
+        examples=["passport-2026"],
+        description="your name for the template",
+        json_schema_extra={"pattern": r"^(\.{0,2}[A-Za-z0-9_:-]|\.{3})[A-Za-z0-9._:-]*$"},
+    ),
 ]
+# Of what is stored already: earlier releases took ids that are refused now.
+StoredId = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
 def _written(value: object) -> object:
@@ -145,8 +159,8 @@ class RenameRequest(Body):
 
 
 class ReembedRequest(Body):
-    subject: SubjectId
-    template_id: TemplateId
+    subject: StoredId = Field(examples=["ada"])
+    template_id: StoredId = Field(examples=["passport-2026"])
     image: Photo | None = Field(
         None, description="the photo the template was made of, if the service did not keep it"
     )

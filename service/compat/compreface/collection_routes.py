@@ -23,7 +23,7 @@ from service.compat.compreface.paths import PREFIX
 from service.compat.compreface.requests import ImageIds, Name, read_body
 from service.errors import SubjectNotFound
 from service.guard import By
-from service.schemas import SubjectId
+from service.schemas import StoredId
 from service.service import Running
 from service.store import Photo
 
@@ -43,14 +43,14 @@ async def examples(
     held: Held,
     page: Annotated[int, Query(ge=0, le=10**9)] = 0,
     size: Annotated[int, Query(ge=1, le=1000)] = 20,
-    subject: SubjectId | None = None,
+    subject: StoredId | None = None,
 ) -> Examples:
     return await held.page(subject, page, size)
 
 
 @router.delete("/faces")
 async def delete_of_subject(
-    held: Held, by: By, subject: Annotated[SubjectId, Query()]
+    held: Held, by: By, subject: Annotated[StoredId, Query()]
 ) -> DeletedCount:
     """Delete one subject's examples. Without a subject CompreFace deletes everybody's."""
     try:

@@ -2,16 +2,21 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_pascal
 from pydantic_core import PydanticCustomError
 
+from service.names import check_name
 from service.schemas import Body, Photo
 
 _MOST = 4096
 _UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 
-CollectionName = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_.\-]+$", max_length=255)]
+CollectionName = Annotated[
+    str,
+    StringConstraints(pattern=r"^[a-zA-Z0-9_.\-]+$", max_length=255),
+    AfterValidator(check_name),
+]
 ExternalId = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_.\-:]+$", max_length=255)]
 FaceId = Annotated[str, StringConstraints(pattern=_UUID)]
 Percent = Annotated[float, Field(ge=0, le=100)]

@@ -1,0 +1,98 @@
+"""What no URL can name is stored by no entrance, and what is stored of it can be erased."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from service.app import create_app
+from service.settings import Settings
+from tests.checkpoints import write_bundle
+from tests.in_process import client_of
+from tests.photos import photo_bytes
+from tests.service.store_samples import template
+
+PHOTO = photo_bytes("grace")
+FACES, SUBJECTS = "/api/v1/recognition/faces", "/api/v1/recognition/subjects"
+ENROLLED = {"subject": "ada"}
+JPEG = {"content-type": "image/jpeg"}
+AWS = {"content-type": "application/x-amz-json-1.1", "x-amz-target": "RekognitionService."}
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_bundle(tmp_path_factory.mktemp("bundle") / "tiny"))
+
+
+@pytest.fixture
+async def app(bundle: str) -> AsyncIterator[FastAPI]:
+    app = create_app(
+        Settings(store="sqlite:///:memory:", bundle=bundle, compreface=True, rekognition=True)
+    )
+    async with app.router.lifespan_context(app):
+        yield app
+
+
+@pytest.fixture
+async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    async with client_of(app) as client:
+        yield client
+
+
+def entrances(name: str) -> list[tuple[str, str, dict[str, Any]]]:
+    """Return a request for each way in which an id can come to be stored."""
+    target = AWS | {"x-amz-target": "RekognitionService.CreateCollection"}
+    return [
+        ("POST", "/enroll", {"data": {"subject": name}, "files": {"image": PHOTO}}),
+        ("POST", "/enroll", {"data": {"template_id": name} | ENROLLED, "files": {"image": PHOTO}}),
+        ("POST", "/enroll", {"json": {"subject": name, "image": "AAAA"}}),
+        ("POST", "/enroll", {"params": {"subject": name}, "content": PHOTO, "headers": JPEG}),
+        ("POST", "/subjects/ada/rename", {"json": {"to": name}}),
+        ("POST", FACES, {"params": {"subject": name}, "files": {"file": PHOTO}}),
+        ("POST", SUBJECTS, {"json": {"subject": name}}),
+        ("PUT", f"{SUBJECTS}/ada", {"json": {"subject": name}}),
+        ("POST", "/", {"json": {"CollectionId": name}, "headers": target}),
+    ]
+
+
+@pytest.mark.parametrize("name", [".", "..", "a/b", "a\x00", "a\x85"])
+async def test_what_no_url_can_name_is_refused_at_every_entrance(
+    app: FastAPI, client: httpx.AsyncClient, name: str
+) -> None:
+    await app.state.service.store.enroll("ada", [template("ada")])
+    for method, path, options in entrances(name):
+        answer = await client.request(method, path, **options)
+        assert answer.status_code in (400, 422), (method, path, answer.text)
+        # Template ids and collections have a narrower form, which says so in the same answer.
+        words = answer.text
+        assert "no names" in words or "A name holds no" in words or "pattern" in words, words
+    assert [each["subject"] for each in (await client.get("/subjects")).json()["items"]] == ["ada"]
+
+
+@pytest.mark.parametrize("name", ["...", "..a", ".hidden", "a\\b", "100%", "a?b#c", "José & 李"])
+async def test_every_name_that_is_taken_can_be_reached_and_deleted_by_its_url(
+    client: httpx.AsyncClient, name: str
+) -> None:
+    renamed = {"to": name}
+    await client.post("/enroll", data=ENROLLED, files={"image": PHOTO})
+    assert (await client.post("/subjects/ada/rename", json=renamed)).status_code == 200
+    path = f"/subjects/{quote(name, safe='')}"
+    assert (await client.get(path)).json()["subject"] == name
+    assert (await client.delete(path)).json()["subjects"] == 1
+
+
+async def test_ids_that_earlier_releases_took_can_be_erased(
+    app: FastAPI, client: httpx.AsyncClient
+) -> None:
+    store = app.state.service.store
+    await store.enroll("..", [template("one", "."), template("two", "..")])
+    left = {"subject": "..", "template_id": ".."}
+    assert (await client.delete("/subjects", params=left)).json()["templates"] == 1
+    gone = (await client.delete("/subjects", params={"subject": ".."})).json()
+    assert (gone["subjects"], gone["templates"]) == (1, 1)
+    again = await client.delete("/subjects", params={"subject": ".."})
+    assert again.json()["code"] == "subject_not_found"
+    assert (await client.delete("/subjects")).json()["errors"][0]["field"] == "subject"
