@@ -1,4 +1,4 @@
-"""Distil the built-in encoder: a compact CLIP vision transformer taught by dlib's ResNet.
+"""Distil the built-in encoder: a compact CLIP vision transformer taught by SFace.
 
     python -m models.distill crops PHOTOS --out work/train.npy
     python -m models.distill run --crops work/train.npy --watch work/view1.npy \\
@@ -177,7 +177,7 @@ def train(arguments: argparse.Namespace) -> None:
     crops = CropSet.load(arguments.crops).crops
     watch = Watch(read_labelled(arguments.watch_folder), CropSet.load(arguments.watch))
     run = Run(new_student(arguments.init), schedule, work, arguments.device)
-    teacher = Teacher(run.device)
+    teacher = Teacher()
     goal, jitter = Goal(), Jitter()
     first, started, seconds = run.step, time.monotonic(), arguments.minutes * 60
     torch.manual_seed(run.step)
@@ -231,7 +231,7 @@ def cut_crops(arguments: argparse.Namespace) -> None:
         photos_in(arguments.photos),
         arguments.photos,
         DetectorSource("yunet"),
-        Framing(CROP_SIZE, CROP_MARGIN),
+        Framing(CROP_SIZE, CROP_MARGIN, "arcface"),
     )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     crops.save(arguments.out)

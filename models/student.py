@@ -11,15 +11,17 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from models.encoder.dlib import DLIB_WEIGHTS, load_dlib_resnet
-from models.encoder.pixels import CLIP_MEAN, CLIP_STD, DLIB_MEAN, DLIB_STD, standardise
+from models.encoder.onnx import OnnxEncoder
+from models.encoder.openvino import compiled, open_core
+from models.encoder.pixels import CLIP_MEAN, CLIP_STD, standardise
 from models.views import Jitter, extent_of, random_views, recolour, window
-from models.weights import dlib_file
+from models.weights import SFACE, locate
 
-STUDENT_SIZE, STUDENT_MARGIN = 112, 0.30
-TEACHER_SIZE, TEACHER_MARGIN = 150, 0.25
-# (teacher block whose map is the hint, student layer that predicts it, channels).
-HINTS = ((9, 5, 128), (12, 7, 256))
+STUDENT_SIZE, STUDENT_MARGIN = 112, 0.06
+TEACHER_SIZE, TEACHER_MARGIN = 112, 0.0
+# (tensor of the teacher that is the hint, student layer that predicts it, channels). The second
+# is what SFace's last layer sees, on the student's own grid of 7 by 7.
+HINTS = (("conv_12_relu", 5, 512), ("dropout5", 7, 1024))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +57,21 @@ class Student(nn.Module):
 
 
 class Teacher:
-    """Give dlib's unit vectors and the feature maps of some of its blocks."""
+    """Give SFace's unit vectors and two of its feature maps, on the CPU."""
 
-    def __init__(self, device: torch.device) -> None:
-        self._network = load_dlib_resnet(dlib_file(DLIB_WEIGHTS)).to(device)
+    def __init__(self) -> None:
+        core = open_core(torch.device("cpu"))
+        model = core.read_model(OnnxEncoder.load(locate(SFACE)).model)
+        for tensor, _, _ in HINTS:
+            model.add_outputs(tensor)
+        self._request = compiled(core, model, "bf16")
 
-    @torch.no_grad()
-    def __call__(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
-        vectors, maps = self._network.with_maps(pixels, [block for block, _, _ in HINTS])
-        maps = [functional.layer_norm(m.float(), m.shape[1:]) for m in maps]
-        return functional.normalize(vectors.float()), maps
+    def __call__(self, crops: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return vectors `(n, 128)` and maps of crops `(n, 3, 112, 112)`, RGB from 0 to 255."""
+        found = self._request.infer([crops.cpu().numpy()], share_inputs=True)
+        vectors, *maps = (torch.from_numpy(np.array(found[at])) for at in range(1 + len(HINTS)))
+        maps = [functional.layer_norm(m, m.shape[1:]) for m in maps]
+        return functional.normalize(vectors), maps
 
 
 def new_student(init: Path | None) -> Student:
@@ -101,8 +107,8 @@ def batch_loss(
     plain = torch.eye(2, 3, device=device).expand(n, 2, 3)
     clear, _ = window(crops, plain, TEACHER_SIZE, TEACHER_MARGIN)
     view, mapping = window(crops, random_views(n, jitter, device), STUDENT_SIZE, STUDENT_MARGIN)
-    with torch.autocast(device.type, torch.bfloat16):
-        target, maps = teacher(standardise(clear, DLIB_MEAN, DLIB_STD))
+    target, maps = teacher(clear)
+    target, maps = target.to(device), [hint.to(device) for hint in maps]
     pixels = standardise(recolour(view, jitter), CLIP_MEAN, CLIP_STD)
     output, tokens = student(pixels.to(student.dtype))
     vectors = functional.normalize(output.float())

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 # Crops are stored wider than anyone looks at them, so that a jittered view has no black edge.
-CROP_SIZE, CROP_MARGIN = 160, 0.45
+CROP_SIZE, CROP_MARGIN = 160, 0.20
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ and half the filters). File format: dlib's `serialize.h`.
 """
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -77,19 +76,12 @@ class DlibResNet(nn.Module):
         self.descriptor = nn.Linear(256, WIDTH, bias=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        descriptors, _ = self.with_maps(pixels)
-        return descriptors
-
-    def with_maps(self, pixels: Tensor, blocks: Sequence[int] = ()) -> tuple[Tensor, list[Tensor]]:
-        """Return the descriptors and the feature maps after the residual blocks asked for."""
         stem, *rest = self.convolutions
         x = functional.max_pool2d(functional.relu(stem(pixels)), 3, 2)
-        maps = []
-        for block, (first, second) in enumerate(zip(rest[::2], rest[1::2], strict=True)):
+        for first, second in zip(rest[::2], rest[1::2], strict=True):
             x = _residual(x, first, second)
-            if block in blocks:
-                maps.append(x)
-        return self.descriptor(x.mean((2, 3))), maps
+        descriptors: Tensor = self.descriptor(x.mean((2, 3)))
+        return descriptors
 
 
 def _residual(x: Tensor, first: nn.Module, second: nn.Module) -> Tensor:

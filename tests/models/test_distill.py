@@ -79,7 +79,6 @@ def checkpointed_step(work: Path) -> int:
 # Whole runs
 
 
-@pytest.mark.dlib
 def test_a_killed_run_goes_on_from_its_step(data: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "models.distill", *run_command(data, tmp_path, 10_000)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -94,7 +93,6 @@ def test_a_killed_run_goes_on_from_its_step(data: Path, tmp_path: Path) -> None:
     assert steps_logged(tmp_path)[-2:] == [killed_at + 1, killed_at + 2]
 
 
-@pytest.mark.dlib
 def test_a_run_logs_what_it_measures(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,7 +102,6 @@ def test_a_run_logs_what_it_measures(
         assert field in line
 
 
-@pytest.mark.dlib
 def test_an_exported_run_is_served_with_the_vectors_of_its_average(
     data: Path, tmp_path: Path
 ) -> None:

@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from models.bundle import save_weights
+from models.bundle import load_bundle, save_weights
+from models.embedder import Embedder
 from models.encoder.clip import ClipEncoder
-from models.encoder.dlib import DLIB_WEIGHTS, load_dlib_resnet
-from models.encoder.pixels import DLIB_MEAN, DLIB_STD, standardise
 from models.student import (
     Goal,
     Student,
@@ -21,7 +20,6 @@ from models.student import (
     student_vectors,
 )
 from models.views import CROP_SIZE, Jitter
-from models.weights import dlib_file
 from tests.checkpoints import tiny_head, vision_network
 
 CPU = torch.device("cpu")
@@ -50,7 +48,7 @@ def student(init: Path) -> Student:
 
 @pytest.fixture(scope="module")
 def teacher() -> Teacher:
-    return Teacher(CPU)
+    return Teacher()
 
 
 def random_crops(count: int) -> NDArray[np.uint8]:
@@ -79,20 +77,17 @@ def test_a_student_starts_from_an_earlier_one(student: Student) -> None:
 def test_the_student_predicts_the_teachers_maps_at_every_patch(student: Student) -> None:
     vectors, tokens = student(torch.zeros(2, 3, 112, 112))
     assert vectors.shape == (2, 128)
-    assert [t.shape for t in tokens] == [(2, 49, 128), (2, 49, 256)]
+    assert [t.shape for t in tokens] == [(2, 49, 512), (2, 49, 1024)]
 
 
-@pytest.mark.dlib
-def test_the_teacher_gives_dlibs_vectors_at_unit_length(teacher: Teacher) -> None:
-    pixels = standardise(torch.rand(2, 3, 150, 150) * 255, DLIB_MEAN, DLIB_STD)
-    with torch.inference_mode():
-        descriptors = load_dlib_resnet(dlib_file(DLIB_WEIGHTS))(pixels)
-        vectors, maps = teacher(pixels)
-    torch.testing.assert_close(vectors, functional.normalize(descriptors), atol=1e-5, rtol=0)
-    assert [m.shape[1] for m in maps] == [128, 256]
+def test_the_teacher_gives_the_vectors_of_the_served_bundle(teacher: Teacher) -> None:
+    crops = torch.from_numpy(random_crops(2)[:, :112, :112])
+    served = Embedder(load_bundle("sface"), CPU, "fp32").engine(crops.permute(0, 3, 1, 2))
+    vectors, maps = teacher(crops.permute(0, 3, 1, 2).float())
+    assert functional.cosine_similarity(vectors, served[:, 0]).min() > 0.995
+    assert [m.shape[1:] for m in maps] == [(512, 14, 14), (1024, 7, 7)]
 
 
-@pytest.mark.dlib
 def test_every_weight_of_the_student_learns(student: Student, teacher: Teacher) -> None:
     loss_of(student, teacher, Goal()).backward()  # type: ignore[no-untyped-call]
     idle = [
@@ -104,14 +99,12 @@ def test_every_weight_of_the_student_learns(student: Student, teacher: Teacher) 
     assert [name for name in idle if "k_proj.bias" not in name] == []
 
 
-@pytest.mark.dlib
 def test_a_loss_can_be_drawn_again(student: Student, teacher: Teacher) -> None:
     assert torch.equal(
         loss_of(student, teacher, Goal(), seed=3), loss_of(student, teacher, Goal(), seed=3)
     )
 
 
-@pytest.mark.dlib
 def test_every_part_of_the_goal_counts(student: Student, teacher: Teacher) -> None:
     plain = loss_of(student, teacher, Goal(relation=0, hint=0))
     assert loss_of(student, teacher, Goal(relation=8, hint=0)) > plain

@@ -34,7 +34,7 @@ def test_the_widest_window_shows_the_crop_as_it_is_stored(crops: Tensor) -> None
     torch.testing.assert_close(pixels, crops, atol=1e-2, rtol=0)
 
 
-@pytest.mark.parametrize("margin", [0.0, 0.25, 0.3])
+@pytest.mark.parametrize("margin", [0.0, 0.06, 0.1])
 def test_a_narrower_window_shows_the_middle(crops: Tensor, margin: float) -> None:
     pixels, _ = window(crops, plain(3), 100, margin)
     side = CROP_SIZE * (1 + 2 * margin) / (1 + 2 * CROP_MARGIN)
@@ -44,8 +44,8 @@ def test_a_narrower_window_shows_the_middle(crops: Tensor, margin: float) -> Non
 
 
 def test_the_map_is_the_view_in_units_of_the_stored_crop(crops: Tensor) -> None:
-    _, mapping = window(crops, plain(3), 100, 0.3)
-    torch.testing.assert_close(mapping, plain(3) * 1.6 / 1.9)
+    _, mapping = window(crops, plain(3), 100, 0.1)
+    torch.testing.assert_close(mapping, plain(3) * 1.2 / 1.4)
 
 
 def test_a_view_shifted_to_the_right_shows_what_lies_there(crops: Tensor) -> None:
@@ -59,7 +59,7 @@ def test_a_view_shifted_to_the_right_shows_what_lies_there(crops: Tensor) -> Non
 def test_views_do_not_leave_the_stored_crop() -> None:
     torch.manual_seed(0)
     corners = torch.tensor([[-1.0, -1, 1], [-1, 1, 1], [1, -1, 1], [1, 1, 1]]).T
-    reached = (random_views(2000, Jitter(), CPU) * extent_of(0.3)) @ corners
+    reached = (random_views(2000, Jitter(), CPU) * extent_of(0.06)) @ corners
     assert reached.abs().max() < 1.25
     assert (reached.abs() > 1).float().mean() < 0.1
 

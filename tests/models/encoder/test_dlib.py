@@ -54,12 +54,6 @@ def test_descriptors_of_faces_equal_dlibs(
     np.testing.assert_allclose(descriptors(network, faces), theirs, atol=1e-5)
 
 
-def test_feature_maps_come_from_the_blocks_asked_for(network: DlibResNet) -> None:
-    with torch.inference_mode():
-        _, maps = network.with_maps(torch.zeros(1, 3, 150, 150), [9, 12])
-    assert [tuple(m.shape[1:]) for m in maps] == [(128, 8, 8), (256, 4, 4)]
-
-
 def test_another_of_dlibs_files_is_refused() -> None:
     with pytest.raises(InvalidBundle, match="is not dlib's face recognition ResNet"):
         load_dlib_resnet(dlib_file("shape_predictor_5_face_landmarks.dat"))
