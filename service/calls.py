@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, TypedDict, Unpack
@@ -167,7 +167,7 @@ def subject(name: str) -> Call[SubjectAnswer]:
 
 
 def held(name: str, fingerprint: str) -> Call[frozenset[str]]:
-    """Return the SHA-256 of the photos that a subject has templates of, by one bundle.
+    """Return the SHA-256 of the photos that a subject has valid templates of, by one bundle.
 
     None for somebody who is not enrolled, and where the key may not look.
     """
@@ -178,8 +178,11 @@ def held(name: str, fingerprint: str) -> Call[frozenset[str]]:
         raise refused
 
     def photos(answer: SubjectAnswer) -> frozenset[str]:
+        now = datetime.now(UTC)
         made = (one for one in answer.templates if one.fingerprint == fingerprint)
-        return frozenset(one.image_sha256 for one in made)
+        return frozenset(
+            one.image_sha256 for one in made if one.expires_at is None or one.expires_at > now
+        )
 
     return subject(name).then(photos).excused(nothing)
 

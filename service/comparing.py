@@ -15,7 +15,7 @@ from models.errors import (
 )
 from models.face import Policy
 from models.template import Template, cosine, similarities, similarity
-from service.errors import DifferentPeople
+from service.errors import DifferentPeople, TemplatesExpired
 from service.hygiene import agreement_floor, strangers
 from service.metrics import Metrics
 from service.pipeline import Probe
@@ -102,7 +102,8 @@ class Comparing:
     async def compare(self, form: VerifyRequest, caller: object) -> Compared:
         """Compare photos with a subject's templates, or two photos with each other.
 
-        Raises SubjectNotFound, FingerprintMismatch, DifferentPeople, and what the pipeline raises.
+        Raises SubjectNotFound, TemplatesExpired, FingerprintMismatch, DifferentPeople, and what
+        the pipeline raises.
         """
         policy = form.policy or self.policy
         if form.subject is not None and form.image is not None:
@@ -154,10 +155,11 @@ class Comparing:
         The subject is looked up after the encoder, so that a template deleted meanwhile is
         never used, and before it, so that one with nothing to compare with costs nothing.
         """
-        self._comparable(await self.store.templates_of(subject))
+        fingerprint = self.recogniser.fingerprint
+        comparable(await self.store.templates_of(subject), fingerprint)
         probe = await self.probe(photos, policy, caller)
         with self.metrics.timed("store"):
-            held = self._comparable(await self.store.templates_of(subject))
+            held = comparable(await self.store.templates_of(subject), fingerprint)
         templates = [self.recogniser.template(each) for each in held]
         reference = self.recogniser.bundle.fuse(templates)
         best = int(similarities([probe.template], templates).argmax())
@@ -208,16 +210,25 @@ class Comparing:
             probe.conditions & reference.conditions,
         )
 
-    def _comparable(self, held: SubjectTemplates) -> list[GalleryTemplate]:
-        fingerprint = self.recogniser.fingerprint
-        ours = held.made_by(fingerprint)
-        if not ours:
-            raise FingerprintMismatch(
-                "The subject has no template that is valid and made by the bundle now served "
-                f"({fingerprint[:12]}). Enrol the subject again, or bring the gallery over: "
-                "`likeness reembed`, then `likeness switch`."
-            )
-        return ours
+
+def comparable(held: SubjectTemplates, fingerprint: str) -> list[GalleryTemplate]:
+    """Return the templates of a subject that one bundle made; there is one at least.
+
+    Raises TemplatesExpired, FingerprintMismatch.
+    """
+    if not held.templates:
+        raise TemplatesExpired(
+            "Every template of this subject has expired: it counts as deleted, and is erased "
+            "soon. Enrol the subject again."
+        )
+    ours = held.made_by(fingerprint)
+    if not ours:
+        raise FingerprintMismatch(
+            "The subject has no template that was made by the bundle now served "
+            f"({fingerprint[:12]}). Enrol the subject again, or bring the gallery over: "
+            "`likeness reembed`, then `likeness switch`."
+        )
+    return ours
 
 
 def rule_of(form: Choice, bundle: Bundle, usual: str | None) -> Rule:

@@ -46,6 +46,7 @@ ServiceError
 └── StoreError
     ├── SubjectNotFound
     ├── SubjectExists            the new name is taken
+    ├── TemplatesExpired         the subject has no other, and is about to be erased
     ├── TemplateNotFound
     ├── TemplateIdTaken          the id exists with another image
     ├── CollectionNotFound
@@ -76,6 +77,7 @@ from service.store_errors import SubjectExists as SubjectExists
 from service.store_errors import SubjectNotFound as SubjectNotFound
 from service.store_errors import TemplateIdTaken as TemplateIdTaken
 from service.store_errors import TemplateNotFound as TemplateNotFound
+from service.store_errors import TemplatesExpired as TemplatesExpired
 
 
 class RequestError(ServiceError):

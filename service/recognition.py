@@ -26,7 +26,7 @@ from service.pipeline import Probe
 from service.recogniser import Recogniser
 from service.schemas import EmbedRequest, EnrollRequest, IdentifyRequest, VerifyRequest
 from service.service import Service
-from service.store import Idempotency, NewTemplate
+from service.store import Idempotency, NewTemplate, check_ahead, utc_now
 from service.terms import terms_of
 from service.vetting import resembling, vet
 
@@ -46,6 +46,7 @@ async def enroll(
     Raises the first photo's problem if none can be used.
     """
     terms = terms_of(form, required=service.settings.require_consent)
+    check_ahead(form.expires_at, utc_now())
     serving = await service.serving()
     probes = await serving.pipeline.probe_each(form.image, _policy(form.policy, service), caller)
     made = [probes]
@@ -153,14 +154,16 @@ async def search(
 ) -> list[FusedCandidate]:
     """Return the most similar subjects of a collection, best first, as `/verify` would score them.
 
-    `besides` is left out. Raises FingerprintMismatch if there are templates and none can be
-    compared.
+    `besides` is left out. Raises FingerprintMismatch if all that could be compared is of other
+    bundles.
     """
     found = await service.comparing(serving).search(probe, limit, collection, besides)
-    if not found and (await service.store.count(collection)).templates:
+    fingerprint = serving.fingerprint
+    # One who is left out has templates to compare, or nobody would ask for others like it.
+    if not found and besides is None and await service.store.has_others(fingerprint, collection):
         raise FingerprintMismatch(
-            "The gallery holds no template that is valid and made by the bundle now served "
-            f"({serving.fingerprint[:12]}). Enrol its subjects again, or bring the gallery over: "
+            "The gallery holds no template that was made by the bundle now served "
+            f"({fingerprint[:12]}). Enrol its subjects again, or bring the gallery over: "
             "`likeness reembed`, then `likeness switch`."
         )
     return found

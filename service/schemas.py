@@ -119,7 +119,9 @@ class EnrollRequest(Witnessed):
         None, max_length=32, examples=[{"source": "onboarding"}], description="kept as given"
     )
     expires_at: Moment | None = Field(
-        None, examples=["2030-01-01T00:00:00Z"], description="never matched from then on"
+        None,
+        examples=["2030-01-01T00:00:00Z"],
+        description="a moment ahead; never matched from then on",
     )
     consent: str | None = Field(
         None,

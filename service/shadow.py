@@ -15,7 +15,7 @@ from models.errors import FingerprintMismatch, Uncalibrated, UnknownOperatingPoi
 from models.proportion import proportion
 from service.answers import VerifyAnswer
 from service.comparing import Comparing, rule_of
-from service.errors import OverloadError, SubjectNotFound
+from service.errors import OverloadError, SubjectNotFound, TemplatesExpired
 from service.metrics import Metrics, Unshadowed
 from service.pipeline import Pipeline
 from service.recogniser import Recogniser
@@ -155,7 +155,7 @@ def _quiet(recogniser: Recogniser, metrics: Metrics) -> Recogniser:
 
 def _reason(error: BaseException) -> Unshadowed:
     match error:
-        case SubjectNotFound() | FingerprintMismatch():
+        case SubjectNotFound() | TemplatesExpired() | FingerprintMismatch():
             return "no_template"
         case Uncalibrated() | UnknownOperatingPoint():
             return "no_point"

@@ -61,6 +61,7 @@ STATUS: Mapping[str, int] = MappingProxyType(
         "other_photo": 422,
         "subject_not_found": 404,
         "subject_exists": 409,
+        "templates_expired": 404,
         "template_not_found": 404,
         "template_id_taken": 409,
         "collection_not_found": 404,

@@ -15,6 +15,10 @@ class SubjectExists(StoreError):
     code = "subject_exists"
 
 
+class TemplatesExpired(StoreError):
+    code = "templates_expired"
+
+
 class TemplateNotFound(StoreError):
     code = "template_not_found"
 

@@ -31,6 +31,7 @@ from service.store.records import (
     SubjectSummary,
     SubjectTemplates,
     Terms,
+    check_ahead,
 )
 from service.store.sqlite.store import SqliteStore
 from service.store.vault import Vault
@@ -63,6 +64,7 @@ __all__ = [
     "SubjectTemplates",
     "Terms",
     "Vault",
+    "check_ahead",
     "open_store",
     "utc_now",
 ]

@@ -58,8 +58,9 @@ class Store(Protocol):
         id; its expiry, the subject's metadata and its terms are replaced if given, kept if None.
         An expired one counts as gone and is created anew. A request with a known key and
         digest has no effect and gets the outcome it had the first time, for a day.
-        Raises TemplateIdTaken, IdempotencyConflict, CollectionNotFound, and SubjectElsewhere if
-        the subject is in another collection; then nothing is written.
+        Raises TemplateIdTaken, IdempotencyConflict, CollectionNotFound, SubjectElsewhere if
+        the subject is in another collection, and InvalidRequest for an expiry that has passed;
+        then nothing is written.
         """
         ...
 
@@ -145,6 +146,10 @@ class Store(Protocol):
 
     async def count(self, collection: str | None = None) -> Counts:
         """Count what is stored, in one collection or in all."""
+        ...
+
+    async def has_others(self, fingerprint: str, collection: str = "") -> bool:
+        """Tell whether a collection has an unexpired template that another bundle made."""
         ...
 
     async def create_collection(self, name: str, by: str | None = None) -> Collection:

@@ -24,7 +24,8 @@ class NewTemplate:
 
     `vector` is (d,) float32 of unit length; `expires_at` has a time zone, or is None for a
     template that stays until it is deleted; `photo` is to be kept, or None. Raises
-    DegenerateVector, and InvalidRequest for an expiry without a time zone or beyond the calendar.
+    DegenerateVector, and InvalidRequest for an expiry without a time zone or beyond the calendar;
+    whether it has passed is for the store to say, which has the clock (see `check_ahead`).
     """
 
     template_id: str
@@ -292,6 +293,18 @@ class Collection:
     counts: Counts
 
 
+def check_ahead(expires_at: datetime | None, now: datetime) -> None:
+    """Raise InvalidRequest for an expiry that is no moment, or that is not after `now`."""
+    if expires_at is None:
+        return
+    _check_moment(expires_at)
+    if expires_at <= now:
+        raise _not_an_expiry(
+            "This time has passed: the template would never match. Give a later one, or leave "
+            "it out for no expiry."
+        )
+
+
 def _check_moment(moment: datetime) -> None:
     message = "Give a time with its zone, such as 2030-01-01T00:00:00Z."
     if moment.utcoffset() is not None:
@@ -301,4 +314,8 @@ def _check_moment(moment: datetime) -> None:
             message = "This time is beyond the calendar; leave it out for no expiry."
         else:
             return
-    raise InvalidRequest(f"expires_at: {message}", [FieldError("expires_at", message)])
+    raise _not_an_expiry(message)
+
+
+def _not_an_expiry(message: str) -> InvalidRequest:
+    return InvalidRequest(f"expires_at: {message}", [FieldError("expires_at", message)])

@@ -6,6 +6,7 @@ from datetime import timedelta, timezone
 import numpy as np
 import pytest
 
+from service.errors import InvalidRequest
 from service.store import Deleted, Store
 from tests.service.store_samples import (
     FINGERPRINT,
@@ -80,6 +81,32 @@ class ExpiryContract:
         clock.now = expires_at
         assert await names_found(store, "one") == []
         assert (await store.templates_of("ada")).templates == ()
+
+    @pytest.mark.parametrize("hours", [0, -1, -24 * 365 * 2000])
+    async def test_expiry_that_has_passed_is_refused_and_changes_nothing(
+        self, store: Store, clock: Clock, hours: float
+    ) -> None:
+        passed = clock.now + timedelta(hours=hours)
+        await store.enroll("ada", [template("one", "t1")], {"kept": "yes"})
+        for again in (template("one", expires_at=passed), template("two", expires_at=passed)):
+            with pytest.raises(InvalidRequest) as caught:
+                await store.enroll("ada", [template("three"), again], {"kept": "no"})
+            assert [error.field for error in caught.value.errors] == ["expires_at"]
+        detail = await store.subject("ada")
+        assert detail.metadata == {"kept": "yes"}
+        assert [(each.template_id, each.expires_at) for each in detail.templates] == [("t1", None)]
+        assert await names_found(store, "one") == ["ada"]
+
+    async def test_templates_of_other_bundles_are_seen_while_they_are_valid(
+        self, store: Store, clock: Clock
+    ) -> None:
+        soon = clock.now + timedelta(seconds=1)
+        await store.enroll("ada", [template("one", fingerprint="other", expires_at=soon)])
+        assert await store.has_others(FINGERPRINT)
+        assert not await store.has_others("other")
+        assert not await store.has_others(FINGERPRINT, "elsewhere")
+        clock.now = soon
+        assert not await store.has_others(FINGERPRINT)
 
     async def test_expired_template_leaves_room_for_others(
         self, store: Store, clock: Clock

@@ -36,6 +36,7 @@ _CODES: Mapping[str, int] = MappingProxyType(
         "not_live": _INVALID,
         "subject_not_found": 42,
         "subject_exists": SUBJECT_ALREADY_EXISTS,
+        "templates_expired": 42,
         "template_not_found": 44,
     }
 )

@@ -25,6 +25,7 @@ _NAMES: Mapping[str, str] = MappingProxyType(
         "body_too_large": "ImageTooLargeException",
         "not_found": "UnknownOperationException",
         "subject_not_found": "ResourceNotFoundException",
+        "templates_expired": "ResourceNotFoundException",
         "template_not_found": "ResourceNotFoundException",
         "collection_not_found": "ResourceNotFoundException",
         "collection_exists": "ResourceAlreadyExistsException",

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from models.errors import FaceTooSmall, FingerprintMismatch, NoFace
+from models.errors import FaceTooSmall, NoFace
 from models.template import similarity
 from service import recognition
-from service.comparing import FusedCandidate
+from service.comparing import FusedCandidate, comparable
 from service.compat.rekognition.answers import (
     Compared,
     ComparedMatch,
@@ -129,10 +129,7 @@ async def search(asked: Asked, form: SearchFaces) -> Searched:
         held = None
     if held is None or held.collection != form.collection_id:
         raise invalid_fields([FieldError("FaceId", "The collection has no such face")])
-    own = held.made_by(fingerprint)
-    if not own:
-        raise FingerprintMismatch("The face has no template of the bundle that is now served.")
-    probe = asked.serving.template(own[0])
+    probe = asked.serving.template(comparable(held, fingerprint)[0])
     others = await recognition.search(
         asked.service, asked.serving, probe, form.max_faces, form.collection_id, form.face_id
     )

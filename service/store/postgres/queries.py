@@ -163,6 +163,19 @@ async def count(connection: Connection, collection: str | None) -> Counts:
     return Counts(subjects_, templates)
 
 
+async def has_others(
+    connection: Connection, fingerprint: str, collection: str, now: datetime
+) -> bool:
+    """Tell whether a collection has an unexpired template that another bundle made."""
+    ((found,),) = await _rows(
+        connection,
+        """SELECT EXISTS (SELECT 1 FROM likeness.templates JOIN likeness.subjects USING (subject)
+        WHERE fingerprint <> %s AND collection = %s AND (expires_at IS NULL OR expires_at > %s))""",
+        [fingerprint, collection, now],
+    )
+    return bool(found)
+
+
 async def not_found(connection: Connection, subject: str) -> StoreError:
     """Return what a subject without the template that was named lacks: that, or all."""
     known = await _rows(connection, "SELECT 1 FROM likeness.subjects WHERE subject = %s", [subject])

@@ -26,6 +26,7 @@ from service.store.records import (
     Idempotency,
     NewTemplate,
     Terms,
+    check_ahead,
 )
 from service.store.refusals import (
     IDEMPOTENCY_LASTS,
@@ -58,6 +59,8 @@ async def enroll(
     recorded = None if idempotency is None else await _recorded(connection, idempotency, now)
     if recorded is not None:
         return recorded
+    for template, _ in templates:
+        check_ahead(template.expires_at, now)
     await lock_subject(connection, subject)
     await connection.execute(
         "DELETE FROM likeness.templates WHERE subject = %s AND expires_at <= %s", [subject, now]

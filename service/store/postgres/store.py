@@ -179,6 +179,11 @@ class PostgresStore:
     async def count(self, collection: str | None = None) -> Counts:
         return await self._database.read(lambda c: queries.count(c, collection))
 
+    async def has_others(self, fingerprint: str, collection: str = "") -> bool:
+        return await self._database.read(
+            lambda c: queries.has_others(c, fingerprint, collection, self._clock())
+        )
+
     async def create_collection(self, name: str, by: str | None = None) -> Collection:
         return await self._database.write(lambda c: collections.create(c, name, by, self._clock()))
 

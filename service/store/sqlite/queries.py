@@ -140,6 +140,18 @@ def count(connection: sqlite3.Connection, collection: str | None) -> Counts:
     return Counts(subjects_, templates)
 
 
+def has_others(
+    connection: sqlite3.Connection, fingerprint: str, collection: str, now: datetime
+) -> bool:
+    """Tell whether a collection has an unexpired template that another bundle made."""
+    ((found,),) = connection.execute(
+        "SELECT EXISTS (SELECT 1 FROM templates JOIN subjects USING (subject) "
+        "WHERE fingerprint != ? AND collection = ? AND (expires_at IS NULL OR expires_at > ?))",
+        (fingerprint, collection, stamp(now)),
+    ).fetchall()
+    return bool(found)
+
+
 def entries(
     connection: sqlite3.Connection,
     vault: Vault,

@@ -14,6 +14,7 @@ from service.store.records import (
     Idempotency,
     NewTemplate,
     Terms,
+    check_ahead,
 )
 from service.store.refusals import (
     IDEMPOTENCY_LASTS,
@@ -50,25 +51,17 @@ def enroll(
     recorded = None if idempotency is None else _recorded(connection, idempotency)
     if recorded is not None:
         return Done(recorded)
+    for template in templates:
+        check_ahead(template.expires_at, now)
     removed = _drop_expired(connection, subject, now)
     cipher = _put_subject(connection, vault, subject, metadata, terms, collection, now)
-    added: dict[tuple[str, str], Entry] = {}
-    outcomes = []
-    for template in templates:
-        outcome = _add(connection, cipher, subject, template, now)
-        outcomes.append(outcome)
-        renewed = template.expires_at is not None
-        if outcome.created or renewed:
-            # A new expiry is that of every bundle's template; else the others are left alone.
-            made_by = None if renewed else template.fingerprint
-            for entry in entries(connection, vault, outcome.template_id, made_by):
-                added[entry.template_id, entry.fingerprint] = entry
+    outcomes, added = _add_all(connection, vault, cipher, subject, templates, now)
     enrolled = Enrolled(tuple(outcomes))
     if idempotency is not None:
         _record(connection, idempotency, enrolled, now)
     if created := sum(outcome.created for outcome in outcomes):
         append(connection, Event("enrolled", subject, by, {"templates": created}), now)
-    return Done(enrolled, removed, list(added.values()))
+    return Done(enrolled, removed, added)
 
 
 def delete_subject(
@@ -208,6 +201,29 @@ def _put_subject(
         sealed = sealed_terms(cipher, terms)
         connection.execute("UPDATE subjects SET terms = ? WHERE subject = ?", (sealed, subject))
     return cipher
+
+
+def _add_all(
+    connection: sqlite3.Connection,
+    vault: Vault,
+    cipher: Cipher,
+    subject: str,
+    templates: Sequence[NewTemplate],
+    now: datetime,
+) -> tuple[list[EnrolledTemplate], list[Entry]]:
+    """Add templates; return their outcomes, and what the index has to hold now."""
+    added: dict[tuple[str, str], Entry] = {}
+    outcomes = []
+    for template in templates:
+        outcome = _add(connection, cipher, subject, template, now)
+        outcomes.append(outcome)
+        renewed = template.expires_at is not None
+        if outcome.created or renewed:
+            # A new expiry is that of every bundle's template; else the others are left alone.
+            made_by = None if renewed else template.fingerprint
+            for entry in entries(connection, vault, outcome.template_id, made_by):
+                added[entry.template_id, entry.fingerprint] = entry
+    return outcomes, list(added.values())
 
 
 def _add(

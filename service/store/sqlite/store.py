@@ -193,6 +193,11 @@ class SqliteStore:
     async def count(self, collection: str | None = None) -> Counts:
         return await self._read(partial(queries.count, collection=collection))
 
+    async def has_others(self, fingerprint: str, collection: str = "") -> bool:
+        return await self._read(
+            lambda c: queries.has_others(c, fingerprint, collection, self._clock())
+        )
+
     async def create_collection(self, name: str, by: str | None = None) -> Collection:
         return await self._write(lambda c: collections.create(c, name, by, self._clock()))
 
