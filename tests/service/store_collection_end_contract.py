@@ -101,7 +101,7 @@ def _anything(store: Store, clock: Clock, dice: random.Random) -> Awaitable[obje
     """Choose something to do in one of three collections."""
     subject, image = f"s{dice.randrange(9)}", f"i{dice.randrange(9)}"
     name, template_id = dice.choice(("", "a", "b")), f"{subject}{image}"
-    soon = clock.now + timedelta(seconds=dice.randrange(5))
+    soon = clock.now + timedelta(seconds=1 + dice.randrange(5))
     passing = template(image, template_id, expires_at=soon)
     lasting = template(image, template_id)
     choices: list[Callable[[], Awaitable[object]]] = [

@@ -75,7 +75,7 @@ class RaceContract:
                 case 1 | 2:
                     await store.delete_template(subject, name)
                 case 3:
-                    soon = clock.now + timedelta(seconds=dice.randrange(5))
+                    soon = clock.now + timedelta(seconds=1 + dice.randrange(5))
                     await store.enroll(subject, [template(image, name, expires_at=soon)])
                 case 4:
                     new = template(image, name, fingerprint="other")
