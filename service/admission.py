@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Self
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -26,6 +28,8 @@ IMAGE_ROUTES = frozenset({"/enroll", "/verify", "/embed", "/identify", "/change/
 # Served in every state, to everybody: they tell in which one the service is, and how to use it.
 ALWAYS_OPEN = frozenset({"/livez", "/readyz", "/metrics", "/docs", "/openapi.json"}) | UI_PATHS
 _LINGER_S = 1.0
+# Of a request without photos: thousands of ids, or of numbers of vectors.
+_MOST_BYTES_WITHOUT_PHOTOS = 2**20
 
 
 class Gate:
@@ -115,13 +119,13 @@ class Admission:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        settings = self._settings
-        body = _Body(receive, send, settings.max_body_bytes, settings.body_timeout_s)
+        settings, with_photos = self._settings, takes_photos(scope)
+        body = _Body(receive, send, _Limits.of(settings, with_photos))
         try:
             if scope["path"] not in ALWAYS_OPEN:
                 self._gate.check()
             body.declare(Headers(scope=scope))
-            if takes_photos(scope):
+            if with_photos:
                 with self._gate.permit():
                     await self._app(scope, body.receive, body.send)
             else:
@@ -140,14 +144,29 @@ def takes_photos(scope: Scope) -> bool:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """Hold what a body may have: bytes, seconds to arrive, and whether there are photos in it."""
+
+    max_bytes: int
+    timeout_s: float
+    with_photos: bool
+
+    @classmethod
+    def of(cls, settings: Settings, with_photos: bool) -> Self:
+        most = settings.max_body_bytes
+        if not with_photos:
+            most = min(most, _MOST_BYTES_WITHOUT_PHOTOS)
+        return cls(most, settings.body_timeout_s, with_photos)
+
+
 class _Body:
     """Count and time a body while it is read, and part politely from who sends too much."""
 
-    def __init__(self, receive: Receive, send: Send, max_bytes: int, timeout_s: float) -> None:
+    def __init__(self, receive: Receive, send: Send, limits: _Limits) -> None:
         self._receive = receive
         self._send = send
-        self._max_bytes = max_bytes
-        self._timeout_s = timeout_s
+        self._limits = limits
         self._deadline: float | None = None
         self._bytes = 0
         self._complete = False
@@ -160,7 +179,7 @@ class _Body:
         if "transfer-encoding" in headers:
             # How much will come is unknown: unless all of it is read, it is not waited for.
             self._last = True
-        elif length.isdecimal() and int(length) > self._max_bytes:
+        elif length.isdecimal() and int(length) > self._limits.max_bytes:
             self._last = True
             raise self._too_large()
 
@@ -170,18 +189,18 @@ class _Body:
             return await self._receive()
         loop = asyncio.get_running_loop()
         if self._deadline is None:
-            self._deadline = loop.time() + self._timeout_s
+            self._deadline = loop.time() + self._limits.timeout_s
         try:
             async with asyncio.timeout_at(self._deadline):
                 message = await self._receive()
         except TimeoutError as exc:
             self._last = True
             raise BodyTimeout(
-                f"The request did not arrive within {self._timeout_s:g} seconds."
+                f"The request did not arrive within {self._limits.timeout_s:g} seconds."
             ) from exc
         if message["type"] == "http.request":
             self._bytes += len(message.get("body", b""))
-            if self._bytes > self._max_bytes:
+            if self._bytes > self._limits.max_bytes:
                 self._last = True
                 raise self._too_large()
             self._complete = not message.get("more_body", False)
@@ -211,4 +230,7 @@ class _Body:
             return
 
     def _too_large(self) -> BodyTooLarge:
-        return BodyTooLarge(f"The request has more than {self._max_bytes} bytes.")
+        error = BodyTooLarge(f"The request has more than {self._limits.max_bytes} bytes.")
+        if not self._limits.with_photos:
+            error.advice = None
+        return error

@@ -5,9 +5,9 @@ Photos stay in memory: no part of a body is ever written to a temporary file.
 
 import binascii
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Final, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import (
     AliasChoices,
@@ -25,12 +25,13 @@ from starlette.requests import ClientDisconnect, Request
 from service.errors import ClientGone, FieldError, UnsupportedBody
 from service.problems import field_errors, invalid_fields, printable
 from service.settings import Settings
-from service.wire import Part, PartReader, read_json, read_query
+from service.wire import Part, PartReader, as_object, read_json, read_query, read_value
 
 # Fields of text beside the images; no route takes half as many.
 _MAX_TEXT_PARTS = 32
 _PHOTO_FIELD = "image"
 BINARY = "binary"
+_JSON: Final = b"application/json"
 
 M = TypeVar("M", bound=BaseModel)
 Shape = Literal["list", "object", "scalar"]
@@ -93,34 +94,53 @@ async def read_fields(request: Request, settings: Settings) -> Fields:
     Raises UnsupportedBody, InvalidRequest, ClientGone, and what the admission layer raises
     while the body is read: BodyTooLarge, BodyTimeout.
     """
+    kind, options = _kind(request)
+    match kind:
+        case b"multipart/form-data":
+            max_parts = settings.max_images + _MAX_TEXT_PARTS
+            values = await _form(request, options.get(b"boundary", b""), max_parts)
+        case b"application/json":
+            parsed = as_object(await read_json_body(request))
+            values = {name: [value] for name, value in parsed.items()}
+        case _ if _is_photo(kind):
+            values = await _photo(request)
+        case _:
+            raise UnsupportedBody(
+                "The body is neither multipart/form-data nor application/json, nor a photo "
+                "(image/* or application/octet-stream)."
+            )
+    return Fields(values, settings.max_images, kind != _JSON)
+
+
+async def read_model(request: Request, model: type[M]) -> M:
+    """Read a body of JSON without photos into a model; raises what `read_fields` does."""
+    return validate(await read_json_body(request), model)
+
+
+async def read_json_body(request: Request, wanted: bytes = _JSON) -> JsonValue:
+    """Read the JSON that a body is; every body that may be JSON is read here.
+
+    `wanted` is its media type: pages of strangers can make a browser send some others without
+    asking. Raises what `read_fields` does.
+    """
+    kind, options = _kind(request)
+    if kind != wanted:
+        raise UnsupportedBody(f"The body is not {wanted.decode()}.")
+    if options.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8"):
+        raise UnsupportedBody("JSON is UTF-8; the body says it is something else.")
+    return read_value(await _whole(request))
+
+
+def _kind(request: Request) -> tuple[bytes, dict[bytes, bytes]]:
+    """Return the media type of a body and its parameters; raises UnsupportedBody."""
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
         raise UnsupportedBody("The body is compressed; send it as it is.")
-    kind, options = parse_options_header(request.headers.get("content-type"))
-    try:
-        match kind:
-            case b"multipart/form-data":
-                max_parts = settings.max_images + _MAX_TEXT_PARTS
-                values = await _form(request, options.get(b"boundary", b""), max_parts)
-            case b"application/json":
-                if options.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8"):
-                    raise UnsupportedBody("JSON is UTF-8; the body says it is something else.")
-                parsed = read_json(await _whole(request))
-                values = {name: [value] for name, value in parsed.items()}
-            case _ if _is_photo(kind):
-                values = await _photo(request)
-            case _:
-                raise UnsupportedBody(
-                    "The body is neither multipart/form-data nor application/json, nor a photo "
-                    "(image/* or application/octet-stream)."
-                )
-    except ClientDisconnect as exc:
-        raise ClientGone("The client went away while sending its request.") from exc
-    return Fields(values, settings.max_images, kind != b"application/json")
+    return parse_options_header(request.headers.get("content-type"))
 
 
 async def _form(request: Request, boundary: bytes, max_parts: int) -> Values:
     reader = PartReader(boundary, max_parts)
-    async for chunk in request.stream():
+    async for chunk in _chunks(request):
         reader.write(chunk)
     return _grouped(reader.close())
 
@@ -135,7 +155,15 @@ async def _photo(request: Request) -> Values:
 
 
 async def _whole(request: Request) -> bytes:
-    return b"".join([chunk async for chunk in request.stream()])
+    return b"".join([chunk async for chunk in _chunks(request)])
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    try:
+        async for chunk in request.stream():
+            yield chunk
+    except ClientDisconnect as exc:
+        raise ClientGone("The client went away while sending its request.") from exc
 
 
 def _is_photo(kind: bytes) -> bool:

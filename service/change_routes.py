@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import JsonValue
 
 from service import change
+from service.body import read_model
 from service.change_answers import (
     ChangeAnswer,
     LackingAnswer,
@@ -15,7 +16,7 @@ from service.change_answers import (
 from service.disconnect import run_until_disconnect
 from service.gallery_answers import DeletedAnswer
 from service.guard import By
-from service.openapi import links, request_body
+from service.openapi import json_body, links, request_body
 from service.routes import read
 from service.schemas import ReembedRequest, SwitchRequest
 from service.service import Running
@@ -59,13 +60,19 @@ async def reembed(request: Request, service: Running, by: By) -> ReembeddedAnswe
     return await run_until_disconnect(request, change.reembed(service, form, by, request))
 
 
-@router.post("/switch", responses={200: links(switch=_OTHER, forget=_OTHER)})
-async def switch(service: Running, by: By, form: SwitchRequest) -> ChangeAnswer:
+@router.post(
+    "/switch",
+    responses={200: links(switch=_OTHER, forget=_OTHER)},
+    openapi_extra=json_body(SwitchRequest),
+)
+async def switch(request: Request, service: Running, by: By) -> ChangeAnswer:
     """Let a bundle serve, at every replica from its next request on; the same way back."""
+    form = await read_model(request, SwitchRequest)
     return await change.switch(service, form, by)
 
 
-@router.post("/forget")
-async def forget(service: Running, by: By, form: SwitchRequest) -> DeletedAnswer:
+@router.post("/forget", openapi_extra=json_body(SwitchRequest))
+async def forget(request: Request, service: Running, by: By) -> DeletedAnswer:
     """Erase what the bundle that does not serve has made; when this answers it is gone."""
+    form = await read_model(request, SwitchRequest)
     return DeletedAnswer.model_validate(await change.forget(service, form, by))

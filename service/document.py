@@ -22,9 +22,8 @@ _EVERYWHERE = (
     "store_unavailable",
 )
 _WITH_KEY = ("key_missing", "key_invalid", "key_forbidden", "key_busy")
-_WITH_BODY = ("body_timeout", "invalid_request")
+_WITH_BODY = ("body_timeout", "unsupported_body", "invalid_request")
 _WITH_PHOTO = (
-    "unsupported_body",
     "image_too_large",
     "not_an_image",
     "too_many_pixels",

@@ -104,7 +104,9 @@ class InvalidRequest(RequestError):
 
 class UnsupportedBody(RequestError):
     code = "unsupported_body"
-    advice = "Send multipart/form-data, application/json with base64, or the photo itself."
+    advice = (
+        "Send JSON as application/json, photos as multipart/form-data, as base64 in JSON, or bare."
+    )
 
 
 class NotAcceptable(RequestError):
@@ -113,7 +115,7 @@ class NotAcceptable(RequestError):
 
 class BodyTooLarge(RequestError):
     code = "body_too_large"
-    advice = "Send fewer or smaller images; 1280 pixels on the long side are plenty."
+    advice: str | None = "Send fewer or smaller images; 1280 pixels on the long side are plenty."
 
 
 class BodyTimeout(RequestError):

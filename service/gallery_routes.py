@@ -2,9 +2,10 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from pydantic import JsonValue
 
+from service.body import read_model
 from service.gallery_answers import (
     DeletedAnswer,
     ExportAnswer,
@@ -13,7 +14,7 @@ from service.gallery_answers import (
     SubjectsAnswer,
 )
 from service.guard import By
-from service.openapi import links
+from service.openapi import json_body, links
 from service.schemas import RenameRequest, StoredId
 from service.service import Running
 
@@ -60,9 +61,14 @@ async def export(service: Running, subject: str) -> ExportAnswer:
     return ExportAnswer.model_validate(await service.store.export(subject))
 
 
-@router.post("/{subject}/rename", responses={200: links(subject=_RENAMED, delete_subject=_RENAMED)})
-async def rename(service: Running, by: By, subject: str, form: RenameRequest) -> RenamedAnswer:
+@router.post(
+    "/{subject}/rename",
+    responses={200: links(subject=_RENAMED, delete_subject=_RENAMED)},
+    openapi_extra=json_body(RenameRequest),
+)
+async def rename(request: Request, service: Running, by: By, subject: str) -> RenamedAnswer:
     """Give a subject a name that nobody has; templates, terms and expiry stay."""
+    form = await read_model(request, RenameRequest)
     receipt = await service.store.rename_subject(subject, form.to, by)
     return RenamedAnswer.model_validate({"subject": form.to, "receipt": receipt})
 

@@ -1,12 +1,13 @@
 """API keys over HTTP: create, list, revoke."""
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
+from service.body import read_model
 from service.errors import KeyNotFound
 from service.guard import By
 from service.key_answers import KeyAnswer, KeysAnswer, NewKeyAnswer
 from service.keys import make_key, signing_pair
-from service.openapi import links
+from service.openapi import json_body, links
 from service.schemas import NewKeyRequest
 from service.service import Running
 from service.store import utc_now
@@ -18,9 +19,11 @@ router = APIRouter(prefix="/keys", tags=["keys"])
     "",
     status_code=201,
     responses={201: links(revoke_key={"path.key_id": "$response.body#/key_id"})},
+    openapi_extra=json_body(NewKeyRequest),
 )
-async def create_key(service: Running, by: By, form: NewKeyRequest) -> NewKeyAnswer:
+async def create_key(request: Request, service: Running, by: By) -> NewKeyAnswer:
     """Make a key; it counts at once, and is shown in this answer only."""
+    form = await read_model(request, NewKeyRequest)
     vault = service.keys.vault if form.signing else None
     kept, key = make_key(form.name, form.scopes, form.per_s, form.at_once, utc_now(), vault)
     await service.store.add_key(kept, by)

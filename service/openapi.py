@@ -17,9 +17,7 @@ def request_body(model: type[BaseModel]) -> dict[str, JsonValue]:
 
     The model must be flat: a schema with references of its own has no place to point to.
     """
-    schema = model.model_json_schema()
-    if "$defs" in schema:
-        raise ValueError(f"{model.__name__} is not flat")
+    schema = _schema(model)
     # What holds between fields is said of JSON alone: tools that show forms stumble over it.
     form = _flat({k: v for k, v in schema.items() if k not in ("not", "oneOf")}, null=False)
     return {
@@ -36,6 +34,12 @@ def request_body(model: type[BaseModel]) -> dict[str, JsonValue]:
     }
 
 
+def json_body(model: type[BaseModel]) -> dict[str, JsonValue]:
+    """Return what to pass as `openapi_extra`: a body of JSON without photos. It must be flat."""
+    content: JsonValue = {"application/json": {"schema": _flat(_schema(model), null=True)}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
 def links(**given: dict[str, JsonValue]) -> dict[str, JsonValue]:
     """Return, for the `responses` of a route, which operations its answer gives values to.
 
@@ -43,6 +47,13 @@ def links(**given: dict[str, JsonValue]) -> dict[str, JsonValue]:
     is under `body` goes into that operation's body.
     """
     return {"links": {name: _link(name, dict(values)) for name, values in given.items()}}
+
+
+def _schema(model: type[BaseModel]) -> dict[str, JsonValue]:
+    schema = model.model_json_schema()
+    if "$defs" in schema:
+        raise ValueError(f"{model.__name__} is not flat")
+    return schema
 
 
 def _link(operation: str, values: dict[str, JsonValue]) -> JsonValue:

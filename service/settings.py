@@ -152,7 +152,10 @@ class Settings(
         default=10 * 2**20, ge=1024, le=2**30, description="Most bytes of one image."
     )
     max_body_bytes: int = Field(
-        default=32 * 2**20, ge=1024, le=2**32, description="Most bytes of one request."
+        default=32 * 2**20,
+        ge=1024,
+        le=2**32,
+        description="Most bytes of one request with photos; one without has at most 1 MiB.",
     )
     max_pixels: int = Field(
         default=50_000_000, ge=1024, le=10**9, description="Most pixels of one image."

@@ -124,7 +124,11 @@ class PartReader:
 
 def read_json(data: bytes) -> dict[str, JsonValue]:
     """Return the object in `data`, read as `read_value` does; raises InvalidRequest."""
-    value = read_value(data)
+    return as_object(read_value(data))
+
+
+def as_object(value: JsonValue) -> dict[str, JsonValue]:
+    """Return JSON that is an object; raises InvalidRequest."""
     if not isinstance(value, dict):
         raise InvalidRequest("The JSON is not an object.")
     return value

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from service.body import read_model
 from service.compat.compreface.answers import (
     DeletedCount,
     Example,
@@ -20,7 +21,7 @@ from service.compat.compreface.errors import (
     refusal,
 )
 from service.compat.compreface.paths import PREFIX
-from service.compat.compreface.requests import ImageIds, Name, read_body
+from service.compat.compreface.requests import ImageIds, Name
 from service.errors import SubjectNotFound
 from service.guard import By
 from service.schemas import StoredId
@@ -63,7 +64,7 @@ async def delete_of_subject(
 @router.post("/faces/delete")
 async def delete_many(request: Request, held: Held, by: By) -> list[Example]:
     """Delete the examples of a list; ids of none are passed over."""
-    wanted = await read_body(request, ImageIds)
+    wanted = await read_model(request, ImageIds)
     found = await held.find(dict.fromkeys(wanted.root))
     return [example for example in found if await held.delete(example, by)]
 
@@ -96,7 +97,7 @@ async def subjects(held: Held) -> Subjects:
 @router.post("/subjects", status_code=201, response_model=SubjectName)
 async def add_subject(request: Request, held: Held) -> SubjectName | JSONResponse:
     """Say that the name is free. There are no subjects without a face: the first one makes them."""
-    name = (await read_body(request, Name)).subject
+    name = (await read_model(request, Name)).subject
     try:
         await held.store.templates_of(name)
     except SubjectNotFound:
@@ -107,7 +108,7 @@ async def add_subject(request: Request, held: Held) -> SubjectName | JSONRespons
 @router.put("/subjects/{subject}")
 async def rename_subject(request: Request, held: Held, by: By, subject: str) -> Updated:
     """Rename, to a free name. CompreFace makes one subject of two if it is somebody's."""
-    await held.rename_subject(subject, (await read_body(request, Name)).subject, by)
+    await held.rename_subject(subject, (await read_model(request, Name)).subject, by)
     return Updated(updated=True)
 
 

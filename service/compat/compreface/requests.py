@@ -4,15 +4,12 @@ from typing import TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, Field, RootModel
-from python_multipart.multipart import parse_options_header
 
-from service.body import validate
-from service.errors import UnsupportedBody
+from service.body import read_model
 from service.problems import request_id
 from service.routes import read
 from service.schemas import Body, Photo, SubjectId
 from service.service import Service
-from service.wire import read_value
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -71,16 +68,7 @@ async def read_photos(request: Request, service: Service, model: type[M]) -> M:
 async def read_vectors(request: Request, service: Service, model: type[M]) -> M:
     """Read vectors, which are proof of nobody. Raises LivenessTokenNeeded."""
     await _without_token(request, service)
-    return await read_body(request, model)
-
-
-async def read_body(request: Request, model: type[M]) -> M:
-    """Read JSON that holds no photo."""
-    kind, _ = parse_options_header(request.headers.get("content-type"))
-    # Pages of strangers can make a browser send any other type without asking.
-    if kind != b"application/json":
-        raise UnsupportedBody("The body is not application/json.")
-    return validate(read_value(await request.body()), model)
+    return await read_model(request, model)
 
 
 async def _without_token(request: Request, service: Service) -> None:

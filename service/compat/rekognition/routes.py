@@ -6,9 +6,9 @@ from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 
 from fastapi import APIRouter, Request, Response
-from starlette.requests import ClientDisconnect
+from pydantic import JsonValue
 
-from service.body import validate
+from service.body import read_json_body, validate
 from service.compat.rekognition import collections, faces
 from service.compat.rekognition.asked import Asked
 from service.compat.rekognition.errors import MEDIA_TYPE
@@ -29,11 +29,11 @@ from service.compat.rekognition.requests import (
 from service.compat.rekognition.shapes import Shape
 from service.compat.rekognition.targets import PATH, operation_of, takes_photos
 from service.disconnect import run_until_disconnect
-from service.errors import ClientGone, RouteNotFound, UnsupportedBody
+from service.errors import RouteNotFound
 from service.guard import By
 from service.problems import request_id
 from service.service import Running
-from service.wire import read_json
+from service.wire import as_object
 
 router = APIRouter(include_in_schema=False)
 
@@ -47,8 +47,8 @@ class Operation(Generic[M]):
     takes: type[M]
     does: Callable[[Asked, M], Coroutine[None, None, Shape]]
 
-    def work(self, asked: Asked, body: bytes) -> Coroutine[None, None, Shape]:
-        return self.does(asked, validate(read_json(body), self.takes))
+    def work(self, asked: Asked, members: JsonValue) -> Coroutine[None, None, Shape]:
+        return self.does(asked, validate(as_object(members), self.takes))
 
 
 OPERATIONS: Final[Mapping[str, Operation[Any]]] = MappingProxyType(
@@ -74,16 +74,11 @@ async def call(request: Request, service: Running, by: By) -> Response:
     name = operation_of(request.scope)
     if name is None or name not in OPERATIONS:
         raise RouteNotFound(f"There is no such operation here; there are {', '.join(OPERATIONS)}.")
-    if request.headers.get("content-type") != MEDIA_TYPE:
-        raise UnsupportedBody(f"The body is not {MEDIA_TYPE}.")
-    try:
-        body = await request.body()
-    except ClientDisconnect as exc:
-        raise ClientGone("The client went away while sending its request.") from exc
+    members = await read_json_body(request, MEDIA_TYPE.encode())
     if takes_photos(request.scope):
         # Its clients have no proof of a living person to show.
         await service.liveness.check(None, (), request.url.path, request_id(request.scope))
     asked = Asked(service, await service.serving(), request, by)
-    answer = await run_until_disconnect(request, OPERATIONS[name].work(asked, body))
+    answer = await run_until_disconnect(request, OPERATIONS[name].work(asked, members))
     headers = {"x-amzn-requestid": request_id(request.scope) or ""}
     return Response(answer.written(), media_type=MEDIA_TYPE, headers=headers)
