@@ -13,6 +13,7 @@ from typing import Final, Literal, get_args
 
 from service.errors import KeyInvalid, NoMasterKey
 from service.store import ApiKey, Store, Vault
+from service.store.vault import to_sign
 
 Scope = Literal["verify", "enroll", "embed", "admin"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
@@ -53,7 +54,7 @@ def make_key(
         per_s,
         at_once,
         now,
-        signing=None if vault is None else vault.wrap(raw),
+        signing=None if vault is None else vault.wrap(raw, to_sign(key_id)),
     )
     return kept, f"lk_{key_id}_{secret}"
 

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from service.store.records import Terms
-from service.store.vault import METADATA, TERMS, Cipher, Vault, Wrapped
+from service.store.vault import Cipher, Owner, Vault, Wrapped
 
 
 @dataclass(frozen=True, slots=True)
 class Particulars:
-    """Hold them opened, and what opens the subject's templates and photos."""
+    """Hold them opened, and what opens and seals the subject's templates and photos."""
 
+    owner: Owner
     metadata: dict[str, str]
     terms: Terms
     cipher: Cipher
@@ -20,6 +21,7 @@ class Particulars:
     def open(
         cls,
         vault: Vault,
+        owner: Owner,
         metadata: bytes,
         terms: bytes | None,
         key_id: str | None,
@@ -29,15 +31,16 @@ class Particulars:
         """Open what the row of a subject and that of its key hold. Raises StoreUnavailable."""
         cipher = vault.cipher(Wrapped.read(key_id, master, wrapped))
         return cls(
-            json.loads(cipher.open(metadata, METADATA)),
-            Terms() if terms is None else Terms(**json.loads(cipher.open(terms, TERMS))),
+            owner,
+            json.loads(cipher.open(metadata, owner.metadata)),
+            Terms() if terms is None else Terms(**json.loads(cipher.open(terms, owner.terms))),
             cipher,
         )
 
 
-def sealed_metadata(cipher: Cipher, metadata: Mapping[str, str]) -> bytes:
-    return cipher.seal(json.dumps(dict(metadata)).encode(), METADATA)
+def sealed_metadata(cipher: Cipher, owner: Owner, metadata: Mapping[str, str]) -> bytes:
+    return cipher.seal(json.dumps(dict(metadata)).encode(), owner.metadata)
 
 
-def sealed_terms(cipher: Cipher, terms: Terms) -> bytes:
-    return cipher.seal(json.dumps(asdict(terms)).encode(), TERMS)
+def sealed_terms(cipher: Cipher, owner: Owner, terms: Terms) -> bytes:
+    return cipher.seal(json.dumps(asdict(terms)).encode(), owner.terms)

@@ -1,11 +1,13 @@
 """Templates sealed at rest: every subject has a key of its own, wrapped by a master key.
 
-AES-256-GCM (NIST SP 800-38D) throughout, a fresh nonce each time. What a value is, is sealed
-in with it, so that no value passes for another. Destroying a subject's key erases what it
-sealed, also where a copy of that was kept. Secrets of API keys that sign are wrapped alike.
+AES-256-GCM (NIST SP 800-38D) throughout, a fresh nonce each time. What a value is and whose it
+is, is sealed in with it, so that no value passes for another, nor for another subject's.
+Destroying a subject's key erases what it sealed, also where a copy of that was kept. Secrets of
+API keys that sign are wrapped alike.
 """
 
 import hashlib
+import json
 import os
 import secrets
 from collections.abc import Sequence
@@ -68,18 +70,25 @@ class Sealer:
 
 @dataclass(frozen=True, slots=True)
 class Wrapped:
-    """Hold a key as it is stored: its id, the id of the master key, and what that sealed."""
+    """Hold a key as it is stored: its id, the id of the master key, and what that sealed.
+
+    `use` is what it is for if not for a subject: the names of subjects change, and so are
+    sealed in with what their keys seal.
+    """
 
     key_id: str
     master: str
     blob: bytes = field(repr=False)
+    use: str = ""
 
     @classmethod
-    def held(cls, key_id: str | None, master: str | None, blob: bytes | None) -> "Wrapped | None":
+    def held(
+        cls, key_id: str | None, master: str | None, blob: bytes | None, use: str
+    ) -> "Wrapped | None":
         """Return the key of a row, None if it has none or it was destroyed."""
         if key_id is None or master is None or blob is None:
             return None
-        return cls(key_id, master, blob)
+        return cls(key_id, master, blob, use)
 
     @classmethod
     def read(cls, key_id: str | None, master: str | None, blob: bytes | None) -> "Wrapped | None":
@@ -111,9 +120,9 @@ class Vault:
         key = secrets.token_bytes(KEY_BYTES)
         return self.wrap(key), Sealer(key)
 
-    def wrap(self, key: bytes) -> Wrapped:
+    def wrap(self, key: bytes, use: str = "") -> Wrapped:
         """Wrap 32 bytes by the current master key, under a new id; there has to be one."""
-        return self._wrap(secrets.token_hex(16), key)
+        return self._wrap(secrets.token_hex(16), use, key)
 
     def cipher(self, wrapped: Wrapped | None) -> Cipher:
         """Return what opens the values of a subject with that key, or without one."""
@@ -121,7 +130,11 @@ class Vault:
 
     def rewrap(self, wrapped: Wrapped) -> Wrapped:
         """Wrap a key by the current master key instead; what it sealed stays as it is."""
-        return self._wrap(wrapped.key_id, self.unwrap(wrapped))
+        return self.bind(wrapped, wrapped.use)
+
+    def bind(self, wrapped: Wrapped, use: str) -> Wrapped:
+        """Do so, and let the key be for that use alone."""
+        return self._wrap(wrapped.key_id, use, self.unwrap(wrapped))
 
     def unwrap(self, wrapped: Wrapped) -> bytes:
         """Return a key, 32 bytes. Raises StoreUnavailable without its master key."""
@@ -131,12 +144,12 @@ class Vault:
                 f"A key in the database is sealed by the master key {wrapped.master}, which this "
                 "process was not given; start it with the same LIKENESS_MASTER_KEYS as the others."
             )
-        return master.open(wrapped.blob, _wrapping(wrapped.key_id))
+        return master.open(wrapped.blob, _wrapping(wrapped.key_id, wrapped.use))
 
-    def _wrap(self, key_id: str, key: bytes) -> Wrapped:
+    def _wrap(self, key_id: str, use: str, key: bytes) -> Wrapped:
         assert self.current is not None
-        blob = self._masters[self.current].seal(key, _wrapping(key_id))
-        return Wrapped(key_id, self.current, blob)
+        blob = self._masters[self.current].seal(key, _wrapping(key_id, use))
+        return Wrapped(key_id, self.current, blob, use)
 
     def check(self, in_use: Sequence[str]) -> None:
         """Raise InvalidSettings if a master key that the database needs is not given."""
@@ -154,18 +167,41 @@ class Vault:
         )
 
 
-METADATA: Final = "metadata"
-TERMS: Final = "terms"
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Name a subject and its collection, and say what each of its values is sealed as."""
 
+    subject: str
+    collection: str
 
-def of_vector(image_sha256: str, fingerprint: str) -> str:
-    """Return what a vector is sealed as."""
-    return f"vector\0{image_sha256}\0{fingerprint}"
+    @property
+    def metadata(self) -> str:
+        return self._about("metadata")
+
+    @property
+    def terms(self) -> str:
+        return self._about("terms")
+
+    def vector(self, template_id: str, image_sha256: str, fingerprint: str) -> str:
+        return self._about("vector", template_id, image_sha256, fingerprint)
+
+    def _about(self, *what: str) -> str:
+        return json.dumps([*what, self.collection, self.subject])
 
 
 def of_photo(image_sha256: str) -> str:
-    """Return what a photo is sealed as."""
+    """Return what a photo is sealed as; whose it is, says the metadata under the same key."""
     return f"photo\0{image_sha256}"
+
+
+def to_sign(api_key: str) -> str:
+    """Return what the secret of an API key is wrapped for."""
+    return f"signs\0{api_key}"
+
+
+def to_turn(space: int) -> str:
+    """Return what the seed is wrapped for that turns a table to search."""
+    return f"turns\0{space}"
 
 
 def master_id(key: bytes) -> str:
@@ -173,5 +209,5 @@ def master_id(key: bytes) -> str:
     return hashlib.sha256(b"likeness master key\0" + key).hexdigest()[:16]
 
 
-def _wrapping(key_id: str) -> str:
-    return f"key\0{key_id}"
+def _wrapping(key_id: str, use: str) -> str:
+    return f"key\0{key_id}\0{use}" if use else f"key\0{key_id}"

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from service.store import ApiKey, Store, Vault
+from service.store.vault import to_sign
 from tests.service.store_samples import MASTER, Clock
 
 
@@ -29,7 +30,7 @@ class KeyContract:
     async def test_key_that_signs_is_kept_with_its_secret_wrapped(
         self, store: Store, clock: Clock
     ) -> None:
-        given = replace(key("one", clock), signing=Vault([MASTER]).wrap(bytes(32)))
+        given = replace(key("one", clock), signing=Vault([MASTER]).wrap(bytes(32), to_sign("one")))
         await store.add_key(given)
         assert await store.key("one") == given
         assert await store.keys() == [given]

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from service.errors import InvalidSettings, StoreUnavailable
-from service.store import Store, Terms, Vault, open_store
+from service.store import Store, Terms, Vault, open_store, unbound
 from service.store.audit import first_break
+from service.store.unbound import resealed
+from service.store.vault import Owner, Wrapped
 from tests.service.store_audit_contract import logged, whole_log
 from tests.service.store_inside import copy_of, everything, run
 from tests.service.store_samples import (
@@ -68,6 +70,93 @@ async def assert_all_there(store: Store) -> None:
             f"{at}-1",
         ]
     await assert_search_agrees(store, Clock().now)
+
+
+# What somebody could do who writes to the database, so that bob passes for ada, or one photo of
+# hers for another; a statement each.
+_KEEP = "CREATE TABLE kept AS SELECT * FROM subjects"
+_TAKE = ", ".join(
+    f"{column} = (SELECT {column} FROM kept WHERE kept.subject = "
+    "CASE subjects.subject WHEN 'ada' THEN 'bob' ELSE 'ada' END)"
+    for column in ("key_id", "metadata", "terms")
+)
+_MOVE = "UPDATE {table} SET subject = 'ada' WHERE subject = 'bob'"
+_CROSS = """UPDATE {table} SET subject = CASE subject WHEN 'ada' THEN 'bob' ELSE 'ada' END
+    WHERE subject IN ('ada', 'bob')"""
+FORGERIES = {
+    "names": (
+        _KEEP,
+        f"UPDATE subjects SET {_TAKE} WHERE subject IN ('ada', 'bob')",
+        _CROSS.format(table="templates"),
+        _CROSS.format(table="photos"),
+    ),
+    "one key for two": (
+        _KEEP,
+        f"UPDATE subjects SET {_TAKE} WHERE subject = 'ada'",
+        "DELETE FROM templates WHERE subject = 'ada'",
+        _MOVE.format(table="templates"),
+        _MOVE.format(table="photos"),
+    ),
+    "vectors alone": (
+        _KEEP,
+        "UPDATE subjects SET key_id = (SELECT key_id FROM kept WHERE subject = 'bob') "
+        "WHERE subject = 'ada'",
+        "DELETE FROM templates WHERE subject = 'ada'",
+        _MOVE.format(table="templates"),
+    ),
+    "collection": ("UPDATE subjects SET collection = 'vault' WHERE subject = 'ada'",),
+    "template ids": (
+        "UPDATE templates SET template_id = 'x' WHERE template_id = '0-1'",
+        "UPDATE templates SET template_id = '0-1' WHERE template_id = '0-2'",
+        "UPDATE templates SET template_id = '0-2' WHERE template_id = 'x'",
+    ),
+}
+
+
+async def whose(store: Store, vector_name: str, collection: str = "") -> list[str]:
+    """Return who is named for a face, well above all others, and with which template."""
+    found = await store.search(vector_of(vector_name), FINGERPRINT, 9, collection)
+    return [f"{each.subject} {each.template_id}" for each in found if each.cosine > 0.99]
+
+
+async def opened_of(store: Store, subject: str) -> list[str]:
+    """Return which vectors of those that `enrol_some` stores are opened as a subject's."""
+    try:
+        held = await store.templates_of(subject)
+    except StoreUnavailable:
+        return []
+    return [
+        f"{name}{at} as {each.template_id}"
+        for each in held.templates
+        for name in ("ada", "bob")
+        for at in (1, 2)
+        if each.fingerprint == FINGERPRINT and each.vector @ vector_of(f"{name}{at}") > 0.99
+    ]
+
+
+def unbind(url: str) -> None:
+    """Seal a gallery as earlier releases did, and list it as theirs."""
+    vault = Vault([MASTER])
+    keys = "SELECT subject, collection, key_id, master, wrapped FROM subjects"
+    for subject, collection, *key in run(url, f"{keys} JOIN data_keys USING (key_id)"):
+        owner, cipher = Owner(subject, collection), vault.cipher(Wrapped(*key))
+        ((metadata, terms),) = run(
+            url, "SELECT metadata, terms FROM subjects WHERE subject = ?", subject
+        )
+        run(
+            url,
+            "UPDATE subjects SET metadata = ?, terms = ? WHERE subject = ?",
+            resealed(cipher, metadata, owner.metadata, unbound.METADATA),
+            resealed(cipher, terms, owner.terms, unbound.TERMS),
+            subject,
+        )
+        columns = "number, vector, template_id, image_sha256, fingerprint"
+        for number, vector, *of in run(
+            url, f"SELECT {columns} FROM templates WHERE subject = ?", subject
+        ):
+            old = resealed(cipher, vector, owner.vector(*of), unbound.of_vector(*of[1:]))
+            run(url, "UPDATE templates SET vector = ? WHERE number = ?", old, number)
+    run(url, "INSERT INTO unbound SELECT key_id FROM data_keys")
 
 
 class SealContract:
@@ -205,6 +294,50 @@ class SealContract:
         run(url, "UPDATE templates SET vector = ? WHERE subject = 'ada'", other)
         with pytest.raises(StoreUnavailable, match="cannot be opened"):
             await store.templates_of("ada")
+
+    @pytest.mark.parametrize("forgery", FORGERIES)
+    async def test_sealed_rows_that_change_places_pass_for_no_other(
+        self, store: Store, url: str, forgery: str
+    ) -> None:
+        await enrol_some(store)
+        before = {name: await opened_of(store, name) for name in ("ada", "bob")}
+        named = {
+            f"{name}{at}": await whose(store, f"{name}{at}") for name in before for at in (1, 2)
+        }
+        await store.close()
+        for statement in FORGERIES[forgery]:
+            run(url, statement)
+        try:
+            again = await open_store(url, Clock(), Vault([MASTER]))
+        except StoreUnavailable:
+            return
+        for name, opened_before in before.items():
+            assert set(await opened_of(again, name)) <= set(opened_before)
+        for face, right in named.items():
+            try:
+                assert set(await whose(again, face)) <= set(right)
+                assert await whose(again, face, "vault") == []
+            except StoreUnavailable:
+                continue
+        await again.close()
+
+    async def test_gallery_sealed_by_an_earlier_release_is_bound_when_it_is_opened(
+        self, store: Store, url: str
+    ) -> None:
+        await enrol_some(store)
+        await store.close()
+        unbind(url)
+        old = run(url, "SELECT number, vector FROM templates")
+        async with opened(url, MASTER) as bound:
+            await assert_all_there(bound)
+            assert run(url, "SELECT * FROM unbound") == []
+            assert not {blob for _, blob in old} & {
+                blob for (blob,) in run(url, "SELECT vector FROM templates")
+            }
+            # From now on what an earlier release sealed is no longer accepted.
+            for number, blob in old:
+                run(url, "UPDATE templates SET vector = ? WHERE number = ?", blob, number)
+            assert await opened_of(bound, "ada") == []
 
     async def test_nothing_of_a_subject_lies_about_in_clear(self, store: Store, url: str) -> None:
         await store.close()

@@ -4,10 +4,11 @@ import base64
 
 import pytest
 
-from service.errors import InvalidSettings
+from service.errors import InvalidSettings, StoreUnavailable
 from service.keys import KeyRing, make_key, signing_pair
 from service.store import Store, Vault, open_store
-from tests.service.store_inside import everything
+from service.store.vault import Wrapped, to_sign
+from tests.service.store_inside import everything, run
 from tests.service.store_samples import MASTER, OTHER_MASTER, Clock
 from tests.service.store_seal_contract import opened
 
@@ -39,6 +40,37 @@ class SigningContract:
         async with opened(url, OTHER_MASTER) as new:
             _, held = await KeyRing(new, Vault([OTHER_MASTER])).signer(access_key_id)
             assert held == secret
+
+    async def test_secrets_that_change_places_sign_for_no_other(
+        self, store: Store, url: str, clock: Clock
+    ) -> None:
+        signers = [await add_signer(store, clock) for _ in range(2)]
+        run(url, "CREATE TABLE kept AS SELECT * FROM keys")
+        run(
+            url,
+            "UPDATE keys SET signing_key_id = "
+            "(SELECT signing_key_id FROM kept WHERE kept.key_id <> keys.key_id)",
+        )
+        for access_key_id, _ in signers:
+            with pytest.raises(StoreUnavailable, match="cannot be opened"):
+                await KeyRing(store, Vault([MASTER])).signer(access_key_id)
+
+    async def test_secret_of_an_earlier_release_is_bound_when_the_store_is_opened(
+        self, store: Store, url: str, clock: Clock
+    ) -> None:
+        access_key_id, secret = await add_signer(store, clock)
+        await store.close()
+        ((key_id, master, blob),) = run(url, "SELECT key_id, master, wrapped FROM data_keys")
+        use = to_sign(access_key_id.removeprefix("lk_"))
+        old = Vault([MASTER]).bind(Wrapped(key_id, master, blob, use), "")
+        run(url, "UPDATE data_keys SET wrapped = ?", old.blob)
+        run(url, "INSERT INTO unbound VALUES (?)", key_id)
+        async with opened(url, MASTER) as again:
+            _, held = await KeyRing(again, Vault([MASTER])).signer(access_key_id)
+            assert held == secret
+            run(url, "UPDATE data_keys SET wrapped = ?", old.blob)
+            with pytest.raises(StoreUnavailable):
+                await KeyRing(again, Vault([MASTER])).signer(access_key_id)
 
     async def test_store_that_seals_nothing_but_a_secret_needs_its_master_key(
         self, store: Store, url: str, clock: Clock, vault: Vault

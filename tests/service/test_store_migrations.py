@@ -18,7 +18,8 @@ from service.errors import StoreUnavailable
 from service.store import Counts, Terms, Vault, open_store
 from service.store.postgres import migrations as postgres
 from service.store.sqlite.migrations import MIGRATIONS, create_schema, migrate
-from service.store.vault import METADATA, Cipher, of_vector
+from service.store.unbound import METADATA, of_vector
+from service.store.vault import Cipher
 from tests.postgres import Cluster
 from tests.service.store_samples import (
     FINGERPRINT,

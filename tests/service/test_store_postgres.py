@@ -2,10 +2,12 @@
 
 import pytest
 
-from service.store import Vault
+from service.errors import StoreUnavailable
+from service.store import Store, Vault, open_store
 from tests.postgres import Cluster
 from tests.service.store_contract import LastingStoreContract
-from tests.service.store_samples import MASTER
+from tests.service.store_inside import run
+from tests.service.store_samples import FINGERPRINT, MASTER, Clock, template, vector_of
 from tests.service.store_seal_contract import SealContract
 from tests.service.store_signing_contract import SigningContract
 
@@ -24,3 +26,39 @@ class TestSealedPostgres(SealContract, SigningContract, LastingStoreContract):
     @pytest.fixture
     def vault(self) -> Vault:
         return Vault([MASTER])
+
+    async def test_turned_rows_that_change_places_have_nobody_taken_for_another(
+        self, store: Store, url: str
+    ) -> None:
+        await store.create_collection("vault")
+        for name, collection in (("ada", ""), ("bob", ""), ("eve", "vault")):
+            await store.enroll(name, [template(name)], collection=collection)
+        tables = {
+            collection: f"search_{space}"
+            for space, collection in run(url, "SELECT space, collection FROM spaces")
+        }
+        own, other = tables[""], tables["vault"]
+        numbers = dict(run(url, "SELECT subject, number FROM templates"))
+        ada, bob = numbers["ada"], numbers["bob"]
+        run(url, f"UPDATE {own} SET number = ? - number", ada + bob + 1000)
+        run(url, f"UPDATE {own} SET number = number - 1000")
+        run(url, f"INSERT INTO {own} SELECT * FROM {other}")
+        for face in ("ada", "bob", "eve"):
+            found = await store.search(vector_of(face), FINGERPRINT, 9)
+            assert {each.subject for each in found if each.cosine > 0.99} <= {face} - {"eve"}
+
+    async def test_seeds_that_change_places_turn_no_other_table(
+        self, store: Store, url: str
+    ) -> None:
+        await store.create_collection("vault")
+        await store.enroll("ada", [template("ada")])
+        await store.enroll("eve", [template("eve")], collection="vault")
+        run(url, "CREATE TABLE kept AS SELECT * FROM spaces")
+        run(
+            url,
+            "UPDATE spaces SET key_id = (SELECT key_id FROM kept WHERE kept.space <> spaces.space)",
+        )
+        replica = await open_store(url, Clock(), Vault([MASTER]))
+        with pytest.raises(StoreUnavailable, match="cannot be opened"):
+            await replica.search(vector_of("ada"), FINGERPRINT, 9)
+        await replica.close()

@@ -11,12 +11,12 @@ from pgvector import Vector
 from service.store.audit import Event
 from service.store.postgres.audit_log import append
 from service.store.postgres.migrations import Connection
-from service.store.postgres.queries import not_found
-from service.store.postgres.sealing import cipher_of, sealing_cipher_of
+from service.store.postgres.queries import not_found, particulars_of
+from service.store.postgres.sealing import sealed_particulars_of
 from service.store.postgres.spaces import Spaces
 from service.store.postgres.statements import lock_subject
 from service.store.records import Change, Deleted, Lack, Lacking, Photo
-from service.store.vault import Vault, of_photo, of_vector
+from service.store.vault import Vault, of_photo
 
 # Unexpired templates of the old bundle whose photo the new one has no template of.
 _LACKING = """FROM likeness.templates AS held WHERE fingerprint = %(old)s
@@ -79,8 +79,8 @@ async def photo(
     image_sha256, kept = row
     if kept is None:
         return str(image_sha256)
-    cipher = await cipher_of(connection, vault, subject)
-    return Photo(image_sha256, cipher.open(kept, of_photo(image_sha256)))
+    held = await particulars_of(connection, vault, subject)
+    return Photo(image_sha256, held.cipher.open(kept, of_photo(image_sha256)))
 
 
 async def add_vector(
@@ -100,19 +100,19 @@ async def add_vector(
     """
     await lock_subject(connection, subject)
     found = await connection.execute(
-        """SELECT fingerprint, image_sha256, collection
-        FROM likeness.templates JOIN likeness.subjects USING (subject)
+        """SELECT fingerprint, image_sha256 FROM likeness.templates
         WHERE subject = %s AND template_id = %s""",
         [subject, template_id],
     )
     held = await found.fetchall()
     if not held:
         raise await not_found(connection, subject)
-    if any(made_by == fingerprint for made_by, _, _ in held):
+    if any(made_by == fingerprint for made_by, _ in held):
         return False
-    cipher = await sealing_cipher_of(connection, spaces, subject)
-    _, image, collection = held[0]
-    sealed = cipher.seal(Vector(vector).to_binary(), of_vector(image, fingerprint))
+    whose = await sealed_particulars_of(connection, spaces, subject)
+    _, image = held[0]
+    about = whose.owner.vector(template_id, image, fingerprint)
+    sealed = whose.cipher.seal(Vector(vector).to_binary(), about)
     made = await connection.execute(
         """INSERT INTO likeness.templates (template_id, subject, fingerprint, image_sha256,
         quality, created_at, expires_at, vector)
@@ -130,7 +130,7 @@ async def add_vector(
     )
     ((number,),) = await made.fetchall()
     # After the row: as long as that is not committed, the collection stays.
-    space = await spaces.within(connection, collection, fingerprint, len(vector))
+    space = await spaces.within(connection, whose.owner.collection, fingerprint, len(vector))
     await spaces.add(connection, space, number, vector)
     await append(connection, Event("reembedded", subject, by, {"templates": 1}), now)
     return True

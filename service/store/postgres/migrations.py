@@ -210,6 +210,16 @@ async def add_signing(connection: Connection) -> None:
     )
 
 
+async def list_unbound(connection: Connection) -> None:
+    """Version 10: what was sealed so far is not bound to its subject yet (see `unbound`)."""
+    for statement in (
+        'CREATE TABLE likeness.unbound (key_id text COLLATE "C" PRIMARY KEY)',
+        """INSERT INTO likeness.unbound
+            SELECT key_id FROM likeness.data_keys WHERE master IS NOT NULL""",
+    ):
+        await connection.execute(statement)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     create_schema,
     add_keys,
@@ -220,6 +230,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     add_signing,
     add_nearest,
     add_cohorts,
+    list_unbound,
 )
 
 

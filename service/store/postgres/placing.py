@@ -14,7 +14,7 @@ from service.store.cohorts import fitting, logged_placing
 from service.store.postgres.migrations import Connection
 from service.store.postgres.queries import vector_of
 from service.store.postgres.spaces import LOCK, Space, Spaces
-from service.store.vault import Vault, Wrapped
+from service.store.vault import Owner, Vault, Wrapped
 
 _ROWS_AT_ONCE: Final = 4096
 
@@ -23,7 +23,8 @@ _NO_TIME_LIMITS: Final = """SELECT set_config(name, '0', true) FROM pg_settings 
     'statement_timeout', 'lock_timeout', 'transaction_timeout',
     'idle_in_transaction_session_timeout')"""
 
-_TEMPLATES: Final = """SELECT collection, number, image_sha256, vector, key_id, master, wrapped
+_TEMPLATES: Final = """SELECT collection, subject, template_id, number, image_sha256, vector,
+        key_id, master, wrapped
     FROM likeness.templates JOIN likeness.subjects USING (subject)
     LEFT JOIN likeness.data_keys USING (key_id)
     WHERE fingerprint = %s ORDER BY collection, number"""
@@ -60,8 +61,8 @@ async def place(connection: Connection, spaces: Spaces, fingerprint: str, cohort
         await connection.execute(
             "DELETE FROM likeness.spaces WHERE fingerprint = %s", [fingerprint]
         )
-        for (collection, _, _), space in made.items():
-            await spaces.add_row(connection, collection, space)
+        for space in made.values():
+            await spaces.add_row(connection, space)
         await connection.execute(
             """INSERT INTO likeness.cohorts VALUES (%s, %s)
             ON CONFLICT (fingerprint) DO UPDATE SET digest = excluded.digest""",
@@ -89,10 +90,11 @@ async def _fill(
     made: dict[_Name, Space] = {}
     async for rows in _batches(connection, fingerprint):
         for block in await asyncio.to_thread(_opened, rows, spaces.vault, fingerprint):
-            _, dimension, sealed = block.name
+            collection, dimension, sealed = block.name
             space = made.get(block.name)
             if space is None:
-                space = await spaces.create(connection, fingerprint, dimension, sealed=sealed)
+                name = collection, fingerprint, dimension
+                space = await spaces.create(connection, name, sealed=sealed)
                 made[block.name] = space
             by = fitting(cohort, dimension)
             placed = await asyncio.to_thread(space.placed, by, block.vectors)
@@ -109,9 +111,10 @@ async def _batches(connection: Connection, fingerprint: str) -> AsyncIterator[li
 
 def _opened(rows: Sequence[Any], vault: Vault, fingerprint: str) -> list[_Block]:
     blocks: dict[_Name, tuple[list[int], list[Vectors]]] = {}
-    for collection, number, image, blob, *key in rows:
+    for collection, subject, template_id, number, image, blob, *key in rows:
         wrapped = Wrapped.read(*key)
-        vector = vector_of(vault.cipher(wrapped), blob, image, fingerprint)
+        about = Owner(subject, collection).vector(template_id, image, fingerprint)
+        vector = vector_of(vault.cipher(wrapped), blob, about)
         name = collection, len(vector), wrapped is not None
         numbers, vectors = blocks.setdefault(name, ([], []))
         numbers.append(number)

@@ -26,7 +26,7 @@ from service.store.records import (
     SubjectTemplates,
 )
 from service.store.refusals import no_subject, no_such_template, no_template
-from service.store.vault import Cipher, Vault, Wrapped, of_photo, of_vector
+from service.store.vault import Cipher, Owner, Vault, Wrapped, of_photo
 
 _TEMPLATE = (
     "template_id, subject, fingerprint, image_sha256, quality, templates.created_at, expires_at"
@@ -68,13 +68,16 @@ async def templates_of_each(
 
 def _templates(vault: Vault, subject: str, rows: Sequence[Any]) -> SubjectTemplates:
     _, collection, *key = rows[0][:5]
-    cipher = vault.cipher(Wrapped.read(*key))
+    cipher, owner = vault.cipher(Wrapped.read(*key)), Owner(subject, collection)
     return SubjectTemplates(
         subject,
         collection,
         tuple(
             GalleryTemplate(
-                name, vector_of(cipher, blob, image, made_by), made_by, json.loads(quality)
+                name,
+                vector_of(cipher, blob, owner.vector(name, image, made_by)),
+                made_by,
+                json.loads(quality),
             )
             for name, blob, image, made_by, quality in (row[5:] for row in rows)
             if name is not None
@@ -103,7 +106,7 @@ async def subjects(
         {"collection": collection, "after": after, "limit": limit + 1},
     )
     items = tuple(
-        _summary(subject, at, collection, Particulars.open(vault, *held), templates, made_by)
+        _summary(at, Particulars.open(vault, Owner(subject, collection), *held), templates, made_by)
         for subject, templates, made_by, at, *held in rows[:limit]
     )
     return Page(items, items[-1].subject if len(rows) > limit else None)
@@ -113,7 +116,7 @@ async def subject_detail(connection: Connection, vault: Vault, subject: str) -> 
     """Describe a subject and its templates. Raises SubjectNotFound."""
     rows = await _subject_rows(connection, subject, _TEMPLATE)
     at, collection, *head = rows[0][:7]
-    held = Particulars.open(vault, *head)
+    held = Particulars.open(vault, Owner(subject, collection), *head)
     stored = tuple(_stored(*row[7:]) for row in rows if row[7] is not None)
     return SubjectDetail(subject, utc(at), held.metadata, held.terms, stored, collection)
 
@@ -135,15 +138,16 @@ async def export(connection: Connection, vault: Vault, subject: str) -> SubjectE
     photo = """(SELECT photo FROM likeness.photos WHERE photos.subject = subjects.subject
         AND photos.image_sha256 = templates.image_sha256)"""
     rows = await _subject_rows(connection, subject, f"{photo}, vector, {_TEMPLATE}")
-    at, _, *head = rows[0][:7]
-    held = Particulars.open(vault, *head)
+    at, collection, *head = rows[0][:7]
+    held = Particulars.open(vault, Owner(subject, collection), *head)
     photos: dict[str, Photo] = {}
     templates = []
     for photo, blob, *row in (row[7:] for row in rows):
         if blob is not None:
             stored = _stored(*row)
             image = stored.image_sha256
-            vector = vector_of(held.cipher, blob, image, stored.fingerprint)
+            about = held.owner.vector(stored.template_id, image, stored.fingerprint)
+            vector = vector_of(held.cipher, blob, about)
             templates.append(ExportedTemplate.of(stored, vector))
             if photo is not None:
                 photos[image] = Photo(image, held.cipher.open(photo, of_photo(image)))
@@ -182,11 +186,23 @@ async def not_found(connection: Connection, subject: str) -> StoreError:
     return no_template() if known else no_subject()
 
 
-def vector_of(
-    cipher: Cipher, blob: bytes, image_sha256: str, fingerprint: str
-) -> NDArray[np.float32]:
-    """Return the (d,) float32 vector of a blob."""
-    return array_of(Vector.from_binary(cipher.open(blob, of_vector(image_sha256, fingerprint))))
+async def particulars_of(connection: Connection, vault: Vault, subject: str) -> Particulars:
+    """Return what is stored of a subject beside its templates. Raises SubjectNotFound."""
+    rows = await _rows(
+        connection,
+        f"""SELECT collection, {_PARTICULARS} FROM likeness.subjects
+        LEFT JOIN likeness.data_keys USING (key_id) WHERE subject = %s""",
+        [subject],
+    )
+    if not rows:
+        raise no_subject()
+    collection, *held = rows[0]
+    return Particulars.open(vault, Owner(subject, collection), *held)
+
+
+def vector_of(cipher: Cipher, blob: bytes, about: str) -> NDArray[np.float32]:
+    """Return the (d,) float32 vector of a blob that is sealed as `about`."""
+    return array_of(Vector.from_binary(cipher.open(blob, about)))
 
 
 def array_of(vector: Vector) -> NDArray[np.float32]:
@@ -215,15 +231,16 @@ async def _rows(
 
 
 def _summary(
-    subject: str,
-    at: datetime,
-    collection: str,
-    held: Particulars,
-    templates: int,
-    made_by: Sequence[str] | None,
+    at: datetime, held: Particulars, templates: int, made_by: Sequence[str] | None
 ) -> SubjectSummary:
     return SubjectSummary(
-        subject, templates, utc(at), held.metadata, held.terms, tuple(made_by or ()), collection
+        held.owner.subject,
+        templates,
+        utc(at),
+        held.metadata,
+        held.terms,
+        tuple(made_by or ()),
+        held.owner.collection,
     )
 
 

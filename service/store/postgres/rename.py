@@ -3,10 +3,14 @@
 from datetime import datetime
 
 from service.store.audit import AuditEntry, Event
+from service.store.particulars import Particulars, sealed_metadata, sealed_terms
 from service.store.postgres.audit_log import append
 from service.store.postgres.migrations import Connection
+from service.store.postgres.queries import particulars_of
 from service.store.postgres.statements import lock_subject
 from service.store.refusals import name_taken, no_subject
+from service.store.unbound import resealed
+from service.store.vault import Clear, Owner, Vault
 
 # One statement: whose rows these are is checked at its end, and holds again.
 _RENAME = """WITH
@@ -14,13 +18,17 @@ _RENAME = """WITH
         UPDATE likeness.templates SET subject = %(to)s WHERE subject = %(subject)s
     ),
     of_photos AS (UPDATE likeness.photos SET subject = %(to)s WHERE subject = %(subject)s)
-    UPDATE likeness.subjects SET subject = %(to)s WHERE subject = %(subject)s"""
+    UPDATE likeness.subjects SET subject = %(to)s, metadata = %(metadata)s, terms = %(terms)s
+    WHERE subject = %(subject)s"""
 
 
 async def rename(
-    connection: Connection, subject: str, to: str, by: str | None, now: datetime
+    connection: Connection, vault: Vault, subject: str, to: str, by: str | None, now: datetime
 ) -> AuditEntry:
-    """Rename a subject; its key, and what it seals, stay. Raises SubjectNotFound, SubjectExists."""
+    """Rename a subject; its key stays, what is bound to the name is sealed anew.
+
+    Raises SubjectNotFound, SubjectExists.
+    """
     # In one order, lest two who swap names wait for each other.
     for name in sorted({subject, to}):
         await lock_subject(connection, name)
@@ -28,11 +36,37 @@ async def rename(
     if taken.rowcount:
         raise name_taken()
     # Templates first, as in a deletion; a sweep knows of no subject's lock.
-    await connection.execute(
-        "SELECT FROM likeness.templates WHERE subject = %s ORDER BY number FOR UPDATE", [subject]
+    templates = await connection.execute(
+        """SELECT number, vector, template_id, image_sha256, fingerprint FROM likeness.templates
+        WHERE subject = %s ORDER BY number FOR UPDATE""",
+        [subject],
+        binary=True,
     )
-    renamed = await connection.execute(_RENAME, {"subject": subject, "to": to})
+    held = await particulars_of(connection, vault, subject)
+    owner = Owner(to, held.owner.collection)
+    renamed = await connection.execute(
+        _RENAME,
+        {
+            "subject": subject,
+            "to": to,
+            "metadata": sealed_metadata(held.cipher, owner, held.metadata),
+            "terms": sealed_terms(held.cipher, owner, held.terms),
+        },
+    )
     if not renamed.rowcount:
         raise no_subject()
+    if not isinstance(held.cipher, Clear):
+        await connection.cursor().executemany(
+            "UPDATE likeness.templates SET vector = %s WHERE number = %s",
+            [
+                (_bound(held, owner, vector, *of_template), number)
+                for number, vector, *of_template in await templates.fetchall()
+            ],
+        )
     await append(connection, Event("renamed_from", subject, by), now)
     return await append(connection, Event("renamed_to", to, by), now)
+
+
+def _bound(held: Particulars, owner: Owner, vector: bytes, *of_template: str) -> bytes:
+    before, after = held.owner.vector(*of_template), owner.vector(*of_template)
+    return resealed(held.cipher, vector, before, after)

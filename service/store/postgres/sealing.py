@@ -6,13 +6,14 @@ import numpy as np
 from pgvector import HalfVector, Vector
 
 from service.store.audit import Event
+from service.store.particulars import Particulars
 from service.store.postgres import spaces as tables
 from service.store.postgres.audit_log import append
 from service.store.postgres.migrations import Connection
-from service.store.postgres.queries import array_of
+from service.store.postgres.queries import array_of, particulars_of
 from service.store.postgres.spaces import Space, Spaces
 from service.store.records import Resealed
-from service.store.vault import METADATA, TERMS, Cipher, Sealer, Vault, Wrapped, of_photo, of_vector
+from service.store.vault import Owner, Sealer, Vault, Wrapped, of_photo, to_sign, to_turn
 
 # One step along the index for each master key, however many keys there are.
 _MASTERS = """WITH RECURSIVE used AS (
@@ -55,44 +56,44 @@ async def make_ready(connection: Connection, vault: Vault, now: datetime) -> Non
     await append(connection, Event("erased_again", counts=counts), now)
 
 
-async def cipher_of(connection: Connection, vault: Vault, subject: str) -> Cipher:
-    """Return what opens the values of a subject; of one that is not there, anything."""
-    found = await connection.execute(
-        """SELECT key_id, master, wrapped FROM likeness.subjects
-        JOIN likeness.data_keys USING (key_id) WHERE subject = %s""",
-        [subject],
-        binary=True,
-    )
-    row = await found.fetchone()
-    return vault.cipher(None if row is None else Wrapped.read(*row))
-
-
-async def sealing_cipher_of(connection: Connection, spaces: Spaces, subject: str) -> Cipher:
-    """Return the same, for writing: with a master key at hand, a subject is sealed first.
+async def sealed_particulars_of(
+    connection: Connection, spaces: Spaces, subject: str
+) -> Particulars:
+    """Return what writes to a subject: with a master key at hand, it is sealed first.
 
     The caller holds the subject's lock.
     """
     if spaces.vault.current is not None:
         await _seal_subject(connection, spaces, subject)
-    return await cipher_of(connection, spaces.vault, subject)
+    return await particulars_of(connection, spaces.vault, subject)
 
 
 async def rewrap(connection: Connection, vault: Vault, limit: int) -> int:
     """Wrap at most `limit` keys by the current master key; return how many."""
     found = await connection.execute(
-        f"""SELECT key_id, master, wrapped {_OTHERS}
+        f"""SELECT key_id, master, wrapped,
+            (SELECT keys.key_id FROM likeness.keys WHERE signing_key_id = data_keys.key_id),
+            (SELECT space FROM likeness.spaces WHERE spaces.key_id = data_keys.key_id)
+        {_OTHERS}
         LIMIT %(limit)s FOR UPDATE SKIP LOCKED""",
         {"current": vault.current, "limit": limit},
         binary=True,
     )
     rows = await found.fetchall()
-    for row in rows:
-        new = vault.rewrap(Wrapped(*row))
+    for key_id, master, blob, api_key, space in rows:
+        new = vault.rewrap(Wrapped(key_id, master, blob, use_of(api_key, space)))
         await connection.execute(
             "UPDATE likeness.data_keys SET master = %s, wrapped = %s WHERE key_id = %s",
             [new.master, new.blob, new.key_id],
         )
     return len(rows)
+
+
+def use_of(api_key: str | None, space: int | None) -> str:
+    """Return what a key is for that belongs to an API key, a table to search, or a subject."""
+    if api_key is not None:
+        return to_sign(api_key)
+    return "" if space is None else to_turn(space)
 
 
 async def clear_subjects(connection: Connection, limit: int) -> list[str]:
@@ -131,18 +132,19 @@ async def _seal_subject(connection: Connection, spaces: Spaces, subject: str) ->
     if row is None or row[0] is not None:
         return
     _, metadata, terms, collection = row
+    owner = Owner(subject, collection)
     key, sealer = spaces.vault.new_key()
     await tables.add_key(connection, key)
     await connection.execute(
         "UPDATE likeness.subjects SET key_id = %s, metadata = %s, terms = %s WHERE subject = %s",
         [
             key.key_id,
-            sealer.seal(metadata, METADATA),
-            None if terms is None else sealer.seal(terms, TERMS),
+            sealer.seal(metadata, owner.metadata),
+            None if terms is None else sealer.seal(terms, owner.terms),
             subject,
         ],
     )
-    await _seal_templates(connection, spaces, sealer, subject, collection)
+    await _seal_templates(connection, spaces, sealer, owner)
     photos = await connection.execute(
         "SELECT number, image_sha256, photo FROM likeness.photos WHERE subject = %s",
         [subject],
@@ -156,20 +158,20 @@ async def _seal_subject(connection: Connection, spaces: Spaces, subject: str) ->
 
 
 async def _seal_templates(
-    connection: Connection, spaces: Spaces, sealer: Sealer, subject: str, collection: str
+    connection: Connection, spaces: Spaces, sealer: Sealer, owner: Owner
 ) -> None:
     templates = await connection.execute(
-        """SELECT number, image_sha256, fingerprint, vector FROM likeness.templates
+        """SELECT number, template_id, image_sha256, fingerprint, vector FROM likeness.templates
         WHERE subject = %s""",
-        [subject],
+        [owner.subject],
         binary=True,
     )
-    for number, image, made_by, blob in await templates.fetchall():
+    for number, template_id, image, made_by, blob in await templates.fetchall():
         vector = array_of(Vector.from_binary(blob))
-        name = collection, made_by, len(vector)
+        name = owner.collection, made_by, len(vector)
         sealed = await connection.execute(
             "UPDATE likeness.templates SET vector = %s WHERE number = %s",
-            [sealer.seal(blob, of_vector(image, made_by)), number],
+            [sealer.seal(blob, owner.vector(template_id, image, made_by)), number],
         )
         if not sealed.rowcount:
             continue  # it has expired and is swept away

@@ -21,7 +21,7 @@ from service.store.postgres.migrations import Connection
 from service.store.postgres.queries import vector_of
 from service.store.postgres.spaces import Space
 from service.store.records import Candidate, Clock
-from service.store.vault import Vault, Wrapped
+from service.store.vault import Owner, Vault, Wrapped
 
 # The index is asked for more rows than subjects are wanted, as some are of one subject or have
 # expired; from so many on, comparing with all of them is the honest answer.
@@ -31,9 +31,11 @@ _MOST_ROWS = 4000
 _COLUMNS = "subject, template_id, expires_at, image_sha256, fingerprint, vector"
 # Clear vectors have no key to look up.
 _CLEAR = f"SELECT {_COLUMNS} FROM near JOIN likeness.templates USING (number)"
+# A turned table is only asked whom to look at: who belongs to the collection is said by its rows.
 _SEALED = f"""SELECT {_COLUMNS}, key_id, master, wrapped
     FROM near JOIN likeness.templates USING (number)
-    JOIN likeness.subjects USING (subject) JOIN likeness.data_keys USING (key_id)"""
+    JOIN likeness.subjects USING (subject) JOIN likeness.data_keys USING (key_id)
+    WHERE collection = %(collection)s"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +83,13 @@ async def search(
 
     async def near(space: Space, rows: int) -> list[Found]:
         suggested = await database.read(lambda c: _nearest(c, space, probe, rows))
-        return await asyncio.to_thread(_compared, suggested, vault, probe)
+        return await asyncio.to_thread(_compared, suggested, space, vault, probe)
 
     async def of_near(space: Space) -> list[Found]:
         suggested = await database.read(
             lambda c: _of_nearest_subjects(c, space, probe, 2 * limit, clock())
         )
-        return await asyncio.to_thread(_compared, suggested, vault, probe)
+        return await asyncio.to_thread(_compared, suggested, space, vault, probe)
 
     rows = max(_FEWEST_ROWS, 4 * limit)
     while rows <= _MOST_ROWS:
@@ -107,7 +109,7 @@ async def _nearest(connection: Connection, space: Space, probe: _Probe, rows: in
                 {space.number}, {space.parameter}, %(common)s, {rows}, %(besides)s
             ) AS number
         ) {_CLEAR if space.turn is None else _SEALED}""",
-        {"vector": space.asked(probe.vector), "common": probe.common, "besides": probe.besides},
+        {**_parameters(space, probe), "common": probe.common},
         binary=True,
     )
     return await found.fetchall()
@@ -128,10 +130,18 @@ async def _of_nearest_subjects(
             SELECT number FROM {space.table} JOIN likeness.templates USING (number)
             JOIN best USING (subject)
         ) {_CLEAR if space.turn is None else _SEALED}""",
-        {"vector": space.asked(probe.vector), "now": now, "besides": probe.besides},
+        {**_parameters(space, probe), "now": now},
         binary=True,
     )
     return await found.fetchall()
+
+
+def _parameters(space: Space, probe: _Probe) -> dict[str, object]:
+    return {
+        "vector": space.asked(probe.vector),
+        "besides": probe.besides,
+        "collection": space.collection,
+    }
 
 
 def _best(found: Sequence[Found], now: datetime) -> list[Candidate]:
@@ -147,15 +157,10 @@ def _best(found: Sequence[Found], now: datetime) -> list[Candidate]:
     return list(candidates.values())
 
 
-def _compared(rows: Sequence[Any], vault: Vault, probe: _Probe) -> list[Found]:
+def _compared(rows: Sequence[Any], space: Space, vault: Vault, probe: _Probe) -> list[Found]:
     if not rows:
         return []
-    held = np.stack(
-        [
-            vector_of(vault.cipher(Wrapped(*key) if key else None), blob, image, made_by)
-            for _, _, _, image, made_by, blob, *key in rows
-        ]
-    )
+    held = np.stack([_vector(vault, space.collection, *row) for row in rows])
     cosines = np.clip(held @ probe.vector, -1.0, 1.0)
     scores = cosines - probe.cohort.means(held) / 2 - np.float32(probe.common)
     return [
@@ -164,3 +169,18 @@ def _compared(rows: Sequence[Any], vault: Vault, probe: _Probe) -> list[Found]:
             rows, scores.tolist(), cosines.tolist(), strict=True
         )
     ]
+
+
+def _vector(
+    vault: Vault,
+    collection: str,
+    subject: str,
+    template_id: str,
+    expires_at: datetime | None,
+    image: str,
+    made_by: str,
+    blob: bytes,
+    *key: Any,
+) -> NDArray[np.float32]:
+    about = Owner(subject, collection).vector(template_id, image, made_by)
+    return vector_of(vault.cipher(Wrapped(*key) if key else None), blob, about)

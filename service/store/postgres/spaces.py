@@ -12,6 +12,7 @@ that is, is recorded for each fingerprint, and another has the tables made anew 
 """
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -28,7 +29,7 @@ from service.store.postgres.collections import hold
 from service.store.postgres.database import Database
 from service.store.postgres.migrations import Connection
 from service.store.postgres.orthogonal import Turn, turn_of
-from service.store.vault import Vault, Wrapped
+from service.store.vault import KEY_BYTES, Vault, Wrapped, to_turn
 
 # Among a million faces pgvector's own choices (16, 64, and 40 to search by) find the nearest
 # first in fewer than nine searches of ten, these and `likeness.nearest` in 99 of 100.
@@ -59,6 +60,7 @@ class Space:
     """
 
     number: int
+    collection: str
     fingerprint: str
     dimension: int
     key_id: str | None = None
@@ -190,18 +192,18 @@ class Spaces:
         row = await found.fetchone()
         if row is None:
             return None
-        return await self._turned(row[0], fingerprint, dimension, Wrapped(*row[1:]))
+        number, key_id, master, blob = row
+        name = collection, fingerprint, dimension
+        return await self._turned(number, name, Wrapped(key_id, master, blob, to_turn(number)))
 
-    async def _turned(
-        self, number: int, fingerprint: str, dimension: int, wrapped: Wrapped
-    ) -> Space:
+    async def _turned(self, number: int, name: _Name, wrapped: Wrapped) -> Space:
         turn = self._turns.get(wrapped.key_id)
         if turn is None:
             if len(self._turns) >= _REMEMBERED:
                 self._turns.clear()
-            turn = await asyncio.to_thread(turn_of, self.vault.unwrap(wrapped), dimension + 2)
+            turn = await asyncio.to_thread(turn_of, self.vault.unwrap(wrapped), name[2] + 2)
             self._turns[wrapped.key_id] = turn
-        return Space(number, fingerprint, dimension, wrapped.key_id, turn)
+        return Space(number, *name, wrapped.key_id, turn)
 
     async def _make(
         self, connection: Connection, collection: str, fingerprint: str, dimension: int
@@ -213,25 +215,25 @@ class Spaces:
         if found is not None:
             return found
         space = await self.create(
-            connection, fingerprint, dimension, sealed=self.vault.current is not None
+            connection,
+            (collection, fingerprint, dimension),
+            sealed=self.vault.current is not None,
         )
         await self.index(connection, space)
-        await self.add_row(connection, collection, space)
+        await self.add_row(connection, space)
         return space
 
-    async def create(
-        self, connection: Connection, fingerprint: str, dimension: int, *, sealed: bool
-    ) -> Space:
-        """Make a table that is of no collection yet, and has no index; the caller has the lock."""
+    async def create(self, connection: Connection, name: _Name, *, sealed: bool) -> Space:
+        """Make a table that is not found yet, and has no index; the caller has the lock."""
         found = await connection.execute(
             "SELECT nextval(pg_get_serial_sequence('likeness.spaces', 'space'))"
         )
         ((number,),) = await found.fetchall()
-        space = Space(number, fingerprint, dimension)
+        space = Space(number, *name)
         if sealed:
-            wrapped, _ = self.vault.new_key()
+            wrapped = self.vault.wrap(secrets.token_bytes(KEY_BYTES), to_turn(number))
             await add_key(connection, wrapped)
-            space = await self._turned(number, fingerprint, dimension, wrapped)
+            space = await self._turned(number, name, wrapped)
         await connection.execute(
             f"""CREATE TABLE {space.table} (
                 number bigint PRIMARY KEY,
@@ -245,13 +247,19 @@ class Spaces:
         if space.width <= _INDEXED:
             await connection.execute(f"CREATE INDEX ON {space.table} {HNSW}")
 
-    async def add_row(self, connection: Connection, collection: str, space: Space) -> None:
-        """Let a table be found as that of a collection."""
+    async def add_row(self, connection: Connection, space: Space) -> None:
+        """Let a table be found as that of its collection."""
         await connection.execute(
             """INSERT INTO likeness.spaces
             (space, collection, fingerprint, vector_dimension, key_id)
             OVERRIDING SYSTEM VALUE VALUES (%s, %s, %s, %s, %s)""",
-            [space.number, collection, space.fingerprint, space.dimension, space.key_id],
+            [
+                space.number,
+                space.collection,
+                space.fingerprint,
+                space.dimension,
+                space.key_id,
+            ],
         )
 
     async def clear(
@@ -264,7 +272,7 @@ class Spaces:
             [collection, fingerprint, dimension],
         )
         row = await found.fetchone()
-        return None if row is None else Space(row[0], fingerprint, dimension)
+        return None if row is None else Space(row[0], collection, fingerprint, dimension)
 
     async def _filled_clear(
         self, connection: Connection, collection: str, fingerprint: str, dimension: int

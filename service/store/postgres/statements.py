@@ -12,12 +12,12 @@ from typing import Any
 from pgvector import Vector
 
 from service.store.audit import Event
-from service.store.particulars import sealed_metadata, sealed_terms
+from service.store.particulars import Particulars, sealed_metadata, sealed_terms
 from service.store.postgres.audit_log import append
 from service.store.postgres.collections import hold
 from service.store.postgres.migrations import Connection
 from service.store.postgres.queries import not_found
-from service.store.postgres.sealing import sealing_cipher_of
+from service.store.postgres.sealing import sealed_particulars_of
 from service.store.postgres.spaces import Space, Spaces
 from service.store.records import (
     Deleted,
@@ -35,7 +35,7 @@ from service.store.refusals import (
     key_reused,
     no_subject,
 )
-from service.store.vault import Cipher, of_photo, of_vector
+from service.store.vault import of_photo
 
 # Locks of another kind of name never stand for the same number.
 _SUBJECT, _KEY = 0, 1
@@ -65,10 +65,10 @@ async def enroll(
     await connection.execute(
         "DELETE FROM likeness.templates WHERE subject = %s AND expires_at <= %s", [subject, now]
     )
-    cipher = await _put_subject(connection, spaces, subject, metadata, terms, collection, now)
+    held = await _put_subject(connection, spaces, subject, metadata, terms, collection, now)
     outcomes = []
     for template, space in templates:
-        outcomes.append(await _add(connection, spaces, cipher, subject, template, space, now))
+        outcomes.append(await _add(connection, spaces, held, template, space, now))
     enrolled = Enrolled(tuple(outcomes))
     if idempotency is not None:
         await _record(connection, idempotency, enrolled, now)
@@ -197,8 +197,8 @@ async def _put_subject(
     terms: Terms | None,
     collection: str,
     now: datetime,
-) -> Cipher:
-    """Make a subject if there is none, replace what is given of it; return its cipher."""
+) -> Particulars:
+    """Make a subject if there is none, replace what is given of it; return what was before."""
     made = await connection.execute(
         """INSERT INTO likeness.subjects (subject, created_at, metadata, collection)
         VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING""",
@@ -211,30 +211,30 @@ async def _put_subject(
         # If it went meanwhile, a template cannot be added, and all is done again.
         if await held.fetchone() not in (None, (collection,)):
             raise elsewhere()
-    cipher = await sealing_cipher_of(connection, spaces, subject)
+    before = await sealed_particulars_of(connection, spaces, subject)
     if metadata is not None:
         await connection.execute(
             "UPDATE likeness.subjects SET metadata = %s WHERE subject = %s",
-            [sealed_metadata(cipher, metadata), subject],
+            [sealed_metadata(before.cipher, before.owner, metadata), subject],
         )
     if terms is not None:
         await connection.execute(
             "UPDATE likeness.subjects SET terms = %s WHERE subject = %s",
-            [sealed_terms(cipher, terms), subject],
+            [sealed_terms(before.cipher, before.owner, terms), subject],
         )
-    return cipher
+    return before
 
 
 async def _add(
     connection: Connection,
     spaces: Spaces,
-    cipher: Cipher,
-    subject: str,
+    held: Particulars,
     template: NewTemplate,
     space: Space,
     now: datetime,
 ) -> EnrolledTemplate:
     """Add a template unless it is there; the photo has the id that it had, and one expiry."""
+    subject, cipher = held.owner.subject, held.cipher
     found = await connection.execute(
         """SELECT subject, image_sha256, fingerprint, template_id, expires_at
         FROM likeness.templates
@@ -267,7 +267,7 @@ async def _add(
                 expires_at,
                 cipher.seal(
                     Vector(template.vector).to_binary(),
-                    of_vector(template.image_sha256, template.fingerprint),
+                    held.owner.vector(template_id, template.image_sha256, template.fingerprint),
                 ),
             ],
         )

@@ -21,6 +21,7 @@ from service.store.postgres import (
 )
 from service.store.postgres import change as changing
 from service.store.postgres import search as searching
+from service.store.postgres.binding import bind
 from service.store.postgres.database import Database
 from service.store.postgres.migrations import Connection
 from service.store.postgres.rename import rename
@@ -66,6 +67,8 @@ class PostgresStore:
         database = await Database.open(url)
         try:
             await database.write(lambda c: sealing.make_ready(c, vault, clock()))
+            while await database.write(lambda c: bind(c, vault)):
+                pass
         except LikenessError:
             await database.close()
             raise
@@ -159,7 +162,9 @@ class PostgresStore:
         return await self._database.read(lambda c: queries.export(c, self._vault, subject))
 
     async def rename_subject(self, subject: str, to: str, by: str | None = None) -> AuditEntry:
-        return await self._database.write(lambda c: rename(c, subject, to, by, self._clock()))
+        return await self._database.write(
+            lambda c: rename(c, self._vault, subject, to, by, self._clock())
+        )
 
     async def delete_subject(self, subject: str, by: str | None = None) -> Deleted:
         return await self._database.write(
@@ -271,7 +276,7 @@ class PostgresStore:
 
         async def seal(connection: Connection, subject: str) -> None:
             await statements.lock_subject(connection, subject)
-            await sealing.sealing_cipher_of(connection, self._spaces, subject)
+            await sealing.sealed_particulars_of(connection, self._spaces, subject)
 
         async def work() -> Resealed:
             done = await self._database.write(rewrap)

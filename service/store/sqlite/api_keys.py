@@ -10,7 +10,7 @@ from service.store.sqlite.audit_log import append
 from service.store.sqlite.queries import stamp
 from service.store.sqlite.sealing import add_key
 from service.store.sqlite.writer import Done
-from service.store.vault import Wrapped
+from service.store.vault import Wrapped, to_sign
 
 _KEYS = """SELECT keys.key_id, name, scopes, salt, digest, per_s, at_once, created_at, revoked_at,
     signing_key_id, master, wrapped
@@ -94,5 +94,5 @@ def _key(
         at_once,
         datetime.fromisoformat(created_at),
         None if revoked_at is None else datetime.fromisoformat(revoked_at),
-        Wrapped.held(signing_key_id, master, wrapped),
+        Wrapped.held(signing_key_id, master, wrapped, to_sign(key_id)),
     )

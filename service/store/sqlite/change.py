@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from service.store.audit import Event
 from service.store.records import Change, Deleted, Lack, Lacking, Photo
 from service.store.sqlite.audit_log import append
-from service.store.sqlite.queries import FLOAT32, entries, not_found, stamp
-from service.store.sqlite.sealing import cipher_of, sealing_cipher_of
+from service.store.sqlite.queries import FLOAT32, entries, not_found, particulars_of, stamp
+from service.store.sqlite.sealing import sealed_particulars_of
 from service.store.sqlite.writer import Done
-from service.store.vault import Vault, of_photo, of_vector
+from service.store.vault import Vault, of_photo
 
 # Unexpired templates of the old bundle whose photo the new one has no template of.
 _LACKING = """FROM templates AS held WHERE fingerprint = :old
@@ -76,8 +76,8 @@ def photo(
     ((image_sha256, kept),) = rows
     if kept is None:
         return str(image_sha256)
-    cipher = cipher_of(connection, vault, subject)
-    return Photo(image_sha256, cipher.open(kept, of_photo(image_sha256)))
+    _, held = particulars_of(connection, vault, subject)
+    return Photo(image_sha256, held.cipher.open(kept, of_photo(image_sha256)))
 
 
 def add_vector(
@@ -103,8 +103,8 @@ def add_vector(
         raise not_found(connection, subject)
     if any(made_by == fingerprint for made_by, _ in held):
         return Done(False)
-    cipher = sealing_cipher_of(connection, vault, subject)
-    about = of_vector(held[0][1], fingerprint)
+    whose = sealed_particulars_of(connection, vault, subject)
+    about = whose.owner.vector(template_id, held[0][1], fingerprint)
     connection.execute(
         "INSERT INTO templates (template_id, subject, fingerprint, image_sha256, quality, "
         "created_at, expires_at, vector) SELECT template_id, subject, ?, image_sha256, "
@@ -114,7 +114,7 @@ def add_vector(
             fingerprint,
             None if quality is None else json.dumps(quality),
             stamp(now),
-            cipher.seal(vector.astype(FLOAT32).tobytes(), about),
+            whose.cipher.seal(vector.astype(FLOAT32).tobytes(), about),
             template_id,
         ),
     )

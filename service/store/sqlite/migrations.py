@@ -214,6 +214,15 @@ def add_signing(connection: sqlite3.Connection) -> None:
     )
 
 
+def list_unbound(connection: sqlite3.Connection) -> None:
+    """Version 9: what was sealed so far is not bound to its subject yet (see `unbound`)."""
+    for statement in (
+        "CREATE TABLE unbound (key_id TEXT PRIMARY KEY) WITHOUT ROWID",
+        "INSERT INTO unbound SELECT key_id FROM data_keys WHERE master IS NOT NULL",
+    ):
+        connection.execute(statement)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     create_schema,
     share_ids,
@@ -223,6 +232,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     add_seals,
     add_collections,
     add_signing,
+    list_unbound,
 )
 
 

@@ -25,7 +25,7 @@ from service.store.records import (
 )
 from service.store.refusals import no_subject, no_such_template, no_template
 from service.store.sqlite.index import Entry
-from service.store.vault import Cipher, Vault, Wrapped, of_photo, of_vector
+from service.store.vault import Cipher, Owner, Vault, Wrapped, of_photo
 
 FLOAT32 = np.dtype("<f4")
 
@@ -37,7 +37,7 @@ def templates_of(
     connection: sqlite3.Connection, vault: Vault, subject: str, now: datetime
 ) -> SubjectTemplates:
     """Return the unexpired templates of a subject. Raises SubjectNotFound."""
-    _, collection, held = _head(connection, vault, subject)
+    _, held = particulars_of(connection, vault, subject)
     rows = connection.execute(
         "SELECT template_id, vector, image_sha256, fingerprint, quality FROM templates "
         "WHERE subject = ? AND (expires_at IS NULL OR expires_at > ?) ORDER BY number",
@@ -45,10 +45,13 @@ def templates_of(
     ).fetchall()
     return SubjectTemplates(
         subject,
-        collection,
+        held.owner.collection,
         tuple(
             GalleryTemplate(
-                name, vector_of(held.cipher, blob, image, made_by), made_by, json.loads(quality)
+                name,
+                vector_of(held.cipher, blob, held.owner.vector(name, image, made_by)),
+                made_by,
+                json.loads(quality),
             )
             for name, blob, image, made_by, quality in rows
         ),
@@ -80,7 +83,7 @@ def subjects(
         (collection, after, after, limit + 1),
     ).fetchall()
     items = tuple(
-        _summary(subject, at, within, Particulars.open(vault, *held), templates, made_by)
+        _summary(at, Particulars.open(vault, Owner(subject, within), *held), templates, made_by)
         for subject, at, within, *held, templates, made_by in rows[:limit]
     )
     return Page(items, items[-1].subject if len(rows) > limit else None)
@@ -88,12 +91,14 @@ def subjects(
 
 def subject_detail(connection: sqlite3.Connection, vault: Vault, subject: str) -> SubjectDetail:
     """Describe a subject and its templates. Raises SubjectNotFound."""
-    created_at, collection, held = _head(connection, vault, subject)
+    created_at, held = particulars_of(connection, vault, subject)
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM templates WHERE subject = ? ORDER BY number", (subject,)
     ).fetchall()
     stored = tuple(_stored(*row) for row in rows)
-    return SubjectDetail(subject, created_at, held.metadata, held.terms, stored, collection)
+    return SubjectDetail(
+        subject, created_at, held.metadata, held.terms, stored, held.owner.collection
+    )
 
 
 def subject_of(connection: sqlite3.Connection, template_id: str) -> str:
@@ -108,14 +113,15 @@ def subject_of(connection: sqlite3.Connection, template_id: str) -> str:
 
 def export(connection: sqlite3.Connection, vault: Vault, subject: str) -> SubjectExport:
     """Return everything stored about a subject. Raises SubjectNotFound."""
-    created_at, _, held = _head(connection, vault, subject)
+    created_at, held = particulars_of(connection, vault, subject)
     rows = connection.execute(
         f"SELECT vector, {_COLUMNS} FROM templates WHERE subject = ? ORDER BY number", (subject,)
     ).fetchall()
     templates = []
     for blob, *row in rows:
         stored = _stored(*row)
-        vector = vector_of(held.cipher, blob, stored.image_sha256, stored.fingerprint)
+        about = held.owner.vector(stored.template_id, stored.image_sha256, stored.fingerprint)
+        vector = vector_of(held.cipher, blob, about)
         templates.append(ExportedTemplate.of(stored, vector))
     photos = connection.execute(
         "SELECT image_sha256, photo FROM photos WHERE subject = ? ORDER BY number", (subject,)
@@ -172,7 +178,8 @@ def entries(
         given,
     )
     for *key, template_id, subject, image, fingerprint, blob, expires_at, collection in rows:
-        vector = vector_of(vault.cipher(Wrapped.read(*key)), blob, image, fingerprint)
+        about = Owner(subject, collection).vector(template_id, image, fingerprint)
+        vector = vector_of(vault.cipher(Wrapped.read(*key)), blob, about)
         yield Entry(template_id, subject, fingerprint, vector, _moment(expires_at), collection)
 
 
@@ -187,17 +194,15 @@ def stamp(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def vector_of(
-    cipher: Cipher, blob: bytes, image_sha256: str, fingerprint: str
-) -> NDArray[np.float32]:
-    """Return the (d,) float32 vector of a blob."""
-    opened = cipher.open(blob, of_vector(image_sha256, fingerprint))
-    return np.frombuffer(opened, FLOAT32).astype(np.float32)
+def vector_of(cipher: Cipher, blob: bytes, about: str) -> NDArray[np.float32]:
+    """Return the (d,) float32 vector of a blob that is sealed as `about`."""
+    return np.frombuffer(cipher.open(blob, about), FLOAT32).astype(np.float32)
 
 
-def _head(
+def particulars_of(
     connection: sqlite3.Connection, vault: Vault, subject: str
-) -> tuple[datetime, str, Particulars]:
+) -> tuple[datetime, Particulars]:
+    """Return since when a subject is stored, and its particulars. Raises SubjectNotFound."""
     rows = connection.execute(
         f"SELECT {_HEAD} FROM subjects LEFT JOIN data_keys USING (key_id) WHERE subject = ?",
         (subject,),
@@ -205,20 +210,19 @@ def _head(
     if not rows:
         raise no_subject()
     created_at, collection, *held = rows[0]
-    return datetime.fromisoformat(created_at), collection, Particulars.open(vault, *held)
+    owner = Owner(subject, collection)
+    return datetime.fromisoformat(created_at), Particulars.open(vault, owner, *held)
 
 
-def _summary(
-    subject: str, created_at: str, collection: str, held: Particulars, templates: int, made_by: str
-) -> SubjectSummary:
+def _summary(created_at: str, held: Particulars, templates: int, made_by: str) -> SubjectSummary:
     return SubjectSummary(
-        subject,
+        held.owner.subject,
         templates,
         datetime.fromisoformat(created_at),
         held.metadata,
         held.terms,
         tuple(sorted(json.loads(made_by))),
-        collection,
+        held.owner.collection,
     )
 
 

@@ -6,13 +6,15 @@ from itertools import chain
 from typing import Any
 
 from service.store.audit import AuditEntry, Event
-from service.store.refusals import name_taken, no_subject
+from service.store.particulars import Particulars, sealed_metadata, sealed_terms
+from service.store.refusals import name_taken
 from service.store.sqlite.audit_log import append
-from service.store.sqlite.queries import entries
+from service.store.sqlite.queries import entries, particulars_of
 from service.store.sqlite.writer import Done
-from service.store.vault import Vault
+from service.store.unbound import resealed
+from service.store.vault import Owner, Vault
 
-_TEMPLATE = "template_id, fingerprint, image_sha256, quality, created_at, expires_at, vector"
+_TEMPLATE = "template_id, image_sha256, fingerprint, vector, quality, created_at, expires_at"
 _PHOTO = "image_sha256, photo"
 
 
@@ -24,29 +26,51 @@ def rename(
     by: str | None,
     now: datetime,
 ) -> Done[AuditEntry]:
-    """Rename a subject; its key, and what it seals, stay. Raises SubjectNotFound, SubjectExists.
+    """Rename a subject; its key stays, what is bound to the name is sealed anew.
+
+    Raises SubjectNotFound, SubjectExists.
 
     Rows are written anew, at the end: one that grows may be copied to another page, and what
     stays where it was is not erased with it.
     """
     if connection.execute("SELECT 1 FROM subjects WHERE subject = ?", (to,)).fetchall():
         raise name_taken()
+    _, held = particulars_of(connection, vault, subject)
+    owner = Owner(to, held.owner.collection)
     # Photos first: they go with their last template.
     photos = _taken(connection, "photos", _PHOTO, subject)
     templates = _taken(connection, "templates", _TEMPLATE, subject)
-    renamed = connection.execute(
-        "UPDATE subjects SET subject = ? WHERE subject = ?", (to, subject)
-    ).rowcount
-    if not renamed:
-        raise no_subject()
-    _put(connection, "templates", _TEMPLATE, to, templates)
+    connection.execute(
+        "UPDATE subjects SET subject = ?, metadata = ?, terms = ? WHERE subject = ?",
+        (
+            to,
+            sealed_metadata(held.cipher, owner, held.metadata),
+            sealed_terms(held.cipher, owner, held.terms),
+            subject,
+        ),
+    )
+    _put(connection, "templates", _TEMPLATE, to, [_bound(held, owner, *row) for row in templates])
     _put(connection, "photos", _PHOTO, to, photos)
     append(connection, Event("renamed_from", subject, by), now)
     receipt = append(connection, Event("renamed_to", to, by), now)
     # What every bundle made of a photo shares its id.
     ids = list(dict.fromkeys(template_id for template_id, *_ in templates))
     added = list(chain(*(entries(connection, vault, template_id) for template_id in ids)))
-    return Done(receipt, ids, added)
+    return Done(receipt, ids, added, erases=True)
+
+
+def _bound(
+    held: Particulars,
+    owner: Owner,
+    template_id: str,
+    image_sha256: str,
+    fingerprint: str,
+    vector: bytes,
+    *rest: Any,
+) -> tuple[Any, ...]:
+    of_template = template_id, image_sha256, fingerprint
+    before, after = held.owner.vector(*of_template), owner.vector(*of_template)
+    return (*of_template, resealed(held.cipher, vector, before, after), *rest)
 
 
 def _taken(

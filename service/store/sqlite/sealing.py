@@ -4,15 +4,20 @@ import sqlite3
 from datetime import datetime
 
 from service.store.audit import Event
+from service.store.particulars import Particulars
 from service.store.records import Resealed
 from service.store.refusals import keys_lost
 from service.store.sqlite.audit_log import append
+from service.store.sqlite.binding import bind
+from service.store.sqlite.queries import particulars_of
 from service.store.sqlite.writer import Done
-from service.store.vault import METADATA, TERMS, Cipher, Vault, Wrapped, of_photo, of_vector
+from service.store.vault import Owner, Vault, Wrapped, of_photo, to_sign
 
 
 def make_ready(connection: sqlite3.Connection, vault: Vault, now: datetime) -> None:
-    """Check that the vault opens the database, and erase again who came back with a backup.
+    """Check that the vault opens the database, and make it safe to use.
+
+    What earlier releases sealed is bound; who came back with a backup is erased again.
 
     Raises InvalidSettings without a master key that is in use, StoreUnavailable if keys of
     subjects are not there.
@@ -24,6 +29,7 @@ def make_ready(connection: sqlite3.Connection, vault: Vault, now: datetime) -> N
     lost = connection.execute("PRAGMA foreign_key_check(subjects)").fetchall()
     if lost:
         raise keys_lost(len(lost))
+    bind(connection, vault)
     connection.execute("BEGIN IMMEDIATE")
     # By `master`, which is gone with the key and has an index.
     erased = connection.execute(
@@ -41,21 +47,13 @@ def make_ready(connection: sqlite3.Connection, vault: Vault, now: datetime) -> N
     connection.execute("COMMIT")
 
 
-def cipher_of(connection: sqlite3.Connection, vault: Vault, subject: str) -> Cipher:
-    """Return what opens the values of a subject; of one that is not there, anything."""
-    rows = connection.execute(
-        "SELECT key_id, master, wrapped FROM subjects JOIN data_keys USING (key_id) "
-        "WHERE subject = ?",
-        (subject,),
-    ).fetchall()
-    return vault.cipher(Wrapped.read(*rows[0]) if rows else None)
-
-
-def sealing_cipher_of(connection: sqlite3.Connection, vault: Vault, subject: str) -> Cipher:
-    """Return the same, for writing: with a master key at hand, a subject is sealed first."""
+def sealed_particulars_of(
+    connection: sqlite3.Connection, vault: Vault, subject: str
+) -> Particulars:
+    """Return what writes to a subject: with a master key at hand, it is sealed first."""
     if vault.current is not None:
         _seal_subject(connection, vault, subject)
-    return cipher_of(connection, vault, subject)
+    return particulars_of(connection, vault, subject)[1]
 
 
 def reseal(
@@ -70,10 +68,14 @@ def reseal(
     others = "FROM data_keys WHERE (master < :current OR master > :current)"
     current = {"current": vault.current}
     keys = connection.execute(
-        f"SELECT key_id, master, wrapped {others} LIMIT :limit", {**current, "limit": limit}
+        "SELECT key_id, master, wrapped, "
+        "(SELECT keys.key_id FROM keys WHERE signing_key_id = data_keys.key_id) "
+        f"{others} LIMIT :limit",
+        {**current, "limit": limit},
     ).fetchall()
-    for row in keys:
-        new = vault.rewrap(Wrapped(*row))
+    for key_id, master, blob, api_key in keys:
+        use = "" if api_key is None else to_sign(api_key)
+        new = vault.rewrap(Wrapped(key_id, master, blob, use))
         connection.execute(
             "UPDATE data_keys SET master = ?, wrapped = ? WHERE key_id = ?",
             (new.master, new.blob, new.key_id),
@@ -103,30 +105,32 @@ def add_key(connection: sqlite3.Connection, key: Wrapped) -> None:
 
 def _seal_subject(connection: sqlite3.Connection, vault: Vault, subject: str) -> None:
     """Give a subject that has none a key, and seal what is stored of it."""
-    ((key_id, metadata, terms),) = connection.execute(
-        "SELECT key_id, metadata, terms FROM subjects WHERE subject = ?", (subject,)
+    ((key_id, metadata, terms, collection),) = connection.execute(
+        "SELECT key_id, metadata, terms, collection FROM subjects WHERE subject = ?", (subject,)
     ).fetchall()
     if key_id is not None:
         return
+    owner = Owner(subject, collection)
     key, sealer = vault.new_key()
     add_key(connection, key)
     connection.execute(
         "UPDATE subjects SET key_id = ?, metadata = ?, terms = ? WHERE subject = ?",
         (
             key.key_id,
-            sealer.seal(metadata, METADATA),
-            None if terms is None else sealer.seal(terms, TERMS),
+            sealer.seal(metadata, owner.metadata),
+            None if terms is None else sealer.seal(terms, owner.terms),
             subject,
         ),
     )
     vectors = connection.execute(
-        "SELECT number, image_sha256, fingerprint, vector FROM templates WHERE subject = ?",
+        "SELECT number, vector, template_id, image_sha256, fingerprint FROM templates "
+        "WHERE subject = ?",
         (subject,),
     ).fetchall()
-    for number, image_sha256, fingerprint, vector in vectors:
+    for number, vector, *of_template in vectors:
         connection.execute(
             "UPDATE templates SET vector = ? WHERE number = ?",
-            (sealer.seal(vector, of_vector(image_sha256, fingerprint)), number),
+            (sealer.seal(vector, owner.vector(*of_template)), number),
         )
     photos = connection.execute(
         "SELECT number, image_sha256, photo FROM photos WHERE subject = ?", (subject,)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from service.store.audit import Event
-from service.store.particulars import sealed_metadata, sealed_terms
+from service.store.particulars import Particulars, sealed_metadata, sealed_terms
 from service.store.records import (
     Deleted,
     Enrolled,
@@ -27,9 +27,9 @@ from service.store.sqlite import collections
 from service.store.sqlite.audit_log import append
 from service.store.sqlite.index import Entry
 from service.store.sqlite.queries import FLOAT32, entries, not_found, stamp
-from service.store.sqlite.sealing import sealing_cipher_of
+from service.store.sqlite.sealing import sealed_particulars_of
 from service.store.sqlite.writer import Done
-from service.store.vault import Cipher, Vault, of_photo, of_vector
+from service.store.vault import Vault, of_photo
 
 
 def enroll(
@@ -54,8 +54,8 @@ def enroll(
     for template in templates:
         check_ahead(template.expires_at, now)
     removed = _drop_expired(connection, subject, now)
-    cipher = _put_subject(connection, vault, subject, metadata, terms, collection, now)
-    outcomes, added = _add_all(connection, vault, cipher, subject, templates, now)
+    held = _put_subject(connection, vault, subject, metadata, terms, collection, now)
+    outcomes, added = _add_all(connection, vault, held, templates, now)
     enrolled = Enrolled(tuple(outcomes))
     if idempotency is not None:
         _record(connection, idempotency, enrolled, now)
@@ -182,8 +182,8 @@ def _put_subject(
     terms: Terms | None,
     collection: str,
     now: datetime,
-) -> Cipher:
-    """Make a subject if there is none, replace what is given of it; return its cipher."""
+) -> Particulars:
+    """Make a subject if there is none, replace what is given of it; return what was before."""
     made = connection.execute(
         "INSERT INTO subjects (subject, created_at, metadata, collection) VALUES (?, ?, ?, ?) "
         "ON CONFLICT DO NOTHING",
@@ -193,21 +193,20 @@ def _put_subject(
         held = connection.execute("SELECT collection FROM subjects WHERE subject = ?", (subject,))
         if held.fetchall() != [(collection,)]:
             raise elsewhere()
-    cipher = sealing_cipher_of(connection, vault, subject)
+    before = sealed_particulars_of(connection, vault, subject)
     if metadata is not None:
-        sealed = sealed_metadata(cipher, metadata)
+        sealed = sealed_metadata(before.cipher, before.owner, metadata)
         connection.execute("UPDATE subjects SET metadata = ? WHERE subject = ?", (sealed, subject))
     if terms is not None:
-        sealed = sealed_terms(cipher, terms)
+        sealed = sealed_terms(before.cipher, before.owner, terms)
         connection.execute("UPDATE subjects SET terms = ? WHERE subject = ?", (sealed, subject))
-    return cipher
+    return before
 
 
 def _add_all(
     connection: sqlite3.Connection,
     vault: Vault,
-    cipher: Cipher,
-    subject: str,
+    held: Particulars,
     templates: Sequence[NewTemplate],
     now: datetime,
 ) -> tuple[list[EnrolledTemplate], list[Entry]]:
@@ -215,7 +214,7 @@ def _add_all(
     added: dict[tuple[str, str], Entry] = {}
     outcomes = []
     for template in templates:
-        outcome = _add(connection, cipher, subject, template, now)
+        outcome = _add(connection, held, template, now)
         outcomes.append(outcome)
         renewed = template.expires_at is not None
         if outcome.created or renewed:
@@ -227,13 +226,10 @@ def _add_all(
 
 
 def _add(
-    connection: sqlite3.Connection,
-    cipher: Cipher,
-    subject: str,
-    template: NewTemplate,
-    now: datetime,
+    connection: sqlite3.Connection, held: Particulars, template: NewTemplate, now: datetime
 ) -> EnrolledTemplate:
     """Add a template unless it is there; the photo has the id that it had, and one expiry."""
+    subject, cipher = held.owner.subject, held.cipher
     rows = connection.execute(
         "SELECT subject, image_sha256, fingerprint, template_id, expires_at FROM templates "
         "WHERE template_id = ? OR (subject = ? AND image_sha256 = ?)",
@@ -262,7 +258,7 @@ def _add(
                 expires_at,
                 cipher.seal(
                     template.vector.astype(FLOAT32).tobytes(),
-                    of_vector(template.image_sha256, template.fingerprint),
+                    held.owner.vector(template_id, template.image_sha256, template.fingerprint),
                 ),
             ),
         )

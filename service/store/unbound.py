@@ -1,0 +1,62 @@
+"""Bind what earlier releases sealed to the subject it belongs to.
+
+They sealed a value as what it is alone, so that two subjects could change places. A database of
+theirs lists its keys in the table `unbound`. Before a service uses it, it seals what they sealed
+anew and takes them off the list; nothing but that reads the old form.
+"""
+
+from typing import Final
+
+from service.errors import StoreUnavailable
+from service.store.vault import Cipher, Owner, Vault, Wrapped
+
+# Keys bound in one transaction.
+AT_ONCE: Final = 500
+
+METADATA: Final = "metadata"
+TERMS: Final = "terms"
+
+
+def of_vector(image_sha256: str, fingerprint: str) -> str:
+    """Return what a vector was sealed as."""
+    return f"vector\0{image_sha256}\0{fingerprint}"
+
+
+def bound_particulars(
+    cipher: Cipher, owner: Owner, metadata: bytes, terms: bytes | None
+) -> tuple[bytes, bytes | None]:
+    """Seal the metadata and terms of a subject anew."""
+    return (
+        resealed(cipher, metadata, METADATA, owner.metadata),
+        None if terms is None else resealed(cipher, terms, TERMS, owner.terms),
+    )
+
+
+def bound_vector(
+    cipher: Cipher,
+    owner: Owner,
+    vector: bytes,
+    template_id: str,
+    image_sha256: str,
+    fingerprint: str,
+) -> bytes:
+    """Seal a vector anew."""
+    before = of_vector(image_sha256, fingerprint)
+    return resealed(cipher, vector, before, owner.vector(template_id, image_sha256, fingerprint))
+
+
+def bound_key(vault: Vault, wrapped: Wrapped, use: str) -> Wrapped:
+    """Wrap a key for its use; one that cannot be opened stays as it is."""
+    try:
+        return vault.bind(wrapped, use)
+    except StoreUnavailable:
+        return wrapped
+
+
+def resealed(cipher: Cipher, sealed: bytes, before: str, after: str) -> bytes:
+    """Seal a value as something else; one that cannot be opened stays so, as it is."""
+    try:
+        value = cipher.open(sealed, before)
+    except StoreUnavailable:
+        return sealed
+    return cipher.seal(value, after)
