@@ -169,11 +169,11 @@ def subject(name: str) -> Call[SubjectAnswer]:
 def held(name: str, fingerprint: str) -> Call[frozenset[str]]:
     """Return the SHA-256 of the photos that a subject has valid templates of, by one bundle.
 
-    None for somebody who is not enrolled, and where the key may not look.
+    None for somebody who is not enrolled or cannot be, and where the key may not look.
     """
 
     def nothing(refused: Refused) -> frozenset[str]:
-        if isinstance(refused, NotFound | Forbidden):
+        if isinstance(refused, NotFound | Forbidden | Invalid):
             return frozenset()
         raise refused
 

@@ -16,6 +16,7 @@ from service.change_answers import (
 from service.disconnect import run_until_disconnect
 from service.gallery_answers import DeletedAnswer
 from service.guard import By
+from service.names import subject_named
 from service.openapi import json_body, links, request_body
 from service.routes import read
 from service.schemas import ReembedRequest, SwitchRequest
@@ -57,6 +58,8 @@ async def lacking(
 async def reembed(request: Request, service: Running, by: By) -> ReembeddedAnswer:
     """Embed the photo of one template by the other bundle, under the same id."""
     form = await read(request, service, ReembedRequest)
+    name = await subject_named(service.store, form.subject)
+    form = form.model_copy(update={"subject": name})
     return await run_until_disconnect(request, change.reembed(service, form, by, request))
 
 

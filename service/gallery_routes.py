@@ -14,8 +14,9 @@ from service.gallery_answers import (
     SubjectsAnswer,
 )
 from service.guard import By
+from service.names import SubjectInPath, subject_named
 from service.openapi import json_body, links
-from service.schemas import RenameRequest, StoredId
+from service.schemas import RenameRequest, StoredId, StoredName
 from service.service import Running
 
 router = APIRouter(prefix="/subjects", tags=["gallery"])
@@ -37,26 +38,27 @@ async def subjects(
 async def delete_by_name(
     service: Running,
     by: By,
-    subject: Annotated[StoredId, Query(description="its name, whatever it is")],
+    subject: Annotated[StoredName, Query(description="its name, whatever it is")],
     template_id: Annotated[StoredId | None, Query(description="or one template of it")] = None,
 ) -> DeletedAnswer:
     """Delete a subject or one of its templates, also by an id that no path can carry.
 
     Such ids are `.` and `..`, which earlier releases took.
     """
+    subject = await subject_named(service.store, subject)
     if template_id is not None:
         return await delete_template(service, by, subject, template_id)
     return await delete_subject(service, by, subject)
 
 
 @router.get("/{subject}")
-async def subject(service: Running, subject: str) -> SubjectAnswer:
+async def subject(service: Running, subject: SubjectInPath) -> SubjectAnswer:
     """Show a subject and its templates, without their vectors."""
     return SubjectAnswer.model_validate(await service.store.subject(subject))
 
 
 @router.get("/{subject}/export")
-async def export(service: Running, subject: str) -> ExportAnswer:
+async def export(service: Running, subject: SubjectInPath) -> ExportAnswer:
     """Hand out everything that is stored of a subject, vectors included."""
     return ExportAnswer.model_validate(await service.store.export(subject))
 
@@ -66,7 +68,9 @@ async def export(service: Running, subject: str) -> ExportAnswer:
     responses={200: links(subject=_RENAMED, delete_subject=_RENAMED)},
     openapi_extra=json_body(RenameRequest),
 )
-async def rename(request: Request, service: Running, by: By, subject: str) -> RenamedAnswer:
+async def rename(
+    request: Request, service: Running, by: By, subject: SubjectInPath
+) -> RenamedAnswer:
     """Give a subject a name that nobody has; templates, terms and expiry stay."""
     form = await read_model(request, RenameRequest)
     receipt = await service.store.rename_subject(subject, form.to, by)
@@ -74,14 +78,14 @@ async def rename(request: Request, service: Running, by: By, subject: str) -> Re
 
 
 @router.delete("/{subject}", responses={200: links(subject=_SAME, export=_SAME)})
-async def delete_subject(service: Running, by: By, subject: str) -> DeletedAnswer:
+async def delete_subject(service: Running, by: By, subject: SubjectInPath) -> DeletedAnswer:
     """Delete a subject and its templates; when this answers they are gone."""
     return DeletedAnswer.model_validate(await service.store.delete_subject(subject, by))
 
 
 @router.delete("/{subject}/templates/{template_id}", responses={200: links(subject=_SAME)})
 async def delete_template(
-    service: Running, by: By, subject: str, template_id: str
+    service: Running, by: By, subject: SubjectInPath, template_id: str
 ) -> DeletedAnswer:
     """Delete one template; with its last template a subject goes too."""
     deleted = await service.store.delete_template(subject, template_id, by)

@@ -1,26 +1,42 @@
-"""What may be a name or an id: whatever the path of a URL can carry to the service, and no more."""
+"""Which subject a request means: names have one form, but for some of earlier releases."""
 
 import re
-from typing import Final
+from contextlib import suppress
+from typing import Annotated, Final
 
-from pydantic_core import PydanticCustomError
+from fastapi import Depends, Path
 
-_UNSEEN: Final = r"\x00-\x1f\x7f-\x9f"
-# As OpenAPI says it: no slash, no control character, and not one or two dots alone.
-PATTERN: Final = rf"^(\.{{0,2}}[^./{_UNSEEN}]|\.{{3}})[^/{_UNSEEN}]*$"
+from models.names import as_id
+from service.errors import FieldError, SubjectNotFound
+from service.problems import invalid_fields
+from service.schemas import StoredName
+from service.service import Running
+from service.store import Store
+
+# What earlier releases took for a name.
+_OF_BEFORE: Final = re.compile(r"[^\x00-\x1f\x7f/\ud800-\udfff]{1,256}")
 
 
-def check_name(name: str) -> str:
-    """Return a name that can be stored, found and deleted by its URL.
+async def subject_named(store: Store, given: str, field: str = "subject") -> str:
+    """Return the name by which the store knows the subject that a request names.
 
-    Raises PydanticCustomError, whose sentence says what is wrong with it.
+    That is the one form of the name; but a name of an earlier release that could not be put into
+    this form is found as it is, by exactly its own characters. Raises InvalidRequest.
     """
-    if name in (".", ".."):
-        raise PydanticCustomError(
-            "name", "`.` and `..` are no names: what sends a URL reads them as folders"
-        )
-    if "/" in name:
-        raise PydanticCustomError("name", "A name holds no `/`: it would end there in a URL")
-    if re.search(f"[{_UNSEEN}]", name):
-        raise PydanticCustomError("name", "A name holds no control characters")
+    try:
+        name = as_id(given)
+    except ValueError as exc:
+        name, wrong = "", str(exc)
+    if name != given and _OF_BEFORE.fullmatch(given):
+        with suppress(SubjectNotFound):
+            return (await store.subject(given)).subject
+    if not name:
+        raise invalid_fields([FieldError(field, wrong)])
     return name
+
+
+async def _subject_in_path(service: Running, subject: Annotated[StoredName, Path()]) -> str:
+    return await subject_named(service.store, subject)
+
+
+SubjectInPath = Annotated[str, Depends(_subject_in_path)]

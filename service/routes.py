@@ -14,6 +14,7 @@ from service.disconnect import run_until_disconnect
 from service.enroll_answers import EnrollAnswer
 from service.float_rows import MEDIA_TYPE as ROWS
 from service.guard import By, MayName
+from service.names import subject_named
 from service.openapi import links, request_body
 from service.problems import request_id
 from service.rows import rows_document, rows_response
@@ -93,6 +94,9 @@ async def verify(request: Request, service: Running, after: BackgroundTasks) -> 
     templates: fewer errors, at the same threshold.
     """
     form = await read(request, service, VerifyRequest)
+    if form.subject is not None:
+        name = await subject_named(service.store, form.subject)
+        form = form.model_copy(update={"subject": name})
     photos = [*(form.image or ()), form.source_image, form.target_image]
     liveness = await witness(request, service, form, [photo for photo in photos if photo])
     answer = await run_until_disconnect(request, recognition.verify(service, form, request))

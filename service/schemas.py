@@ -2,6 +2,7 @@
 
 import re
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -18,26 +19,30 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from models.face import Policy
+from models.names import as_id, as_name
 from service.body import ImageBytes
 from service.keys import Scope
-from service.names import PATTERN, check_name
 
 _DATE = re.compile(r"\d{4}-")
 
+# As OpenAPI says it: no slash, no control character, and not one or two dots alone.
+_ID_PATTERN = r"^(\.{0,2}[^./\x00-\x1f\x7f-\x9f]|\.{3})[^/\x00-\x1f\x7f-\x9f]*$"
+# No pattern can say the rest of what a name is.
+_NAME: dict[str, JsonValue] = {"format": "name", "minLength": 1}
 SubjectId = Annotated[
     str,
-    StringConstraints(min_length=1, max_length=256),
-    AfterValidator(check_name),
+    AfterValidator(as_id),
     Field(
         examples=["ada"],
-        description="your name for the person: any text without `/`, but not `.` or `..`",
-        json_schema_extra={"pattern": PATTERN},
+        description="your name for the person: any text without `/`, but not `.` or `..`, of "
+        "what can be seen; stored in Unicode's form NFC",
+        json_schema_extra=_NAME | {"maxLength": 256, "pattern": _ID_PATTERN},
     ),
 ]
 TemplateId = Annotated[
     str,
     StringConstraints(min_length=1, max_length=128, pattern=r"^[A-Za-z0-9._:-]+$"),
-    AfterValidator(check_name),
+    AfterValidator(as_id),
     Field(
         examples=["passport-2026"],
         description="your name for the template",
@@ -45,6 +50,7 @@ TemplateId = Annotated[
     ),
 ]
 # Of what is stored already: earlier releases took ids that are refused now.
+StoredName = Annotated[str, Field(json_schema_extra=_NAME | {"maxLength": 256})]
 StoredId = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
@@ -161,7 +167,7 @@ class RenameRequest(Body):
 
 
 class ReembedRequest(Body):
-    subject: StoredId = Field(examples=["ada"])
+    subject: StoredName = Field(examples=["ada"])
     template_id: StoredId = Field(examples=["passport-2026"])
     image: Photo | None = Field(
         None, description="the photo the template was made of, if the service did not keep it"
@@ -170,7 +176,11 @@ class ReembedRequest(Body):
 
 
 class NewKeyRequest(Body):
-    name: str = Field(min_length=1, max_length=128, examples=["web shop"], description="whose")
+    name: Annotated[str, AfterValidator(partial(as_name, most=128))] = Field(
+        examples=["web shop"],
+        description="whose",
+        json_schema_extra=_NAME | {"maxLength": 128},
+    )
     scopes: list[Scope] = Field(min_length=1, description="what it is good for")
     per_s: float | None = Field(None, gt=0, le=1e6, description="most requests a second")
     at_once: Annotated[int, Field(gt=0, le=10_000), Whole] | None = Field(
@@ -230,7 +240,9 @@ class VerifyRequest(Choice):
         }
     )
 
-    subject: SubjectId | None = None
+    subject: StoredName | None = Field(
+        None, examples=["ada"], description="the person's name, as it was enrolled"
+    )
     image: list[Photo] | None = Field(
         None,
         min_length=1,

@@ -14,6 +14,7 @@ from schemathesis.core.failures import AcceptedNegativeData, Failure
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.openapi.checks import RejectedPositiveData
 
+from models.names import as_id
 from tests.images import encode, noise, picture
 from tests.photos import reencoded
 from tests.reliability.contract import ANSWERS, OWN_KEY
@@ -38,6 +39,21 @@ def photos() -> st.SearchStrategy[bytes]:
     )
 
 
+def names() -> st.SearchStrategy[str]:
+    """Names that can be seen, in whatever form."""
+    characters = st.characters(codec="utf-8", categories=("L", "M", "N", "P", "S", "Zs"))
+    return st.text(characters, min_size=1, max_size=60).filter(_is_name)
+
+
+def _is_name(text: str) -> bool:
+    try:
+        as_id(text)
+    except ValueError:
+        return False
+    return True
+
+
+schemathesis.openapi.format("name", names())
 schemathesis.openapi.format("binary", photos())
 schemathesis.openapi.format(_BASE64, photos().map(lambda photo: b64encode(photo).decode()))
 schemathesis.openapi.media_type("image/jpeg", photos())

@@ -24,7 +24,8 @@ from service.compat.compreface.paths import PREFIX
 from service.compat.compreface.requests import ImageIds, Name
 from service.errors import SubjectNotFound
 from service.guard import By
-from service.schemas import StoredId
+from service.names import SubjectInPath, subject_named
+from service.schemas import StoredName
 from service.service import Running
 from service.store import Photo
 
@@ -44,16 +45,19 @@ async def examples(
     held: Held,
     page: Annotated[int, Query(ge=0, le=10**9)] = 0,
     size: Annotated[int, Query(ge=1, le=1000)] = 20,
-    subject: StoredId | None = None,
+    subject: StoredName | None = None,
 ) -> Examples:
+    if subject is not None:
+        subject = await subject_named(held.store, subject)
     return await held.page(subject, page, size)
 
 
 @router.delete("/faces")
 async def delete_of_subject(
-    held: Held, by: By, subject: Annotated[StoredId, Query()]
+    held: Held, by: By, subject: Annotated[StoredName, Query()]
 ) -> DeletedCount:
     """Delete one subject's examples. Without a subject CompreFace deletes everybody's."""
+    subject = await subject_named(held.store, subject)
     try:
         deleted = await held.delete_subject(subject, by)
     except SubjectNotFound:
@@ -106,14 +110,14 @@ async def add_subject(request: Request, held: Held) -> SubjectName | JSONRespons
 
 
 @router.put("/subjects/{subject}")
-async def rename_subject(request: Request, held: Held, by: By, subject: str) -> Updated:
+async def rename_subject(request: Request, held: Held, by: By, subject: SubjectInPath) -> Updated:
     """Rename, to a free name. CompreFace makes one subject of two if it is somebody's."""
     await held.rename_subject(subject, (await read_model(request, Name)).subject, by)
     return Updated(updated=True)
 
 
 @router.delete("/subjects/{subject}")
-async def delete_subject(held: Held, by: By, subject: str) -> SubjectName:
+async def delete_subject(held: Held, by: By, subject: SubjectInPath) -> SubjectName:
     await held.delete_subject(subject, by)
     return SubjectName(subject=subject)
 

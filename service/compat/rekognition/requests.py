@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringC
 from pydantic.alias_generators import to_pascal
 from pydantic_core import PydanticCustomError
 
-from service.names import check_name
+from models.names import as_id
 from service.schemas import Body, Photo
 
 _MOST = 4096
@@ -15,7 +15,7 @@ _UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 CollectionName = Annotated[
     str,
     StringConstraints(pattern=r"^[a-zA-Z0-9_.\-]+$", max_length=255),
-    AfterValidator(check_name),
+    AfterValidator(as_id),
 ]
 ExternalId = Annotated[str, StringConstraints(pattern=r"^[a-zA-Z0-9_.\-:]+$", max_length=255)]
 FaceId = Annotated[str, StringConstraints(pattern=_UUID)]
