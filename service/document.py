@@ -21,7 +21,8 @@ _EVERYWHERE = (
     "draining",
     "store_unavailable",
 )
-_WITH_KEY = ("key_missing", "key_invalid", "key_forbidden", "key_busy")
+_WITH_KEY = ("key_missing", "key_invalid", "key_forbidden", "key_busy", "proxy_not_allowed")
+_WITHOUT_KEY = ("host_not_allowed", "proxy_not_allowed")
 _WITH_BODY = ("body_timeout", "unsupported_body", "invalid_request")
 _WITH_PHOTO = (
     "image_too_large",
@@ -150,8 +151,8 @@ def _refusals(path: str, operation: dict[str, Any], with_keys: bool) -> dict[str
 
 def _codes(path: str, operation: dict[str, Any], with_keys: bool) -> Iterator[str]:
     yield from _EVERYWHERE
-    if with_keys and path not in ALWAYS_OPEN:
-        yield from _WITH_KEY
+    if path not in ALWAYS_OPEN:
+        yield from _WITH_KEY if with_keys else _WITHOUT_KEY
     if "requestBody" in operation:
         yield from _WITH_BODY
     elif any(parameter["in"] == "query" for parameter in operation.get("parameters", ())):

@@ -19,6 +19,8 @@ ServiceError
 │   ├── KeyForbidden             it lacks the scope
 │   ├── KeyBusy                  it has used up what it may
 │   ├── KeyNotFound              there is no key of this id to revoke
+│   ├── HostNotAllowed           no key is asked for, and the service is called by a strange name
+│   ├── ProxyNotAllowed          no key is asked for, and a proxy stands between
 │   ├── LivenessTokenNeeded      the deployment asks for proof of a living person
 │   └── NotLive                  the proof does not hold
 ├── OverloadError                the request is fine, now is the wrong moment
@@ -179,6 +181,14 @@ class KeyBusy(AccessError):
 
 class KeyNotFound(AccessError):
     code = "key_not_found"
+
+
+class HostNotAllowed(AccessError):
+    code = "host_not_allowed"
+
+
+class ProxyNotAllowed(AccessError):
+    code = "proxy_not_allowed"
 
 
 class LivenessTokenNeeded(AccessError):

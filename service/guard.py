@@ -13,10 +13,16 @@ from service.compat.compreface.paths import scope_of as compreface_scope
 from service.compat.rekognition.signed_body import checked, signature_of
 from service.compat.rekognition.targets import operation_of
 from service.compat.rekognition.targets import scope_of as rekognition_scope
-from service.errors import KeyForbidden, KeyMissing, ServiceError
+from service.errors import (
+    HostNotAllowed,
+    KeyForbidden,
+    KeyMissing,
+    ProxyNotAllowed,
+    ServiceError,
+)
 from service.key_limits import KeyLimits
 from service.keys import Scope as KeyScope
-from service.loopback import is_asked_by_its_name
+from service.loopback import host_of, is_address, is_own_name, is_passed_on
 from service.problems import problem, request_id
 from service.service import Service
 from service.settings import Settings
@@ -26,7 +32,17 @@ HEADER = "x-api-key"
 _BEARER = "bearer "
 _NEEDED = "An API key is needed: `Authorization: Bearer` or `x-api-key`."
 _BY_ITS_NAME = (
-    " Until there are keys, who calls this machine `localhost` or by its address needs none."
+    " Until there are keys, who calls this machine `localhost`, by its address or by a name in "
+    "LIKENESS_ALLOWED_HOSTS needs none."
+)
+_OTHER_NAME = (
+    "No key guards this service, so it answers to names that it knows alone: pages of strangers "
+    "can make theirs lead here. Add the name that you call it by to LIKENESS_ALLOWED_HOSTS."
+)
+_PASSED_ON = (
+    "A proxy passed this request on, and no key guards this service: whoever reaches the proxy "
+    "would be let in. Let the service ask for keys, or set LIKENESS_BEHIND_PROXY=true if the "
+    "proxy checks who calls."
 )
 KEY_ID, _SCOPES = "key_id", "key_scopes"
 
@@ -46,7 +62,8 @@ class Guard:
 
     On the loopback a service that never had a key serves everybody who calls it by a name of the
     loopback; the first key that is made closes it for good, also when it is revoked. Beyond, a
-    key is always asked for, unless the settings say `without_keys`.
+    key is always asked for, unless the settings say `without_keys`. Whoever needs no key has to
+    call the service by a name that it knows, and on the loopback not through a proxy.
 
     A service that is full refuses whoever it is: whose key it is costs a question to the store,
     which has enough to do then.
@@ -61,29 +78,42 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         service = getattr(scope["app"].state, "service", None) if "app" in scope else None
         # Before there is a service the gate refuses what is guarded.
-        if service is None or self._settings.without_keys or scope["path"] in ALWAYS_OPEN:
+        if service is None or scope["path"] in ALWAYS_OPEN:
             await self._app(scope, receive, send)
             return
         with ExitStack() as stack:
             try:
-                if takes_photos(scope):
-                    self._gate.check_room()
-                operation = operation_of(scope) if self._settings.rekognition else None
-                if operation is None:
-                    key = await self._key(service, Headers(scope=scope), scope["path"])
-                    needed = _scope_of(scope["method"], scope["path"])
-                else:
-                    key, receive = await self._signer(service, scope, receive, stack)
-                    needed = rekognition_scope(operation)
-                if key is not None:
-                    _check(key, needed)
-                    if operation is None:  # else with the end of what is signed
-                        stack.enter_context(self._limits.use(key))
-                    scope.setdefault("state", {}).update({KEY_ID: key.key_id, _SCOPES: key.scopes})
+                receive = await self._admit(service, scope, receive, stack)
             except ServiceError as error:
                 await problem(error, request_id(scope))(scope, receive, send)
                 return
             await self._app(scope, receive, send)
+
+    async def _admit(
+        self, service: Service, scope: Scope, receive: Receive, stack: ExitStack
+    ) -> Receive:
+        """Return what receives the body of a request that may come in; raise what refuses it."""
+        headers = Headers(scope=scope)
+        if self._settings.without_keys:
+            self._check_way(headers)
+            if not self._is_known(headers):
+                raise HostNotAllowed(_OTHER_NAME)
+            return receive
+        if takes_photos(scope):
+            self._gate.check_room()
+        operation = operation_of(scope) if self._settings.rekognition else None
+        if operation is None:
+            key = await self._key(service, headers, scope["path"])
+            needed = _scope_of(scope["method"], scope["path"])
+        else:
+            key, receive = await self._signer(service, scope, receive, stack)
+            needed = rekognition_scope(operation)
+        if key is not None:
+            _check(key, needed)
+            if operation is None:  # else with the end of what is signed
+                stack.enter_context(self._limits.use(key))
+            scope.setdefault("state", {}).update({KEY_ID: key.key_id, _SCOPES: key.scopes})
+        return receive
 
     async def _key(self, service: Service, headers: Headers, path: str) -> ApiKey | None:
         """Return the key that is shown, None if none is asked for."""
@@ -93,7 +123,7 @@ class Guard:
         if shown is not None and not (any_will_do and await self._is_open(service, headers)):
             return await service.keys.holder(shown)
         if shown is None and not await self._is_open(service, headers):
-            strange = self._settings.is_loopback and not is_asked_by_its_name(headers.get("host"))
+            strange = self._settings.is_loopback and not self._is_known(headers)
             raise KeyMissing(_NEEDED + _BY_ITS_NAME if strange else _NEEDED)
         return None
 
@@ -115,8 +145,23 @@ class Guard:
         )
 
     async def _is_open(self, service: Service, headers: Headers) -> bool:
-        is_here = self._settings.is_loopback and is_asked_by_its_name(headers.get("host"))
-        return is_here and not await service.keys.has_been()
+        """Tell whether no key is asked for yet. Raises ProxyNotAllowed if none would be."""
+        if not self._settings.is_loopback or await service.keys.has_been():
+            return False
+        self._check_way(headers)
+        return self._is_known(headers)
+
+    def _check_way(self, headers: Headers) -> None:
+        """Raise ProxyNotAllowed if a proxy passed on what only this machine can have asked."""
+        settings = self._settings
+        if settings.is_loopback and not settings.behind_proxy and is_passed_on(headers):
+            raise ProxyNotAllowed(_PASSED_ON)
+
+    def _is_known(self, headers: Headers) -> bool:
+        """Tell whether the service is called by a name that no stranger can make lead to it."""
+        host, settings = host_of(headers.getlist("host")), self._settings
+        beyond = not settings.is_loopback and is_address(host)
+        return beyond or is_own_name(host, settings.allowed_hosts)
 
 
 async def key_id_of(request: Request) -> str | None:

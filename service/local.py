@@ -24,7 +24,7 @@ async def connect(url: str | None, settings: Settings) -> AsyncIterator[AsyncLik
     if url is None:
         async with (
             in_process(settings) as transport,
-            AsyncLikeness("http://likeness", patience=PATIENCE, transport=transport) as likeness,
+            AsyncLikeness("http://localhost", patience=PATIENCE, transport=transport) as likeness,
         ):
             yield likeness
         return

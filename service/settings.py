@@ -188,7 +188,8 @@ class Settings(
     )
     without_keys: bool = Field(
         default=False,
-        description="Never ask for an API key, not even beyond the loopback.",
+        description="Never ask for an API key, not even beyond the loopback; then "
+        "`LIKENESS_ALLOWED_HOSTS` counts.",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="`debug`, `info`, `warning` or `error`."

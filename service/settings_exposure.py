@@ -14,6 +14,8 @@ from pydantic_settings import NoDecode
 
 # As browsers write it. `*` is none: with it every page could use a service on the loopback.
 Origin = Annotated[str, StringConstraints(pattern=r"^https?://[a-z0-9.\[\]:-]+$")]
+# As in the header Host, but for the port; `*` is any.
+HostName = Annotated[str, StringConstraints(pattern=r"^(\*|[A-Za-z0-9._:-]+)$", to_lower=True)]
 
 
 class ExposureSettings(BaseModel):
@@ -44,6 +46,17 @@ class ExposureSettings(BaseModel):
         description="Origins, with commas between, whose pages may call from a browser, such as "
         "`https://app.example.com`. Unset: none.",
     )
+    allowed_hosts: Annotated[tuple[HostName, ...], NoDecode] = Field(
+        default=(),
+        description="Names, with commas between, that a service which asks for no key may be "
+        "called by, such as `faces.example.com`, besides those of its machine; `*` is any. A page "
+        "in a browser can make its own name lead here.",
+    )
+    behind_proxy: bool = Field(
+        default=False,
+        description="Without a key, serve on the loopback also what a proxy passes on: it checks "
+        "who calls.",
+    )
     # On: without a key its pages show nothing that a stranger could not download elsewhere.
     ui: bool = Field(default=True, description="Serve pages for people at `/ui`.")
     liveness_url: HttpUrl | None = Field(
@@ -60,7 +73,7 @@ class ExposureSettings(BaseModel):
         default=2.0, gt=0, le=60, description="Longest wait for `LIKENESS_LIVENESS_URL`; then 503."
     )
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "allowed_hosts", mode="before")
     @classmethod
     def _split(cls, given: object) -> object:
         return given.replace(",", " ").split() if isinstance(given, str) else given

@@ -50,6 +50,8 @@ STATUS: Mapping[str, int] = MappingProxyType(
         "key_forbidden": 403,
         "key_busy": 429,
         "key_not_found": 404,
+        "host_not_allowed": 403,
+        "proxy_not_allowed": 403,
         "liveness_token_needed": 422,
         "not_live": 403,
         "low_quality": 422,

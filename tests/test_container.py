@@ -96,6 +96,14 @@ def test_without_keys_only_the_hosts_loopback_is_published(service: str) -> None
     assert all(port.startswith("127.0.0.1:") for port in COMPOSE["services"][service]["ports"])
 
 
+@pytest.mark.parametrize(("service", "callers"), [("likeness", "likeness"), ("replica", "proxy")])
+def test_without_keys_other_containers_call_it_by_a_name_that_it_knows(
+    service: str, callers: str
+) -> None:
+    given = COMPOSE["services"][service]["environment"]
+    assert callers in Settings(allowed_hosts=given["LIKENESS_ALLOWED_HOSTS"]).allowed_hosts
+
+
 def test_every_variable_of_compose_is_a_setting() -> None:
     known = {f"LIKENESS_{name.upper()}" for name in Settings.model_fields}
     services = COMPOSE["services"]

@@ -53,7 +53,14 @@ def variables(*kustomizations: str) -> dict[str, str]:
 
 def from_elsewhere() -> dict[str, Manifest]:
     """Return the variables of the container whose values are in no file, and whence they come."""
-    return {variable["name"]: variable["valueFrom"] for variable in CONTAINER["env"]}
+    env = [variable for variable in CONTAINER["env"] if "valueFrom" in variable]
+    return {variable["name"]: variable["valueFrom"] for variable in env}
+
+
+def fixed(namespace: str) -> dict[str, str]:
+    """Return the variables of the container whose values are in the manifest."""
+    env = [variable for variable in CONTAINER["env"] if "value" in variable]
+    return {each["name"]: each["value"].replace("$(NAMESPACE)", namespace) for each in env}
 
 
 def metrics_asked_for() -> list[str]:
@@ -94,11 +101,17 @@ def test_the_service_starts_with_these_settings(
 ) -> None:
     image = dict(re.findall(rf"^ +({PREFIX}\w+)=(\S+)", DOCKERFILE, re.MULTILINE))
     ours = [name for name in from_elsewhere() if name.startswith(PREFIX)]
-    given = image | dict.fromkeys(ours, "2") | variables(*names)
+    given = image | dict.fromkeys(ours, "2") | fixed("faces") | variables(*names)
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     settings = load_settings()
     assert settings.without_keys
+    service = MANIFESTS["Service"]["metadata"]["name"]
+    called = (service, f"{service}.faces", f"{service}.faces.svc.cluster.local")
+    assert set(called) <= set(settings.allowed_hosts)
+    # Kubernetes puts in only what it has seen by then.
+    order = [variable["name"] for variable in CONTAINER["env"]]
+    assert order.index("NAMESPACE") < order.index("LIKENESS_ALLOWED_HOSTS")
     assert settings.port == CONTAINER["ports"][0]["containerPort"]
 
 

@@ -1,9 +1,10 @@
 """Who shows no key, a wrong one or one without the scope gets nowhere."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -133,6 +134,78 @@ async def test_loopback_without_keys_serves_who_calls_it_by_its_name(
 ) -> None:
     code = await code_of(client, "GET", "/subjects", {"host": host})
     assert code == ("200" if is_served else "key_missing")
+
+
+Serve = Callable[..., AbstractAsyncContextManager[httpx.AsyncClient]]
+
+
+@pytest.fixture
+def serve(bundle: Path) -> Serve:
+    """Return what opens an app of the settings given, and gives a client of it."""
+
+    @asynccontextmanager
+    async def serve(**settings: Any) -> AsyncIterator[httpx.AsyncClient]:
+        given: dict[str, Any] = {"store": "sqlite:///:memory:", "bundle": str(bundle)} | settings
+        app = create_app(Settings(**given))
+        async with app.router.lifespan_context(app), client_of(app) as client:
+            yield client
+
+    return serve
+
+
+@pytest.mark.parametrize(
+    ("host", "on_loopback", "beyond"),
+    [
+        ("localhost:8000", True, True),
+        ("127.0.0.1", True, True),
+        ("FACES.example.org.:80", True, True),
+        ("rebound.example.org", False, False),
+        ("x.faces.example.org", False, False),
+        ("10.0.0.7:8000", False, True),
+        ("[fd00::7]:8000", False, True),
+        ("10.0.0.7.example.org", False, False),
+        ("localhost@rebound.example.org", False, False),
+        ("", False, False),
+    ],
+)
+async def test_service_that_never_asks_for_keys_answers_to_names_that_it_knows(
+    serve: Serve, host: str, on_loopback: bool, beyond: bool
+) -> None:
+    for listens_at, is_served in (("127.0.0.1", on_loopback), ("0.0.0.0", beyond)):
+        known = {"without_keys": True, "host": listens_at, "allowed_hosts": "Faces.example.org"}
+        async with serve(**known) as client:
+            code = await code_of(client, "GET", "/subjects", {"host": host})
+            assert code == ("200" if is_served else "host_not_allowed"), listens_at
+            # Probes come by whatever name, and tell no more than to anybody.
+            assert (await client.get("/readyz", headers={"host": host})).status_code == 200
+
+
+async def test_any_name_will_do_where_the_settings_say_so(serve: Serve) -> None:
+    async with serve(without_keys=True, allowed_hosts="*") as client:
+        assert await code_of(client, "GET", "/subjects", {"host": "rebound.example.org"}) == "200"
+
+
+@pytest.mark.parametrize("without_keys", [False, True])
+@pytest.mark.parametrize(
+    "header", ["Forwarded", "Via", "X-Real-IP", "X-Forwarded-For", "X-Forwarded-Host"]
+)
+async def test_proxy_before_a_loopback_without_keys_is_refused_unless_told(
+    serve: Serve, header: str, without_keys: bool
+) -> None:
+    passed_on = {header: "203.0.113.7"}
+    async with serve(without_keys=without_keys) as client:
+        refused = await client.get("/subjects", headers=passed_on)
+        assert (refused.status_code, refused.json()["code"]) == (403, "proxy_not_allowed")
+        assert "LIKENESS_BEHIND_PROXY" in refused.json()["detail"]
+    async with serve(without_keys=without_keys, behind_proxy=True) as client:
+        assert await code_of(client, "GET", "/subjects", passed_on) == "200"
+
+
+async def test_proxy_before_a_service_with_keys_is_nobody_to_refuse(
+    client: httpx.AsyncClient,
+) -> None:
+    shown = await make(client, "admin")
+    assert await code_of(client, "GET", "/subjects", shown | {"via": "1.1 proxy"}) == "200"
 
 
 async def test_refusal_says_which_name_needs_no_key(client: httpx.AsyncClient) -> None:

@@ -21,6 +21,8 @@ _CODES: Mapping[str, int] = MappingProxyType(
         "key_missing": 20,
         "key_invalid": 10,
         "key_forbidden": 10,
+        "host_not_allowed": 10,
+        "proxy_not_allowed": 10,
         "not_an_image": 21,
         "undecodable_image": 21,
         "too_many_pixels": 21,

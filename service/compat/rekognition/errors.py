@@ -17,6 +17,8 @@ _NAMES: Mapping[str, str] = MappingProxyType(
         "key_missing": "MissingAuthenticationTokenException",
         "key_invalid": "UnrecognizedClientException",
         "key_forbidden": "AccessDeniedException",
+        "host_not_allowed": "AccessDeniedException",
+        "proxy_not_allowed": "AccessDeniedException",
         "liveness_token_needed": "AccessDeniedException",
         "not_an_image": "InvalidImageFormatException",
         "undecodable_image": "InvalidImageFormatException",
