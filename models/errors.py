@@ -6,6 +6,7 @@ LikenessError
 │   ├── NotAnImage             no known image signature
 │   ├── TooManyPixels          the header promises more pixels than allowed
 │   └── UndecodableImage       truncated, corrupt or lying about its content
+├── PixelBudgetSpent           images that belong together have more pixels than allowed
 ├── FaceError
 │   ├── NoFace
 │   ├── SeveralFaces           policy `single` and more than one face
@@ -25,7 +26,8 @@ Every error has a stable `code`, a sentence for the caller and, where there is a
 for the person taking the photo. HTTP status codes are the service's business.
 """
 
-from typing import ClassVar
+import traceback
+from typing import ClassVar, Self
 
 
 class LikenessError(Exception):
@@ -37,6 +39,22 @@ class LikenessError(Exception):
     def __init__(self, sentence: str) -> None:
         super().__init__(sentence)
         self.sentence = sentence
+
+    def without_trace(self) -> Self:
+        """Forget where it was raised and what caused it: the frames hold photos and pixels.
+
+        For whoever keeps an error, and whoever has answered it.
+        """
+        self.__traceback__ = self.__cause__ = self.__context__ = None
+        return self
+
+
+def release(error: BaseException) -> None:
+    """Empty the frames of a traceback that is still to be logged: they pin tensors and pixels."""
+    chain: BaseException | None = error
+    while chain is not None:
+        traceback.clear_frames(chain.__traceback__)
+        chain = chain.__cause__ or chain.__context__
 
 
 class ImageError(LikenessError):
@@ -61,6 +79,11 @@ class TooManyPixels(ImageError):
 class UndecodableImage(ImageError):
     code = "undecodable_image"
     advice = "The file is damaged or incomplete; save or upload it again."
+
+
+class PixelBudgetSpent(LikenessError):
+    code = "pixel_budget_spent"
+    advice = "Send fewer photos in one request, or scale them down to 1280 pixels."
 
 
 class FaceError(LikenessError):

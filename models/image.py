@@ -1,12 +1,14 @@
 """From bytes to pixels: one upright RGB image, whole or not at all."""
 
+import math
 import re
 import struct
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,22 +24,51 @@ from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif import HeifImageFile
 
 from models import complete
-from models.errors import ImageTooLarge, NotAnImage, TooManyPixels, UndecodableImage
+from models.errors import (
+    ImageTooLarge,
+    NotAnImage,
+    PixelBudgetSpent,
+    TooManyPixels,
+    UndecodableImage,
+)
 from models.metered import Metered
 
 Pixels = NDArray[np.uint8]
+
+# A whole picture in one block: as large as that, the C library returns it when it is freed. It
+# keeps pieces of Pillow's own size, in every thread as many as there ever were.
+Pillow.core.set_block_size(2**28)  # type: ignore[attr-defined]
 
 # As many as a photo has rows, and more than that of any that may be decoded.
 _MAX_STRIPS = 65_536
 _PART = 2**20
 
 
+class PixelBudget:
+    """Hold how many pixels of images that belong together may be decoded; threads share it."""
+
+    def __init__(self, pixels: float = math.inf) -> None:
+        self._pixels = self._left = pixels
+        self._lock = Lock()
+
+    def spend(self, pixels: int) -> None:
+        """Take pixels that are about to be decoded. Raises PixelBudgetSpent, and takes none."""
+        with self._lock:
+            if pixels > self._left:
+                raise PixelBudgetSpent(
+                    f"The photos of one request may take {self._pixels:.0f} pixels to decode; "
+                    f"{self._left:.0f} are left, and this one takes {pixels}."
+                )
+            self._left -= pixels
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Cap what is decoded: bytes of the file, pixels promised by its header."""
+    """Cap what is decoded: bytes of the file, pixels by its header, pixels of several files."""
 
     max_bytes: int = 10 * 2**20
     max_pixels: int = 50_000_000
+    budget: PixelBudget = field(default_factory=PixelBudget)
 
 
 DEFAULT_LIMITS = Limits()
@@ -66,7 +97,8 @@ def decode(data: bytes, limits: Limits = DEFAULT_LIMITS, shortest: int | None = 
     stays at least `shortest` pixels: its own transform gives that for a fraction of the time.
     Transparent parts become white, as a viewer shows them, so that what is compared is what
     a person sees. Colour profiles are ignored. Raises ImageTooLarge, NotAnImage (unknown
-    signature), TooManyPixels (by the header, nothing is decoded), UndecodableImage.
+    signature), TooManyPixels and PixelBudgetSpent (by the header, nothing is decoded),
+    UndecodableImage.
     """
     if len(data) > limits.max_bytes:
         raise ImageTooLarge(f"The file has {len(data)} bytes; {limits.max_bytes} are allowed.")
@@ -165,7 +197,9 @@ def _read(kind: _Kind, data: bytes, limits: Limits, shortest: int | None) -> Ima
                 f"The image has {width} x {height} pixels; {limits.max_pixels} are allowed."
             )
         header_bytes = stream.tell()
-        reduction = 1
+        reduction = _reduction(image.size, shortest) if kind.name == "JPEG" else 1
+        _reduce(image, reduction)
+        limits.budget.spend(image.width * image.height)
         match kind.name:
             case "PNG":
                 complete.check_png(data, image.size)
@@ -173,11 +207,10 @@ def _read(kind: _Kind, data: bytes, limits: Limits, shortest: int | None) -> Ima
                 complete.check_tiles([tile.extents for tile in image.tile], image.size)
             case "JPEG":
                 complete.check_scans(data, header_bytes, width * height)
-                reduction = _reduction(image.size, shortest)
-                _reduce(image, reduction)
         image.load()
         if kind.name == "JPEG":
-            complete.check_end(data, header_bytes, image, partial(_reopen, kind, reduction))
+            reopen = partial(_reopen, kind, reduction, limits)
+            complete.check_end(data, header_bytes, image, reopen)
         upright = image if kind.turned else _turn(image, image.info.get("exif", b""))
         lies = (upright.width > upright.height) != (width > height)
         width, height = (height, width) if lies else (width, height)
@@ -195,9 +228,10 @@ def _reduce(image: ImageFile, by: int) -> None:
         image.draft(None, (image.width // by, image.height // by))
 
 
-def _reopen(kind: _Kind, reduction: int, stream: BytesIO) -> ImageFile:
+def _reopen(kind: _Kind, reduction: int, limits: Limits, stream: BytesIO) -> ImageFile:
     image = kind.open(stream)
     _reduce(image, reduction)
+    limits.budget.spend(image.width * image.height)
     return image
 
 

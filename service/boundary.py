@@ -11,6 +11,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from models.errors import release
 from service.admission import ALWAYS_OPEN, IMAGE_ROUTES
 from service.answered import Answered
 from service.guard import KEY_ID
@@ -69,8 +70,9 @@ class Boundary:
             await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
             return
-        except Exception:
+        except Exception as error:
             logger.exception("the request failed")
+            release(error)
             if code != _CLIENT_GONE:
                 raise
             await internal_error(request_id)(scope, receive, send_with_id)

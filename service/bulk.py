@@ -17,6 +17,7 @@ from models.errors import LikenessError
 from models.face import Policy
 from models.rejected import UNREADABLE
 from service.batcher import Batcher
+from service.caller import Caller
 from service.metrics import Metrics
 from service.pipeline import Pipeline, Probe
 from service.prepare import DecodePool
@@ -93,7 +94,7 @@ class Bulk:
             return Taken(file, "", Unusable(UNREADABLE, sentence))
         digest = hashlib.sha256(data).hexdigest()
         try:
-            return Taken(file, digest, await self.pipeline.probe(data, policy, file))
+            return Taken(file, digest, await self.pipeline.probe(data, policy, Caller()))
         except LikenessError as error:
             if error.code in FATAL:
                 raise

@@ -8,6 +8,7 @@ import asyncio
 import hashlib
 
 from service.answers import RateAnswer
+from service.caller import Caller
 from service.change_answers import BothDecided, ChangeAnswer, ReembeddedAnswer, ShadowAnswer
 from service.errors import ChangeIncomplete, NoChange, OtherPhoto, PhotoNeeded
 from service.recogniser import Recogniser
@@ -44,7 +45,7 @@ async def progress(service: Service) -> ChangeAnswer:
 
 
 async def reembed(
-    service: Service, form: ReembedRequest, by: str | None, caller: object
+    service: Service, form: ReembedRequest, by: str | None, caller: Caller
 ) -> ReembeddedAnswer:
     """Embed the photo of one template by the other bundle.
 

@@ -15,6 +15,7 @@ from models.errors import (
 )
 from models.face import Policy
 from models.template import Template, cosine, similarities, similarity
+from service.caller import Caller
 from service.errors import DifferentPeople, TemplatesExpired
 from service.hygiene import agreement_floor, strangers
 from service.metrics import Metrics
@@ -99,7 +100,7 @@ class Comparing:
     metrics: Metrics
     policy: Policy
 
-    async def compare(self, form: VerifyRequest, caller: object) -> Compared:
+    async def compare(self, form: VerifyRequest, caller: Caller) -> Compared:
         """Compare photos with a subject's templates, or two photos with each other.
 
         Raises SubjectNotFound, TemplatesExpired, FingerprintMismatch, DifferentPeople, and what
@@ -116,7 +117,7 @@ class Comparing:
         return Compared(one.template, two.template, (one, two))
 
     async def probe(
-        self, photos: Sequence[bytes], policy: Policy | None, caller: object
+        self, photos: Sequence[bytes], policy: Policy | None, caller: Caller
     ) -> FusedProbe:
         """Take photos of one person, and fuse those that can be used.
 
@@ -148,7 +149,7 @@ class Comparing:
             )
 
     async def _with_subject(
-        self, subject: str, photos: Sequence[bytes], policy: Policy, caller: object
+        self, subject: str, photos: Sequence[bytes], policy: Policy, caller: Caller
     ) -> Compared:
         """Compare with all templates of the subject, fused into one.
 

@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import threading
-import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -12,6 +11,7 @@ from queue import SimpleQueue
 from time import perf_counter
 from typing import Generic, TypeVar
 
+from models.errors import release
 from service.errors import EncoderStalled, EncoderStopped
 
 A = TypeVar("A")
@@ -99,7 +99,8 @@ class EncoderThread(Generic[A, B]):
         try:
             outcome: Sequence[B] | Exception = list(self._embed(items))
         except Exception as exc:
-            _release(exc)
+            # A retry needs the room of its tensors.
+            release(exc)
             outcome = exc
         return Pass(outcome, started, perf_counter() - started)
 
@@ -142,11 +143,3 @@ class EncoderThread(Generic[A, B]):
         for future in self._unanswered:
             if not future.done():
                 future.set_exception(error(sentence))
-
-
-def _release(error: BaseException) -> None:
-    """Empty the frames of a traceback: they pin the tensors that a retry needs room for."""
-    chain: BaseException | None = error
-    while chain is not None:
-        traceback.clear_frames(chain.__traceback__)
-        chain = chain.__cause__ or chain.__context__

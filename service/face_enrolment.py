@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from models.errors import FaceTooSmall, NoFace
+from service.caller import Caller
 from service.errors import LowQuality
 from service.hygiene import Standard, low_quality
 from service.pipeline import Probe
@@ -36,7 +37,7 @@ class NewFace:
 
 
 async def see_faces(
-    service: Service, serving: Recogniser, photo: bytes, standard: Standard, caller: object
+    service: Service, serving: Recogniser, photo: bytes, standard: Standard, caller: Caller
 ) -> list[SeenFace]:
     """Take the faces of a photo through every bundle; largest first, none if there is none.
 

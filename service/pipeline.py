@@ -9,6 +9,7 @@ from models.errors import LikenessError
 from models.face import Policy
 from models.template import Template
 from service.batcher import Batcher, Done
+from service.caller import Caller
 from service.metrics import Metrics
 from service.prepare import DecodePool, FaceReport, Prepared
 
@@ -54,21 +55,18 @@ class Pipeline:
         self._metrics = metrics
         self._width = width
 
-    async def probe(self, photo: bytes, policy: Policy, caller: object) -> Probe:
-        """Take one photo through every stage.
-
-        `caller` is whoever shares the encoder's queue fairly with others: the request.
-        """
-        probe = await self._embed(await self._pool.prepare(photo, policy), caller)
+    async def probe(self, photo: bytes, policy: Policy, caller: Caller) -> Probe:
+        """Take one photo through every stage."""
+        probe = await self._embed(await self._pool.prepare(photo, policy, caller), caller)
         self._metrics.stages(probe.took, probe.report.faces)
         return probe
 
-    async def probe_all(self, photo: bytes, most: int, caller: object) -> list[Probe]:
+    async def probe_all(self, photo: bytes, most: int, caller: Caller) -> list[Probe]:
         """Take every face of one photo through every stage, `most` at most; largest first.
 
         Few wait for the encoder at a time, as with many photos.
         """
-        prepared = await self._pool.prepare_all(photo, most)
+        prepared = await self._pool.prepare_all(photo, most, caller)
         room = asyncio.Semaphore(self._width)
 
         async def one(face: Prepared) -> Probe:
@@ -89,12 +87,12 @@ class Pipeline:
         return [first, *others]
 
     async def probe_each(
-        self, photos: Sequence[bytes], policy: Policy, caller: object
+        self, photos: Sequence[bytes], policy: Policy, caller: Caller
     ) -> list[Probe | LikenessError]:
         """Take many photos at once; an unusable one harms only itself.
 
         Few are under way at a time, so that a request with many photos leaves room in the
-        decode pool for a request with one.
+        decode pool for a request with one, and needs no more memory than that one.
         """
         room = asyncio.Semaphore(self._width)
 
@@ -103,14 +101,14 @@ class Pipeline:
                 try:
                     return await self.probe(photo, policy, caller)
                 except LikenessError as error:
-                    return error
+                    return error.without_trace()
 
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(one(photo)) for photo in photos]
         return [task.result() for task in tasks]
 
     async def probe_both(
-        self, first: bytes, second: bytes, policy: Policy, caller: object
+        self, first: bytes, second: bytes, policy: Policy, caller: Caller
     ) -> tuple[Probe, Probe]:
         """Take two photos at once; if one fails, the other is cancelled and the error raised."""
         try:
@@ -121,7 +119,7 @@ class Pipeline:
             raise _first_of(failed) from None
         return one.result(), two.result()
 
-    async def _embed(self, prepared: Prepared, caller: object) -> Probe:
+    async def _embed(self, prepared: Prepared, caller: Caller) -> Probe:
         done = await self._batcher.submit(prepared.crop, caller=caller)
         self._metrics.quality(prepared.report.quality)
         self._trace(prepared, done)

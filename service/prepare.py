@@ -4,7 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic, perf_counter
 
@@ -12,11 +12,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import LikenessError, release
 from models.face import Box, Detector, Framing, Points, Policy
 from models.image import Limits
 from models.portrait import Portrait, take_portrait, take_portraits
 from models.quality import Quality, measure
-from service.errors import DecoderStalled
+from service.caller import Caller
+from service.errors import DeadlinePassed, DecoderStalled
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,32 +95,46 @@ class DecodePool:
         now = monotonic()
         return all(now - began < self._watchdog_s for began in tuple(self._began.values()))
 
-    async def prepare(self, data: bytes, policy: Policy) -> Prepared:
+    async def prepare(self, data: bytes, policy: Policy, caller: Caller) -> Prepared:
         """Turn the bytes of a photo into a crop.
 
-        Raises ImageError, FaceError and DecoderStalled.
+        Raises ImageError, FaceError, PixelBudgetSpent, DeadlinePassed and DecoderStalled.
         """
-        (prepared,) = await self._run(partial(self._one, data, policy))
+        (prepared,) = await self._run(
+            partial(self._one, data, policy, self._limits(caller)), caller
+        )
         return prepared
 
-    async def prepare_all(self, data: bytes, most: int) -> list[Prepared]:
+    async def prepare_all(self, data: bytes, most: int, caller: Caller) -> list[Prepared]:
         """Turn every face of a photo into a crop, `most` at most; largest first.
 
-        Raises ImageError, FaceError and DecoderStalled.
+        Raises ImageError, FaceError, PixelBudgetSpent, DeadlinePassed and DecoderStalled.
         """
-        return await self._run(partial(self._all, data, most))
+        return await self._run(partial(self._all, data, most, self._limits(caller)), caller)
 
-    async def _run(self, take: Callable[[], list[Portrait]]) -> list[Prepared]:
+    def _limits(self, caller: Caller) -> Limits:
+        return replace(self._preparation.limits, budget=caller.pixels)
+
+    async def _run(self, take: Callable[[], list[Portrait]], caller: Caller) -> list[Prepared]:
         self._check_alive()
         loop = asyncio.get_running_loop()
-        work = loop.run_in_executor(self._executor, self._prepare, take)
+        work: asyncio.Future[list[Prepared]] = loop.create_future()
+        turn = self._executor.submit(self._work, take, work)
         try:
             # Waiting for one's turn may take long; what counts is that the turns go on.
-            while not (await asyncio.wait((work,), timeout=self._watchdog_s))[0]:
+            while not work.done():
                 self._check_alive()
+                left_s = caller.deadline - loop.time()
+                if left_s <= 0 and turn.cancel():
+                    raise DeadlinePassed("The request's time was over before the photo's turn.")
+                wait_s = min(self._watchdog_s, left_s) if left_s > 0 else self._watchdog_s
+                await asyncio.wait((work,), timeout=wait_s)
             return work.result()
         finally:
+            turn.cancel()
             work.cancel()
+            # What is raised keeps this frame, which must not keep what is raised.
+            del work
 
     async def warm(self) -> None:
         """Start every thread with its detector, so that no request waits for one."""
@@ -137,27 +153,48 @@ class DecodePool:
         if not self.alive:
             raise DecoderStalled(f"A photo takes more than {self._watchdog_s:g} seconds.")
 
-    def _prepare(self, take: Callable[[], list[Portrait]]) -> list[Prepared]:
+    def _work(
+        self, take: Callable[[], list[Portrait]], work: "asyncio.Future[list[Prepared]]"
+    ) -> None:
+        # Not the executor's future, which holds on to itself, and so to the photo.
+        work.get_loop().call_soon_threadsafe(_settle, work, self._prepare(take))
+
+    def _prepare(self, take: Callable[[], list[Portrait]]) -> list[Prepared] | Exception:
         thread = threading.get_ident()
         self._began[thread] = monotonic()
         started = perf_counter()
         try:
             return [_prepared(portrait, started) for portrait in take()]
-        except SystemExit as exc:
+        except LikenessError as error:
+            return error.without_trace()
+        except SystemExit:
             # The loop would hear it as an order to end the process.
-            raise RuntimeError("What decodes tried to end its thread.") from exc
+            return RuntimeError("What decodes tried to end its thread.")
+        except Exception as exc:
+            release(exc)
+            return exc
         finally:
             del self._began[thread]
 
-    def _one(self, data: bytes, policy: Policy) -> list[Portrait]:
+    def _one(self, data: bytes, policy: Policy, limits: Limits) -> list[Portrait]:
         detector: Detector = self._own.detector
         how = self._preparation
-        return [take_portrait(data, detector, policy, how.framing, how.limits, how.min_face_px)]
+        return [take_portrait(data, detector, policy, how.framing, limits, how.min_face_px)]
 
-    def _all(self, data: bytes, most: int) -> list[Portrait]:
+    def _all(self, data: bytes, most: int, limits: Limits) -> list[Portrait]:
         detector: Detector = self._own.detector
         how = self._preparation
-        return take_portraits(data, detector, most, how.framing, how.limits, how.min_face_px)
+        return take_portraits(data, detector, most, how.framing, limits, how.min_face_px)
+
+
+def _settle(work: "asyncio.Future[list[Prepared]]", outcome: list[Prepared] | Exception) -> None:
+    """Answer who waits, if anybody still does."""
+    if work.done():
+        return
+    if isinstance(outcome, Exception):
+        work.set_exception(outcome)
+    else:
+        work.set_result(outcome)
 
 
 def _prepared(portrait: Portrait, started: float) -> Prepared:

@@ -119,7 +119,8 @@ async def _on_error(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, LikenessError)
     if status(exc) == 500:
         logger.error("%s", exc.code, exc_info=exc)
-    return problem(exc, request_id(request.scope))
+    # By way of its frames it holds the photos, and often itself.
+    return problem(exc.without_trace(), request_id(request.scope))
 
 
 async def _on_validation(request: Request, exc: Exception) -> Response:

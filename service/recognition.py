@@ -20,6 +20,7 @@ from service.answers import (
     ProblemAnswer,
     VerifyAnswer,
 )
+from service.caller import Caller
 from service.comparing import FusedCandidate, rule_of
 from service.enroll_answers import EnrollAnswer, EnrolledImage
 from service.pipeline import Probe
@@ -37,7 +38,7 @@ async def enroll(
     key: str | None,
     by: str | None,
     may_name: bool,
-    caller: object,
+    caller: Caller,
 ) -> tuple[EnrollAnswer, bool]:
     """Store what can be used of the photos; say whether anything is new.
 
@@ -104,7 +105,7 @@ async def enroll(
     return answer, any(stored.created for stored in enrolled.templates)
 
 
-async def verify(service: Service, form: VerifyRequest, caller: object) -> VerifyAnswer:
+async def verify(service: Service, form: VerifyRequest, caller: Caller) -> VerifyAnswer:
     """Decide whether photos show the subject, or whether two photos show one person."""
     serving = await service.serving()
     rule = rule_of(form, serving.bundle, service.settings.operating_point)
@@ -120,7 +121,7 @@ async def verify(service: Service, form: VerifyRequest, caller: object) -> Verif
     )
 
 
-async def identify(service: Service, form: IdentifyRequest, caller: object) -> IdentifyAnswer:
+async def identify(service: Service, form: IdentifyRequest, caller: Caller) -> IdentifyAnswer:
     """Find the subjects whose templates together reach the threshold, or say unknown."""
     serving = await service.serving()
     rule = rule_of(form, serving.bundle, service.settings.operating_point)
@@ -169,7 +170,7 @@ async def search(
     return found
 
 
-async def embed(service: Service, form: EmbedRequest, caller: object) -> EmbedAnswer:
+async def embed(service: Service, form: EmbedRequest, caller: Caller) -> EmbedAnswer:
     """Return the vectors of the photos that can be used; raise if none can."""
     serving = await service.serving()
     probes = await serving.pipeline.probe_each(form.image, _policy(form.policy, service), caller)
@@ -198,7 +199,7 @@ async def _probe_too(
     probes: Sequence[Probe | LikenessError],
     form: EnrollRequest,
     service: Service,
-    caller: object,
+    caller: Caller,
 ) -> list[Probe | LikenessError]:
     """Take the photos that are usable so far through another bundle."""
     photos = [form.image[at] for at, probe in enumerate(probes) if isinstance(probe, Probe)]

@@ -17,7 +17,7 @@ from time import time
 import httpx
 from pydantic import ValidationError
 
-from models.errors import FaceError, ImageError, LikenessError
+from models.errors import FaceError, ImageError, LikenessError, PixelBudgetSpent
 from service.errors import BodyTooLarge, EnrolmentError, InvalidRequest, OtherPhoto, PhotoNeeded
 from service.problem_answers import Problem
 
@@ -66,7 +66,7 @@ _BY_STATUS = {
 }
 _KINDS: tuple[type[LikenessError], ...] = (ImageError, FaceError, EnrolmentError)
 _OF_THE_PHOTO = {error.code for kind in _KINDS for error in kind.__subclasses__()} | {
-    error.code for error in (BodyTooLarge, PhotoNeeded, OtherPhoto)
+    error.code for error in (BodyTooLarge, PixelBudgetSpent, PhotoNeeded, OtherPhoto)
 }
 
 

@@ -80,7 +80,7 @@ async def enroll(
     form = await read(request, service, EnrollRequest)
     liveness = await witness(request, service, form, form.image)
     answer, created = await run_until_disconnect(
-        request, recognition.enroll(service, form, idempotency_key, by, may_name, request)
+        request, recognition.enroll(service, form, idempotency_key, by, may_name, service.caller())
     )
     response.status_code = 201 if created else 200
     return answer.model_copy(update={"liveness": liveness})
@@ -99,7 +99,9 @@ async def verify(request: Request, service: Running, after: BackgroundTasks) -> 
         form = form.model_copy(update={"subject": name})
     photos = [*(form.image or ()), form.source_image, form.target_image]
     liveness = await witness(request, service, form, [photo for photo in photos if photo])
-    answer = await run_until_disconnect(request, recognition.verify(service, form, request))
+    answer = await run_until_disconnect(
+        request, recognition.verify(service, form, service.caller())
+    )
     if service.shadow is not None:
         after.add_task(service.shadow.offer, form, answer)
     return answer.model_copy(update={"liveness": liveness})
@@ -110,7 +112,9 @@ async def identify(request: Request, service: Running) -> IdentifyAnswer:
     """Find whom photos of one person show among the enrolled subjects, or say unknown."""
     form = await read(request, service, IdentifyRequest)
     liveness = await witness(request, service, form, form.image)
-    answer = await run_until_disconnect(request, recognition.identify(service, form, request))
+    answer = await run_until_disconnect(
+        request, recognition.identify(service, form, service.caller())
+    )
     return answer.model_copy(update={"liveness": liveness})
 
 
@@ -125,5 +129,5 @@ async def embed(request: Request, service: Running) -> EmbedAnswer | Response:
     form = await read(request, service, EmbedRequest)
     # Before the encoder: an answer that nobody takes costs nothing.
     media = preferred(",".join(request.headers.getlist("accept")), ("application/json", ROWS))
-    answer = await run_until_disconnect(request, recognition.embed(service, form, request))
+    answer = await run_until_disconnect(request, recognition.embed(service, form, service.caller()))
     return rows_response(answer) if media == ROWS else answer

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from service.caller import Caller
 from service.comparing import Comparing
 from service.errors import InvalidSettings
 from service.keys import KeyRing
@@ -44,6 +45,10 @@ class Service:
     def recognisers(self) -> tuple[Recogniser, ...]:
         """Return one, or two during a change of bundle; every enrolment goes through all."""
         return (self.first,) if self.next is None else (self.first, self.next)
+
+    def caller(self) -> Caller:
+        """Return what a request that has been read may take, from now on."""
+        return Caller.of(self.settings)
 
     def comparing(self, recogniser: Recogniser) -> Comparing:
         """Return what compares photos with the gallery by one of the bundles."""

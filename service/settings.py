@@ -160,6 +160,19 @@ class Settings(
     max_pixels: int = Field(
         default=50_000_000, ge=1024, le=10**9, description="Most pixels of one image."
     )
+    max_request_pixels: int = Field(
+        default=500_000_000,
+        ge=1024,
+        le=10**12,
+        description="Most pixels decoded for one request; of a large JPEG, as few as the face "
+        "needs.",
+    )
+    request_timeout_s: float = Field(
+        default=30.0,
+        gt=0,
+        le=3600,
+        description="Longest time until a request's last photo is begun with; then 504.",
+    )
     max_images: int = Field(default=32, ge=1, le=1024, description="Most images in one request.")
     body_timeout_s: float = Field(
         default=30.0, gt=0, le=3600, description="Longest time for a body to arrive; then 408."

@@ -14,6 +14,7 @@ from models.decision import Outcome, Rate
 from models.errors import FingerprintMismatch, Uncalibrated, UnknownOperatingPoint
 from models.proportion import proportion
 from service.answers import VerifyAnswer
+from service.caller import Caller
 from service.comparing import Comparing, rule_of
 from service.errors import OverloadError, SubjectNotFound, TemplatesExpired
 from service.metrics import Metrics, Unshadowed
@@ -64,8 +65,7 @@ class Shadow:
         settings: Settings,
         metrics: Metrics,
     ) -> None:
-        self._share = settings.shadow
-        self._usual = settings.operating_point
+        self._settings = settings
         self._metrics = metrics
         # Its photos have been counted once, when they were answered.
         unseen = Metrics()
@@ -86,7 +86,7 @@ class Shadow:
 
         It waits for nothing; but what is not async, the framework runs in a thread.
         """
-        if random.random() >= self._share:
+        if random.random() >= self._settings.shadow:
             return
         if len(self._tasks) >= _MOST:
             self._drop(answer, "busy")
@@ -105,10 +105,10 @@ class Shadow:
         comparing = self._by_live[answer.fingerprint]
         if form.threshold is not None:
             raise Uncalibrated("A similarity of the live bundle means nothing to the other one.")
-        rule = rule_of(form, comparing.recogniser.bundle, self._usual)
+        rule = rule_of(form, comparing.recogniser.bundle, self._settings.operating_point)
         async with self._turn:
             started = perf_counter()
-            compared = await comparing.compare(form, caller=self)
+            compared = await comparing.compare(form, Caller.of(self._settings))
             seconds = perf_counter() - started
         outcome = rule.decide(compared.similarity, compared.conditions).outcome
         self._metrics.shadowed(answer.decision, outcome, seconds)

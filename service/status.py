@@ -12,6 +12,7 @@ STATUS: Mapping[str, int] = MappingProxyType(
         "not_an_image": 415,
         "too_many_pixels": 422,
         "undecodable_image": 422,
+        "pixel_budget_spent": 422,
         "no_face": 422,
         "several_faces": 422,
         "face_too_small": 422,

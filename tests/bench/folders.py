@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import ImageOps
 
 from service.bulk import Bulk, open_bulk
+from service.caller import Caller
 from service.settings import load_settings
 from tests.bench.machine import describe_machine, markdown
 from tests.photos import Name, jpeg, open_photo
@@ -53,7 +54,7 @@ async def measure(bulk: Bulk, files: Sequence[Path], rounds: int) -> list[tuple[
 
 async def decode_alone(bulk: Bulk, files: Sequence[Path]) -> tuple[float, list[NDArray[np.uint8]]]:
     started = perf_counter()
-    prepared = [bulk.pool.prepare(file.read_bytes(), "largest") for file in files]
+    prepared = [bulk.pool.prepare(file.read_bytes(), "largest", Caller()) for file in files]
     crops = [ready.crop for ready in await asyncio.gather(*prepared)]
     return len(files) / (perf_counter() - started), crops
 

@@ -9,10 +9,11 @@ from models.errors import (
     ImageError,
     ImageTooLarge,
     NotAnImage,
+    PixelBudgetSpent,
     TooManyPixels,
     UndecodableImage,
 )
-from models.image import Limits, decode, orientation
+from models.image import Limits, PixelBudget, decode, orientation
 from tests.images import chunk, encode, exif, noise, picture, png, retag
 
 Array = NDArray[np.uint8]
@@ -298,6 +299,22 @@ def test_as_many_pixels_as_allowed_are_decoded(form: str) -> None:
 def test_more_pixels_than_allowed_are_refused(form: str) -> None:
     with pytest.raises(TooManyPixels, match="96 x 64"):
         decode(encode(picture(96, 64), form), Limits(max_pixels=96 * 64 - 1))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_images_that_belong_together_have_a_budget_of_pixels(form: str) -> None:
+    data, limits = encode(picture(96, 64), form), Limits(budget=PixelBudget(2 * 96 * 64))
+    for _ in range(2):
+        decode(data, limits)
+    with pytest.raises(PixelBudgetSpent):
+        decode(data, limits)
+
+
+def test_a_jpeg_takes_as_many_pixels_of_a_budget_as_are_decoded() -> None:
+    data, limits = encode(picture(960, 640), "JPEG"), Limits(budget=PixelBudget(2 * 120 * 80))
+    assert [decode(data, limits, shortest=80).reduction for _ in range(2)] == [8, 8]
+    with pytest.raises(PixelBudgetSpent):
+        decode(data, limits, shortest=80)
 
 
 def header_only(form: str) -> bytes:

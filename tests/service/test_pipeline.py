@@ -14,6 +14,7 @@ from models.errors import NoFace, NotAnImage
 from models.image import Limits
 from models.template import Template
 from service.batcher import Batcher, Crop
+from service.caller import Caller
 from service.metrics import Metrics, QueueMetrics
 from service.pipeline import Pipeline, Probe
 from service.prepare import DecodePool, Preparation
@@ -61,26 +62,26 @@ async def pipeline(encoder: Encoder, metrics: Metrics) -> AsyncIterator[Pipeline
 
 
 async def test_a_photo_becomes_a_template_of_the_bundle(pipeline: Pipeline) -> None:
-    probe = await pipeline.probe(photo_bytes("grace"), "single", caller=None)
+    probe = await pipeline.probe(photo_bytes("grace"), "single", Caller())
     assert probe.template.fingerprint == "fingerprint"
 
 
 async def test_an_unusable_photo_harms_no_other(pipeline: Pipeline) -> None:
     photos = [photo_bytes("grace"), b"text", encode(picture(), "PNG"), photo_bytes("astronaut")]
-    kinds = [type(p) for p in await pipeline.probe_each(photos, "single", caller=None)]
+    kinds = [type(p) for p in await pipeline.probe_each(photos, "single", Caller())]
     assert kinds == [Probe, NotAnImage, NoFace, Probe]
 
 
 async def test_many_photos_keep_their_order(pipeline: Pipeline) -> None:
     photos = [photo_bytes("grace"), photo_bytes("astronaut")] * 3
-    probes = await pipeline.probe_each(photos, "single", caller=None)
+    probes = await pipeline.probe_each(photos, "single", Caller())
     heights = [p.report.image_height for p in probes if isinstance(p, Probe)]
     assert heights == [600, 512] * 3
 
 
 async def test_when_one_of_two_photos_fails_its_error_is_raised(pipeline: Pipeline) -> None:
     with pytest.raises(NotAnImage):
-        await pipeline.probe_both(photo_bytes("grace"), b"text", "single", caller=None)
+        await pipeline.probe_both(photo_bytes("grace"), b"text", "single", Caller())
 
 
 async def test_when_one_of_two_photos_fails_the_other_is_not_waited_for(
@@ -88,21 +89,21 @@ async def test_when_one_of_two_photos_fails_the_other_is_not_waited_for(
 ) -> None:
     encoder.gate.clear()  # the good photo would wait for ever
     with pytest.raises(NotAnImage):
-        await pipeline.probe_both(photo_bytes("grace"), b"text", "single", caller=None)
+        await pipeline.probe_both(photo_bytes("grace"), b"text", "single", Caller())
 
 
 async def test_a_photo_without_a_face_never_reaches_the_encoder(
     pipeline: Pipeline, encoder: Encoder
 ) -> None:
     with pytest.raises(NoFace):
-        await pipeline.probe(encode(picture(), "PNG"), "single", caller=None)
+        await pipeline.probe(encode(picture(), "PNG"), "single", Caller())
     assert encoder.crops == 0
 
 
 async def test_every_face_of_a_photo_is_embedded(
     pipeline: Pipeline, encoder: Encoder, metrics: Metrics
 ) -> None:
-    first, second = await pipeline.probe_all(group_photo(), most=5, caller=None)
+    first, second = await pipeline.probe_all(group_photo(), most=5, caller=Caller())
     assert first.report.box.area > second.report.box.area
     assert encoder.crops == 2
     counted = metrics.render().decode()
@@ -114,10 +115,10 @@ async def test_every_face_of_a_photo_is_embedded(
 async def test_no_more_faces_are_embedded_than_asked_for(
     pipeline: Pipeline, encoder: Encoder
 ) -> None:
-    await pipeline.probe_all(group_photo(), most=1, caller=None)
+    await pipeline.probe_all(group_photo(), most=1, caller=Caller())
     assert encoder.crops == 1
 
 
 async def test_photo_of_nobody_has_no_faces(pipeline: Pipeline) -> None:
     with pytest.raises(NoFace):
-        await pipeline.probe_all(encode(picture(), "PNG"), most=5, caller=None)
+        await pipeline.probe_all(encode(picture(), "PNG"), most=5, caller=Caller())

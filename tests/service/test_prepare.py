@@ -12,7 +12,8 @@ from models.bundle import BUILTIN_FOLDER, read_manifest
 from models.detectors import NoDetector
 from models.face import Face
 from models.image import Limits, Pixels
-from service.errors import DecoderStalled
+from service.caller import Caller
+from service.errors import DeadlinePassed, DecoderStalled
 from service.prepare import DecodePool, Preparation, Prepared
 from tests.images import encode, picture
 from tests.service.batching import PATIENCE_S
@@ -27,10 +28,14 @@ class Gate(NoDetector):
     def __init__(self) -> None:
         self.open = threading.Event()
         self.open.set()
+        self.begun = threading.Event()
+        self.photos = 0
         self.ends = False
         self.takes_s = 0.0
 
     def detect(self, pixels: Pixels, at_least: float = 0) -> list[Face]:
+        self.photos += 1
+        self.begun.set()
         if self.ends:
             raise SystemExit
         assert self.open.wait(PATIENCE_S)
@@ -60,7 +65,7 @@ async def test_a_photo_that_hangs_fails_and_so_do_those_behind_it(
 ) -> None:
     gate.open.clear()
     outcomes = await asyncio.gather(
-        *(pool.prepare(PHOTO, "single") for _ in range(3)), return_exceptions=True
+        *(pool.prepare(PHOTO, "single", Caller()) for _ in range(3)), return_exceptions=True
     )
     assert [type(each) for each in outcomes] == [DecoderStalled] * 3
 
@@ -70,16 +75,16 @@ async def test_while_a_photo_hangs_it_is_not_alive_and_takes_nothing(
 ) -> None:
     gate.open.clear()
     with pytest.raises(DecoderStalled):
-        await pool.prepare(PHOTO, "single")
+        await pool.prepare(PHOTO, "single", Caller())
     assert not pool.alive
     with pytest.raises(DecoderStalled):
-        pool.prepare(PHOTO, "single").send(None)  # not a turn of the loop
+        pool.prepare(PHOTO, "single", Caller()).send(None)  # not a turn of the loop
 
 
 async def test_when_a_photo_that_hung_is_done_it_serves_again(pool: DecodePool, gate: Gate) -> None:
     gate.open.clear()
     with pytest.raises(DecoderStalled):
-        await pool.prepare(PHOTO, "single")
+        await pool.prepare(PHOTO, "single", Caller())
     gate.open.set()
     assert (await prepared_at_last(pool)).report.faces == 1
 
@@ -87,15 +92,30 @@ async def test_when_a_photo_that_hung_is_done_it_serves_again(pool: DecodePool, 
 async def prepared_at_last(pool: DecodePool) -> Prepared:
     while True:
         with suppress(DecoderStalled):
-            return await pool.prepare(PHOTO, "single")
+            return await pool.prepare(PHOTO, "single", Caller())
         await asyncio.sleep(0)
 
 
 async def test_waiting_for_long_is_not_hanging(pool: DecodePool, gate: Gate) -> None:
     # Together they take longer than the watchdog allows for one.
     gate.takes_s = SOON_S / 10
-    prepared = await asyncio.gather(*(pool.prepare(PHOTO, "single") for _ in range(12)))
+    prepared = await asyncio.gather(*(pool.prepare(PHOTO, "single", Caller()) for _ in range(12)))
     assert len(prepared) == 12
+
+
+async def test_a_photo_whose_turn_comes_too_late_is_never_begun_with(
+    pool: DecodePool, gate: Gate
+) -> None:
+    gate.open.clear()
+    first = asyncio.create_task(pool.prepare(PHOTO, "single", Caller()))
+    await asyncio.to_thread(gate.begun.wait, PATIENCE_S)
+    now = asyncio.get_running_loop().time()
+    with pytest.raises(DeadlinePassed):
+        await pool.prepare(PHOTO, "single", Caller(deadline=now + SOON_S / 10))
+    gate.open.set()
+    assert (await first).report.faces == 1
+    assert (await pool.prepare(PHOTO, "single", Caller())).report.faces == 1
+    assert gate.photos == 2
 
 
 async def test_a_decoder_that_would_end_the_process_fails_one_photo(
@@ -103,6 +123,6 @@ async def test_a_decoder_that_would_end_the_process_fails_one_photo(
 ) -> None:
     gate.ends = True
     with pytest.raises(RuntimeError):
-        await pool.prepare(PHOTO, "single")
+        await pool.prepare(PHOTO, "single", Caller())
     gate.ends = False
-    assert (await pool.prepare(PHOTO, "single")).report.faces == 1
+    assert (await pool.prepare(PHOTO, "single", Caller())).report.faces == 1

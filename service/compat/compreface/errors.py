@@ -26,6 +26,7 @@ _CODES: Mapping[str, int] = MappingProxyType(
         "not_an_image": 21,
         "undecodable_image": 21,
         "too_many_pixels": 21,
+        "pixel_budget_spent": 21,
         "image_too_large": 21,
         "unsupported_body": 21,
         "no_face": 28,

@@ -6,6 +6,7 @@ from models.errors import NoFace
 from models.face import Policy
 from models.template import Template
 from service import recognition
+from service.caller import Caller
 from service.compat.compreface.answers import (
     ComparedFace,
     Comparison,
@@ -28,7 +29,7 @@ from service.schemas import EnrollRequest
 _MOST_PREDICTIONS = 100
 
 
-async def detect(words: Words, photo: bytes, caller: object) -> Detection:
+async def detect(words: Words, photo: bytes, caller: Caller) -> Detection:
     """Tell where the faces are."""
     faces = await _faces(words, photo, caller)
     return Detection(
@@ -36,7 +37,7 @@ async def detect(words: Words, photo: bytes, caller: object) -> Detection:
     )
 
 
-async def recognize(words: Words, photo: bytes, caller: object) -> Recognition:
+async def recognize(words: Words, photo: bytes, caller: Caller) -> Recognition:
     """Name the subjects that each face resembles most, however little that is."""
     faces = await _faces(words, photo, caller)
     result = [
@@ -56,7 +57,7 @@ async def predict(words: Words, template: Template) -> list[Prediction]:
     ]
 
 
-async def compare(words: Words, photos: TwoPhotos, caller: object) -> Comparison:
+async def compare(words: Words, photos: TwoPhotos, caller: Caller) -> Comparison:
     """Compare the face of one photo with every face of another."""
     # Whoever wants one face at most has chosen the largest.
     policy: Policy = "largest" if words.options.limit == 1 else "single"
@@ -77,7 +78,7 @@ async def compare(words: Words, photos: TwoPhotos, caller: object) -> Comparison
     )
 
 
-async def verify(words: Words, image_id: str, photo: bytes, caller: object) -> Verification:
+async def verify(words: Words, image_id: str, photo: bytes, caller: Caller) -> Verification:
     """Compare an example with every face of a photo. Raises TemplateNotFound.
 
     It is looked up before the encoder, so that an unknown one costs nothing, and after it, so
@@ -99,7 +100,7 @@ async def verify(words: Words, image_id: str, photo: bytes, caller: object) -> V
     return Verification(result=result, plugins_versions=words.versions)
 
 
-async def add(words: Words, subject: str, photo: bytes, by: str | None, caller: object) -> Example:
+async def add(words: Words, subject: str, photo: bytes, by: str | None, caller: Caller) -> Example:
     """Enrol the one face of a photo as any other, under an id such as CompreFace's clients expect.
 
     The same photo again keeps the id that it has.
@@ -114,7 +115,7 @@ async def add(words: Words, subject: str, photo: bytes, by: str | None, caller: 
     return Example(image_id=image_id, subject=subject)
 
 
-async def _faces(words: Words, photo: bytes, caller: object) -> list[Probe]:
+async def _faces(words: Words, photo: bytes, caller: Caller) -> list[Probe]:
     """Return the faces that count, the largest first; raises NoFace."""
     options, most = words.options, words.service.settings.max_images
     limit = min(options.limit or most, most)

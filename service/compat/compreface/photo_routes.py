@@ -52,26 +52,30 @@ InWords = Annotated[Words, Depends(words_of)]
 @router.post("/recognition/recognize", response_model_exclude_none=True)
 async def recognize(request: Request, words: InWords) -> Recognition:
     form = await read_photos(request, words.service, OnePhoto)
-    return await run_until_disconnect(request, faces.recognize(words, form.file, request))
+    return await run_until_disconnect(
+        request, faces.recognize(words, form.file, words.service.caller())
+    )
 
 
 @router.post("/verification/verify", response_model_exclude_none=True)
 async def compare(request: Request, words: InWords) -> Comparison:
     form = await read_photos(request, words.service, TwoPhotos)
-    return await run_until_disconnect(request, faces.compare(words, form, request))
+    return await run_until_disconnect(request, faces.compare(words, form, words.service.caller()))
 
 
 @router.post("/recognition/faces/{image_id}/verify", response_model_exclude_none=True)
 async def verify(request: Request, words: InWords, image_id: str) -> Verification:
     form = await read_photos(request, words.service, OnePhoto)
-    work = faces.verify(words, image_id, form.file, request)
+    work = faces.verify(words, image_id, form.file, words.service.caller())
     return await run_until_disconnect(request, work)
 
 
 @router.post("/detection/detect", response_model_exclude_none=True)
 async def detect(request: Request, words: InWords) -> Detection:
     form = await read_photos(request, words.service, OnePhoto)
-    return await run_until_disconnect(request, faces.detect(words, form.file, request))
+    return await run_until_disconnect(
+        request, faces.detect(words, form.file, words.service.caller())
+    )
 
 
 @router.post("/recognition/faces", status_code=201)
@@ -79,5 +83,5 @@ async def add(
     request: Request, words: InWords, by: By, subject: Annotated[SubjectId, Query()]
 ) -> Example:
     form = await read_photos(request, words.service, OnePhoto)
-    work = faces.add(words, subject, form.file, by, request)
+    work = faces.add(words, subject, form.file, by, words.service.caller())
     return await run_until_disconnect(request, work)

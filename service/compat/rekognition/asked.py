@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-from fastapi import Request
-
 from models.detectors import DetectorName
+from service.caller import Caller
 from service.compat.scales import likeness
 from service.recogniser import Recogniser
 from service.service import Service
@@ -16,7 +15,7 @@ class Asked:
 
     service: Service
     serving: Recogniser
-    request: Request
+    caller: Caller
     by: str | None
 
     @property

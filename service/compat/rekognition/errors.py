@@ -24,6 +24,7 @@ _NAMES: Mapping[str, str] = MappingProxyType(
         "undecodable_image": "InvalidImageFormatException",
         "image_too_large": "ImageTooLargeException",
         "too_many_pixels": "ImageTooLargeException",
+        "pixel_budget_spent": "ImageTooLargeException",
         "body_too_large": "ImageTooLargeException",
         "not_found": "UnknownOperationException",
         "subject_not_found": "ResourceNotFoundException",

@@ -49,7 +49,7 @@ _REASONS: Final[dict[str, Reason]] = {
 async def compare(asked: Asked, form: CompareFaces) -> Compared:
     """Compare the largest face of one photo with every face of another."""
     pipeline = asked.serving.pipeline
-    source = await pipeline.probe(form.source_image.photo, "largest", asked.request)
+    source = await pipeline.probe(form.source_image.photo, "largest", asked.caller)
     matches, others = [], []
     for face in await _faces(asked, form.target_image.photo):
         detail = FaceDetail.of(face.report, asked.detector)
@@ -80,7 +80,7 @@ async def index(asked: Asked, form: IndexFaces) -> Indexed:
     # Before the encoder: an unknown collection costs nothing.
     await service.store.collection(form.collection_id)
     gate = "off" if form.quality_filter == "NONE" else service.settings.enroll_quality
-    seen = await see_faces(service, asked.serving, photo, Standard(gate, None), asked.request)
+    seen = await see_faces(service, asked.serving, photo, Standard(gate, None), asked.caller)
     refused: list[Seen] = []
     good: list[Seen] = []
     for face in seen:
@@ -107,7 +107,7 @@ async def index(asked: Asked, form: IndexFaces) -> Indexed:
 async def search_by_image(asked: Asked, form: SearchFacesByImage) -> Searched:
     """Search a collection for the largest face of a photo."""
     await asked.service.store.collection(form.collection_id)
-    probe = await asked.serving.pipeline.probe(form.image.photo, "largest", asked.request)
+    probe = await asked.serving.pipeline.probe(form.image.photo, "largest", asked.caller)
     found = await recognition.search(
         asked.service, asked.serving, probe.template, form.max_faces, form.collection_id
     )
@@ -144,7 +144,7 @@ async def _faces(asked: Asked, photo: bytes) -> list[Probe]:
     """Return the faces, the largest first; here a photo without any is no error."""
     most = asked.service.settings.max_images
     try:
-        return await asked.serving.pipeline.probe_all(photo, most, asked.request)
+        return await asked.serving.pipeline.probe_all(photo, most, asked.caller)
     except (NoFace, FaceTooSmall):
         return []
 

@@ -78,7 +78,7 @@ async def call(request: Request, service: Running, by: By) -> Response:
     if takes_photos(request.scope):
         # Its clients have no proof of a living person to show.
         await service.liveness.check(None, (), request.url.path, request_id(request.scope))
-    asked = Asked(service, await service.serving(), request, by)
+    asked = Asked(service, await service.serving(), service.caller(), by)
     answer = await run_until_disconnect(request, OPERATIONS[name].work(asked, members))
     headers = {"x-amzn-requestid": request_id(request.scope) or ""}
     return Response(answer.written(), media_type=MEDIA_TYPE, headers=headers)
