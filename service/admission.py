@@ -120,7 +120,7 @@ class Admission:
             await self._app(scope, receive, send)
             return
         settings, with_photos = self._settings, takes_photos(scope)
-        body = _Body(receive, send, _Limits.of(settings, with_photos))
+        body = Body(receive, send, BodyLimits.of(settings, with_photos))
         try:
             if scope["path"] not in ALWAYS_OPEN:
                 self._gate.check()
@@ -145,7 +145,7 @@ def takes_photos(scope: Scope) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _Limits:
+class BodyLimits:
     """Hold what a body may have: bytes, seconds to arrive, and whether there are photos in it."""
 
     max_bytes: int
@@ -154,16 +154,17 @@ class _Limits:
 
     @classmethod
     def of(cls, settings: Settings, with_photos: bool) -> Self:
+        """Return the limits of a request with photos or without."""
         most = settings.max_body_bytes
         if not with_photos:
             most = min(most, _MOST_BYTES_WITHOUT_PHOTOS)
         return cls(most, settings.body_timeout_s, with_photos)
 
 
-class _Body:
+class Body:
     """Count and time a body while it is read, and part politely from who sends too much."""
 
-    def __init__(self, receive: Receive, send: Send, limits: _Limits) -> None:
+    def __init__(self, receive: Receive, send: Send, limits: BodyLimits) -> None:
         self._receive = receive
         self._send = send
         self._limits = limits

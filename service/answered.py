@@ -7,7 +7,8 @@ from dataclasses import dataclass
 class Answered:
     """Hold what names nobody: no path, query, header or body.
 
-    `route` is the template; `problem` the code of the problem that was answered, if it was one.
+    `route` is the template; `problem` the code of the problem that was answered, if it was one;
+    `key` a digest of the id of the key: the id itself is half of what signs.
     """
 
     request_id: str
@@ -16,4 +17,4 @@ class Answered:
     status: int
     problem: str | None
     seconds: float
-    key_id: str | None
+    key: str | None

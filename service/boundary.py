@@ -1,5 +1,6 @@
 """The outermost layer: request ids, what is told of each, and the answer of last resort."""
 
+import hashlib
 import logging
 import re
 from http import HTTPStatus
@@ -86,7 +87,7 @@ class Boundary:
                     status=code,
                     problem=state.get(PROBLEM),
                     seconds=perf_counter() - started,
-                    key_id=state.get(KEY_ID),
+                    key=_digest(state.get(KEY_ID)),
                 ),
                 span,
             )
@@ -103,6 +104,10 @@ class Boundary:
 
 def _request_id(given: str | None) -> str:
     return given if given and _HARMLESS.fullmatch(given) else uuid4().hex
+
+
+def _digest(key_id: str | None) -> str | None:
+    return None if key_id is None else hashlib.sha256(key_id.encode()).hexdigest()[:12]
 
 
 def _template(scope: Scope) -> str:

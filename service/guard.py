@@ -7,10 +7,10 @@ from fastapi import Depends, Request
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.admission import ALWAYS_OPEN, Gate, takes_photos
+from service.admission import ALWAYS_OPEN, Body, BodyLimits, Gate, takes_photos
 from service.compat.compreface.paths import is_ours as is_compreface
 from service.compat.compreface.paths import scope_of as compreface_scope
-from service.compat.rekognition.signed_body import checked, signature_of
+from service.compat.rekognition.signed_body import proved, signature_of
 from service.compat.rekognition.targets import operation_of
 from service.compat.rekognition.targets import scope_of as rekognition_scope
 from service.errors import (
@@ -27,6 +27,7 @@ from service.problems import problem, request_id
 from service.service import Service
 from service.settings import Settings
 from service.store import ApiKey
+from service.unverified import Unverified
 
 HEADER = "x-api-key"
 _BEARER = "bearer "
@@ -74,6 +75,8 @@ class Guard:
         self._gate = gate
         self._settings = settings
         self._limits = KeyLimits()
+        # Two of the largest, whoever sends them, and as many at a time as there are permits.
+        self._unverified = Unverified(settings.max_inflight, 2 * settings.max_body_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         service = getattr(scope["app"].state, "service", None) if "app" in scope else None
@@ -81,37 +84,37 @@ class Guard:
         if service is None or scope["path"] in ALWAYS_OPEN:
             await self._app(scope, receive, send)
             return
+        # A signature is proved by the body: where there is one the body is read here already.
+        body = Body(receive, send, BodyLimits.of(self._settings, takes_photos(scope)))
         with ExitStack() as stack:
             try:
-                receive = await self._admit(service, scope, receive, stack)
+                receive = await self._admit(service, scope, body, stack)
             except ServiceError as error:
-                await problem(error, request_id(scope))(scope, receive, send)
+                await problem(error, request_id(scope))(scope, receive, body.send)
                 return
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, body.send)
 
-    async def _admit(
-        self, service: Service, scope: Scope, receive: Receive, stack: ExitStack
-    ) -> Receive:
+    async def _admit(self, service: Service, scope: Scope, body: Body, stack: ExitStack) -> Receive:
         """Return what receives the body of a request that may come in; raise what refuses it."""
         headers = Headers(scope=scope)
         if self._settings.without_keys:
             self._check_way(headers)
             if not self._is_known(headers):
                 raise HostNotAllowed(_OTHER_NAME)
-            return receive
+            return body.receive
         if takes_photos(scope):
             self._gate.check_room()
         operation = operation_of(scope) if self._settings.rekognition else None
+        receive: Receive = body.receive
         if operation is None:
             key = await self._key(service, headers, scope["path"])
-            needed = _scope_of(scope["method"], scope["path"])
+            if key is not None:
+                _check(key, _scope_of(scope["method"], scope["path"]))
         else:
-            key, receive = await self._signer(service, scope, receive, stack)
-            needed = rekognition_scope(operation)
+            body.declare(headers)
+            key, receive = await self._signer(service, scope, receive, operation)
         if key is not None:
-            _check(key, needed)
-            if operation is None:  # else with the end of what is signed
-                stack.enter_context(self._limits.use(key))
+            stack.enter_context(self._limits.use(key))
             scope.setdefault("state", {}).update({KEY_ID: key.key_id, _SCOPES: key.scopes})
         return receive
 
@@ -128,21 +131,20 @@ class Guard:
         return None
 
     async def _signer(
-        self, service: Service, scope: Scope, receive: Receive, stack: ExitStack
+        self, service: Service, scope: Scope, receive: Receive, operation: str
     ) -> tuple[ApiKey | None, Receive]:
         """Return whose signature it is, None if none is asked for, and what receives the body.
 
-        Its end comes only if the signature is right, and within the key's limits: till then who
-        signs is a claim, which needs an id that counts and uses up nothing of that key's.
+        Until it is proved, a signature is a claim: it takes an id that counts, and takes no
+        permit and nothing of what that key may ask for.
         """
         # The AWS SDKs always sign, be it with credentials from elsewhere.
         if await self._is_open(service, Headers(scope=scope)):
             return None, receive
         signed = signature_of(scope)
         key, secret = await service.keys.signer(signed.access_key_id)
-        return key, checked(
-            receive, scope, signed, secret, lambda: stack.enter_context(self._limits.use(key))
-        )
+        _check(key, rekognition_scope(operation))
+        return key, await proved(scope, receive, signed, secret, self._unverified)
 
     async def _is_open(self, service: Service, headers: Headers) -> bool:
         """Tell whether no key is asked for yet. Raises ProxyNotAllowed if none would be."""

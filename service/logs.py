@@ -64,6 +64,6 @@ def log_request(request: Answered, level: int = logging.INFO) -> None:
     fields = {name: value for name, value in asdict(request).items() if value is not None}
     fields["seconds"] = round(request.seconds, 6)
     words = [request.method, request.route, request.status, request.problem]
-    words += [f"{request.seconds:.3f}s", request.key_id and f"key={request.key_id}"]
+    words += [f"{request.seconds:.3f}s", request.key and f"key={request.key}"]
     line = " ".join(str(word) for word in words if word is not None)
     logger.log(level, line, extra={_FIELDS: fields})

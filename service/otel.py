@@ -89,7 +89,7 @@ class OtelRequestSpan:
             "http.response.status_code": request.status,
             "likeness.request_id": request.request_id,
             "likeness.problem": request.problem,
-            "likeness.key_id": request.key_id,
+            "likeness.key": request.key,
         }
         self._span.set_attributes(
             {name: value for name, value in attributes.items() if value is not None}

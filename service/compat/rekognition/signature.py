@@ -28,21 +28,26 @@ _AUTHORIZATION, _DATE = b"authorization", b"x-amz-date"
 _BODY_SHA256, _SESSION = b"x-amz-content-sha256", b"x-amz-security-token"
 # What would otherwise be somebody else's to choose: when, where to, and what is asked for.
 _ALWAYS_SIGNED, _SIGNED_IF_SENT = frozenset({b"host", _DATE}), frozenset({b"x-amz-target"})
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _PARTS: Final = {
     "Credential": re.compile(r"[!-~]+"),
     "SignedHeaders": re.compile(r"[!-:<-~]+(;[!-:<-~]+)*"),
-    "Signature": re.compile(r"[0-9a-f]{64}"),
+    "Signature": _SHA256,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """Hold what a request says of its signature; `at` is UTC, names of headers are sorted."""
+    """Hold what a request says of its signature; `at` is UTC, names of headers are sorted.
+
+    `body_sha256` is the SHA-256 of the body, in hex, if the head gives it.
+    """
 
     access_key_id: str
     at: datetime
     region: str
     headers: tuple[bytes, ...]
+    body_sha256: str | None
     signature: str = field(repr=False)
 
     @property
@@ -81,7 +86,7 @@ def read_signature(headers: Headers, raw_query: bytes, now: datetime) -> Signed:
         )
     access_key_id, _, scope = parts["Credential"].partition("/")
     region = scope.split("/")[1] if scope.count("/") == 3 else ""
-    read = Signed(access_key_id, at, region, signed, parts["Signature"])
+    read = Signed(access_key_id, at, region, signed, _stated_sha256(headers), parts["Signature"])
     if scope != read.scope or not (access_key_id and region):
         raise KeyInvalid(
             f"The credential's scope has to be DATE/REGION/{_SERVICE}/{_END}, with the date of "
@@ -97,16 +102,12 @@ def verify(
     raw_path: bytes,
     raw_query: bytes,
     headers: Headers,
-    body: bytes,
+    body_sha256: str,
 ) -> None:
     """Check that a request was signed with a secret as it is, in constant time.
 
-    `raw_path` and `raw_query` are as they were sent. Raises KeyInvalid.
+    `raw_path` and `raw_query` are as they were sent, `body_sha256` is in hex. Raises KeyInvalid.
     """
-    digest = hashlib.sha256(body).hexdigest()
-    stated = [value for name, value in headers if name == _BODY_SHA256]
-    if stated not in ([], [digest.encode()]):
-        raise KeyInvalid("x-amz-content-sha256 is not the SHA-256 of the body.")
     canonical = b"\n".join(
         (
             method.encode(),
@@ -115,7 +116,7 @@ def verify(
             *_canonical_headers(signed.headers, headers),
             b"",
             b";".join(signed.headers),
-            digest.encode(),
+            body_sha256.encode(),
         )
     )
     to_sign = "\n".join(
@@ -134,6 +135,21 @@ def verify(
             "The signature is not that of this request by this key: the secret is another, or "
             "something changed the request on its way, such as a proxy its Host."
         )
+
+
+def check_body(stated: str, sha256: str) -> None:
+    """Raise KeyInvalid unless a body is the one that its head states."""
+    if stated != sha256:
+        raise KeyInvalid(f"{_BODY_SHA256.decode()} is not the SHA-256 of the body.")
+
+
+def _stated_sha256(headers: Headers) -> str | None:
+    if not any(name == _BODY_SHA256 for name, _ in headers):
+        return None
+    stated = _single(headers, _BODY_SHA256).decode("latin-1")
+    if not _SHA256.fullmatch(stated):
+        raise KeyInvalid(f"{_BODY_SHA256.decode()} has to be a SHA-256: 64 digits of hex.")
+    return stated
 
 
 def _parts(authorization: bytes) -> Mapping[str, str]:

@@ -1,11 +1,12 @@
-"""Hand the body of a signed request on, and its end only if the signature is of all of it."""
+"""Prove who signed a request: by its head alone if that says what the body is, or by both."""
 
-from collections.abc import Callable
+import hashlib
 from datetime import UTC, datetime
 
 from starlette.types import Message, Receive, Scope
 
-from service.compat.rekognition.signature import Signed, read_signature, verify
+from service.compat.rekognition.signature import Signed, check_body, read_signature, verify
+from service.unverified import Unverified
 
 
 def signature_of(scope: Scope) -> Signed:
@@ -13,32 +14,61 @@ def signature_of(scope: Scope) -> Signed:
     return read_signature(scope["headers"], scope["query_string"], datetime.now(UTC))
 
 
-def checked(
-    receive: Receive, scope: Scope, signed: Signed, secret: str, admit: Callable[[], object]
+async def proved(
+    scope: Scope, receive: Receive, signed: Signed, secret: str, unverified: Unverified
 ) -> Receive:
-    """Return what receives the same; it raises KeyInvalid in place of a false body's end.
+    """Check a signature and return what receives the body that it is of.
 
-    Whoever did sign is admitted before they are heard to the end, or not: `admit` may raise.
+    A head that gives the body's SHA-256 is checked before the body is read, and the body at its
+    end. Otherwise the whole body is read first, within an allowance of its own. Raises
+    KeyInvalid, and what reading raises.
     """
+    body = _Body(receive, signed.body_sha256)
+    if signed.body_sha256 is not None:
+        _verify(scope, signed, secret, signed.body_sha256)
+        return body.receive
+    whole = await unverified.read(signed.access_key_id, body.receive)
+    _verify(scope, signed, secret, body.sha256)
+    return _Replayed(whole, receive).receive
 
-    def check(body: bytes) -> None:
-        headers, path = scope["headers"], scope["raw_path"]
-        verify(signed, secret, scope["method"], path, scope["query_string"], headers, body)
-        admit()
 
-    return _Body(receive, check).receive
+def _verify(scope: Scope, signed: Signed, secret: str, body_sha256: str) -> None:
+    path, query = scope["raw_path"], scope["query_string"]
+    verify(signed, secret, scope["method"], path, query, scope["headers"], body_sha256)
 
 
 class _Body:
-    def __init__(self, receive: Receive, check: Callable[[bytes], None]) -> None:
+    """Hash a body while it is read; its end comes only if it is the one that was stated."""
+
+    def __init__(self, receive: Receive, stated: str | None) -> None:
         self._receive = receive
-        self._check = check
-        self._chunks: list[bytes] = []
+        self._stated = stated
+        self._hash = hashlib.sha256()
+
+    @property
+    def sha256(self) -> str:
+        """Return the hash of what has been read."""
+        return self._hash.hexdigest()
 
     async def receive(self) -> Message:
         message = await self._receive()
         if message["type"] == "http.request":
-            self._chunks.append(message.get("body", b""))
-            if not message.get("more_body", False):
-                self._check(b"".join(self._chunks))
+            self._hash.update(message.get("body", b""))
+            if self._stated is not None and not message.get("more_body", False):
+                check_body(self._stated, self.sha256)
         return message
+
+
+class _Replayed:
+    """Give a body that was read already, and then what comes behind it."""
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._body: bytes | None = body
+        self._receive = receive
+
+    async def receive(self) -> Message:
+        if self._body is None:
+            return await self._receive()
+        # Kept no longer than whoever asks for it keeps it.
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}

@@ -14,7 +14,7 @@ from botocore.credentials import Credentials
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.compat.rekognition.signature import read_signature, verify
+from service.compat.rekognition.signature import check_body, read_signature, verify
 from service.errors import KeyInvalid, KeyMissing, ServiceError
 from service.keys import KeyRing, make_key, signing_pair
 from service.store import Vault, utc_now
@@ -77,7 +77,9 @@ def arrived(request: AWSRequest, path: str, query: str, body: bytes) -> Sent:
 def check(sent: Sent, secret: str = SECRET, late: timedelta = timedelta()) -> str:
     """Check a request as the service does; return the access key id."""
     read = read_signature(sent.headers, sent.query, sent.signed_at + late)
-    verify(read, secret, sent.method, sent.path, sent.query, sent.headers, sent.body)
+    digest = hashlib.sha256(sent.body).hexdigest()
+    check_body(read.body_sha256 or digest, digest)
+    verify(read, secret, sent.method, sent.path, sent.query, sent.headers, digest)
     return read.access_key_id
 
 
@@ -219,10 +221,17 @@ def test_other_secret_is_refused() -> None:
         check(signed(), secret="S" + SECRET[1:])
 
 
-@pytest.mark.parametrize("stated", ["UNSIGNED-PAYLOAD", hashlib.sha256(b"other").hexdigest()])
-def test_body_is_always_signed(stated: str) -> None:
+@pytest.mark.parametrize(
+    ("stated", "words"),
+    [
+        ("UNSIGNED-PAYLOAD", "has to be a SHA-256"),
+        ("0" * 63, "has to be a SHA-256"),
+        (hashlib.sha256(b"other").hexdigest(), "not the SHA-256 of the body"),
+    ],
+)
+def test_body_is_always_signed(stated: str, words: str) -> None:
     sent = signed(headers=[("X-Amz-Content-Sha256", stated)])
-    assert "not the SHA-256 of the body" in refusal(sent).sentence
+    assert words in refusal(sent).sentence
 
 
 @pytest.mark.parametrize("name", ["host", "x-amz-date", "x-amz-target"])
