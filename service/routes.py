@@ -35,7 +35,11 @@ _ENROLLED = links(
 )
 IdempotencyKey = Annotated[
     str | None,
-    Header(min_length=1, max_length=256, description="makes a repeated request harmless"),
+    Header(
+        min_length=1,
+        max_length=256,
+        description="makes a repeated request harmless: for a day, or until its templates go",
+    ),
 ]
 
 

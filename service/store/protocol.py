@@ -57,7 +57,9 @@ class Store(Protocol):
         A template of the same subject, image and fingerprint is there already and keeps its
         id; its expiry, the subject's metadata and its terms are replaced if given, kept if None.
         An expired one counts as gone and is created anew. A request with a known key and
-        digest has no effect and gets the outcome it had the first time, for a day.
+        digest has no effect and gets the outcome it had the first time: for a day, or until a
+        template that it names is erased, expires or goes by another name. Nothing is kept of it
+        then, and the request enrols anew.
         Raises TemplateIdTaken, IdempotencyConflict, CollectionNotFound, SubjectElsewhere if
         the subject is in another collection, and InvalidRequest for an expiry that has passed;
         then nothing is written.

@@ -1,6 +1,7 @@
 """What every engine promises about enrolling."""
 
 import hashlib
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 
 import numpy as np
@@ -116,6 +117,37 @@ class EnrolContract:
         assert (await store.delete_subject(subject)).templates == 1
 
 
+async def delete_subject(store: Store, clock: Clock) -> None:
+    await store.delete_subject("ada")
+
+
+async def delete_template(store: Store, clock: Clock) -> None:
+    await store.delete_template("ada", "t1")
+
+
+async def delete_collection(store: Store, clock: Clock) -> None:
+    await store.delete_collection("guests")
+    await store.create_collection("guests")
+
+
+async def forget_bundle(store: Store, clock: Clock) -> None:
+    await store.forget(FINGERPRINT)
+
+
+async def rename(store: Store, clock: Clock) -> None:
+    await store.rename_subject("ada", "lovelace")
+    await store.delete_subject("lovelace")
+
+
+async def expire(store: Store, clock: Clock) -> None:
+    clock.now += timedelta(hours=1)
+
+
+async def expire_and_sweep(store: Store, clock: Clock) -> None:
+    await expire(store, clock)
+    await store.sweep(10)
+
+
 class RepeatContract:
     """Send a request again, with a key."""
 
@@ -145,6 +177,53 @@ class RepeatContract:
         clock.now += timedelta(hours=24)
         enrolled = await store.enroll("ada", [template("two")], None, Idempotency("k", "e"))
         assert not enrolled.replayed
+
+    @pytest.mark.parametrize(
+        "erase",
+        [
+            delete_subject,
+            delete_template,
+            delete_collection,
+            forget_bundle,
+            rename,
+            expire,
+            expire_and_sweep,
+        ],
+    )
+    async def test_request_enrols_anew_under_its_key_once_what_it_enrolled_is_gone(
+        self, store: Store, clock: Clock, erase: Callable[[Store, Clock], Awaitable[None]]
+    ) -> None:
+        await store.create_collection("guests")
+        soon = clock.now + timedelta(hours=1) if erase in (expire, expire_and_sweep) else None
+
+        async def ask(image: str, key: str, subject: str = "ada") -> bool:
+            new = [template(image, image, expires_at=soon)]
+            asked = Idempotency(key, f"{image} of {subject}")
+            collection = "guests" if subject == "ada" else ""
+            done = await store.enroll(subject, new, None, asked, collection=collection)
+            assert done.templates[0].created
+            return done.replayed
+
+        await ask("t1", "k1")
+        await store.enroll(
+            "bob", [template("b1", fingerprint="other")], None, Idempotency("k", "d")
+        )
+        await erase(store, clock)
+        soon = None
+        assert not await ask("t1", "k1")
+        assert await names_found(store, "t1", collection="guests") == ["ada"]
+        assert await ask("t1", "k1")
+        kept = [template("b1", fingerprint="other")]
+        assert (await store.enroll("bob", kept, None, Idempotency("k", "d"))).replayed
+
+    async def test_record_of_a_request_stays_while_a_bundle_has_its_templates(
+        self, store: Store
+    ) -> None:
+        key = Idempotency("k", "d")
+        both = [template("one", "t1"), template("one", "t1", fingerprint="other")]
+        await store.enroll("ada", both, None, key)
+        await store.forget("other")
+        assert (await store.enroll("ada", both, None, key)).replayed
 
     async def test_key_is_kept_for_a_day(self, store: Store, clock: Clock) -> None:
         await store.enroll("ada", [template("one")], None, Idempotency("k", "d"))

@@ -21,6 +21,7 @@ from service.store.sqlite.migrations import MIGRATIONS, create_schema, migrate
 from service.store.unbound import METADATA, of_vector
 from service.store.vault import Cipher
 from tests.postgres import Cluster
+from tests.service.store_inside import run
 from tests.service.store_samples import (
     FINGERPRINT,
     MASTER,
@@ -32,6 +33,12 @@ from tests.service.store_samples import (
 )
 
 AT = "2026-01-01T00:00:00.000000+00:00"
+NEVER_FORGOTTEN = "9999-01-01T00:00:00.000000+00:00"
+# Of a template that is there, and of one that was erased.
+OLD_REQUESTS = (
+    """('kept', 'digest', '[["t1", true], ["t1", false]]', ?)""",
+    """('stale', 'digest', '[["t1", true], ["t2", true]]', ?)""",
+)
 
 
 @pytest.fixture
@@ -113,7 +120,11 @@ async def test_gallery_of_an_older_sqlite_release_is_served_and_sealed(tmp_path:
             "INSERT INTO templates VALUES (NULL, 't1', 'ada', ?, 'image', '{}', ?, NULL, ?)",
             (FINGERPRINT, AT, vector.tobytes()),
         )
+        for request in OLD_REQUESTS:
+            connection.execute(f"INSERT INTO idempotency VALUES {request}", (NEVER_FORGOTTEN,))
     await assert_served_and_sealed(url)
+    assert run(url, "SELECT key FROM idempotency") == [("kept",)]
+    assert run(url, "SELECT * FROM request_templates") == [("t1", "kept")]
 
 
 async def test_gallery_of_an_older_postgres_release_is_served_and_sealed(cluster: Cluster) -> None:
@@ -141,7 +152,12 @@ async def test_gallery_of_an_older_postgres_release_is_served_and_sealed(cluster
             "INSERT INTO likeness.search_1 SELECT number, vector::halfvec(8) "
             "FROM likeness.templates"
         )
+        for request in OLD_REQUESTS:
+            values = request.replace("?", f"'{NEVER_FORGOTTEN}'")
+            await connection.execute(f"INSERT INTO likeness.idempotency VALUES {values}")
     await assert_served_and_sealed(url)
+    assert run(url, "SELECT key FROM idempotency") == [("kept",)]
+    assert run(url, "SELECT * FROM request_templates") == [("t1", "kept")]
 
 
 @pytest.mark.parametrize("masters", [(), (MASTER,)], ids=["clear", "sealed"])

@@ -220,6 +220,39 @@ async def list_unbound(connection: Connection) -> None:
         await connection.execute(statement)
 
 
+async def link_requests(connection: Connection) -> None:
+    """Version 11: the outcome of a request is kept no longer than the templates that it names.
+
+    By a trigger: so no way in which a template may go leaves it behind.
+    """
+    for statement in (
+        """CREATE TABLE likeness.request_templates (
+            template_id text COLLATE "C" NOT NULL,
+            key text COLLATE "C" NOT NULL REFERENCES likeness.idempotency ON DELETE CASCADE,
+            PRIMARY KEY (template_id, key)
+        )""",
+        "CREATE INDEX ON likeness.request_templates (key)",
+        """INSERT INTO likeness.request_templates SELECT DISTINCT outcome_of ->> 0, key
+            FROM likeness.idempotency, jsonb_array_elements(outcome::jsonb) AS outcome_of""",
+        """DELETE FROM likeness.idempotency WHERE key IN (
+            SELECT key FROM likeness.request_templates WHERE NOT EXISTS (
+                SELECT 1 FROM likeness.templates
+                WHERE templates.template_id = request_templates.template_id))""",
+        """CREATE FUNCTION likeness.forget_requests() RETURNS trigger LANGUAGE plpgsql AS $$
+            BEGIN
+                DELETE FROM likeness.idempotency WHERE key IN (
+                    SELECT key FROM likeness.request_templates JOIN gone USING (template_id)
+                    WHERE NOT EXISTS (SELECT 1 FROM likeness.templates
+                        WHERE templates.template_id = gone.template_id));
+                RETURN NULL;
+            END $$""",
+        """CREATE TRIGGER forget_requests AFTER DELETE ON likeness.templates
+            REFERENCING OLD TABLE AS gone
+            FOR EACH STATEMENT EXECUTE FUNCTION likeness.forget_requests()""",
+    ):
+        await connection.execute(statement)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     create_schema,
     add_keys,
@@ -231,6 +264,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     add_nearest,
     add_cohorts,
     list_unbound,
+    link_requests,
 )
 
 

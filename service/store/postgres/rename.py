@@ -17,7 +17,12 @@ _RENAME = """WITH
     of_templates AS (
         UPDATE likeness.templates SET subject = %(to)s WHERE subject = %(subject)s
     ),
-    of_photos AS (UPDATE likeness.photos SET subject = %(to)s WHERE subject = %(subject)s)
+    of_photos AS (UPDATE likeness.photos SET subject = %(to)s WHERE subject = %(subject)s),
+    of_requests AS (
+        DELETE FROM likeness.idempotency WHERE key IN (
+            SELECT key FROM likeness.request_templates JOIN likeness.templates USING (template_id)
+            WHERE subject = %(subject)s)
+    )
     UPDATE likeness.subjects SET subject = %(to)s, metadata = %(metadata)s, terms = %(terms)s
     WHERE subject = %(subject)s"""
 

@@ -56,15 +56,19 @@ async def enroll(
     """Add templates, each with its space, to a subject, and record the outcome under the key."""
     if collection:
         await hold(connection, collection)
+    if idempotency is not None:
+        # Before the subject's lock, always: who holds one of each never waits for another such.
+        await _lock(connection, idempotency.key, _KEY)
+    await lock_subject(connection, subject)
+    # First: with what has expired goes what is recorded of it.
+    await connection.execute(
+        "DELETE FROM likeness.templates WHERE subject = %s AND expires_at <= %s", [subject, now]
+    )
     recorded = None if idempotency is None else await _recorded(connection, idempotency, now)
     if recorded is not None:
         return recorded
     for template, _ in templates:
         check_ahead(template.expires_at, now)
-    await lock_subject(connection, subject)
-    await connection.execute(
-        "DELETE FROM likeness.templates WHERE subject = %s AND expires_at <= %s", [subject, now]
-    )
     held = await _put_subject(connection, spaces, subject, metadata, terms, collection, now)
     outcomes = []
     for template, space in templates:
@@ -153,8 +157,6 @@ async def _lock(connection: Connection, name: str, kind: int) -> None:
 async def _recorded(
     connection: Connection, idempotency: Idempotency, now: datetime
 ) -> Enrolled | None:
-    # Before the subject's lock, always: who holds one of each never waits for another such.
-    await _lock(connection, idempotency.key, _KEY)
     # Another may be deleting the same old records, in another order.
     await connection.execute(
         """DELETE FROM likeness.idempotency WHERE key IN (SELECT key FROM likeness.idempotency
@@ -180,12 +182,17 @@ async def _record(
     connection: Connection, idempotency: Idempotency, enrolled: Enrolled, now: datetime
 ) -> None:
     outcome = json.dumps([(each.template_id, each.created) for each in enrolled.templates])
+    # One of a day ago may be there yet.
+    await connection.execute("DELETE FROM likeness.idempotency WHERE key = %s", [idempotency.key])
     await connection.execute(
         """INSERT INTO likeness.idempotency (key, request_sha256, outcome, created_at)
-        VALUES (%s, %s, %s, %s) ON CONFLICT (key) DO UPDATE SET
-        (request_sha256, outcome, created_at)
-            = (excluded.request_sha256, excluded.outcome, excluded.created_at)""",
+        VALUES (%s, %s, %s, %s)""",
         [idempotency.key, idempotency.request_sha256, outcome, now],
+    )
+    await connection.execute(
+        """INSERT INTO likeness.request_templates (template_id, key)
+        SELECT DISTINCT unnest(%s::text[]), %s""",
+        [[each.template_id for each in enrolled.templates], idempotency.key],
     )
 
 
@@ -235,10 +242,11 @@ async def _add(
 ) -> EnrolledTemplate:
     """Add a template unless it is there; the photo has the id that it had, and one expiry."""
     subject, cipher = held.owner.subject, held.cipher
+    # Locked: what is recorded of them is not to miss that a sweep erases them meanwhile.
     found = await connection.execute(
         """SELECT subject, image_sha256, fingerprint, template_id, expires_at
         FROM likeness.templates
-        WHERE template_id = %s OR (subject = %s AND image_sha256 = %s)""",
+        WHERE template_id = %s OR (subject = %s AND image_sha256 = %s) FOR KEY SHARE""",
         [template.template_id, subject, template.image_sha256],
     )
     rows = await found.fetchall()

@@ -223,6 +223,33 @@ def list_unbound(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
+def link_requests(connection: sqlite3.Connection) -> None:
+    """Version 10: the outcome of a request is kept no longer than the templates that it names.
+
+    By a trigger: so no way in which a template may go leaves it behind.
+    """
+    for statement in (
+        """CREATE TABLE request_templates (
+            template_id TEXT NOT NULL,
+            key TEXT NOT NULL REFERENCES idempotency (key) ON DELETE CASCADE,
+            PRIMARY KEY (template_id, key)
+        ) WITHOUT ROWID""",
+        "CREATE INDEX request_templates_key ON request_templates (key)",
+        """INSERT OR IGNORE INTO request_templates
+            SELECT json_extract(value, '$[0]'), idempotency.key
+            FROM idempotency, json_each(outcome)""",
+        """DELETE FROM idempotency WHERE key IN (SELECT key FROM request_templates
+            WHERE template_id NOT IN (SELECT template_id FROM templates))""",
+        """CREATE TRIGGER forget_request AFTER DELETE ON templates
+        WHEN NOT EXISTS (SELECT 1 FROM templates WHERE template_id = OLD.template_id)
+        BEGIN
+            DELETE FROM idempotency WHERE key IN
+                (SELECT key FROM request_templates WHERE template_id = OLD.template_id);
+        END""",
+    ):
+        connection.execute(statement)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     create_schema,
     share_ids,
@@ -233,6 +260,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     add_collections,
     add_signing,
     list_unbound,
+    link_requests,
 )
 
 

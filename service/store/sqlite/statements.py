@@ -48,12 +48,13 @@ def enroll(
     forget_requests(connection, now)
     if collection:
         collections.find(connection, collection)
+    # First: with what has expired goes what is recorded of it.
+    removed = _drop_expired(connection, subject, now)
     recorded = None if idempotency is None else _recorded(connection, idempotency)
     if recorded is not None:
-        return Done(recorded)
+        return Done(recorded, removed)
     for template in templates:
         check_ahead(template.expires_at, now)
-    removed = _drop_expired(connection, subject, now)
     held = _put_subject(connection, vault, subject, metadata, terms, collection, now)
     outcomes, added = _add_all(connection, vault, held, templates, now)
     enrolled = Enrolled(tuple(outcomes))
@@ -162,6 +163,10 @@ def _record(
     connection.execute(
         "INSERT INTO idempotency (key, request_sha256, outcome, created_at) VALUES (?, ?, ?, ?)",
         (idempotency.key, idempotency.request_sha256, outcome, stamp(now)),
+    )
+    connection.executemany(
+        "INSERT OR IGNORE INTO request_templates (template_id, key) VALUES (?, ?)",
+        [(each.template_id, idempotency.key) for each in enrolled.templates],
     )
 
 
