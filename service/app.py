@@ -14,6 +14,7 @@ from service import (
     health_routes,
     key_routes,
     map_routes,
+    name_routes,
     routes,
     seal_routes,
 )
@@ -73,6 +74,7 @@ def create_app(settings: Settings) -> FastAPI:
     for module in (
         routes,
         gallery_routes,
+        name_routes,
         map_routes,
         change_routes,
         key_routes,

@@ -47,6 +47,17 @@ class SubjectsAnswer(Answer):
     next: str | None = Field(None, description="pass as `after` to get the next page")
 
 
+class OddNameAnswer(Answer):
+    subject: str = Field(description="the name as it is stored", examples=["Jose\u0301"])
+    name: str | None = Field(description="what it would be now, if any", examples=["Jos\u00e9"])
+    reason: str = Field(description="why it is not")
+
+
+class OddNamesAnswer(Answer):
+    items: list[OddNameAnswer]
+    next: str | None = Field(None, description="pass as `after` to get the next page")
+
+
 class ExportedTemplateAnswer(TemplateAnswer):
     vector: list[float] = Field(description="float32 values, of unit length")
 

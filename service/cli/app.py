@@ -18,6 +18,7 @@ from service.commands_evaluate import evaluate
 from service.commands_keys import keys_app
 from service.commands_map import draw_map
 from service.commands_master_key import master_key_app
+from service.commands_names import names_app
 from service.commands_train import train
 from service.health_routes import describe
 from service.local import connect
@@ -155,5 +156,6 @@ app.command("train-quality")(train_quality)
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(cohort_app, name="cohort")
 app.add_typer(keys_app, name="keys")
+app.add_typer(names_app, name="names")
 app.add_typer(audit_app, name="audit")
 app.add_typer(master_key_app, name="master-key")

@@ -20,6 +20,7 @@ from service.store.records import (
     Lack,
     Lacking,
     NewTemplate,
+    OddName,
     Page,
     Photo,
     Resealed,
@@ -119,6 +120,13 @@ class Store(Protocol):
 
     async def export(self, subject: str) -> SubjectExport:
         """Return everything stored about a subject. Raises SubjectNotFound."""
+        ...
+
+    async def odd_names(self, after: str | None, limit: int) -> Page[OddName]:
+        """Return subjects that keep a name of an earlier release, after one, at most `limit`.
+
+        Opening a store puts such names into the form of today, unless two would become one.
+        """
         ...
 
     async def rename_subject(self, subject: str, to: str, by: str | None = None) -> AuditEntry:

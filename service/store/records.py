@@ -184,6 +184,15 @@ class SubjectDetail:
 
 
 @dataclass(frozen=True, slots=True)
+class OddName:
+    """Hold a subject's name that could not be given now; `name` is what it would be, if any."""
+
+    subject: str
+    name: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Photo:
     """Hold a photo as it was sent."""
 

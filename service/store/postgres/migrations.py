@@ -6,6 +6,7 @@ from typing import Any
 from psycopg import AsyncConnection, errors
 
 from service.errors import StoreUnavailable
+from service.store.names import is_odd, plain_key_name
 from service.store.postgres.add_cohorts import add_cohorts
 from service.store.postgres.add_collections import add_collections
 from service.store.postgres.add_nearest import add_nearest
@@ -253,6 +254,33 @@ async def link_requests(connection: Connection) -> None:
         await connection.execute(statement)
 
 
+async def mark_names(connection: Connection) -> None:
+    """Version 12: subjects whose name could not be given now are marked (see `names`).
+
+    So is what a replica of an earlier release enrols from now on.
+    """
+    for statement in (
+        "ALTER TABLE likeness.subjects ADD COLUMN odd_name boolean NOT NULL DEFAULT false",
+        "ALTER TABLE likeness.subjects ALTER COLUMN odd_name SET DEFAULT true",
+        "CREATE INDEX ON likeness.subjects (subject) WHERE odd_name",
+    ):
+        await connection.execute(statement)
+    # Most names are in ASCII, and in order.
+    found = await connection.execute(
+        r"""SELECT subject FROM likeness.subjects
+        WHERE subject !~ '^[!-~]([ -~]*[!-~])?$' OR subject IN ('.', '..')"""
+    )
+    odd = [subject for (subject,) in await found.fetchall() if is_odd(subject)]
+    await connection.execute(
+        "UPDATE likeness.subjects SET odd_name = true WHERE subject = ANY(%s)", [odd]
+    )
+    keys = await (await connection.execute("SELECT name, number FROM likeness.keys")).fetchall()
+    await connection.cursor().executemany(
+        "UPDATE likeness.keys SET name = %s WHERE number = %s",
+        [(plain_key_name(name), number) for name, number in keys],
+    )
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     create_schema,
     add_keys,
@@ -265,6 +293,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     add_cohorts,
     list_unbound,
     link_requests,
+    mark_names,
 )
 
 

@@ -23,7 +23,8 @@ _RENAME = """WITH
             SELECT key FROM likeness.request_templates JOIN likeness.templates USING (template_id)
             WHERE subject = %(subject)s)
     )
-    UPDATE likeness.subjects SET subject = %(to)s, metadata = %(metadata)s, terms = %(terms)s
+    UPDATE likeness.subjects SET subject = %(to)s, odd_name = false,
+        metadata = %(metadata)s, terms = %(terms)s
     WHERE subject = %(subject)s"""
 
 

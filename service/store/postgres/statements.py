@@ -207,8 +207,8 @@ async def _put_subject(
 ) -> Particulars:
     """Make a subject if there is none, replace what is given of it; return what was before."""
     made = await connection.execute(
-        """INSERT INTO likeness.subjects (subject, created_at, metadata, collection)
-        VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING""",
+        """INSERT INTO likeness.subjects (subject, created_at, metadata, collection, odd_name)
+        VALUES (%s, %s, %s, %s, false) ON CONFLICT DO NOTHING""",
         [subject, now, b"{}", collection],
     )
     if not made.rowcount:

@@ -14,6 +14,7 @@ from service.store.postgres import (
     api_keys,
     audit_log,
     collections,
+    names,
     placing,
     queries,
     sealing,
@@ -39,6 +40,7 @@ from service.store.records import (
     Lack,
     Lacking,
     NewTemplate,
+    OddName,
     Page,
     Photo,
     Resealed,
@@ -69,6 +71,7 @@ class PostgresStore:
             await database.write(lambda c: sealing.make_ready(c, vault, clock()))
             while await database.write(lambda c: bind(c, vault)):
                 pass
+            await names.settle(database, vault, clock)
         except LikenessError:
             await database.close()
             raise
@@ -160,6 +163,9 @@ class PostgresStore:
 
     async def export(self, subject: str) -> SubjectExport:
         return await self._database.read(lambda c: queries.export(c, self._vault, subject))
+
+    async def odd_names(self, after: str | None, limit: int) -> Page[OddName]:
+        return await self._database.read(lambda c: names.odd_names(c, after, limit))
 
     async def rename_subject(self, subject: str, to: str, by: str | None = None) -> AuditEntry:
         return await self._database.write(

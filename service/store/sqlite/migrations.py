@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 
 from service.errors import StoreUnavailable
+from service.store.names import is_odd, plain_key_name
 from service.store.refusals import newer_database
 
 Migration = Callable[[sqlite3.Connection], None]
@@ -250,6 +251,25 @@ def link_requests(connection: sqlite3.Connection) -> None:
         connection.execute(statement)
 
 
+def mark_names(connection: sqlite3.Connection) -> None:
+    """Version 11: subjects whose name could not be given now are marked (see `names`)."""
+    for statement in (
+        "ALTER TABLE subjects ADD COLUMN odd_name INTEGER NOT NULL DEFAULT 0",
+        "CREATE INDEX subjects_odd_name ON subjects (subject) WHERE odd_name",
+    ):
+        connection.execute(statement)
+    subjects = connection.execute("SELECT subject FROM subjects").fetchall()
+    connection.executemany(
+        "UPDATE subjects SET odd_name = 1 WHERE subject = ?",
+        [(subject,) for (subject,) in subjects if is_odd(subject)],
+    )
+    keys = connection.execute("SELECT name, number FROM keys").fetchall()
+    connection.executemany(
+        "UPDATE keys SET name = ? WHERE number = ?",
+        [(plain_key_name(name), number) for name, number in keys],
+    )
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     create_schema,
     share_ids,
@@ -261,6 +281,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     add_signing,
     list_unbound,
     link_requests,
+    mark_names,
 )
 
 

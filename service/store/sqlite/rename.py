@@ -41,7 +41,7 @@ def rename(
     photos = _taken(connection, "photos", _PHOTO, subject)
     templates = _taken(connection, "templates", _TEMPLATE, subject)
     connection.execute(
-        "UPDATE subjects SET subject = ?, metadata = ?, terms = ? WHERE subject = ?",
+        "UPDATE subjects SET subject = ?, odd_name = 0, metadata = ?, terms = ? WHERE subject = ?",
         (
             to,
             sealed_metadata(held.cipher, owner, held.metadata),

@@ -29,6 +29,7 @@ from service.store.records import (
     Lack,
     Lacking,
     NewTemplate,
+    OddName,
     Page,
     Photo,
     Resealed,
@@ -39,7 +40,15 @@ from service.store.records import (
     Terms,
 )
 from service.store.refusals import closed, no_master_key
-from service.store.sqlite import api_keys, audit_log, collections, queries, sealing, statements
+from service.store.sqlite import (
+    api_keys,
+    audit_log,
+    collections,
+    names,
+    queries,
+    sealing,
+    statements,
+)
 from service.store.sqlite import change as changing
 from service.store.sqlite.connections import Readers, connect
 from service.store.sqlite.file import DatabaseFile
@@ -93,6 +102,7 @@ class SqliteStore:
         migrate(connection)
         statements.forget_requests(connection, self._clock())
         sealing.make_ready(connection, self._vault, self._clock())
+        names.settle(connection, self._vault, self._clock())
         self._index.apply((), queries.entries(connection, self._vault))
         for _ in range(0 if self._is_memory else _READERS):
             reader = connect(name, self._busy_timeout_s)
@@ -173,6 +183,9 @@ class SqliteStore:
 
     async def export(self, subject: str) -> SubjectExport:
         return await self._read(partial(queries.export, vault=self._vault, subject=subject))
+
+    async def odd_names(self, after: str | None, limit: int) -> Page[OddName]:
+        return await self._read(partial(names.odd_names, after=after, limit=limit))
 
     async def rename_subject(self, subject: str, to: str, by: str | None = None) -> AuditEntry:
         return await self._write(lambda c: rename(c, self._vault, subject, to, by, self._clock()))

@@ -1,0 +1,61 @@
+"""`likeness names`: subjects that keep a name of an earlier release, and a new name for them."""
+
+from contextlib import aclosing
+from typing import Annotated
+from urllib.parse import quote, unquote
+
+import typer
+
+from service.call import Call, of
+from service.calls import rename_subject
+from service.gallery_answers import OddNamesAnswer, RenamedAnswer
+from service.local import connect
+from service.terminal import Json, Url, finish, out, settings_from
+
+names_app = typer.Typer(
+    no_args_is_help=True, help="Find and rename subjects whose names could not be given now."
+)
+
+
+@names_app.command("list")
+def list_(url: Url = None, as_json: Json = False) -> None:
+    """Print a subject a line: its name as URLs have it, what it would be, and why it is not."""
+
+    async def show() -> int:
+        count = 0
+        async with (
+            connect(url, settings_from()) as likeness,
+            aclosing(likeness.each(_page)) as found,
+        ):
+            async for each in found:
+                count += 1
+                words = [quote(each.subject, safe=""), each.name or "-", each.reason]
+                line = each.model_dump_json() if as_json else "  ".join(words)
+                out.print(line, soft_wrap=True, markup=False)
+        return count
+
+    count = finish(show())
+    if not as_json:
+        out.print(f"{count:,} to rename" + (": likeness names rename NAME TO" if count else ""))
+
+
+@names_app.command()
+def rename(
+    name: Annotated[str, typer.Argument(help="As listed, with %XX.")],
+    to: Annotated[str, typer.Argument(help="A name that nobody has.")],
+    url: Url = None,
+) -> None:
+    """Give a subject another name; templates, terms and expiry stay."""
+
+    async def ask() -> RenamedAnswer:
+        async with connect(url, settings_from()) as likeness:
+            return await likeness.ask(rename_subject(unquote(name), to))
+
+    out.print(f"renamed  {finish(ask()).subject}", soft_wrap=True, markup=False)
+
+
+def _page(after: str | None) -> Call[OddNamesAnswer]:
+    params: dict[str, str | int] = {"limit": 1000}
+    if after is not None:
+        params["after"] = after
+    return Call("GET", "/names", of(OddNamesAnswer), params=params)

@@ -1,0 +1,62 @@
+"""Put names of earlier releases in a PostgreSQL database into the one form."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import psycopg
+
+from service.errors import StoreUnavailable, SubjectExists, SubjectNotFound
+from service.store.names import is_odd, log_left, new_names, odd_name
+from service.store.postgres.database import Database
+from service.store.postgres.migrations import Connection
+from service.store.postgres.rename import rename
+from service.store.records import Clock, OddName, Page
+from service.store.vault import Vault
+
+
+async def settle(database: Database, vault: Vault, clock: Clock) -> None:
+    """Rename the subjects that are marked, unless two would become one; log how many are left."""
+    marked = await database.read(_marked)
+    plain = [subject for subject in marked if not is_odd(subject)]
+    if plain:  # as a replica of an earlier release enrolled them
+        await database.write(partial(_clear, subjects=plain))
+    for subject, to in new_names(marked).items():
+        await _rename(database, vault, clock, subject, to)
+    left = await database.read(_marked)
+    log_left(len(left))
+
+
+async def odd_names(connection: Connection, after: str | None, limit: int) -> Page[OddName]:
+    """Return at most `limit` subjects that are marked, in code point order."""
+    found = await connection.execute(
+        """SELECT subject FROM likeness.subjects WHERE odd_name AND subject > %s
+        ORDER BY subject LIMIT %s""",
+        [after or "", limit + 1],
+    )
+    rows = await found.fetchall()
+    items = tuple(odd_name(subject) for (subject,) in rows[:limit])
+    return Page(items, items[-1].subject if len(rows) > limit else None)
+
+
+async def _rename(database: Database, vault: Vault, clock: Clock, subject: str, to: str) -> None:
+    try:
+        await database.write(lambda c: rename(c, vault, subject, to, None, clock()))
+    except (SubjectExists, SubjectNotFound):  # or another replica was first
+        return
+    except StoreUnavailable as exc:
+        # What is damaged must not keep the others from their names, nor the service from starting.
+        if isinstance(exc.__cause__, psycopg.Error | TimeoutError):
+            raise
+
+
+async def _marked(connection: Connection) -> list[str]:
+    found = await connection.execute(
+        "SELECT subject FROM likeness.subjects WHERE odd_name ORDER BY subject"
+    )
+    return [subject for (subject,) in await found.fetchall()]
+
+
+async def _clear(connection: Connection, subjects: Sequence[str]) -> None:
+    await connection.execute(
+        "UPDATE likeness.subjects SET odd_name = false WHERE subject = ANY(%s)", [list(subjects)]
+    )
