@@ -7,8 +7,9 @@ fill, libjpeg leaves it grey, and neither bounds how often a progressive JPEG is
 import re
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
+from itertools import islice
 
 from PIL import Image, ImageChops
 
@@ -24,8 +25,11 @@ _MAX_SEGMENTS = 4096
 
 # Inside a scan, \xff stands before 0 or before one of the restart markers.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
+_RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 # TEM, the one other marker without a length behind it.
 _SCAN, _END, _BARE = 0xDA, 0xD9, 0x01
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_PROGRESSIVE = {0xC2, 0xCA}
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 # First column, first row, step to the right, step down; PNG specification, 8.2.
@@ -80,40 +84,98 @@ def check_tiles(tiles: Sequence[tuple[int, int, int, int] | None], size: tuple[i
         raise UndecodableImage("The file holds fewer strips than its size needs.")
 
 
+def _segments(data: bytes, at: int) -> Iterator[tuple[int, int]]:
+    """Yield the markers of a JPEG from `at` on, and where what they head begins."""
+    while marker := _MARKER.search(data, at):
+        code, at = marker[0][1], marker.end()
+        yield code, at
+        if code != _BARE:
+            at += int.from_bytes(data[at : at + 2])
+
+
 def check_scans(data: bytes, start: int, pixels: int) -> None:
     """Raise UndecodableImage if a JPEG, drawn from `start` on, is redrawn absurdly often.
 
     What only looks like the end or like a scan, in comments or behind the end, does not count.
     """
-    scans, segments, at = 1, 0, start
-    while marker := _MARKER.search(data, at):
-        code, at = marker[0][1], marker.end()
+    scans = 1
+    for segments, (code, _) in enumerate(_segments(data, start), 1):
         if code == _END:
             return
         scans += code == _SCAN
-        segments += 1
         if scans > MAX_SCANS or scans * pixels > MAX_DRAWN or segments > _MAX_SEGMENTS:
             raise UndecodableImage(
                 f"The JPEG file is drawn in {scans} scans and {segments} segments or more."
             )
-        if code != _BARE:
-            at += int.from_bytes(data[at : at + 2])
+
+
+def end_jpeg(data: bytes) -> tuple[bytes, bool]:
+    """Return a JPEG with an end marker, and whether it came with one.
+
+    Some cameras and messengers leave it out, some disks fill up with zeros, which go. Raises
+    UndecodableImage if scans are missing; whether the last one is whole, `check_end` tells.
+    """
+    if data.endswith(b"\xff\xd9"):
+        return data, True
+    if any(code == _END for code, _ in islice(_segments(data, 2), _MAX_SEGMENTS)):
+        return data, True
+    if _unseen_coefficients(data):
+        raise UndecodableImage("The JPEG file ends before its last scan.")
+    kept = data.rstrip(b"\0") if data.endswith(b"\0\0") else data
+    # Inside a scan a zero follows \xff; without one it is half an end.
+    kept = kept + b"\0" if kept.endswith(b"\xff") and kept != data else kept.rstrip(b"\xff")
+    return kept + b"\xff\xd9", False
+
+
+def _unseen_coefficients(data: bytes) -> set[tuple[int, int]]:
+    """Return what no scan of a JPEG gives to its last bit: components and coefficients."""
+    unseen: set[tuple[int, int]] = set()
+    is_progressive = False
+    for code, at in islice(_segments(data, 2), _MAX_SEGMENTS):
+        if code in _FRAMES:
+            is_progressive = code in _PROGRESSIVE
+            components = data[at + 8 : at + 8 + 3 * data[at + 7] : 3]
+            unseen = {(component, order) for component in components for order in range(64)}
+        elif code == _SCAN:
+            count = data[at + 2]
+            first, last, bits = data[at + 3 + 2 * count : at + 6 + 2 * count]
+            orders = range(first, last + 1) if is_progressive else range(64)
+            if not (is_progressive and bits & 15):
+                seen = data[at + 3 : at + 3 + 2 * count : 2]
+                unseen -= {(component, order) for component in seen for order in orders}
+    return unseen
 
 
 def check_end(
-    data: bytes, start: int, image: Image.Image, reopen: Callable[[BytesIO], Image.Image]
+    data: bytes,
+    start: int,
+    image: Image.Image,
+    reopen: Callable[[BytesIO], Image.Image],
+    ended: bool = True,
 ) -> None:
     """Raise UndecodableImage if the first scan of a JPEG, from `start` on, stops early.
 
     libjpeg paints what is missing mid-grey. If the last pixel has that colour, the file is
-    decoded once more with zeros appended to the scan: a complete one ignores them, one that
-    stopped early takes them for pixels.
+    decoded once more with more bits appended to the scan: a complete one ignores them, one that
+    stopped early takes them for pixels. If the file had not `ended`, this is done with its last
+    scan, and whatever the colour.
     """
     last = image.crop((image.width - 1, image.height - 1, image.width, image.height))
-    if not set(last.tobytes()) <= {127, 128}:
+    if ended and not set(last.tobytes()) <= {127, 128}:
         return
-    marker = _MARKER.search(data, start)
+    marker = _MARKER.search(data, start if ended else len(data) - 2)
     end = marker.start() if marker else len(data)
-    with reopen(BytesIO(data[:end] + bytes(4096) + data[end:])) as padded:
+    more = _more_bits(data[data.rfind(b"\xff\xda", 0, end) : end])
+    with reopen(BytesIO(data[:end] + more + data[end:])) as padded:
         if ImageChops.difference(image, padded).getbbox():
             raise UndecodableImage("The JPEG file ends before its last row.")
+
+
+def _more_bits(scan: bytes) -> bytes:
+    """Return bits to go on with, and the restart markers that a scan with such waits for."""
+    restarts = _RESTART.findall(scan)
+    following = restarts[-1][1] + 1 if restarts else 0
+    return b"".join(
+        b"\xaa" * 512 + bytes((0xFF, 0xD0 + number % 8))
+        for number in range(following, following + 8)
+    )

@@ -4,6 +4,7 @@ LikenessError
 ├── ImageError
 │   ├── ImageTooLarge          more bytes than allowed
 │   ├── NotAnImage             no known image signature
+│   ├── UnsupportedImage       an image of a kind that is not read, such as raw sensor data
 │   ├── TooManyPixels          the header promises more pixels than allowed
 │   └── UndecodableImage       truncated, corrupt or lying about its content
 ├── PixelBudgetSpent           images that belong together have more pixels than allowed
@@ -69,6 +70,11 @@ class ImageTooLarge(ImageError):
 class NotAnImage(ImageError):
     code = "not_an_image"
     advice = "Send a JPEG, PNG, WebP, BMP, TIFF, GIF, AVIF or HEIC file."
+
+
+class UnsupportedImage(ImageError):
+    code = "unsupported_image"
+    advice = "Export the photo as a JPEG file and send that."
 
 
 class TooManyPixels(ImageError):

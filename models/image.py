@@ -19,7 +19,7 @@ from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import STRIPOFFSETS, TILEOFFSETS, TiffImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, STRIPOFFSETS, TILEOFFSETS, TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif import HeifImageFile
 
@@ -32,6 +32,7 @@ from models.errors import (
     UndecodableImage,
 )
 from models.metered import Metered
+from models.photo import depth, tiff
 
 Pixels = NDArray[np.uint8]
 
@@ -41,7 +42,6 @@ Pillow.core.set_block_size(2**28)  # type: ignore[attr-defined]
 
 # As many as a photo has rows, and more than that of any that may be decoded.
 _MAX_STRIPS = 65_536
-_PART = 2**20
 
 
 class PixelBudget:
@@ -91,14 +91,18 @@ class Image:
 
 
 def decode(data: bytes, limits: Limits = DEFAULT_LIMITS, shortest: int | None = None) -> Image:
-    """Decode the first frame of an image file completely, turned upright.
+    """Decode the photo in an image file completely, turned upright.
+
+    Of several images that is the one the format calls the main one: of a TIFF or a camera's
+    negative the largest, not its small copy; of a HEIC the primary one; of a phone's JPEG, an
+    animation or the pages of a document the first. Thumbnails are never it.
 
     A JPEG is decoded at a half, a quarter or an eighth of its size where its shorter side
     stays at least `shortest` pixels: its own transform gives that for a fraction of the time.
     Transparent parts become white, as a viewer shows them, so that what is compared is what
-    a person sees. Colour profiles are ignored. Raises ImageTooLarge, NotAnImage (unknown
-    signature), TooManyPixels and PixelBudgetSpent (by the header, nothing is decoded),
-    UndecodableImage.
+    a person sees. Of more than 8 bits a sample, the 8 highest in use are kept. Colour profiles
+    are ignored. Raises ImageTooLarge, NotAnImage (unknown signature), UnsupportedImage (raw sensor
+    data), TooManyPixels and PixelBudgetSpent (by the header, nothing is decoded), UndecodableImage.
     """
     if len(data) > limits.max_bytes:
         raise ImageTooLarge(f"The file has {len(data)} bytes; {limits.max_bytes} are allowed.")
@@ -146,6 +150,10 @@ class _Tiff(TiffImageFile):
             if isinstance(parts, tuple) and len(parts) > _MAX_STRIPS:
                 raise UndecodableImage(f"The TIFF file has {len(parts)} strips.")
         super()._setup()
+        if self._planar_configuration == 2 and self.tag_v2.get(BITSPERSAMPLE, (8,))[0] == 16:
+            # Pillow names the colour of a plane and forgets that its samples have two bytes.
+            order = ";16L" if self.tag_v2.prefix == b"II" else ";16B"
+            depth.with_raw_mode(self, lambda raw: raw + order if len(raw) == 1 else raw)
 
 
 def _avif(stream: BytesIO) -> ImageFile:
@@ -179,6 +187,7 @@ _KINDS = (
     # "BM" alone begins many a text; the size of the header that follows is telling.
     _Kind("BMP", rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\x00\x00\x00", BmpImageFile),
 )
+_JPEG = _KINDS[0]
 
 
 def _recognise(data: bytes) -> _Kind:
@@ -189,6 +198,13 @@ def _recognise(data: bytes) -> _Kind:
 
 
 def _read(kind: _Kind, data: bytes, limits: Limits, shortest: int | None) -> Image:
+    name, ended, photo = kind.name, True, tiff.Photo(data)
+    if name == "TIFF":
+        photo = tiff.find_photo(data)
+        kind = _JPEG if photo.is_jpeg else kind
+    data = photo.data
+    if kind is _JPEG:
+        data, ended = complete.end_jpeg(data)
     stream = Metered(data)
     with kind.open(stream) as image:
         width, height = image.size
@@ -196,8 +212,8 @@ def _read(kind: _Kind, data: bytes, limits: Limits, shortest: int | None) -> Ima
             raise TooManyPixels(
                 f"The image has {width} x {height} pixels; {limits.max_pixels} are allowed."
             )
-        header_bytes = stream.tell()
-        reduction = _reduction(image.size, shortest) if kind.name == "JPEG" else 1
+        header_bytes, raw = stream.tell(), depth.raw_mode(image)
+        reduction = _reduction(image.size, shortest) if kind is _JPEG else 1
         _reduce(image, reduction)
         limits.budget.spend(image.width * image.height)
         match kind.name:
@@ -208,13 +224,15 @@ def _read(kind: _Kind, data: bytes, limits: Limits, shortest: int | None) -> Ima
             case "JPEG":
                 complete.check_scans(data, header_bytes, width * height)
         image.load()
-        if kind.name == "JPEG":
-            reopen = partial(_reopen, kind, reduction, limits)
-            complete.check_end(data, header_bytes, image, reopen)
-        upright = image if kind.turned else _turn(image, image.info.get("exif", b""))
+        reopen = partial(_reopen, kind, reduction, limits)
+        if kind is _JPEG:
+            complete.check_end(data, header_bytes, image, reopen, ended)
+        shown = _to_8_bits(image, photo, raw, partial(reopen, BytesIO(data)))
+        turn = 1 if kind.turned else orientation(image.info.get("exif", b""))
+        upright = _turn(shown, photo.turn if turn == 1 else turn)
         lies = (upright.width > upright.height) != (width > height)
         width, height = (height, width) if lies else (width, height)
-        return Image(_to_array(_to_rgb(upright)), kind.name, width, height, reduction)
+        return Image(_to_array(_to_rgb(upright)), name, width, height, reduction)
 
 
 def _reduction(size: tuple[int, int], shortest: int | None) -> int:
@@ -246,9 +264,8 @@ _TURNS = {
 }
 
 
-def _turn(image: Pillow.Image, exif: bytes) -> Pillow.Image:
-    turn = _TURNS.get(orientation(exif))
-    return image if turn is None else image.transpose(turn)
+def _turn(image: Pillow.Image, turn: int) -> Pillow.Image:
+    return image.transpose(_TURNS[turn]) if turn in _TURNS else image
 
 
 def orientation(exif: bytes) -> int:
@@ -256,26 +273,24 @@ def orientation(exif: bytes) -> int:
 
     Pillow's parser warns about and stumbles over corrupt blocks, which are common.
     """
-    tiff = exif.removeprefix(b"Exif\0\0")
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2], "<")
-    try:
-        (directory,) = struct.unpack_from(f"{order}I", tiff, 4)
-        (entries,) = struct.unpack_from(f"{order}H", tiff, directory)
-        for entry in range(directory + 2, directory + 2 + 12 * entries, 12):
-            tag, field = struct.unpack_from(f"{order}HH", tiff, entry)
-            if tag == 0x0112:
-                (value,) = struct.unpack_from(order + ("I" if field == 4 else "H"), tiff, entry + 8)
-                return value if 1 <= value <= 8 else 1
-    except struct.error:
-        pass
-    return 1
+    first = next(tiff.directories(exif.removeprefix(b"Exif\0\0")), None)
+    turn = first.first(tiff.ORIENTATION, 1) if first else 1
+    return turn if 1 <= turn <= 8 else 1
+
+
+def _to_8_bits(
+    image: ImageFile, photo: tiff.Photo, raw: str, reopen: Callable[[], ImageFile]
+) -> Pillow.Image:
+    if image.mode.startswith("I;16"):
+        grey = depth.to_8_bits(np.asarray(image), photo.bits if photo.bits < 16 else 0)
+    elif image.mode in ("I", "F"):
+        grey = depth.stretch(np.asarray(image))
+    else:
+        return depth.deepen(image, raw, reopen)
+    return Pillow.fromarray(~grey if photo.is_negative else grey)
 
 
 def _to_rgb(image: Pillow.Image) -> Pillow.Image:
-    if image.mode.startswith("I;16"):
-        image = Pillow.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    elif image.mode in ("I", "F"):
-        image = Pillow.fromarray(_stretch(np.asarray(image)))
     if image.has_transparency_data:
         with_alpha = image.convert("RGBA")
         image = Pillow.new("RGB", image.size, "white")
@@ -291,17 +306,3 @@ def _to_array(image: Pillow.Image) -> Pixels:
         bottom = min(top + 256, height)
         pixels[top:bottom] = np.asarray(image.crop((0, top, width, bottom)))
     return pixels
-
-
-def _stretch(values: NDArray[np.float32] | NDArray[np.int32]) -> Pixels:
-    """Map the darkest of `(h, w)` to 0, the brightest to 255: such files agree on no range."""
-    low, high = float(values.min()), float(values.max())
-    if not np.isfinite(high - low):
-        raise UndecodableImage("The image holds values that are not finite.")
-    # In parts, because at 64 bits the whole would take eight times what comes of it.
-    span, flat = high - low if high > low else 1.0, values.reshape(-1)
-    stretched = np.empty(flat.shape, np.uint8)
-    for start in range(0, flat.size, _PART):
-        part = slice(start, start + _PART)
-        stretched[part] = np.rint(255 * ((flat[part].astype(np.float64) - low) / span))
-    return stretched.reshape(values.shape)

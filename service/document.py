@@ -27,6 +27,7 @@ _WITH_BODY = ("body_timeout", "unsupported_body", "invalid_request")
 _WITH_PHOTO = (
     "image_too_large",
     "not_an_image",
+    "unsupported_image",
     "too_many_pixels",
     "undecodable_image",
     "no_face",

@@ -10,6 +10,7 @@ STATUS: Mapping[str, int] = MappingProxyType(
     {
         "image_too_large": 413,
         "not_an_image": 415,
+        "unsupported_image": 415,
         "too_many_pixels": 422,
         "undecodable_image": 422,
         "pixel_budget_spent": 422,

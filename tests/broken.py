@@ -79,7 +79,12 @@ def _jpeg() -> dict[str, bytes]:
         "jpeg of its signature": good[:3] + bytes(30),
         "jpeg of start and end": b"\xff\xd8\xff\xd9" + bytes(30),
         "jpeg with html": b"\xff\xd8\xff" + b"<script>alert(1)</script>" * 9,
-        "jpeg without end": good[:-2],
+        "jpeg without end and its last byte": good[:-3],
+        "jpeg without end and its last byte, and zeros": good[:-3] + bytes(512),
+        "jpeg that a disk filled up with zeros": good[:middle] + bytes(len(good)),
+        "progressive jpeg without end and its last scan": progressive[
+            : progressive.rindex(b"\xff\xda")
+        ],
         "jpeg that ends halfway": good[:middle] + b"\xff\xd9",
         "jpeg that ends at once": good[: good.index(b"\xff\xda") + 14] + b"\xff\xd9",
         "jpeg taller than its data": patch(good, frame, 5, ">H", 640),

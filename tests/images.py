@@ -30,7 +30,8 @@ def encode(image: Picture, format: str, **options: object) -> bytes:
     if format == "HEIF":
         pillow_heif.from_pillow(image).save(stream, **options)
     else:
-        image.save(stream, format, **options)
+        # Pillow leaves in an image how it was encoded, and encodes it so the next time, too.
+        image.copy().save(stream, format, **options)
     return stream.getvalue()
 
 
@@ -53,10 +54,11 @@ def png(
     colour: int = 2,
     interlace: int = 0,
     before: bytes = b"",
+    level: int = 9,
 ) -> bytes:
     """Build a PNG that says what it is told, with `rows` as its deflated content."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlace)
-    body = chunk(b"IHDR", header) + before + chunk(b"IDAT", zlib.compress(rows, 9))
+    body = chunk(b"IHDR", header) + before + chunk(b"IDAT", zlib.compress(rows, level))
     return b"\x89PNG\r\n\x1a\n" + body + chunk(b"IEND", b"")
 
 

@@ -121,3 +121,23 @@ def test_a_jpeg_that_ends_too_early_is_refused(
     cut = start + int((len(data) - start) * part)
     with pytest.raises(UndecodableImage, match="ends before"):
         decode(data[:cut] + b"\xff\xd9")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"optimize": True}, {"progressive": True}, {"restart_marker_rows": 1}],
+    ids=["plain", "optimised", "progressive", "restarts"],
+)
+def test_a_jpeg_without_end_is_taken_if_no_row_is_missing(
+    mode: str, options: dict[str, object]
+) -> None:
+    data = encode(noise(100, 60).convert(mode), "JPEG", **options)
+    whole = decode(data).pixels
+    for cut in (data[:-2], data[:-1], data[:-2] + bytes(8), data[:-2] + bytes(5000)):
+        assert np.array_equal(decode(cut).pixels, whole)
+    # Nearer to the end, only blocks that lie beyond the picture's edge may be missing.
+    for missing in range(3, len(data) // 2, 171):
+        for tail in (b"", bytes(8), bytes(5000)):
+            with pytest.raises(UndecodableImage):
+                decode(data[: -missing - 400] + tail)

@@ -13,6 +13,8 @@ from models.errors import FaceTooSmall, UndecodableImage
 from models.face import Framing, align, find
 from models.image import decode
 from models.portrait import Portrait, take_portrait, take_portraits
+from tests.images import encode
+from tests.odd import odd_photos
 from tests.photos import group_photo, jpeg, open_photo
 
 FRAMING = Framing(112, 0.0, "arcface")
@@ -141,3 +143,16 @@ def test_the_shorter_side_stays_as_long_as_asked_for(size: tuple[int, int], redu
     image = decode(jpeg(ImageOps.pad(open_photo("grace"), size)), shortest=640)
     assert image.reduction == reduction
     assert min(image.pixels.shape[:2]) >= min(640, *size)
+
+
+def test_a_photo_shows_its_face_whatever_file_it_is_in(yunet: YuNetDetector) -> None:
+    photo = open_photo("grace").resize((256, 300))
+    plain = taken(encode(photo, "BMP"), yunet)
+    unlike = {
+        name: (shown.width, shown.height, brightness)
+        for name, file in odd_photos(photo).items()
+        for shown in [taken(file, yunet)]
+        for brightness in [abs(float(shown.crop.pixels.mean()) - float(plain.crop.pixels.mean()))]
+        if shown.found.box.overlap(plain.found.box) < 0.8 or brightness > 4
+    }
+    assert unlike == {}

@@ -24,6 +24,7 @@ _CODES: Mapping[str, int] = MappingProxyType(
         "host_not_allowed": 10,
         "proxy_not_allowed": 10,
         "not_an_image": 21,
+        "unsupported_image": 21,
         "undecodable_image": 21,
         "too_many_pixels": 21,
         "pixel_budget_spent": 21,

@@ -21,6 +21,7 @@ _NAMES: Mapping[str, str] = MappingProxyType(
         "proxy_not_allowed": "AccessDeniedException",
         "liveness_token_needed": "AccessDeniedException",
         "not_an_image": "InvalidImageFormatException",
+        "unsupported_image": "InvalidImageFormatException",
         "undecodable_image": "InvalidImageFormatException",
         "image_too_large": "ImageTooLargeException",
         "too_many_pixels": "ImageTooLargeException",
