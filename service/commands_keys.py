@@ -27,8 +27,12 @@ class ScopeName(StrEnum):
 def create(
     name: Annotated[str, typer.Argument(help="Whose key it is.")],
     scope: Annotated[list[ScopeName], typer.Option(help="What it is good for; repeatable.")],
-    per_s: Annotated[float | None, typer.Option(help="Most requests a second.")] = None,
-    at_once: Annotated[int | None, typer.Option(help="Most requests at a time.")] = None,
+    per_s: Annotated[
+        float | None, typer.Option(help="Most requests a second; a photo counts as one.")
+    ] = None,
+    at_once: Annotated[
+        int | None, typer.Option(help="Most requests at a time; a photo counts as one.")
+    ] = None,
     signing: Annotated[
         bool, typer.Option("--signing", help="It can sign requests as AWS' clients do.")
     ] = False,

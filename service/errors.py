@@ -178,6 +178,10 @@ class KeyBusy(AccessError):
     code = "key_busy"
     retry_after_s = 1
 
+    def __init__(self, sentence: str, retry_after_s: int = 1) -> None:
+        super().__init__(sentence)
+        self.retry_after_s = retry_after_s
+
 
 class KeyNotFound(AccessError):
     code = "key_not_found"

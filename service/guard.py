@@ -20,7 +20,7 @@ from service.errors import (
     ProxyNotAllowed,
     ServiceError,
 )
-from service.key_limits import KeyLimits
+from service.key_limits import KEY_USE, KeyLimits
 from service.keys import Scope as KeyScope
 from service.loopback import host_of, is_address, is_own_name, is_passed_on
 from service.problems import problem, request_id
@@ -114,8 +114,9 @@ class Guard:
             body.declare(headers)
             key, receive = await self._signer(service, scope, receive, operation)
         if key is not None:
-            stack.enter_context(self._limits.use(key))
-            scope.setdefault("state", {}).update({KEY_ID: key.key_id, _SCOPES: key.scopes})
+            use = stack.enter_context(self._limits.use(key))
+            known = {KEY_ID: key.key_id, _SCOPES: key.scopes, KEY_USE: use}
+            scope.setdefault("state", {}).update(known)
         return receive
 
     async def _key(self, service: Service, headers: Headers, path: str) -> ApiKey | None:

@@ -15,8 +15,10 @@ class KeyAnswer(Answer):
     key_id: str = Field(examples=["0f4c2a9be8d15c73"], description="the part after lk_")
     name: str = Field(examples=["web shop"], description="whose key it is")
     scopes: list[str] = Field(examples=[["verify"]], description="what it is good for")
-    per_s: float | None = Field(description="requests a second at one replica; none: no limit")
-    at_once: int | None = Field(description="requests at a time at one replica; none: no limit")
+    per_s: float | None = Field(
+        description="photos, and requests without any, a second at one replica; none: no limit"
+    )
+    at_once: int | None = Field(description="the same at a time; none: no limit")
     created_at: datetime = Field(examples=["2026-11-25T12:00:00Z"])
     revoked_at: datetime | None = Field(None, description="it counts no longer since then")
     signing: _Has = Field(False, description="it can sign requests as AWS' clients do")

@@ -14,6 +14,7 @@ from service.disconnect import run_until_disconnect
 from service.enroll_answers import EnrollAnswer
 from service.float_rows import MEDIA_TYPE as ROWS
 from service.guard import By, MayName
+from service.key_limits import count_photos
 from service.names import subject_named
 from service.openapi import links, request_body
 from service.problems import request_id
@@ -46,7 +47,9 @@ IdempotencyKey = Annotated[
 async def read(request: Request, service: Service, model: type[M]) -> M:
     """Read and check the fields of a request."""
     with service.metrics.timed("read"):
-        return parse(await read_fields(request, service.settings), model)
+        form = parse(await read_fields(request, service.settings), model)
+    count_photos(request.scope, form)
+    return form
 
 
 async def witness(

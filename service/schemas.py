@@ -182,9 +182,11 @@ class NewKeyRequest(Body):
         json_schema_extra=_NAME | {"maxLength": 128},
     )
     scopes: list[Scope] = Field(min_length=1, description="what it is good for")
-    per_s: float | None = Field(None, gt=0, le=1e6, description="most requests a second")
+    per_s: float | None = Field(
+        None, gt=0, le=1e6, description="most requests a second; each photo counts as one"
+    )
     at_once: Annotated[int, Field(gt=0, le=10_000), Whole] | None = Field(
-        None, description="most requests at a time"
+        None, description="most requests at a time; each photo counts as one"
     )
     signing: bool = Field(
         False, description="whether it can sign requests as AWS' clients do; takes a master key"

@@ -1,6 +1,7 @@
 """Who shows no key, a wrong one or one without the scope gets nowhere."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
@@ -287,6 +288,31 @@ async def test_limit_of_a_key_is_a_429_that_says_when(client: httpx.AsyncClient)
     answers = [await client.get("/subjects", headers=shown) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [200, 429]
     assert (answers[1].json()["code"], answers[1].headers["retry-after"]) == ("key_busy", "1")
+
+
+PHOTO = photo_bytes("grace")
+TWO_PHOTOS: dict[str, tuple[str, dict[str, Any]]] = {
+    "form": ("/embed", {"files": [("image", PHOTO)] * 2}),
+    "JSON": ("/embed", {"json": {"image": [base64.b64encode(PHOTO).decode()] * 2}}),
+    "CompreFace": (
+        "/api/v1/verification/verify",
+        {"files": {"source_image": PHOTO, "target_image": PHOTO}},
+    ),
+}
+
+
+@pytest.mark.parametrize("way", TWO_PHOTOS)
+async def test_limit_of_a_key_counts_photos_however_they_are_sent(bundle: Path, way: str) -> None:
+    settings = Settings(
+        store="sqlite:///:memory:", bundle=str(bundle), detector="none", compreface=True
+    )
+    path, body = TWO_PHOTOS[way]
+    app = create_app(settings)
+    async with app.router.lifespan_context(app), client_of(app) as client:
+        shown = await make(client, "admin", "verify", "embed", at_once=2, per_s=0.01)
+        await client.post(path, headers=shown, **body)
+        busy = await client.get("/model", headers=shown)
+    assert (busy.json()["code"], busy.headers["retry-after"]) == ("key_busy", "200")
 
 
 @contextmanager

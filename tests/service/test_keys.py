@@ -170,6 +170,28 @@ def test_key_has_a_burst_of_a_seconds_worth_and_earns_it_anew() -> None:
     assert allowed(limits, key, 10) == 4
 
 
+def test_each_photo_of_a_request_counts_and_what_is_beyond_the_limit_is_waited_for() -> None:
+    time = Time()
+    limits, key = KeyLimits(time), new_key(per_s=4)[0]
+    with limits.use(key) as use:
+        use.count(9)
+    time.now += 1
+    with pytest.raises(KeyBusy) as refused, limits.use(key):
+        pass
+    assert refused.value.retry_after_s == 1
+    time.now += 0.5
+    assert allowed(limits, key, 10) == 1
+
+
+def test_photos_count_among_what_runs_at_a_time() -> None:
+    limits, key = KeyLimits(), new_key(at_once=3)[0]
+    with limits.use(key) as use:
+        assert allowed(limits, key, 1) == 1
+        use.count(3)
+        assert allowed(limits, key, 1) == 0
+    assert allowed(limits, key, 1) == 1
+
+
 def test_slow_key_still_gets_one_request() -> None:
     time = Time()
     limits, key = KeyLimits(time), new_key(per_s=0.1)[0]

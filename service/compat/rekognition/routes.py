@@ -6,7 +6,6 @@ from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 
 from fastapi import APIRouter, Request, Response
-from pydantic import JsonValue
 
 from service.body import read_json_body, validate
 from service.compat.rekognition import collections, faces
@@ -31,6 +30,7 @@ from service.compat.rekognition.targets import PATH, operation_of, takes_photos
 from service.disconnect import run_until_disconnect
 from service.errors import RouteNotFound
 from service.guard import By
+from service.key_limits import count_photos
 from service.problems import request_id
 from service.service import Running
 from service.wire import as_object
@@ -46,9 +46,6 @@ class Operation(Generic[M]):
 
     takes: type[M]
     does: Callable[[Asked, M], Coroutine[None, None, Shape]]
-
-    def work(self, asked: Asked, members: JsonValue) -> Coroutine[None, None, Shape]:
-        return self.does(asked, validate(as_object(members), self.takes))
 
 
 OPERATIONS: Final[Mapping[str, Operation[Any]]] = MappingProxyType(
@@ -78,7 +75,10 @@ async def call(request: Request, service: Running, by: By) -> Response:
     if takes_photos(request.scope):
         # Its clients have no proof of a living person to show.
         await service.liveness.check(None, (), request.url.path, request_id(request.scope))
+    operation = OPERATIONS[name]
+    form = validate(as_object(members), operation.takes)
+    count_photos(request.scope, form)
     asked = Asked(service, await service.serving(), service.caller(), by)
-    answer = await run_until_disconnect(request, OPERATIONS[name].work(asked, members))
+    answer = await run_until_disconnect(request, operation.does(asked, form))
     headers = {"x-amzn-requestid": request_id(request.scope) or ""}
     return Response(answer.written(), media_type=MEDIA_TYPE, headers=headers)

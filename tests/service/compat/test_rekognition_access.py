@@ -181,6 +181,14 @@ def test_limit_of_a_key_is_used_up_by_its_holder_alone(keyed: Keyed) -> None:
     assert (beyond.status_code, beyond.json()["__type"]) == (429, "ThrottlingException")
 
 
+def test_limit_of_a_key_counts_both_photos_of_a_comparison(keyed: Keyed) -> None:
+    client = keyed.client(keyed.make("verify", per_s=0.01))
+    client.compare_faces(SourceImage=GRACE, TargetImage=GRACE)
+    with pytest.raises(ClientError) as beyond:
+        client.detect_faces(Image=GRACE)
+    assert beyond.value.response["ResponseMetadata"]["HTTPHeaders"]["retry-after"] == "200"
+
+
 def test_key_counts_as_many_signed_requests_at_once_as_it_may(keyed: Keyed) -> None:
     key = keyed.make("admin", at_once=1)
     answers = [send(signed(keyed, b"{}", key=key), b"{}").status_code for _ in range(3)]
