@@ -29,6 +29,7 @@ from service.metrics import Metrics
 from service.problems import install
 from service.service import open_service
 from service.settings import Settings
+from service.targets import ExactTarget, HeadAsGet
 from service.tracing import open_tracer
 from service.ui_routes import ui_router
 
@@ -65,6 +66,8 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        # To http:// behind what ends TLS, key and all; and what it leads to is another resource.
+        redirect_slashes=False,
         # The framework's own spans and log records hold paths and queries: subjects' names.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
@@ -87,9 +90,11 @@ def create_app(settings: Settings) -> FastAPI:
     if settings.ui:
         app.include_router(ui_router())
     # The last one added is the outermost.
+    app.add_middleware(ExactTarget)
     app.add_middleware(Admission, gate=gate, settings=settings)
     app.add_middleware(Guard, gate=gate, settings=settings)
     app.add_middleware(Cors, settings=settings)
+    app.add_middleware(HeadAsGet)
     app.add_middleware(Boundary, metrics=metrics)
     if settings.compreface:
         install_compreface(app)

@@ -175,6 +175,7 @@ def _is_photo(kind: bytes) -> bool:
 def parse(fields: Fields, model: type[M]) -> M:
     """Turn fields into a model; form text, query text and JSON give the very same result.
 
+    Text that is empty is a field that was left out: no form and no query can send nothing.
     Raises InvalidRequest, which names every wrong, unknown or repeated field.
     """
     known = {name: field for field in model.model_fields.items() for name in _names(*field)}
@@ -187,6 +188,8 @@ def parse(fields: Fields, model: type[M]) -> M:
         field_name, info = known[name]
         key = _names(field_name, info)[0]
         shape = _shape(info.annotation)
+        if fields.are_text and all(value == "" for value in given):
+            continue
         if key in values or (shape != "list" and len(given) > 1):
             errors.append(FieldError(name, "Is given more than once"))
         elif list(given) == [None]:

@@ -207,13 +207,17 @@ def delete_subject(name: str) -> Call[DeletedAnswer]:
 
     Not sent again after a connection broke off: the answer would be NotFound, not the receipt.
     """
-    return Call("DELETE", path("subjects", name), of(DeletedAnswer), repeatable=False)
+    return _delete("/subjects", {"subject": name})
 
 
 def delete_template(name: str, template_id: str) -> Call[DeletedAnswer]:
     """Delete one template; with its last a subject goes too. Raises NotFound."""
-    parts = ("subjects", name, "templates", template_id)
-    return Call("DELETE", path(*parts), of(DeletedAnswer), repeatable=False)
+    return _delete(path("subjects", name, "templates"), {"template_id": template_id})
+
+
+def _delete(where: str, what: Mapping[str, str]) -> Call[DeletedAnswer]:
+    """Name what is to go in the query: no id there can be read as another path."""
+    return Call("DELETE", where, of(DeletedAnswer), params=what, repeatable=False)
 
 
 def model() -> Call[ModelAnswer]:

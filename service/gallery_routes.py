@@ -39,15 +39,12 @@ async def delete_by_name(
     service: Running,
     by: By,
     subject: Annotated[StoredName, Query(description="its name, whatever it is")],
-    template_id: Annotated[StoredId | None, Query(description="or one template of it")] = None,
 ) -> DeletedAnswer:
-    """Delete a subject or one of its templates, also by an id that no path can carry.
+    """Delete a subject as `DELETE /subjects/{subject}` does, also one that no path can name.
 
-    Such ids are `.` and `..`, which earlier releases took.
+    Earlier releases took `.` and `..` for names.
     """
     subject = await subject_named(service.store, subject)
-    if template_id is not None:
-        return await delete_template(service, by, subject, template_id)
     return await delete_subject(service, by, subject)
 
 
@@ -81,6 +78,17 @@ async def rename(
 async def delete_subject(service: Running, by: By, subject: SubjectInPath) -> DeletedAnswer:
     """Delete a subject and its templates; when this answers they are gone."""
     return DeletedAnswer.model_validate(await service.store.delete_subject(subject, by))
+
+
+@router.delete("/{subject}/templates", responses={200: links(subject=_SAME)})
+async def delete_template_by_id(
+    service: Running,
+    by: By,
+    subject: SubjectInPath,
+    template_id: Annotated[StoredId, Query(description="its id, whatever it is")],
+) -> DeletedAnswer:
+    """Delete one template, also one whose id no path can carry."""
+    return await delete_template(service, by, subject, template_id)
 
 
 @router.delete("/{subject}/templates/{template_id}", responses={200: links(subject=_SAME)})

@@ -14,6 +14,7 @@ from service.compat.rekognition.signed_body import proved, signature_of
 from service.compat.rekognition.targets import operation_of
 from service.compat.rekognition.targets import scope_of as rekognition_scope
 from service.errors import (
+    AccessError,
     HostNotAllowed,
     KeyForbidden,
     KeyMissing,
@@ -23,6 +24,7 @@ from service.errors import (
 from service.key_limits import KEY_USE, KeyLimits
 from service.keys import Scope as KeyScope
 from service.loopback import host_of, is_address, is_own_name, is_passed_on
+from service.paths import has_route
 from service.problems import problem, request_id
 from service.service import Service
 from service.settings import Settings
@@ -90,8 +92,10 @@ class Guard:
             try:
                 receive = await self._admit(service, scope, body, stack)
             except ServiceError as error:
-                await problem(error, request_id(scope))(scope, receive, body.send)
-                return
+                # What there is and what is not, the document tells everybody.
+                if not isinstance(error, AccessError) or has_route(scope):
+                    await problem(error, request_id(scope))(scope, receive, body.send)
+                    return
             await self._app(scope, receive, body.send)
 
     async def _admit(self, service: Service, scope: Scope, body: Body, stack: ExitStack) -> Receive:

@@ -9,7 +9,6 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
 from models.errors import LikenessError
@@ -20,6 +19,7 @@ from service.errors import (
     MethodNotAllowed,
     RouteNotFound,
 )
+from service.paths import methods_at
 from service.problem_answers import FieldProblem, Problem
 from service.status import retry_after_s, status
 
@@ -31,7 +31,6 @@ _FIELD_CHARACTERS = 64
 _MESSAGE_CHARACTERS = 300
 # Whoever sends nonsense by the thousand need not get it all back.
 _MAX_FIELDS = 32
-_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 # Where a request parameter was looked for: says nothing to who fills in fields.
 _PLACES = frozenset({"body", "query", "path", "header", "cookie"})
 
@@ -144,20 +143,8 @@ async def _on_http(request: Request, exc: Exception) -> Response:
     response = problem(error, request_id(request.scope))
     response.headers.update(exc.headers or {})
     if exc.status_code == 405:
-        response.headers["allow"] = ", ".join(_allowed(request))
+        response.headers["allow"] = ", ".join(methods_at(request.scope))
     return response
-
-
-def _allowed(request: Request) -> list[str]:
-    """Return the methods of a path; the framework itself names those of one route only."""
-    return [
-        method
-        for method in _METHODS
-        if any(
-            route.matches({**request.scope, "method": method})[0] is Match.FULL
-            for route in request.app.routes
-        )
-    ]
 
 
 def _field_name(location: object) -> str:

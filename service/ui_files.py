@@ -31,8 +31,8 @@ NAMES: Final = (
     "photos.js",
     "points.js",
 )
-# The page itself has no name of a file; whoever adds a slash is sent to it.
-PATHS: Final = frozenset({PAGE, f"{PAGE}/", *(f"{PAGE}/{name}" for name in NAMES[1:])})
+# The page itself has no name of a file.
+PATHS: Final = frozenset({PAGE, *(f"{PAGE}/{name}" for name in NAMES[1:])})
 
 
 @dataclass(frozen=True, slots=True)

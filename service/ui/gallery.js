@@ -46,6 +46,14 @@ class Gallery {
 
   async look(subject) {
     const detail = byId("gallery-detail");
+    if (isFolder(subject)) {
+      detail.replaceChildren(
+        element("h2", { tabindex: "-1" }, subject),
+        element("p", {}, "A browser reads this name as a folder, so that it cannot be opened. Names like it are refused by now."),
+        this.removal(subject));
+      detail.querySelector("h2").focus();
+      return;
+    }
     try {
       detail.replaceChildren(...this.describe(await call("GET", pathOf(subject))));
       detail.querySelector("h2").focus();
@@ -76,9 +84,13 @@ class Gallery {
           }, "Delete"),
         ])),
       this.naming(subject.subject),
-      element("button", { type: "button", class: "danger", onclick: () => this.remove(subject.subject) },
-        `Delete ${subject.subject}`),
+      this.removal(subject.subject),
     ];
+  }
+
+  removal(subject) {
+    return element("button", { type: "button", class: "danger", onclick: () => this.remove(subject) },
+      `Delete ${subject}`);
   }
 
   naming(subject) {
@@ -111,8 +123,10 @@ class Gallery {
     if (!(await confirmed(`${what} will be erased when this is done; there is no way back.`))) return;
     const detail = byId("gallery-detail");
     try {
-      const path = template ? `${pathOf(subject)}/templates/${encodeURIComponent(template)}` : pathOf(subject);
-      const deleted = await call("DELETE", path);
+      // Named in the query: a browser would read some ids in a path as the way to another.
+      const deleted = template
+        ? await call("DELETE", `${pathOf(subject)}/templates`, { query: { template_id: template } })
+        : await call("DELETE", "subjects", { query: { subject } });
       detail.replaceChildren(...receipt(what, deleted));
       detail.querySelector("h2").focus();
       await this.list(this.after);
@@ -151,5 +165,7 @@ function confirmed(text) {
     });
   });
 }
+
+const isFolder = (name) => name === "." || name === "..";
 
 const pathOf = (subject) => `subjects/${encodeURIComponent(subject)}`;

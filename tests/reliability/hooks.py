@@ -108,7 +108,9 @@ def filter_failure(
             return _is_malformed(case, response.json())
         case AcceptedNegativeData():
             # Too long a query is refused as well, by a status that it does not count as that.
-            return response.status_code != 431 and not _is_wrong_in_query_alone(case)
+            # What is empty in a query is left out, whatever it should have been.
+            too_long = response.status_code == 431
+            return not (too_long or _is_wrong_in_query_alone(case) or _has_an_empty_parameter(case))
         case _:
             return True
 
@@ -136,3 +138,7 @@ def _is_wrong_in_query_alone(case: Case) -> bool:
         return False
     places = case.meta.components.items()
     return {place for place, part in places if part.mode.is_negative} == {ParameterLocation.QUERY}
+
+
+def _has_an_empty_parameter(case: Case) -> bool:
+    return any(value in ("", [""]) for value in (case.query or {}).values())

@@ -133,11 +133,32 @@ def test_a_wrong_field_is_raised_with_its_name(client: Likeness) -> None:
     assert [error.field for error in caught.value.problem.errors or []] == ["limit"]
 
 
-@pytest.mark.parametrize("name", [".", "..", "Ångström & Söhne, 50 %?#", "a\\b"])
+@pytest.mark.parametrize("name", ["...", "Ångström & Söhne, 50 %?#", "a\\b"])
 def test_a_subject_may_have_a_name_that_is_no_path(client: Likeness, name: str) -> None:
     client.enroll(name, GRACE)
     assert client.export(name).subject == name
     assert client.delete_subject(name).subjects == 1
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/export", "a/templates/b"])
+def test_a_name_that_no_url_can_carry_is_refused_whatever_is_asked(
+    client: Likeness, name: str
+) -> None:
+    client.enroll("a", GRACE, template_id="b")
+    asked = (
+        client.subject,
+        client.export,
+        client.delete_subject,
+        partial(client.rename_subject, to="c"),
+        partial(client.delete_template, "a"),
+    )
+    for ask in asked:
+        with pytest.raises((NotFound, Invalid)):
+            ask(name)
+    with pytest.raises(Invalid):
+        client.enroll(name, GRACE)
+    assert client.subject("a").templates[0].template_id == "b"
+    client.delete_subject("a")
 
 
 def test_subjects_come_from_as_many_pages_as_there_are(client: Likeness) -> None:

@@ -46,7 +46,7 @@ def test_every_code_there_is_can_be_the_answer_of_some_route() -> None:
 def test_refusals_are_documented_as_problems() -> None:
     answers = operations(document())["verify"]["responses"]
     assert list(answers["404"]["content"]) == ["application/problem+json"]
-    assert answers["404"]["description"] == "`subject_not_found`"
+    assert answers["404"]["description"] == "`subject_not_found`, `templates_expired`"
 
 
 def test_no_route_promises_the_errors_of_the_framework() -> None:

@@ -101,7 +101,7 @@ def test_no_problem_tells_of_the_inside(client: httpx.Client, request_: Request)
         ("GET", "/openapi.json"),
         ("GET", "/nothing"),
         ("OPTIONS", "/verify"),
-        ("HEAD", "/docs"),
+        ("HEAD", "/model"),
         ("POST", "/embed"),
     ],
 )

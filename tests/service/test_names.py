@@ -148,11 +148,22 @@ async def test_ids_that_earlier_releases_took_can_be_erased(
     app: FastAPI, client: httpx.AsyncClient
 ) -> None:
     store = app.state.service.store
-    await store.enroll("..", [template("one", "."), template("two", "..")])
-    left = {"subject": "..", "template_id": ".."}
-    assert (await client.delete("/subjects", params=left)).json()["templates"] == 1
-    gone = (await client.delete("/subjects", params={"subject": ".."})).json()
-    assert (gone["subjects"], gone["templates"]) == (1, 1)
-    again = await client.delete("/subjects", params={"subject": ".."})
-    assert again.json()["code"] == "invalid_request"
-    assert (await client.delete("/subjects")).json()["errors"][0]["field"] == "subject"
+    await store.enroll("..", [template("one")])
+    await store.enroll("ada", [template("two", "."), template("three", "..")])
+    for template_id in (".", ".."):
+        left = await client.delete("/subjects/ada/templates", params={"template_id": template_id})
+        assert left.json()["templates"] == 1
+    gone = {"subject": ".."}
+    assert (await client.delete("/subjects", params=gone)).json()["subjects"] == 1
+    assert (await client.delete("/subjects", params=gone)).json()["code"] == "invalid_request"
+
+
+@pytest.mark.parametrize(
+    "target", ["/subjects", "/subjects?subject=", "/subjects/ada/templates?template_id="]
+)
+async def test_what_names_nothing_erases_nothing(
+    app: FastAPI, client: httpx.AsyncClient, target: str
+) -> None:
+    await app.state.service.store.enroll("ada", [template("ada")])
+    assert (await client.delete(target)).json()["code"] == "invalid_request"
+    assert (await client.get("/subjects/ada")).status_code == 200

@@ -80,7 +80,7 @@ async def test_unknown_path_is_not_found() -> None:
 async def test_wrong_method_is_not_allowed() -> None:
     async with client_of(app_that_raises(NoFace("x"))) as client:
         got = await client.post("/fails")
-    assert (got.json()["code"], got.headers["allow"]) == ("method_not_allowed", "GET")
+    assert (got.json()["code"], got.headers["allow"]) == ("method_not_allowed", "HEAD, GET")
 
 
 async def test_validation_names_the_field() -> None:
@@ -125,4 +125,4 @@ def test_request_id_is_in_the_problem() -> None:
 async def test_method_that_a_path_lacks_is_answered_with_all_that_it_has() -> None:
     async with client_of(app_that_raises(NoFace("none"))) as client:
         response = await client.delete("/body")
-    assert (response.status_code, response.headers["allow"]) == (405, "GET, POST")
+    assert (response.status_code, response.headers["allow"]) == (405, "HEAD, GET, POST")

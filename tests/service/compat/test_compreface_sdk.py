@@ -162,7 +162,7 @@ def test_all_examples_of_a_subject_are_deleted_and_counted(sdk: Sdk, grace: str)
 
 
 def test_deleting_the_examples_of_no_subject_deletes_nobody(sdk: Sdk, grace: str) -> None:
-    assert sdk.faces.delete_all("")["code"] == 26
+    assert sdk.faces.delete_all("")["code"] == 33
     assert sdk.subjects.list() == {"subjects": ["grace"]}
 
 

@@ -1,0 +1,64 @@
+"""Take what a request asks for at its word: its path, its query, and HEAD for GET."""
+
+from urllib.parse import unquote_to_bytes
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.errors import InvalidRequest, RequestError, RouteNotFound
+from service.paths import hides_a_slash
+from service.problems import problem, request_id
+
+
+class ExactTarget:
+    """Take the path and the query of a request for what they say; the innermost layer.
+
+    A slash that is encoded is part of no name, and none between the parts of a path. A parameter
+    of the query without a value counts as left out.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            error = _fault(scope)
+            if error is not None:
+                await problem(error, request_id(scope))(scope, receive, send)
+                return
+            given = scope["query_string"].split(b"&")
+            scope["query_string"] = b"&".join(each for each in given if each.partition(b"=")[2])
+        await self._app(scope, receive, send)
+
+
+class HeadAsGet:
+    """Answer HEAD as GET is answered, headers and all, without the body (RFC 9110, 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "HEAD":
+            await self._app(scope, receive, send)
+            return
+
+        async def without_body(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                message = {**message, "body": b""}
+            await send(message)
+
+        as_get = {**scope, "method": "GET"}
+        try:
+            await self._app(as_get, receive, without_body)
+        finally:
+            # For the layers around, which tell what was asked for.
+            scope["route"] = as_get.get("route")
+
+
+def _fault(scope: Scope) -> RequestError | None:
+    if hides_a_slash(scope):
+        return RouteNotFound("There is nothing at a path with an encoded slash; see /docs.")
+    try:
+        unquote_to_bytes(scope["query_string"]).decode()
+    except UnicodeDecodeError:
+        return InvalidRequest("The query is not valid UTF-8.")
+    return None
