@@ -3,6 +3,7 @@
 ServiceError
 ├── RequestError                 the request is not one that can be served
 │   ├── InvalidRequest           a field is missing, unknown or wrong; names each of them
+│   ├── InvalidPageToken         what is to continue a listing comes from elsewhere
 │   ├── UnsupportedBody          neither multipart/form-data nor application/json nor a photo
 │   ├── NotAcceptable            the answer would come in no media type that is accepted
 │   ├── BodyTooLarge             more bytes than one request may carry
@@ -102,6 +103,10 @@ class InvalidRequest(RequestError):
     def __init__(self, sentence: str, errors: Sequence[FieldError] = ()) -> None:
         super().__init__(sentence)
         self.errors = tuple(errors)
+
+
+class InvalidPageToken(RequestError):
+    code = "invalid_page_token"
 
 
 class UnsupportedBody(RequestError):

@@ -29,9 +29,10 @@ class SeenFace:
 
 @dataclass(frozen=True, slots=True)
 class NewFace:
-    """Name a face that is to be a subject: its id, its template's as well."""
+    """Name a face that is to be a subject, and its one template."""
 
-    face_id: str
+    subject: str
+    template_id: str
     seen: SeenFace
     metadata: Mapping[str, str]
 
@@ -66,12 +67,12 @@ async def enroll_faces(
     """
     for face in faces:
         templates = [
-            new_template(service, photo, probe, face.face_id) for probe in face.seen.probes
+            new_template(service, photo, probe, face.template_id) for probe in face.seen.probes
         ]
         # Shielded: once the store has begun, the outcome must not depend on the caller staying.
         with service.metrics.timed("store"):
             await asyncio.shield(
                 service.store.enroll(
-                    face.face_id, templates, face.metadata, by=by, collection=collection
+                    face.subject, templates, face.metadata, by=by, collection=collection
                 )
             )

@@ -26,6 +26,7 @@ STATUS: Mapping[str, int] = MappingProxyType(
         "unknown_operating_point": 422,
         "uncalibrated": 422,
         "invalid_request": 422,
+        "invalid_page_token": 422,
         "unsupported_body": 415,
         "not_acceptable": 406,
         "body_too_large": 413,

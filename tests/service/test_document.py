@@ -18,6 +18,7 @@ _NO_ANSWERS = {
     "client_gone",
     "head_timeout",
     "malformed_request",
+    "invalid_page_token",
     "collection_not_found",
     "collection_exists",
 }

@@ -85,8 +85,10 @@ async def verify(words: Words, image_id: str, photo: bytes, caller: Caller) -> V
     that one deleted meanwhile is never used.
     """
     collection = FaceCollection.of(words.service.store, words.serving)
-    example = await collection.one(image_id)
+    await collection.one(image_id)
     faces = await _faces(words, photo, caller)
+    # Its subject may have another name by now.
+    example = await collection.one(image_id)
     template = await collection.template(example)
     result = [
         VerifiedFace.of(

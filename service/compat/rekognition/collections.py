@@ -10,7 +10,7 @@ from service.compat.rekognition.answers import (
     NotDeleted,
 )
 from service.compat.rekognition.asked import Asked
-from service.compat.rekognition.held import find_face, from_metadata
+from service.compat.rekognition.held import erase_face, find_face, from_metadata
 from service.compat.rekognition.requests import (
     CreateCollection,
     DeleteCollection,
@@ -19,7 +19,9 @@ from service.compat.rekognition.requests import (
     ListCollections,
     ListFaces,
 )
-from service.errors import SubjectNotFound
+from service.compat.rekognition.tokens import read_token, write_token
+
+_COLLECTIONS = "collections"
 
 
 async def create(asked: Asked, form: CreateCollection) -> CollectionCreated:
@@ -32,11 +34,12 @@ async def create(asked: Asked, form: CreateCollection) -> CollectionCreated:
 
 
 async def every(asked: Asked, form: ListCollections) -> Collections:
-    page = await asked.service.store.collections(form.next_token, form.max_results)
+    after = read_token(_COLLECTIONS, form.next_token)
+    page = await asked.service.store.collections(after, form.max_results)
     return Collections(
         collection_ids=[each.name for each in page.items],
         face_model_versions=[asked.face_model_version] * len(page.items),
-        next_token=page.next,
+        next_token=write_token(_COLLECTIONS, page.next),
     )
 
 
@@ -60,14 +63,16 @@ async def faces(asked: Asked, form: ListFaces) -> Faces:
     """List faces by their ids, or those that are named."""
     store, name = asked.service.store, form.collection_id
     await store.collection(name)
-    after = None
+    listing, following = f"faces of {name}", None
+    after = read_token(listing, form.next_token)
     if form.face_ids is None:
-        page = await store.subjects(form.next_token, form.max_results, name)
-        held, after = [from_metadata(each.metadata) for each in page.items], page.next
+        page = await store.subjects(after, form.max_results, name)
+        held = [from_metadata(each.metadata) for each in page.items]
+        following = write_token(listing, page.next)
     else:
         found = [await find_face(store, name, face_id) for face_id in form.face_ids]
-        held = [face for face in found if face is not None]
-    return Faces(faces=held, next_token=after, face_model_version=asked.face_model_version)
+        held = [each.face for each in found if each is not None]
+    return Faces(faces=held, next_token=following, face_model_version=asked.face_model_version)
 
 
 async def delete_faces(asked: Asked, form: DeleteFaces) -> FacesDeleted:
@@ -76,14 +81,10 @@ async def delete_faces(asked: Asked, form: DeleteFaces) -> FacesDeleted:
     await store.collection(form.collection_id)
     deleted, missing = [], []
     for face_id in form.face_ids:
-        try:
-            if await find_face(store, form.collection_id, face_id) is None:
-                raise SubjectNotFound("The collection has no such face.")
-            await store.delete_subject(face_id, asked.by)
-        except SubjectNotFound:
-            missing.append(NotDeleted(face_id=face_id, reasons=["FACE_NOT_FOUND"]))
-        else:
+        if await erase_face(store, form.collection_id, face_id, asked.by):
             deleted.append(face_id)
+        else:
+            missing.append(NotDeleted(face_id=face_id, reasons=["FACE_NOT_FOUND"]))
     return FacesDeleted(deleted_faces=deleted, unsuccessful_face_deletions=missing)
 
 

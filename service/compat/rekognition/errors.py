@@ -28,6 +28,7 @@ _NAMES: Mapping[str, str] = MappingProxyType(
         "pixel_budget_spent": "ImageTooLargeException",
         "body_too_large": "ImageTooLargeException",
         "not_found": "UnknownOperationException",
+        "invalid_page_token": "InvalidPaginationTokenException",
         "subject_not_found": "ResourceNotFoundException",
         "templates_expired": "ResourceNotFoundException",
         "template_not_found": "ResourceNotFoundException",

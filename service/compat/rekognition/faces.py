@@ -31,7 +31,7 @@ from service.compat.rekognition.requests import (
     SearchFacesByImage,
 )
 from service.compat.rekognition.shapes import Face, FaceDetail, SeenFace, box_of, confidence_of
-from service.errors import FieldError, SubjectNotFound
+from service.errors import FieldError
 from service.face_enrolment import NewFace, enroll_faces, see_faces
 from service.face_enrolment import SeenFace as Seen
 from service.hygiene import Standard, harm
@@ -90,7 +90,7 @@ async def index(asked: Asked, form: IndexFaces) -> Indexed:
     digest = hashlib.sha256(photo).digest()
     records = [_record(asked, form, face, digest) for face in kept]
     new = [
-        NewFace(record.face.face_id, face, to_metadata(record.face))
+        await _new(asked, form, record.face, face)
         for record, face in zip(records, kept, strict=True)
     ]
     await enroll_faces(service, form.collection_id, photo, new, asked.by)
@@ -123,15 +123,13 @@ async def search(asked: Asked, form: SearchFaces) -> Searched:
     """Search a collection for the faces like one of its own."""
     store, fingerprint = asked.service.store, asked.serving.fingerprint
     await store.collection(form.collection_id)
-    try:
-        held = await store.templates_of(form.face_id)
-    except SubjectNotFound:
-        held = None
-    if held is None or held.collection != form.collection_id:
+    found = await find_face(store, form.collection_id, form.face_id)
+    if found is None:
         raise invalid_fields([FieldError("FaceId", "The collection has no such face")])
+    held = await store.templates_of(found.subject)
     probe = asked.serving.template(comparable(held, fingerprint)[0])
     others = await recognition.search(
-        asked.service, asked.serving, probe, form.max_faces, form.collection_id, form.face_id
+        asked.service, asked.serving, probe, form.max_faces, form.collection_id, found.subject
     )
     return Searched(
         searched_face_id=form.face_id,
@@ -154,11 +152,18 @@ async def _matches(asked: Asked, form: Search, found: Sequence[FusedCandidate]) 
     for each in found:
         similar = asked.similarity(each.similarity)
         if similar >= form.face_match_threshold:
-            face = await find_face(asked.service.store, form.collection_id, each.subject)
+            held = await find_face(asked.service.store, form.collection_id, each.template_id)
             # None: deleted since it was found.
-            if face is not None:
-                matches.append(FaceMatch(similarity=similar, face=face))
+            if held is not None:
+                matches.append(FaceMatch(similarity=similar, face=held.face))
     return matches
+
+
+async def _new(asked: Asked, form: IndexFaces, face: Face, seen: Seen) -> NewFace:
+    """Return what to store of a face; one that is there stays in its subject."""
+    held = await find_face(asked.service.store, form.collection_id, face.face_id)
+    subject = face.face_id if held is None else held.subject
+    return NewFace(subject, face.face_id, seen, to_metadata(face))
 
 
 def _record(asked: Asked, form: IndexFaces, seen: Seen, digest: bytes) -> FaceRecord:

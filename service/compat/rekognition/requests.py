@@ -22,7 +22,8 @@ FaceId = Annotated[str, StringConstraints(pattern=_UUID)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 QualityFilter = Literal["NONE", "AUTO", "LOW", "MEDIUM", "HIGH"]
 Results = Annotated[int, Field(ge=1, le=_MOST)]
-Token = Annotated[str, StringConstraints(max_length=255)]
+# A name of 256 characters, and what tells it from anything else.
+Token = Annotated[str, StringConstraints(max_length=2048)]
 
 
 class Call(Body):

@@ -135,6 +135,46 @@ def test_faces_like_one_of_the_collection_leave_it_out(staff: Any) -> None:
     assert [each["Face"]["FaceId"] for each in answer["FaceMatches"]] == [other]
 
 
+def test_face_whose_subject_was_renamed_goes_by_its_id_as_before(
+    staff: Any, server: RunningServer
+) -> None:
+    record = staff.index_faces(CollectionId=STAFF, Image=GRACE, ExternalImageId="grace")
+    face = record["FaceRecords"][0]["Face"]
+    face_id, other = face["FaceId"], index(staff, GRACE_AGAIN, "other")
+    with server.client() as client:
+        renamed = client.post(f"/subjects/{face_id}/rename", json={"to": "Grace Hopper"})
+        assert renamed.status_code == 200
+    assert index(staff, GRACE, "grace") == face_id
+    assert count(staff) == 2
+    named = staff.list_faces(CollectionId=STAFF, FaceIds=[face_id])["Faces"]
+    assert named == [face]
+    listed = staff.list_faces(CollectionId=STAFF)["Faces"]
+    assert {each["FaceId"] for each in listed} == {face_id, other}
+    alike = staff.search_faces(CollectionId=STAFF, FaceId=face_id)["FaceMatches"]
+    assert [each["Face"]["FaceId"] for each in alike] == [other]
+    assert search(staff, GRACE)[0]["Face"] == face
+    gone = staff.delete_faces(CollectionId=STAFF, FaceIds=[face_id])
+    assert (gone["DeletedFaces"], gone["UnsuccessfulFaceDeletions"]) == ([face_id], [])
+    assert count(staff) == 1
+
+
+def test_token_that_a_listing_did_not_give_is_a_typed_exception(staff: Any) -> None:
+    for photo in (GRACE, EILEEN):
+        index(staff, photo, "one")
+    staff.create_collection(CollectionId="guests")
+    of_faces = staff.list_faces(CollectionId=STAFF, MaxResults=1)["NextToken"]
+    of_collections = staff.list_collections(MaxResults=1)["NextToken"]
+    wrong = staff.exceptions.InvalidPaginationTokenException
+    for token in ("zzz", "é", "", of_collections, of_faces[:-4], of_faces + "AAAA"):
+        with pytest.raises(wrong):
+            staff.list_faces(CollectionId=STAFF, NextToken=token)
+        if token != of_collections:
+            with pytest.raises(wrong):
+                staff.list_collections(NextToken=token)
+    with pytest.raises(wrong):
+        staff.list_faces(CollectionId="guests", NextToken=of_faces)
+
+
 def test_faces_are_listed_page_by_page(staff: Any) -> None:
     ids = {index(staff, photo, "one") for photo in (GRACE, GRACE_AGAIN, EILEEN)}
     pages = staff.get_paginator("list_faces").paginate(CollectionId=STAFF, MaxResults=2)
