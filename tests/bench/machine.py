@@ -52,10 +52,10 @@ def markdown(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     return "\n".join((f"### {title}", "", line(head), rule, *map(line, rows)))
 
 
-def resident_mb(pid: int) -> float:
-    """Return the memory that a process holds now."""
+def resident_mb(pid: int, which: str = "VmRSS") -> float:
+    """Return the memory that a process holds now, or `VmHWM`, held at most."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    held = next(line for line in lines if line.startswith("VmRSS:"))
+    held = next(line for line in lines if line.startswith(f"{which}:"))
     return int(held.split()[1]) / 1024
 
 

@@ -20,6 +20,7 @@ from tests.reliability.row import Row
 PARTS = {
     "contract": "What the OpenAPI document promises",
     "fuzz": "Mutated images and requests",
+    "memory": "Memory per request",
     "storm": "Killed while it writes",
     "faults": "What it stands on fails",
     "rolling": "Restarted under load",
