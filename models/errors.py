@@ -28,6 +28,8 @@ for the person taking the photo. HTTP status codes are the service's business.
 """
 
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar, Self
 
 
@@ -35,11 +37,21 @@ class LikenessError(Exception):
     """Carry a stable code, a sentence and optional advice."""
 
     code: ClassVar[str] = "internal_error"
+    of_photo: ClassVar[bool] = False
+    """A photo is at fault, or what was to be done with that very one."""
     advice: str | None = None
+    photos: tuple[str, ...] = ()
+    """The fields of the request that the photos at fault came in; `image.1` in a list."""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(sentence)
         self.sentence = sentence
+
+    def about(self, *photos: str) -> Self:
+        """Name the fields of the photos at fault, if it is an error of a photo."""
+        if self.of_photo:
+            self.photos = photos
+        return self
 
     def without_trace(self) -> Self:
         """Forget where it was raised and what caused it: the frames hold photos and pixels.
@@ -48,6 +60,16 @@ class LikenessError(Exception):
         """
         self.__traceback__ = self.__cause__ = self.__context__ = None
         return self
+
+
+@contextmanager
+def naming(*photos: str) -> Iterator[None]:
+    """Name the fields of the photos that are worked on in whatever error of a photo is raised."""
+    try:
+        yield
+    except LikenessError as error:
+        error.about(*photos)
+        raise
 
 
 def release(error: BaseException) -> None:
@@ -60,6 +82,8 @@ def release(error: BaseException) -> None:
 
 class ImageError(LikenessError):
     """The bytes do not become a usable image."""
+
+    of_photo = True
 
 
 class ImageTooLarge(ImageError):
@@ -88,12 +112,15 @@ class UndecodableImage(ImageError):
 
 
 class PixelBudgetSpent(LikenessError):
+    of_photo = True
     code = "pixel_budget_spent"
     advice = "Send fewer photos in one request, or scale them down to 1280 pixels."
 
 
 class FaceError(LikenessError):
     """The image holds no face that can be used."""
+
+    of_photo = True
 
 
 class NoFace(FaceError):
@@ -120,6 +147,7 @@ class InvalidBundle(ModelError):
 
 
 class DegenerateVector(ModelError):
+    of_photo = True
     code = "degenerate_vector"
 
 

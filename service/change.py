@@ -7,6 +7,7 @@ lacks only ever becomes less.
 import asyncio
 import hashlib
 
+from models.errors import naming
 from service.answers import RateAnswer
 from service.caller import Caller
 from service.change_answers import BothDecided, ChangeAnswer, ReembeddedAnswer, ShadowAnswer
@@ -53,9 +54,10 @@ async def reembed(
     """
     _, other = await pair(service)
     held = await service.store.photo(form.subject, form.template_id)
-    photo = _photo(held, form.image)
     policy = form.policy or service.settings.face_policy
-    probe = await other.pipeline.probe(photo, policy, caller)
+    with naming("image"):
+        photo = _photo(held, form.image)
+        probe = await other.pipeline.probe(photo, policy, caller)
     with service.metrics.timed("store"):
         created = await asyncio.shield(
             service.store.add_vector(

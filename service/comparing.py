@@ -1,6 +1,6 @@
 """Find the similarity that a decision is taken on, by whichever bundle."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -111,9 +111,8 @@ class Comparing:
             return await self._with_subject(form.subject, form.image, policy, caller)
         assert form.source_image is not None
         assert form.target_image is not None
-        one, two = await self.recogniser.pipeline.probe_both(
-            form.source_image, form.target_image, policy, caller
-        )
+        photos = {"source_image": form.source_image, "target_image": form.target_image}
+        one, two = await self.recogniser.pipeline.probe_both(photos, policy, caller)
         return Compared(one.template, two.template, (one, two))
 
     async def probe(
@@ -129,24 +128,27 @@ class Comparing:
         unused = tuple(
             UnusedPhoto(at, each) for at, each in enumerate(made) if not isinstance(each, Probe)
         )
-        faults = [each.error for each in unused if not isinstance(each.error, _OF_A_PHOTO)]
+        faults = [each for each in unused if not isinstance(each.error, _OF_A_PHOTO)]
         if faults or not probes:
-            raise (faults or [each.error for each in unused])[0]
-        self._check_one_person(probes)
+            first = (faults or unused)[0]
+            raise first.error.about(f"image.{first.image}")
+        self._check_one_person(
+            {at: each for at, each in enumerate(made) if isinstance(each, Probe)}
+        )
         fused = self.recogniser.bundle.fuse([probe.template for probe in probes])
         return FusedProbe(fused, probes, unused)
 
-    def _check_one_person(self, probes: Sequence[Probe]) -> None:
-        """Raise DifferentPeople if a photo resembles none of the others."""
+    def _check_one_person(self, probes: Mapping[int, Probe]) -> None:
+        """Raise DifferentPeople if a photo, by its place, resembles none of the others."""
         floor = agreement_floor(self.recogniser.bundle.operating_points)
         if floor is None:
             return
-        odd = strangers([probe.template for probe in probes], [], floor)
+        odd = strangers([probe.template for probe in probes.values()], [], floor)
         if odd:
             raise DifferentPeople(
                 "The photos do not all seem to show one person: from the first that could be used, "
                 f"{len(odd)} of {len(probes)} differ; their similarity is below {floor:.3f}."
-            )
+            ).about(*(f"image.{place}" for at, place in enumerate(probes) if at in odd))
 
     async def _with_subject(
         self, subject: str, photos: Sequence[bytes], policy: Policy, caller: Caller

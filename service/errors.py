@@ -247,6 +247,7 @@ class EncoderError(ServiceError):
 
 
 class EncoderFailed(EncoderError):
+    of_photo = True
     code = "encoder_failed"
 
 
@@ -272,6 +273,8 @@ class InvalidSettings(ServiceError):
 class EnrolmentError(ServiceError):
     """The photo can be used, and would make a bad template; who asks may accept it."""
 
+    of_photo = True
+
 
 class LowQuality(EnrolmentError):
     """Say what is wrong with the photo, and what to do about that very thing."""
@@ -291,6 +294,7 @@ class Inconsistent(EnrolmentError):
 class DifferentPeople(ServiceError):
     """Photos that were sent as one person's do not seem to show one."""
 
+    of_photo = True
     code = "different_people"
     advice = "Send photos of one person, each with that face alone or largest in it."
 
@@ -308,8 +312,10 @@ class ChangeIncomplete(ChangeError):
 
 
 class PhotoNeeded(ChangeError):
+    of_photo = True
     code = "photo_needed"
 
 
 class OtherPhoto(ChangeError):
+    of_photo = True
     code = "other_photo"

@@ -1,11 +1,11 @@
 """From the bytes of a photo to a template, through the decode pool and the batcher."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from models.embedder import Row
-from models.errors import LikenessError
+from models.errors import LikenessError, naming
 from models.face import Policy
 from models.template import Template
 from service.batcher import Batcher, Done
@@ -108,16 +108,23 @@ class Pipeline:
         return [task.result() for task in tasks]
 
     async def probe_both(
-        self, first: bytes, second: bytes, policy: Policy, caller: Caller
+        self, photos: Mapping[str, bytes], policy: Policy, caller: Caller
     ) -> tuple[Probe, Probe]:
-        """Take two photos at once; if one fails, the other is cancelled and the error raised."""
+        """Take two photos at once; if one fails, the other is cancelled and the error raised.
+
+        They go by the fields that they came in, which the error names.
+        """
+
+        async def one(field: str, photo: bytes) -> Probe:
+            with naming(field):
+                return await self.probe(photo, policy, caller)
+
         try:
             async with asyncio.TaskGroup() as group:
-                one = group.create_task(self.probe(first, policy, caller))
-                two = group.create_task(self.probe(second, policy, caller))
+                first, second = [group.create_task(one(*named)) for named in photos.items()]
         except BaseExceptionGroup as failed:
             raise _first_of(failed) from None
-        return one.result(), two.result()
+        return first.result(), second.result()
 
     async def _embed(self, prepared: Prepared, caller: Caller) -> Probe:
         done = await self._batcher.submit(prepared.crop, caller=caller)

@@ -16,6 +16,17 @@ class FieldProblem(BaseModel):
 class Problem(BaseModel):
     """Describe why a request was not served (RFC 9457)."""
 
+    @property
+    def photos(self) -> list[str]:
+        """Return the fields of the photos at fault; none where the request itself is wrong."""
+        named = () if self.code == "invalid_request" else self.errors or ()
+        return [each.field for each in named]
+
+    @property
+    def sentence(self) -> str:
+        """Return what went wrong, led by the photos at fault."""
+        return ": ".join(filter(None, (", ".join(self.photos), self.detail)))
+
     type: str = Field(
         description="Stable identifier of the kind of problem.",
         examples=["urn:likeness:problem:no_face"],
@@ -38,5 +49,7 @@ class Problem(BaseModel):
         examples=["5f0c1d9e0b7a4b1d8f3e2a6c7d8e9f00"],
     )
     errors: list[FieldProblem] | None = Field(
-        default=None, description="The fields that are wrong, for `invalid_request`."
+        default=None,
+        description="The fields that are wrong: those of an `invalid_request`, or those of the "
+        "photos at fault. `image.1` is the second of a list.",
     )

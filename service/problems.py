@@ -51,14 +51,18 @@ class _Answer(Response):
 def problem(error: LikenessError, request_id: str | None = None) -> Response:
     """Return the response for an error; one that sends nothing for ClientGone."""
     code = status(error)
-    fields = error.errors if isinstance(error, InvalidRequest) else ()
     wait_s = retry_after_s(error)
+    # A sentence about our own failure may speak of files and devices.
+    detail = error.sentence if code != 500 else "The service failed; its log tells why."
+    if isinstance(error, InvalidRequest):
+        fields = error.errors
+    else:
+        fields = tuple(FieldError(photo, detail) for photo in error.photos)
     body = Problem(
         type=f"urn:likeness:problem:{error.code}",
         title=error.code.replace("_", " ").capitalize(),
         status=code,
-        # A sentence about our own failure may speak of files and devices.
-        detail=error.sentence if code != 500 else "The service failed; its log tells why.",
+        detail=detail,
         code=error.code,
         advice=error.advice,
         request_id=request_id,

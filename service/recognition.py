@@ -191,7 +191,7 @@ def _policy(asked: Policy | None, service: Service) -> Policy:
 def _raise_if_none(probes: Sequence[Probe | LikenessError]) -> None:
     errors = [probe for probe in probes if isinstance(probe, LikenessError)]
     if len(errors) == len(probes):
-        raise errors[0]
+        raise errors[0].about("image.0")
 
 
 async def _probe_too(

@@ -26,7 +26,7 @@ class Refused(Exception):
     """Carry the problem a service answered with, and how long it asks to wait, seconds."""
 
     def __init__(self, problem: Problem, retry_after_s: float | None = None) -> None:
-        super().__init__(problem.detail)
+        super().__init__(problem.sentence)
         self.problem = problem
         self.retry_after_s = retry_after_s
 

@@ -1,7 +1,7 @@
 """How every command begins and ends: settings, results to standard output, all else to error."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -61,12 +61,17 @@ def settings_from(**overrides: object) -> Settings:
         fail(error.sentence)
 
 
-def finish(work: Coroutine[None, None, R]) -> R:
-    """Run to the end; an error of ours or of the connection is one line, not a traceback."""
+def finish(work: Coroutine[None, None, R], photos: Mapping[str, Path] | None = None) -> R:
+    """Run to the end; an error of ours or of the connection is one line, not a traceback.
+
+    The line begins with the file at fault if `photos` names those that the request's fields are.
+    """
     try:
         return asyncio.run(work)
     except Refused as refused:
-        fail(" ".join(filter(None, (refused.problem.detail, refused.problem.advice))))
+        problem = refused.problem
+        files = [f"{photos[name]}: " for name in problem.photos if photos and name in photos]
+        fail(" ".join(filter(None, ("".join(files) + problem.detail, problem.advice))))
     except LikenessError as error:
         fail(" ".join(filter(None, (error.sentence, error.advice))))
     except httpx.TransportError as error:

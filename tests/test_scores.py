@@ -108,7 +108,9 @@ async def test_several_photos_decide_together(client: httpx.AsyncClient) -> None
 async def test_photos_of_different_people_are_refused(client: httpx.AsyncClient) -> None:
     for route, fields in (("/verify", {"subject": "grace"}), ("/identify", {})):
         answer = await client.post(route, data=fields, files=photos(AGAIN, EILEEN))
-        assert (answer.status_code, answer.json()["code"]) == (422, "different_people")
+        problem = answer.json()
+        assert (answer.status_code, problem["code"]) == (422, "different_people")
+        assert [error["field"] for error in problem["errors"]] == ["image.1"]
 
 
 async def test_a_frame_without_a_face_does_not_spoil_the_others(

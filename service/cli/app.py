@@ -98,7 +98,7 @@ def verify(
             choice: Choice = {} if operating_point is None else {"operating_point": operating_point}
             return await likeness.verify_pair(photo_a, photo_b, **choice)
 
-    result = finish(ask())
+    result = finish(ask(), {"source_image": photo_a, "target_image": photo_b})
     if as_json:
         out.print_json(result.model_dump_json())
     else:

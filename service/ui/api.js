@@ -15,6 +15,11 @@ export class Problem extends Error {
     Object.assign(this, { code, detail, advice, errors, status });
   }
 
+  // The fields that the photos at fault came in.
+  get photos() {
+    return this.code === "invalid_request" ? [] : (this.errors ?? []).map((each) => each.field);
+  }
+
   get isAboutKey() {
     return this.status === 401 || this.code === "key_forbidden";
   }

@@ -5,6 +5,7 @@ import { byId, element, facts, interval, percent, problemBox } from "./elements.
 import { pasteInto, PhotoField } from "./photos.js";
 import { model } from "./points.js";
 
+const FIELDS = ["source_image", "target_image"];
 const WORDS = { match: "Match", no_match: "No match", inconclusive: "Inconclusive" };
 
 export function start() {
@@ -30,6 +31,7 @@ export function start() {
 
 async function compare(fields, result) {
   result.replaceChildren("Comparing…");
+  fields.forEach((field) => field.acquit());
   const [source_image, target_image] = fields.map((field) => field.photos[0]);
   const operating_point = byId("compare-point").value;
   try {
@@ -39,7 +41,10 @@ async function compare(fields, result) {
     await Promise.all(fields.map((field, at) => field.show([answer.faces[at]])));
     result.replaceChildren(decisionHeading(answer.decision), ...evidence(answer, fields));
   } catch (problem) {
-    result.replaceChildren(problemBox(problem));
+    const blamed = fields.filter((_, at) => problem.photos?.includes(FIELDS[at]));
+    blamed.forEach((field) => field.blame(0, problem));
+    const names = blamed.map((field) => `${field.name}: ${problem.detail}`);
+    result.replaceChildren(...(names.length ? names : [problemBox(problem)]));
   }
 }
 

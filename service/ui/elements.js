@@ -31,10 +31,15 @@ export function problemBox(problem, kind = "problem") {
   return element("div", { class: kind },
     element("p", {}, element("strong", {}, (kind === "warning" ? "Warning: " : "") + problem.detail)),
     problem.advice ? element("p", { class: "advice" }, problem.advice) : null,
-    (problem.errors ?? []).length
-      ? element("ul", {}, problem.errors.map((each) => element("li", {}, `${each.field}: ${each.message}`)))
-      : null,
+    listed(problem),
     element("p", { class: "note" }, `Code ${problem.code}`));
+}
+
+// Fields that are wrong; photos at fault have the sentence itself beside them.
+function listed(problem) {
+  const errors = (problem.errors ?? []).filter((each) => each.message !== problem.detail);
+  if (!errors.length) return null;
+  return element("ul", {}, errors.map((each) => element("li", {}, `${each.field}: ${each.message}`)));
 }
 
 export function percent(rate) {

@@ -19,11 +19,16 @@ export function start() {
       return;
     }
     result.replaceChildren("Enrolling…");
+    field.acquit();
     try {
       const answer = await call("POST", "enroll", { form: multipart(fieldsOf(field)) });
       await field.show(answer.images.map((image) => image.face));
+      for (const image of answer.images) if (image.problem) field.blame(image.image, image.problem);
       result.replaceChildren(...report(answer, field.photos));
     } catch (problem) {
+      field.photos.forEach((_, at) => {
+        if (problem.photos?.includes(`image.${at}`)) field.blame(at, problem);
+      });
       result.replaceChildren(problemBox(problem));
     }
   });

@@ -9,6 +9,7 @@ export class PhotoField {
     this.name = host.dataset.photo;
     this.many = "many" in host.dataset;
     this.photos = [];
+    this.problems = new Map();
     this.host = host;
     this.build();
   }
@@ -56,11 +57,13 @@ export class PhotoField {
     if (!given.length) return;
     this.photos = this.many ? [...this.photos, ...given] : given.slice(0, 1);
     this.status.replaceChildren();
+    this.acquit();
     this.show();
   }
 
   clear() {
     this.photos = [];
+    this.acquit();
     this.show();
   }
 
@@ -80,11 +83,24 @@ export class PhotoField {
       readable || face ? canvas : null,
       element("p", { class: "note" }, name,
         readable ? null : " (this browser cannot show it; the service may still read it)"),
-      element("button", { type: "button", onclick: () => this.remove(at) }, `Remove ${name}`));
+      element("button", { type: "button", onclick: () => this.remove(at) }, `Remove ${name}`),
+      this.problems.has(at) ? problemBox(this.problems.get(at)) : null);
+  }
+
+  // Kept, too: a large photo may be shown later than its problem is known.
+  blame(at, problem) {
+    this.problems.set(at, problem);
+    this.list.children[at]?.append(problemBox(problem));
+  }
+
+  acquit() {
+    this.problems.clear();
+    for (const box of this.list.querySelectorAll(".problem")) box.remove();
   }
 
   remove(at) {
     this.photos.splice(at, 1);
+    this.acquit();
     // The same file may be chosen again.
     this.file.value = "";
     this.show();

@@ -21,6 +21,8 @@ from service.prepare import DecodePool, Preparation
 from tests.images import encode, picture
 from tests.photos import group_photo, photo_bytes
 
+PAIR = {"good": photo_bytes("grace"), "bad": b"text"}
+
 
 @dataclass
 class Encoder:
@@ -81,7 +83,7 @@ async def test_many_photos_keep_their_order(pipeline: Pipeline) -> None:
 
 async def test_when_one_of_two_photos_fails_its_error_is_raised(pipeline: Pipeline) -> None:
     with pytest.raises(NotAnImage):
-        await pipeline.probe_both(photo_bytes("grace"), b"text", "single", Caller())
+        await pipeline.probe_both(PAIR, "single", Caller())
 
 
 async def test_when_one_of_two_photos_fails_the_other_is_not_waited_for(
@@ -89,7 +91,7 @@ async def test_when_one_of_two_photos_fails_the_other_is_not_waited_for(
 ) -> None:
     encoder.gate.clear()  # the good photo would wait for ever
     with pytest.raises(NotAnImage):
-        await pipeline.probe_both(photo_bytes("grace"), b"text", "single", Caller())
+        await pipeline.probe_both(PAIR, "single", Caller())
 
 
 async def test_a_photo_without_a_face_never_reaches_the_encoder(

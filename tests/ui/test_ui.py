@@ -59,9 +59,23 @@ def test_strangers_do_not_match(page: Page) -> None:
 
 def test_a_file_that_is_no_photo_is_answered_with_advice(page: Page) -> None:
     compare(page, TEXT, GRACE)
-    problem = page.locator("#compare-result .problem")
+    problem = page.get_by_role("group", name="First photo").locator(".problem")
     expect(problem).to_contain_text("no image of a known format")
     expect(problem).to_contain_text("Send a JPEG")
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_a_problem_is_shown_beside_the_photo_at_fault_until_it_is_another(
+    page: Page, at: int
+) -> None:
+    names = ("First photo", "Second photo")
+    groups = [page.get_by_role("group", name=name) for name in names]
+    compare(page, *(TEXT if place == at else GRACE for place in range(2)))
+    expect(groups[at].locator(".problem")).to_be_visible()
+    expect(groups[1 - at].locator(".problem")).to_have_count(0)
+    expect(page.locator("#compare-result")).to_contain_text(f"{names[at]}: ")
+    groups[at].locator("input").set_input_files(AGAIN)
+    expect(groups[at].locator(".problem")).to_have_count(0)
 
 
 def test_a_missing_photo_is_asked_for_where_it_goes(page: Page) -> None:

@@ -64,7 +64,9 @@ def refusal(status: int, code: int, message: str) -> JSONResponse:
 
 def translate(problem: Problem) -> Translation:
     """Return a problem as CompreFace says it."""
-    words = [problem.detail] if problem.advice is None else [problem.detail, problem.advice]
+    # Of a single photo, here `file`, nobody asks which one it is.
+    sentence = problem.sentence if _PHOTOS.issuperset(problem.photos) else problem.detail
+    words = [sentence] if problem.advice is None else [sentence, problem.advice]
     answer = json.dumps({"message": " ".join(words), "code": _code(problem)}).encode()
     status = HTTPStatus.BAD_REQUEST if problem.status in _BAD_REQUEST else problem.status
     return Translation(int(status), answer, "application/json")

@@ -2,7 +2,7 @@
 
 from uuid import uuid4
 
-from models.errors import NoFace
+from models.errors import NoFace, naming
 from models.face import Policy
 from models.template import Template
 from service import recognition
@@ -61,11 +61,14 @@ async def compare(words: Words, photos: TwoPhotos, caller: Caller) -> Comparison
     """Compare the face of one photo with every face of another."""
     # Whoever wants one face at most has chosen the largest.
     policy: Policy = "largest" if words.options.limit == 1 else "single"
-    source = await words.serving.pipeline.probe(photos.source_image, policy, caller)
-    _only_sure(words, [source])
+    with naming("source_image"):
+        source = await words.serving.pipeline.probe(photos.source_image, policy, caller)
+        _only_sure(words, [source])
+    with naming("target_image"):
+        faces = await _faces(words, photos.target_image, caller)
     matches = [
         ComparedFace.of(face, words, similarity=words.alike(source.template, face.template))
-        for face in await _faces(words, photos.target_image, caller)
+        for face in faces
     ]
     return Comparison(
         result=[

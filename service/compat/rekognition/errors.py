@@ -46,7 +46,7 @@ def translate(problem: Problem) -> Translation:
     the SDKs try again where that helps, and nowhere else.
     """
     name = _name(problem)
-    words = [problem.detail] if problem.advice is None else [problem.detail, problem.advice]
+    words = [problem.sentence] if problem.advice is None else [problem.sentence, problem.advice]
     answer = {"__type": name, "Code": name, "Message": " ".join(words)}
     mendable = problem.status < HTTPStatus.INTERNAL_SERVER_ERROR
     if mendable and problem.status != HTTPStatus.TOO_MANY_REQUESTS:

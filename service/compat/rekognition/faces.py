@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from models.errors import FaceTooSmall, NoFace
+from models.errors import FaceTooSmall, NoFace, naming
 from models.template import similarity
 from service import recognition
 from service.comparing import FusedCandidate, comparable
@@ -49,9 +49,12 @@ _REASONS: Final[dict[str, Reason]] = {
 async def compare(asked: Asked, form: CompareFaces) -> Compared:
     """Compare the largest face of one photo with every face of another."""
     pipeline = asked.serving.pipeline
-    source = await pipeline.probe(form.source_image.photo, "largest", asked.caller)
+    with naming("SourceImage"):
+        source = await pipeline.probe(form.source_image.photo, "largest", asked.caller)
+    with naming("TargetImage"):
+        faces = await _faces(asked, form.target_image.photo)
     matches, others = [], []
-    for face in await _faces(asked, form.target_image.photo):
+    for face in faces:
         detail = FaceDetail.of(face.report, asked.detector)
         alike = asked.similarity(similarity(source.template, face.template))
         if alike >= form.similarity_threshold:
