@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import from_json
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -27,7 +28,7 @@ from models.decision import (
 )
 from models.detectors import DetectorName, DetectorSource, find_detector
 from models.encoder.dlib import DlibEncoder
-from models.encoder.encoder import Encoder, digest
+from models.encoder.encoder import Encoder, check_numbers, digest, weights_of
 from models.encoder.head import Head, check_fit
 from models.encoder.onnx import OnnxEncoder
 from models.encoder.pixels import PixelSpec
@@ -110,8 +111,9 @@ class Manifest(BaseModel):
     """Hold `bundle.json`; `head` lists the head's widths, from features to vector.
 
     `detector` found the faces it was trained and measured on; bundles made before it was noted
-    take what is installed. `licence` is that of the head. `fingerprint` is noted for built-in
-    bundles alone, so that a gallery's bundle is known even where it is not installed.
+    take what is installed. `licence` is that of the head. `fingerprint` is that of the bundle when
+    it was made: so weights that were damaged since are noticed, and a gallery's bundle is known
+    even where it is not installed. Older bundles lack it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -345,6 +347,8 @@ def load_bundle(
         yunet_path,
     )
     identity = fingerprint(encoder, head, manifest.pixels)
+    if weights is None or manifest.encoder.source != SFACE_SOURCE:
+        _check_identity(folder, manifest, identity)
     if manifest.detector is not None and found.name != manifest.detector:
         reason += (
             f"; its error rates were measured with the detector `{manifest.detector}` and do not "
@@ -373,8 +377,10 @@ def fingerprint(encoder: Encoder, head: Head | None, pixels: PixelSpec) -> str:
 def read_manifest(folder: Path) -> Manifest:
     """Read and check `bundle.json`; raises InvalidBundle with the field that is wrong."""
     try:
-        return Manifest.model_validate_json((folder / "bundle.json").read_bytes())
-    except (OSError, ValidationError) as exc:
+        written = (folder / "bundle.json").read_bytes()
+        # A threshold or rate that is no number would decide nothing, and say so of nobody.
+        return Manifest.model_validate(from_json(written, allow_inf_nan=False))
+    except (OSError, ValueError) as exc:
         raise InvalidBundle(f"{folder / 'bundle.json'} cannot be used: {exc}") from exc
 
 
@@ -425,6 +431,7 @@ def write_onnx_bundle(
         trained_on=trained_on,
         not_good_for="faces unlike those that it was measured on, if it was: without operating "
         "points it decides nothing",
+        fingerprint=fingerprint(encoder, None, pixels),
     )
     write_manifest(folder, manifest)
 
@@ -453,6 +460,17 @@ def place_encoder(bundle: Bundle, source: str, out: Path) -> EncoderReference:
 def folder_of(source: str) -> Path:
     """Return where the bundle of this name or directory would be."""
     return BUILTIN_FOLDER / source if source in BUILTIN_NAMES else Path(source)
+
+
+def _check_identity(folder: Path, manifest: Manifest, identity: str) -> None:
+    """Raise InvalidBundle if a bundle's weights are not those that its manifest was written for."""
+    if manifest.fingerprint not in (None, identity):
+        raise InvalidBundle(
+            f"The bundle in {folder} has the fingerprint {identity[:12]}, and its bundle.json says "
+            f"{manifest.fingerprint[:12]}: a file with weights is damaged or another one, and its "
+            "templates and thresholds do not hold. Copy the bundle again, or install the release "
+            "that it came with again."
+        )
 
 
 def _check_source(source: str) -> None:
@@ -529,6 +547,7 @@ def _load_head(path: Path, widths: tuple[int, ...] | None) -> Head | None:
         head = Head.from_tensors(load_file(path))
     except (OSError, SafetensorError) as exc:
         raise InvalidBundle(f"{path} cannot be read: {exc}") from exc
+    check_numbers(weights_of(head), path)
     if widths is not None and widths != head.widths:
         raise InvalidBundle(f"{path} has widths {head.widths}; bundle.json says {widths}.")
     return head

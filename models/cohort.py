@@ -32,6 +32,15 @@ COHORT_FILE = "cohort.safetensors"
 # What a score is at least: a cosine of -1 less the most that two faces can resemble everybody.
 LOWEST_SCORE = -2.0
 _ROWS_AT_ONCE = 4096
+# By how much the square of a unit vector's length may be off, by rounding.
+_OFF_UNIT = 2e-3
+
+
+def are_unit(vectors: Vectors) -> NDArray[np.bool_]:
+    """Tell which of vectors `(n, d)` are finite and of unit length: no other can be compared."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = np.einsum("nd,nd->n", vectors, vectors)
+        return np.asarray(np.abs(squares - 1) < _OFF_UNIT)  # False for NaN
 
 
 class CohortCard(BaseModel):
@@ -117,6 +126,8 @@ def read_cohort(folder: Path, card: CohortCard, dimension: int) -> Cohort:
             f"{path} is not the cohort that bundle.json names, and its thresholds do not hold "
             "with another: copy the bundle again, or run `likeness cohort build`."
         )
+    if not are_unit(faces).all():
+        raise InvalidBundle(f"{path} holds faces that are no unit vectors; build the cohort anew.")
     if faces.shape[1] != dimension:
         raise InvalidBundle(
             f"{path} holds faces of {faces.shape[1]} numbers, and the bundle's have {dimension}."

@@ -1,10 +1,11 @@
 """From a similarity to match, no match or inconclusive, and the evidence for it."""
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from models.errors import Uncalibrated, UnknownOperatingPoint
+from models.errors import DegenerateVector, Uncalibrated, UnknownOperatingPoint
 from models.probability import Logistic
 
 Outcome = Literal["match", "no_match", "inconclusive"]
@@ -165,7 +166,12 @@ class Rule:
     def decide(
         self, similarity: float, conditions: Collection[ConditionName] = frozenset()
     ) -> Decision:
-        """Decide on a similarity of two sides that both show `conditions`."""
+        """Decide on a similarity of two sides that both show `conditions`.
+
+        Raises DegenerateVector for one that is no number, which is below nothing and above nothing.
+        """
+        if not math.isfinite(similarity):
+            raise DegenerateVector("The similarity is not a number: a vector is damaged.")
         doubts: tuple[ConditionName, ...] = ()
         if similarity >= self.threshold:
             doubts = tuple(sorted(self.outside.intersection(conditions)))

@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
-from models.embedder import Embedder, is_usable, unit_vectors
+from models.cohort import are_unit
+from models.embedder import Embedder, unit_vectors
 from models.encoder.head import Head
 from models.errors import DegenerateVector
 from models.extract import Extracted, Extractor, Progress
@@ -40,7 +41,7 @@ def embed(labelled: LabelledSet, bundle: Bundle, progress: Progress = ignore) ->
 def with_head(labelled: LabelledSet, extracted: Extracted, head: Head | None) -> Embedded:
     """Turn the features of labelled photos into vectors."""
     vectors = unit_vectors(head, torch.from_numpy(extracted.features)).numpy()
-    usable = np.array([is_usable(vector) for vector in vectors], bool) & extracted.usable
+    usable = are_unit(vectors) & extracted.usable
     lost = {
         image: DegenerateVector.code
         for image, good in zip(labelled.images, usable, strict=True)

@@ -10,12 +10,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.bundle import Bundle
+from models.cohort import are_unit
 from models.encoder.device import Precision
 from models.encoder.engine import EngineChoice, open_engine
 from models.encoder.head import Head
 from models.encoder.pixels import stack
-from models.errors import DegenerateVector, DeviceLost, OutOfMemory
+from models.errors import DegenerateVector, DeviceLost, InvalidBundle, OutOfMemory
 from models.template import Template
+
+# Two pictures have a lower cosine, whatever the network, unless it sees nothing.
+_MOST_ALIKE = 1 - 1e-5
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +57,30 @@ class Embedder:
             looks = self.engine(stack(crops))
             vectors = unit_vectors(self._head, looks).cpu().numpy()
             features = looks.sum(1).cpu().numpy()
+        good = are_unit(vectors) & np.isfinite(features).all(axis=1)
         return [
-            Row(vector, feature) if is_usable(vector) else _degenerate()
-            for vector, feature in zip(vectors, features, strict=True)
+            Row(vector, feature) if usable else _degenerate()
+            for vector, feature, usable in zip(vectors, features, good.tolist(), strict=True)
         ]
+
+    def check(self) -> None:
+        """Raise InvalidBundle unless two pictures become two different unit vectors.
+
+        Weights that are damaged, or no network at all, give none, or all the same one.
+        """
+        size = self.bundle.manifest.pixels.size
+        rows = self([_picture(seed, size) for seed in (0, 1)])
+        vectors = np.array([row.vector for row in rows if isinstance(row, Row)])
+        if len(vectors) < len(rows):
+            wrong = "gives no vector that could be compared"
+        elif float(vectors[0] @ vectors[1]) > _MOST_ALIKE:
+            wrong = "gives the same vector for different pictures"
+        else:
+            return
+        raise InvalidBundle(
+            f"The bundle `{self.bundle.manifest.name}` {wrong}: its weights are damaged, or no "
+            "face network's. Copy the bundle again, or install the release that it came with again."
+        )
 
     def template(self, row: Row) -> Template:
         """Return what a row is compared by, judged by the bundle's quality head if it has one."""
@@ -78,17 +102,19 @@ def unit_vectors(head: Head | None, features: Tensor) -> Tensor:
     return torch.nn.functional.normalize(vectors.sum(1), dim=1)
 
 
-def is_usable(vector: NDArray[np.float32]) -> bool:
-    """Tell a unit vector from one without a direction."""
-    return bool(abs(float(np.linalg.norm(vector)) - 1) < 1e-3)  # False for NaN and for zero
-
-
 # What torch, oneDNN, OpenVINO and ONNX Runtime say of memory that they cannot get.
 _NO_MEMORY = (
     *("can't allocate memory", "could not create a memory", "bad_alloc"),
     # ONNX Runtime, on a CPU and on a GPU.
     *("bad allocation", "Failed to allocate memory"),
 )
+
+
+def _picture(seed: int, size: int) -> NDArray[np.uint8]:
+    """Return some coloured squares, the same ones every time, `(size, size, 3)` uint8."""
+    squares = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    places = np.arange(size) * len(squares) // size
+    return squares[places][:, places]
 
 
 def _degenerate() -> DegenerateVector:

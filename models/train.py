@@ -180,6 +180,9 @@ def _write(plan: Plan, source: str, head: Head) -> Bundle:
     save_head(plan.out, head)
     write_manifest(plan.out, manifest)
     made = load_bundle(str(plan.out), weights=plan.weights)
+    manifest = made.manifest.model_copy(update={"fingerprint": made.fingerprint})
+    write_manifest(plan.out, manifest)
+    made = replace(made, manifest=manifest)
     if made.fingerprint == bundle.fingerprint and bundle.manifest.cohort is not None:
         # The head that it began with was the best: scores stay as they are, too.
         card = write_cohort(plan.out, bundle.cohort, bundle.manifest.cohort.photos)

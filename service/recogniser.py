@@ -155,7 +155,10 @@ async def bundle_for(
 
 
 def load_embedder(settings: Settings, because: str | None = None) -> Embedder:
-    """Load the bundle on the device and at the precision that the settings lead to."""
+    """Load the bundle on the device and at the precision that the settings lead to.
+
+    Raises InvalidBundle, also if it gives no vectors, or tells nothing apart.
+    """
     bundle = load_bundle_of(settings, because)
     device = device_for(bundle.encoder, settings.device)
     if device.type == "cpu" and settings.device == "auto" and torch.cuda.is_available():
@@ -164,7 +167,9 @@ def load_embedder(settings: Settings, because: str | None = None) -> Embedder:
             bundle.manifest.name,
         )
     precision = choose_precision(device, settings.precision)
-    return Embedder(bundle, device, precision, settings.engine)
+    embedder = Embedder(bundle, device, precision, settings.engine)
+    embedder.check()
+    return embedder
 
 
 def load_bundle_of(settings: Settings, because: str | None = None) -> Bundle:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModel
 from transformers.utils import logging as transformers_logging
 
-from models.encoder.encoder import digest
+from models.encoder.encoder import check_numbers, digest, weights_of
 from models.errors import InvalidBundle
 
 
@@ -64,6 +64,7 @@ class ClipEncoder:
                 f"{len(misshapen)} weights in `{source}` have another shape than its config.json "
                 f"asks for, the first being {misshapen[0]}."
             )
+        check_numbers(weights_of(network), f"`{source}`")
         return cls(network, _commit_of(source, revision or "main"))
 
     def save(self, folder: Path) -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.encoder.encoder import digest
+from models.encoder.encoder import check_numbers, digest, weights_of
 from models.errors import InvalidBundle
 from models.weights import dlib_file
 
@@ -51,7 +51,9 @@ class DlibEncoder:
     @classmethod
     def load(cls) -> "DlibEncoder":
         """Load the weights that come with the package `face-recognition-models`."""
-        return cls(load_dlib_resnet(dlib_file(DLIB_WEIGHTS)))
+        network = load_dlib_resnet(dlib_file(DLIB_WEIGHTS))
+        check_numbers(weights_of(network), DLIB_WEIGHTS)
+        return cls(network)
 
     def digest(self) -> bytes:
         """Return the SHA-256 of its weights."""

@@ -17,7 +17,7 @@ from onnx import GraphProto, ModelProto, NodeProto, ValueInfoProto, helper, nump
 from onnx.reference import ReferenceEvaluator
 from onnx.shape_inference import InferenceError, infer_shapes
 
-from models.encoder.encoder import digest_of
+from models.encoder.encoder import check_numbers, digest_of
 from models.errors import InvalidBundle
 
 _BATCH = "batch"
@@ -43,6 +43,7 @@ class OnnxEncoder:
         self.width = _width(graph.output[0], source)
         steps = "".join(_described(node) for node in graph.node)
         self.architecture = f"onnx, {hashlib.sha256(steps.encode()).hexdigest()}"
+        check_numbers(_tensors(graph), source)
         self._digest = digest_of(_tensors(graph))
 
     @classmethod

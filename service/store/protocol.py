@@ -216,7 +216,8 @@ class Store(Protocol):
 
         `vector` is (d,) float32 of unit length; id and expiry are those of the template, and so is
         the quality, if none is given.
-        Raises SubjectNotFound, TemplateNotFound: what was deleted does not come back.
+        Raises SubjectNotFound, TemplateNotFound: what was deleted does not come back. Raises
+        DegenerateVector.
         """
         ...
 

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from models.cohort import are_unit
 from models.errors import DegenerateVector
 from service.errors import FieldError, InvalidRequest
 from service.store.audit import AuditEntry
@@ -37,9 +38,7 @@ class NewTemplate:
     photo: bytes | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        vector = self.vector
-        if vector.ndim != 1 or not np.isfinite(vector).all() or not vector.any():
-            raise DegenerateVector("The face vector is empty, zero or not finite; not stored.")
+        check_vector(self.vector)
         if self.expires_at is not None:
             _check_moment(self.expires_at)
 
@@ -300,6 +299,12 @@ class Collection:
     name: str
     created_at: datetime
     counts: Counts
+
+
+def check_vector(vector: NDArray[np.float32]) -> None:
+    """Raise DegenerateVector unless a vector `(d,)` is finite and of unit length."""
+    if vector.ndim != 1 or not are_unit(vector[None])[0]:
+        raise DegenerateVector("The face vector is not finite or not of unit length; not stored.")
 
 
 def check_ahead(expires_at: datetime | None, now: datetime) -> None:

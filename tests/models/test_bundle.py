@@ -1,4 +1,5 @@
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -159,6 +160,18 @@ def edit_manifest(folder: Path, **changes: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
+def damage_weights(path: Path, value: float) -> None:
+    """Change one number of every tensor."""
+    tensors = load_file(path)
+    for tensor in tensors.values():
+        tensor.view(-1)[0] = value
+    save_file(tensors, path)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-64])
+
+
 @pytest.mark.parametrize(
     ("harm", "sentence"),
     [
@@ -185,6 +198,31 @@ def edit_manifest(folder: Path, **changes: object) -> None:
             lambda folder: save_file({"x": torch.zeros(1)}, folder / "head.safetensors"),
             "holds no linear layers",
             id="not a head",
+        ),
+        pytest.param(
+            lambda folder: damage_weights(folder / "head.safetensors", math.nan),
+            r"head\.safetensors holds weights that are not numbers",
+            id="head of NaN",
+        ),
+        pytest.param(
+            lambda folder: damage_weights(folder / "encoder" / "model.safetensors", math.inf),
+            "encoder` holds weights that are not numbers",
+            id="infinite encoder",
+        ),
+        pytest.param(
+            lambda folder: cut(folder / "encoder" / "model.safetensors"),
+            "No CLIP vision encoder could be loaded",
+            id="encoder is cut short",
+        ),
+        pytest.param(
+            lambda folder: damage_weights(folder / "head.safetensors", 0.5),
+            r"is damaged or another one.*Copy the bundle again",
+            id="weights that the manifest was not written for",
+        ),
+        pytest.param(
+            lambda folder: edit_manifest(folder, cohort={"nearest": math.nan}),
+            r"bundle\.json cannot be used",
+            id="manifest with NaN",
         ),
         pytest.param(
             lambda folder: (folder / "head.safetensors").unlink(),
@@ -216,6 +254,7 @@ def edit_manifest(folder: Path, **changes: object) -> None:
 def test_a_damaged_bundle_is_refused(
     folder: Path, harm: Callable[[Path], object], sentence: str
 ) -> None:
+    edit_manifest(folder, fingerprint=load_bundle(str(folder)).fingerprint)
     harm(folder)
     with pytest.raises(InvalidBundle, match=sentence):
         load_bundle(str(folder))

@@ -1,9 +1,10 @@
+import math
 from dataclasses import replace
 
 import pytest
 
 from models.decision import ConditionRates, OperatingPoint, Outcome, Rate, rule_at
-from models.errors import Uncalibrated, UnknownOperatingPoint
+from models.errors import DegenerateVector, Uncalibrated, UnknownOperatingPoint
 
 
 def point(name: str, threshold: float) -> OperatingPoint:
@@ -29,6 +30,12 @@ def test_the_threshold_matches_and_the_band_below_it_is_inconclusive(
     similarity: float, outcome: Outcome
 ) -> None:
     assert rule_at(POINTS, "fmr_1e-3").decide(similarity).outcome == outcome
+
+
+@pytest.mark.parametrize("similarity", [math.nan, math.inf, -math.inf])
+def test_a_similarity_that_is_no_number_is_never_a_decision(similarity: float) -> None:
+    with pytest.raises(DegenerateVector):
+        rule_at(POINTS).decide(similarity)
 
 
 @pytest.mark.parametrize(

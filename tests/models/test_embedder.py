@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from models.bundle import Bundle, load_bundle
@@ -16,8 +18,10 @@ from models.encoder.clip import ClipEncoder
 from models.encoder.device import Precision
 from models.encoder.engine import EngineName
 from models.encoder.pixels import PixelSpec
-from models.errors import DegenerateVector, DeviceLost, OutOfMemory
+from models.errors import DegenerateVector, DeviceLost, InvalidBundle, OutOfMemory
 from models.template import similarity
+from service.recogniser import load_embedder
+from service.settings import Settings
 from tests.checkpoints import SIZE, WIDTH, tiny_manifest
 
 Pixels = NDArray[np.uint8]
@@ -221,6 +225,33 @@ def test_weights_that_are_no_numbers_fail_every_row_and_raise_nothing(
         next(bundle.encoder.network.parameters()).fill_(torch.nan)
     rows = Embedder(bundle, CPU, "fp32")(noise(2))
     assert [type(row) for row in rows] == [DegenerateVector, DegenerateVector]
+
+
+@pytest.mark.parametrize(
+    ("features", "sentence"),
+    [
+        (torch.zeros(2, WIDTH), "gives no vector"),
+        (torch.full((2, WIDTH), torch.nan), "gives no vector"),
+        (torch.ones(2, WIDTH), "the same vector for different pictures"),
+    ],
+)
+def test_a_network_that_sees_nothing_does_not_start(features: Tensor, sentence: str) -> None:
+    with pytest.raises(InvalidBundle, match=sentence):
+        serve(BrokenEncoder(features)).check()
+
+
+def test_a_network_that_works_starts(embedder: Embedder) -> None:
+    embedder.check()
+
+
+def test_a_service_does_not_start_with_a_head_of_zeros(
+    tiny_bundle_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(tiny_bundle_folder, tmp_path / "bundle")
+    zeros = {name: value * 0 for name, value in load_file(folder / "head.safetensors").items()}
+    save_file(zeros, folder / "head.safetensors")
+    with pytest.raises(InvalidBundle, match="its weights are damaged"):
+        load_embedder(Settings(bundle=str(folder), device="cpu"))
 
 
 def test_a_batch_too_large_for_the_memory_is_told_apart() -> None:

@@ -10,7 +10,7 @@ from service.errors import InvalidRequest
 from tests.service.store_samples import template
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, 1.0, 1e30])
 def test_degenerate_vector_is_never_stored(value: float) -> None:
     with pytest.raises(DegenerateVector):
         template("one", vector=np.full(8, value, np.float32))

@@ -15,7 +15,7 @@ from service.store.postgres.queries import not_found, particulars_of
 from service.store.postgres.sealing import sealed_particulars_of
 from service.store.postgres.spaces import Spaces
 from service.store.postgres.statements import lock_subject
-from service.store.records import Change, Deleted, Lack, Lacking, Photo
+from service.store.records import Change, Deleted, Lack, Lacking, Photo, check_vector
 from service.store.vault import Vault, of_photo
 
 # Unexpired templates of the old bundle whose photo the new one has no template of.
@@ -96,8 +96,9 @@ async def add_vector(
 ) -> bool:
     """Add what another bundle made of a photo; False if it is there.
 
-    Raises SubjectNotFound, TemplateNotFound.
+    Raises SubjectNotFound, TemplateNotFound, DegenerateVector.
     """
+    check_vector(vector)
     await lock_subject(connection, subject)
     found = await connection.execute(
         """SELECT fingerprint, image_sha256 FROM likeness.templates

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.store.audit import Event
-from service.store.records import Change, Deleted, Lack, Lacking, Photo
+from service.store.records import Change, Deleted, Lack, Lacking, Photo, check_vector
 from service.store.sqlite.audit_log import append
 from service.store.sqlite.queries import FLOAT32, entries, not_found, particulars_of, stamp
 from service.store.sqlite.sealing import sealed_particulars_of
@@ -93,8 +93,9 @@ def add_vector(
 ) -> Done[bool]:
     """Add what another bundle made of a photo; False if it is there.
 
-    Raises SubjectNotFound, TemplateNotFound.
+    Raises SubjectNotFound, TemplateNotFound, DegenerateVector.
     """
+    check_vector(vector)
     held = connection.execute(
         "SELECT fingerprint, image_sha256 FROM templates WHERE subject = ? AND template_id = ?",
         (subject, template_id),
