@@ -2,13 +2,16 @@
 
 import asyncio
 import os
+import random
+import re
 import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager, suppress
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,8 @@ from tests.service.store_inside import run
 from tests.service.store_samples import MASTER, Clock, names_found, template, vector_of
 from tests.service.store_seal_contract import SealContract
 from tests.service.store_signing_contract import SigningContract
+
+REMAINS = b"remains of a row that was moved"
 
 OPEN_IN_ANOTHER_PROCESS = """
 import asyncio, sys
@@ -77,6 +82,36 @@ def is_in(image: str, raw: bytes) -> bool:
     """Tell whether any four numbers in a row of an image's vector are in bytes."""
     vector = vector_of(image, 128).tobytes()
     return any(vector[at : at + 16] in raw for at in range(0, len(vector) - 15, 16))
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[None]:
+    """Mount a disk that is soon full."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+async def enrol_forever(store: Store) -> None:
+    for at in count(1000):
+        await store.enroll(f"name {at}", [template(f"{at}", photo=os.urandom(9000))])
+
+
+def leave_remains(path: Path) -> None:
+    """Leave something between the pointers of a page and its rows, as SQLite does."""
+    raw = bytearray(path.read_bytes())
+    page = next(at for at in range(4096, len(raw), 4096) if raw[at] == 13)
+    raw[page + 1000 : page + 1000 + len(REMAINS)] = REMAINS
+    path.write_bytes(raw)
+
+
+def fill(path: Path) -> None:
+    """Take all room that is left."""
+    with suppress(OSError), path.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
 
 
 def mode_of(path: Path) -> int:
@@ -166,7 +201,13 @@ async def test_only_the_owner_can_read_what_is_stored(store: Store, path: Path) 
     await store.enroll("ada", [template("one")])
     assert mode_of(path.parent) == 0o700
     modes = {file.name: mode_of(file) for file in path.parent.iterdir()}
-    names = ("likeness.db", "likeness.db-wal", "likeness.db-shm", "likeness.db.lock")
+    names = (
+        "likeness.db",
+        "likeness.db-wal",
+        "likeness.db-shm",
+        "likeness.db.lock",
+        "likeness.db.room",
+    )
     assert modes == dict.fromkeys(names, 0o600)
 
 
@@ -208,6 +249,64 @@ async def test_deleted_vectors_of_who_was_renamed_are_in_no_file(store: Store, p
     assert [image for image in images if is_in(image, raw)] == [
         image for at, image in enumerate(images) if at % 3
     ]
+
+
+async def test_what_is_erased_renamed_or_replaced_is_in_no_file_when_it_is_answered(
+    store: Store, path: Path
+) -> None:
+    """So many that SQLite splits and joins pages, and leaves copies of rows behind."""
+    draw = random.Random(1)
+    names = [f"name {draw.getrandbits(60):015x}" for _ in range(800)]
+
+    async def enrol(name: str, plate: str) -> None:
+        await store.enroll(name, [template(name, vector=vector_of(name, 128))], {"plate": plate})
+
+    await asyncio.gather(*(enrol(name, f"plate of {name[:5:-1]}") for name in names))
+    deleted, renamed, replaced = names[:200], names[200:250], names[250:300]
+    for at in range(0, 200, 20):
+        await asyncio.gather(*map(store.delete_subject, deleted[at : at + 20]))
+    await asyncio.gather(*(store.rename_subject(name, name[:5:-1]) for name in renamed))
+    await asyncio.gather(*(enrol(name, "none") for name in replaced))
+    raw = files_of(path)
+    held = {found.decode() for found in re.findall(rb"name [0-9a-f]{15}", raw)}
+    plates = {found.decode() for found in re.findall(rb"plate of ([0-9a-f]{14})", raw)}
+    assert held == set(names) - {*deleted, *renamed}
+    assert plates == {name[:5:-1] for name in names if name not in {*deleted, *replaced}}
+    assert not any(is_in(name, raw) for name in deleted[::9])
+    assert all(is_in(name, raw) for name in renamed[::9])
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+async def test_what_lies_about_in_a_file_that_was_not_closed_in_order_is_erased_at_the_start(
+    path: Path,
+) -> None:
+    for _ in range(2):
+        store = await open_store(f"sqlite:///{path}")
+        await store.enroll("ada", [template("one")])
+        await store.close()
+        assert REMAINS not in files_of(path)
+        leave_remains(path)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
+async def test_full_disk_refuses_to_enrol_and_still_erases(tmp_path: Path) -> None:
+    path = tmp_path / "disk" / "likeness.db"
+    path.parent.mkdir()
+    with small_disk(path.parent, "4m"):
+        store = await open_store(f"sqlite:///{path}")
+        with pytest.raises(StoreUnavailable, match="full"):
+            await enrol_forever(store)
+        fill(path.parent / "something else")
+        await store.close()
+        fill(path.parent / "something more")
+        store = await open_store(f"sqlite:///{path}")
+        page = await store.subjects(None, 50)
+        for item in page.items:
+            await store.delete_subject(item.subject)
+        raw = files_of(path)
+        assert [item.subject for item in page.items if item.subject.encode() in raw] == []
+        await store.close()
 
 
 async def test_deletion_that_cannot_clean_the_log_says_so(path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from service.errors import StoreUnavailable, TemplateIdTaken
 from service.store.sqlite.index import VectorIndex
+from service.store.sqlite.log import Log
 from service.store.sqlite.writer import Done, Work, Writer
 
 Numbers = Future[int]
@@ -25,7 +26,7 @@ def connection() -> Iterator[sqlite3.Connection]:
 
 @pytest.fixture
 def writer(connection: sqlite3.Connection) -> Iterator[Writer]:
-    writer = Writer(connection, VectorIndex(), None)
+    writer = Writer(connection, VectorIndex(), None, Log(connection, None))
     yield writer
     writer.close()
 

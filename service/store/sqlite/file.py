@@ -2,33 +2,48 @@
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from service.errors import StoreInUse, StoreUnavailable
 
 _OWNER_ONLY = 0o600
 
 
+# Set aside for erasing on a full disk: room for a log, and to move it into the file.
+_LEAST_ROOM_BYTES: Final = 512 << 10
+_MOST_ROOM_BYTES: Final = 16 << 20
+
+
 class DatabaseFile:
     """Create a database file if there is none, and lock it until `release`.
 
-    Raises StoreInUse if a process holds it, StoreUnavailable if it cannot be had.
+    `was_erased` says that nothing which was deleted lies about in the file, as whoever had it
+    before closed it in order; set `is_erased` to tell the next one so. Raises StoreInUse if a
+    process holds the file, StoreUnavailable if it cannot be had.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path.resolve()
+        self.log = self.path.with_name(f"{self.path.name}-wal")
+        self.is_erased = False
         try:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = _lock(self.path)
+            self._lock, before = _lock(self.path)
         except OSError as exc:
             raise _unavailable(self.path, exc) from exc
         try:
-            # Only with the lock: closing any descriptor of a file drops the locks that SQLite
-            # has on it in the same process.
-            self._identity = _create(self.path)
+            # Only with the lock, and kept: closing any descriptor of a file drops the locks that
+            # SQLite has on it in the same process.
+            self.descriptor, self.was_erased = _open(self.path, before)
         except OSError as exc:
-            self.release()
+            os.close(self._lock)
             raise _unavailable(self.path, exc) from exc
+        self._identity = _identity(os.fstat(self.descriptor))
+        # Emptied: opening takes room too, and what is left is set aside again.
+        room = f"{self.path}.room"
+        self._room = os.open(room, os.O_RDWR | os.O_CREAT | os.O_TRUNC, _OWNER_ONLY)
 
     def check(self) -> None:
         """Raise StoreUnavailable if the path no longer leads to the file that is open.
@@ -45,15 +60,43 @@ class DatabaseFile:
                 "restart the service."
             )
 
+    def bytes(self) -> int:
+        """Return how large the file is."""
+        return os.fstat(self.descriptor).st_size
+
+    def log_bytes(self) -> int:
+        """Return how large the write-ahead log is."""
+        return self.log.stat().st_size if self.log.exists() else 0
+
+    def set_aside(self) -> None:
+        """Keep some of the disk for erasing when it is full, or less if there is less."""
+        size = min(max(2 * self.bytes(), _LEAST_ROOM_BYTES), _MOST_ROOM_BYTES)
+        held = os.fstat(self._room).st_size
+        with suppress(OSError):
+            os.pwrite(self._room, bytes(max(size - held, 0)), held)
+
+    def give_room(self) -> bool:
+        """Let go of what was set aside; False if nothing was."""
+        had = os.fstat(self._room).st_size > 0
+        os.ftruncate(self._room, 0)
+        return had
+
     def release(self) -> None:
         """Let other processes have the file."""
+        os.close(self._room)
+        if self.is_erased:
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, _state(self.descriptor), 0)
+        os.close(self.descriptor)
         os.close(self._lock)
 
 
-def _lock(path: Path) -> int:
+def _lock(path: Path) -> tuple[int, bytes]:
+    """Lock a file beside the database; return its descriptor, and what it said before."""
     descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, _OWNER_ONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        before = os.pread(descriptor, 100, 0)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     except BlockingIOError as exc:
@@ -67,22 +110,30 @@ def _lock(path: Path) -> int:
     except OSError:
         os.close(descriptor)
         raise
-    return descriptor
+    return descriptor, before
 
 
-def _create(path: Path) -> tuple[int, int]:
+def _open(path: Path, before: bytes) -> tuple[int, bool]:
+    """Open the file; return its descriptor, and whether it is as it was left, or new."""
     is_new = not path.exists()
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, _OWNER_ONLY)
     try:
+        was_erased = is_new or before == _state(descriptor)
         found = os.fstat(descriptor)
         # A copied or restored file may be open to others; -wal and -shm take its mode.
         if found.st_mode & 0o077 and found.st_uid == os.geteuid():
             os.fchmod(descriptor, _OWNER_ONLY)
-    finally:
+        if is_new:
+            _sync_directory(path.parent)
+    except OSError:
         os.close(descriptor)
-    if is_new:
-        _sync_directory(path.parent)
-    return _identity(found)
+        raise
+    return descriptor, was_erased
+
+
+def _state(descriptor: int) -> bytes:
+    found = os.fstat(descriptor)
+    return f"erased {found.st_size} {found.st_mtime_ns}\n".encode()
 
 
 def _sync_directory(path: Path) -> None:

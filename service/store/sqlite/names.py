@@ -8,7 +8,7 @@ from service.errors import StoreError
 from service.store.names import log_left, new_names, odd_name
 from service.store.records import OddName, Page
 from service.store.sqlite.rename import rename
-from service.store.sqlite.writer import roll_back, truncate_log
+from service.store.sqlite.writer import roll_back
 from service.store.vault import Vault
 
 
@@ -38,7 +38,6 @@ def _rename(
         connection.execute("COMMIT")
     finally:
         roll_back(connection)
-    truncate_log(connection)
 
 
 def _marked(connection: sqlite3.Connection) -> list[str]:

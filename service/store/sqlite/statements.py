@@ -62,7 +62,8 @@ def enroll(
         _record(connection, idempotency, enrolled, now)
     if created := sum(outcome.created for outcome in outcomes):
         append(connection, Event("enrolled", subject, by, {"templates": created}), now)
-    return Done(enrolled, removed, added)
+    is_replaced = metadata not in (None, held.metadata) or terms not in (None, held.terms)
+    return Done(enrolled, removed, added, erases=bool(removed) or is_replaced)
 
 
 def delete_subject(

@@ -53,9 +53,10 @@ from service.store.sqlite import change as changing
 from service.store.sqlite.connections import Readers, connect
 from service.store.sqlite.file import DatabaseFile
 from service.store.sqlite.index import VectorIndex
+from service.store.sqlite.log import Log
 from service.store.sqlite.migrations import migrate
 from service.store.sqlite.rename import rename
-from service.store.sqlite.writer import Done, Work, Writer, truncate_log
+from service.store.sqlite.writer import Done, Work, Writer
 from service.store.vault import Vault
 
 T = TypeVar("T")
@@ -98,7 +99,8 @@ class SqliteStore:
             name = str(file.path)
         connection = connect(name, self._busy_timeout_s)
         stack.callback(connection.close)
-        stack.callback(truncate_log, connection)
+        log = Log(connection, file)
+        stack.callback(log.close)
         migrate(connection)
         statements.forget_requests(connection, self._clock())
         sealing.make_ready(connection, self._vault, self._clock())
@@ -108,7 +110,8 @@ class SqliteStore:
             reader = connect(name, self._busy_timeout_s)
             stack.callback(reader.close)
             self._readers.add(reader)
-        writer = Writer(connection, self._index, file)
+        log.erase()
+        writer = Writer(connection, self._index, file, log)
         stack.callback(writer.close)
         return writer
 
@@ -191,17 +194,22 @@ class SqliteStore:
         return await self._write(lambda c: rename(c, self._vault, subject, to, by, self._clock()))
 
     async def delete_subject(self, subject: str, by: str | None = None) -> Deleted:
-        return await self._write(lambda c: statements.delete_subject(c, subject, by, self._clock()))
+        return await self._write(
+            lambda c: statements.delete_subject(c, subject, by, self._clock()), makes_room=True
+        )
 
     async def delete_template(
         self, subject: str, template_id: str, by: str | None = None
     ) -> Deleted:
         return await self._write(
-            lambda c: statements.delete_template(c, subject, template_id, by, self._clock())
+            lambda c: statements.delete_template(c, subject, template_id, by, self._clock()),
+            makes_room=True,
         )
 
     async def sweep(self, limit: int) -> Deleted:
-        return await self._write(lambda c: statements.sweep(c, limit, self._clock()))
+        return await self._write(
+            lambda c: statements.sweep(c, limit, self._clock()), makes_room=True
+        )
 
     async def count(self, collection: str | None = None) -> Counts:
         return await self._read(partial(queries.count, collection=collection))
@@ -224,7 +232,8 @@ class SqliteStore:
         gone = Deleted(0, 0)
         while gone.receipt is None:
             gone = await self._write(
-                partial(collections.delete, name=name, before=gone, by=by, now=self._clock())
+                partial(collections.delete, name=name, before=gone, by=by, now=self._clock()),
+                makes_room=True,
             )
         return gone
 
@@ -277,7 +286,8 @@ class SqliteStore:
 
     async def forget(self, fingerprint: str, by: str | None = None) -> Deleted:
         return await self._write(
-            partial(changing.forget, fingerprint=fingerprint, by=by, now=self._clock())
+            partial(changing.forget, fingerprint=fingerprint, by=by, now=self._clock()),
+            makes_room=True,
         )
 
     async def reseal(self, limit: int, by: str | None = None) -> Resealed:
@@ -295,7 +305,9 @@ class SqliteStore:
         return await self._read(api_keys.every)
 
     async def revoke_key(self, key_id: str, by: str | None = None) -> bool:
-        return await self._write(partial(api_keys.revoke, key_id=key_id, by=by, now=self._clock()))
+        return await self._write(
+            partial(api_keys.revoke, key_id=key_id, by=by, now=self._clock()), makes_room=True
+        )
 
     async def audit(self, after: int, limit: int) -> list[AuditEntry]:
         return await self._read(partial(audit_log.read, after=after, limit=limit))
@@ -309,9 +321,9 @@ class SqliteStore:
         # Shielded: who stops waiting must not leave the database half closed.
         await asyncio.shield(self._closing)
 
-    async def _write(self, work: Work[T]) -> T:
+    async def _write(self, work: Work[T], *, makes_room: bool = False) -> T:
         self._refuse_if_closed()
-        return await asyncio.wrap_future(self._writer.submit(work))
+        return await asyncio.wrap_future(self._writer.submit(work, makes_room=makes_room))
 
     async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         if self._is_memory:

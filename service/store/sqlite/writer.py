@@ -15,6 +15,7 @@ from service.errors import StoreUnavailable
 from service.store.refusals import closed
 from service.store.sqlite.file import DatabaseFile
 from service.store.sqlite.index import Entry, VectorIndex
+from service.store.sqlite.log import Log
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -27,7 +28,7 @@ class Done(Generic[T_co]):
     """Hold what a piece of work answers and what it changes in the index.
 
     `forgotten` is a fingerprint whose templates are all gone. If it `erases`, it is not done
-    before its bytes have left the write-ahead log too; if it `compacts`, not before the file is
+    before its bytes have left all files of the database; if it `compacts`, not before the file is
     written anew.
     """
 
@@ -46,6 +47,7 @@ Work = Callable[[sqlite3.Connection], Done[T]]
 class _Job(Generic[T_co]):
     work: Callable[[sqlite3.Connection], Done[T_co]]
     future: "Future[T_co]"
+    makes_room: bool
 
 
 _Outcome = Done[object] | Exception
@@ -55,23 +57,29 @@ class Writer:
     """Own the connection that writes, and keep the index equal to what it has committed."""
 
     def __init__(
-        self, connection: sqlite3.Connection, index: VectorIndex, file: DatabaseFile | None
+        self,
+        connection: sqlite3.Connection,
+        index: VectorIndex,
+        file: DatabaseFile | None,
+        log: Log,
     ) -> None:
         self._connection = connection
         self._index = index
         self._file = file
+        self._log = log
         self._queue: SimpleQueue[_Job[object] | None] = SimpleQueue()
         self._stopped = False
         self._thread = Thread(target=self._run, name="likeness-store-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Work[T]) -> "Future[T]":
+    def submit(self, work: Work[T], *, makes_room: bool = False) -> "Future[T]":
         """Queue work; the future resolves once it is durable, or to why it is not.
 
-        Work that raises leaves nothing behind and harms no other.
+        Work that raises leaves nothing behind and harms no other. What `makes_room` may use the
+        room that is set aside for it on a full disk.
         """
         future: Future[T] = Future()
-        job: _Job[T] = _Job(work, future)
+        job: _Job[T] = _Job(work, future, makes_room)
         self._queue.put(job)
         # Seen after the put: either the thread takes the job, or it is failed here.
         if self._stopped:
@@ -119,11 +127,13 @@ class Writer:
             self._connection.execute("COMMIT")
         except sqlite3.Error as exc:
             roll_back(self._connection)
-            if len(jobs) == 1:
+            if len(jobs) == 1 and not (jobs[0].makes_room and self._log.make_room()):
+                self._log.set_aside()
                 _fail_all(jobs, exc)
                 return
         else:
             self._publish(jobs, outcomes)
+            self._log.keep_small()
             return
         # Perhaps only one of them is too much for the disk: each gets its own transaction.
         for job in jobs:
@@ -135,7 +145,8 @@ class Writer:
         try:
             outcome = job.work(self._connection)
         except (sqlite3.Error, LikenessError, ValueError) as exc:
-            if not self._connection.in_transaction:  # SQLite has given up all of it
+            # SQLite has given up all of it, or would do so for want of room.
+            if not self._connection.in_transaction or _is_full(exc):
                 raise
             self._connection.execute("ROLLBACK TO job")
             outcome = exc
@@ -152,7 +163,7 @@ class Writer:
         if any(each.compacts for each in done):
             with suppress(sqlite3.Error):  # no room for it: asked again, it is tried again
                 self._connection.execute("VACUUM")
-        is_clean = not any(each.erases for each in done) or truncate_log(self._connection)
+        is_clean = not any(each.erases for each in done) or self._log.erase()
         for job, outcome in zip(jobs, outcomes, strict=True):
             if isinstance(outcome, Exception):
                 _fail_all([job], outcome)
@@ -176,13 +187,8 @@ def roll_back(connection: sqlite3.Connection) -> None:
             connection.execute("ROLLBACK")
 
 
-def truncate_log(connection: sqlite3.Connection) -> bool:
-    """Move the write-ahead log into the database and empty it; False if it is in use."""
-    try:
-        ((busy, _, _),) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    except sqlite3.Error:
-        return False
-    return not busy
+def _is_full(exc: Exception) -> bool:
+    return isinstance(exc, sqlite3.Error) and exc.sqlite_errorcode == sqlite3.SQLITE_FULL
 
 
 def unavailable(exc: sqlite3.Error) -> StoreUnavailable:
@@ -201,7 +207,7 @@ def _fail_all(jobs: Sequence[_Job[object]], exc: Exception) -> None:
 
 def _not_erased() -> StoreUnavailable:
     return StoreUnavailable(
-        "It is deleted and will not be found, but its bytes are still in the database's log, "
-        "which another program is reading. Close that program; the next deletion, or stopping "
-        "the service, erases them."
+        "It is deleted and will not be found, but its bytes are still in the database's files, "
+        "as another program is reading them or the disk is full. Close that program, or make "
+        "room; the next deletion, or stopping the service, erases them."
     )
