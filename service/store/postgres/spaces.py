@@ -27,7 +27,7 @@ from service.errors import StoreUnavailable
 from service.store.cohorts import Cohorts
 from service.store.postgres.collections import hold
 from service.store.postgres.database import Database
-from service.store.postgres.migrations import Connection
+from service.store.postgres.migrations import VACUUM_SOON, Connection
 from service.store.postgres.orthogonal import Turn, turn_of
 from service.store.vault import KEY_BYTES, Vault, Wrapped, to_turn
 
@@ -238,7 +238,7 @@ class Spaces:
             f"""CREATE TABLE {space.table} (
                 number bigint PRIMARY KEY,
                 vector halfvec({space.width}) NOT NULL
-            )"""
+            ) WITH ({VACUUM_SOON})"""
         )
         return space
 
