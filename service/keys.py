@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Final, Literal, get_args
@@ -21,9 +21,10 @@ SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 # An id that finds the key, and a secret of 256 bits that proves it.
 _FORM = re.compile(r"lk_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
 _ACCESS_KEY_ID = re.compile(r"lk_([0-9a-f]{16})")
-# 16 MiB and some 50 ms: nothing for who has the key, much for who guesses.
+# What earlier releases kept: 16 MiB and some 50 ms.
 _COST = {"n": 2**14, "r": 8, "p": 1}
 _REMEMBERED = 1024
+_STRANGERS_AT_ONCE = 2
 
 
 def make_key(
@@ -43,14 +44,14 @@ def make_key(
             "A key that signs needs its secret kept, sealed by a master key, and there is none; "
             "set LIKENESS_MASTER_KEYS_FILE."
         )
-    key_id, salt, raw = secrets.token_hex(8), secrets.token_bytes(16), secrets.token_bytes(32)
+    key_id, raw = secrets.token_hex(8), secrets.token_bytes(32)
     secret = _as_text(raw)
     kept = ApiKey(
         key_id,
         name,
         tuple(scope for scope in SCOPES if scope in set(scopes)),
-        salt,
-        _digest(secret, salt),
+        b"",
+        _digest(secret),
         per_s,
         at_once,
         now,
@@ -71,6 +72,9 @@ class KeyRing:
 
     The store is asked each time, so that a key counts from when it was made until it is
     revoked, at every replica. Remembered is only that a secret was right, by its SHA-256.
+
+    Secrets are 256 random bits, which nobody guesses however fast: their SHA-256 is kept. Keys
+    of earlier releases have a salt, and a digest by scrypt, which takes long.
     """
 
     def __init__(self, store: Store, vault: Vault | None = None) -> None:
@@ -78,8 +82,10 @@ class KeyRing:
         self.vault = vault or Vault()
         self._right: OrderedDict[str, tuple[bytes, bytes]] = OrderedDict()
         self._has_been = False
-        # Who guesses keeps one thread busy, not all of them.
-        self._one = asyncio.Lock()
+        # Guesses take few of the store's readers, and leave the others to keys that were right.
+        self._strangers = asyncio.Semaphore(_STRANGERS_AT_ONCE)
+        # Who guesses at such a key keeps one thread busy, and no other key waiting.
+        self._deriving: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def any(self) -> bool:
         """Tell whether there is a key that counts."""
@@ -91,14 +97,32 @@ class KeyRing:
             self._has_been = bool(await self._store.keys())
         return self._has_been
 
+    def remembers(self, shown: str) -> bool:
+        """Tell whether this was a right key before; whether it still counts the store knows."""
+        form = _FORM.fullmatch(shown)
+        if form is None:
+            return False
+        known = self._right.get(form[1])
+        return known is not None and hmac.compare_digest(known[0], _digest(form[2]))
+
     async def holder(self, shown: str) -> ApiKey:
         """Return whose key this is. Raises KeyInvalid, StoreUnavailable."""
         form = _FORM.fullmatch(shown)
         if form is None:
             raise _invalid()
-        key = await self._store.key(form[1])
-        if key is None or key.revoked_at is not None or not await self._is_right(key, form[2]):
+        key = await self._find(form[1], is_stranger=not self.remembers(shown))
+        if key is None or key.revoked_at is not None:
             raise _invalid()
+        short = _digest(form[2])
+        if not self._is_known(key, short):
+            if key.salt:
+                async with self._deriving[key.key_id]:
+                    given = await asyncio.to_thread(_slow_digest, form[2], key.salt)
+            else:
+                given = short
+            if not hmac.compare_digest(given, key.digest):
+                raise _invalid()
+        self._remember(key, short)
         return key
 
     async def signer(self, access_key_id: str) -> tuple[ApiKey, str]:
@@ -107,32 +131,37 @@ class KeyRing:
         Raises KeyInvalid, StoreUnavailable.
         """
         form = _ACCESS_KEY_ID.fullmatch(access_key_id)
-        key = None if form is None else await self._store.key(form[1])
+        key = None if form is None else await self._find(form[1], is_stranger=True)
         if key is None or key.revoked_at is not None or key.signing is None:
             raise _invalid()
         return key, _as_text(self.vault.unwrap(key.signing))
 
-    async def _is_right(self, key: ApiKey, secret: str) -> bool:
-        short = hashlib.sha256(secret.encode()).digest()
+    async def _find(self, key_id: str, *, is_stranger: bool) -> ApiKey | None:
+        if not is_stranger:
+            return await self._store.key(key_id)
+        async with self._strangers:
+            return await self._store.key(key_id)
+
+    def _is_known(self, key: ApiKey, short: bytes) -> bool:
         known = self._right.get(key.key_id)
-        if known is not None and known[1] == key.digest and hmac.compare_digest(known[0], short):
-            self._right.move_to_end(key.key_id)
-            return True
-        async with self._one:
-            digest = await asyncio.to_thread(_digest, secret, key.salt)
-        if not hmac.compare_digest(digest, key.digest):
-            return False
+        return known is not None and known[1] == key.digest and hmac.compare_digest(known[0], short)
+
+    def _remember(self, key: ApiKey, short: bytes) -> None:
         self._right[key.key_id] = (short, key.digest)
+        self._right.move_to_end(key.key_id)
         while len(self._right) > _REMEMBERED:
             self._right.popitem(last=False)
-        return True
 
 
 def _as_text(secret: bytes) -> str:
     return base64.urlsafe_b64encode(secret).rstrip(b"=").decode()
 
 
-def _digest(secret: str, salt: bytes) -> bytes:
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode()).digest()
+
+
+def _slow_digest(secret: str, salt: bytes) -> bytes:
     return hashlib.scrypt(secret.encode(), salt=salt, dklen=32, maxmem=2**26, **_COST)
 
 

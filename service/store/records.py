@@ -250,6 +250,8 @@ class Lack:
 class ApiKey:
     """Hold what is known of a key: never the key, only what its secret is checked by.
 
+    `digest` is the SHA-256 of the secret; with a `salt`, which keys of earlier releases have, it
+    is by scrypt.
     `per_s` and `at_once` limit requests, None does not; a key that was revoked stays listed.
     `signing` is the secret of a key that can sign, until it is revoked: 32 bytes, wrapped.
     """

@@ -1,6 +1,8 @@
 """Keys are checked by their secret and the store, and limited each for itself."""
 
+import asyncio
 import base64
+import hashlib
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
@@ -70,13 +72,42 @@ async def test_revoked_key_does_not_count_where_it_was_just_used(store: Store) -
         await ring.holder(shown)
 
 
-async def test_secret_is_derived_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def earlier_key() -> tuple[ApiKey, str]:
+    """Make a key as earlier releases did: what is kept has a salt."""
     kept, shown = new_key()
+    digest = hashlib.scrypt(
+        secret_of(shown).encode(), salt=b"salt", dklen=32, maxmem=2**26, n=2**14, r=8, p=1
+    )
+    return replace(kept, salt=b"salt", digest=digest), shown
+
+
+async def test_key_of_an_earlier_release_counts_and_is_derived_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, shown = earlier_key()
     await store.add_key(kept)
     ring = KeyRing(store)
-    await ring.holder(shown)
+    with pytest.raises(KeyInvalid):
+        await ring.holder(f"lk_{kept.key_id}_{secret_of(new_key()[1])}")
+    assert await ring.holder(shown) == kept
     monkeypatch.delattr("hashlib.scrypt")
     assert await ring.holder(shown) == kept
+
+
+async def test_guesses_at_one_key_keep_no_other_waiting(store: Store) -> None:
+    attacked, others = earlier_key()[0], [earlier_key(), new_key()]
+    for kept in (attacked, *(kept for kept, _ in others)):
+        await store.add_key(kept)
+    ring = KeyRing(store)
+    guess = f"lk_{attacked.key_id}_{secret_of(new_key()[1])}"
+    guesses = [asyncio.create_task(ring.holder(guess)) for _ in range(20)]
+    await asyncio.sleep(0)
+    for kept, shown in others:
+        assert await ring.holder(shown) == kept
+    assert not guesses[-1].done()
+    for task in guesses:
+        task.cancel()
+    await asyncio.gather(*guesses, return_exceptions=True)
 
 
 async def test_revoked_key_does_not_count_and_has_been(store: Store) -> None:
