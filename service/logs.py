@@ -8,10 +8,12 @@ import logging
 from contextvars import ContextVar
 from dataclasses import asdict
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Final
 
 from service.answered import Answered
 from service.settings import Settings
+from service.sparing import KIND, LEFT_OUT, Sparing
 
 logger = logging.getLogger("likeness.requests")
 
@@ -25,11 +27,13 @@ class TextFormatter(logging.Formatter):
     """Write a line to read: when, how bad, which part, whose request, what."""
 
     def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(name)s%(request)s %(message)s")
+        super().__init__("%(asctime)s %(levelname)s %(name)s%(request)s %(message)s%(rest)s")
 
     def format(self, record: logging.LogRecord) -> str:
         request_id = REQUEST_ID.get()
         record.request = "" if request_id is None else f" [{request_id}]"
+        left_out = getattr(record, LEFT_OUT, None)
+        record.rest = "" if left_out is None else f" ({left_out} like it were left out before)"
         return super().format(record)
 
 
@@ -46,6 +50,8 @@ class JsonFormatter(logging.Formatter):
         if (request_id := REQUEST_ID.get()) is not None:
             entry["request_id"] = request_id
         entry |= getattr(record, _FIELDS, {})
+        if (left_out := getattr(record, LEFT_OUT, None)) is not None:
+            entry[LEFT_OUT] = left_out
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         return json.dumps(entry, default=str)
@@ -54,6 +60,7 @@ class JsonFormatter(logging.Formatter):
 def configure_logs(settings: Settings) -> None:
     """Write logs to standard error; what uvicorn says at each start is said better elsewhere."""
     handler = logging.StreamHandler()
+    handler.addFilter(Sparing())
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
@@ -66,4 +73,7 @@ def log_request(request: Answered, level: int = logging.INFO) -> None:
     words = [request.method, request.route, request.status, request.problem]
     words += [f"{request.seconds:.3f}s", request.key and f"key={request.key}"]
     line = " ".join(str(word) for word in words if word is not None)
-    logger.log(level, line, extra={_FIELDS: fields})
+    # Whoever has a key is known and can be stopped; whoever has none can go on for ever.
+    is_refusal = request.key is None and request.status >= HTTPStatus.BAD_REQUEST
+    kind = (request.route, request.status, request.problem) if is_refusal else None
+    logger.log(level, line, extra={_FIELDS: fields, KIND: kind})
