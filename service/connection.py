@@ -5,6 +5,8 @@ ahead, and waits forever for a client that does not read its answer.
 """
 
 import asyncio
+import math
+from collections.abc import Callable
 from typing import Any
 
 import uvicorn
@@ -25,6 +27,8 @@ _MAX_HEADERS = 100
 _MAX_AHEAD = 8
 # Who has read next to nothing of an answer for so long reads no more.
 _STALL_S = 30.0
+# And after so long already makes way for others where connections run out.
+_SLOW_S = 1.0
 # For a refusal to be read by who is still sending: closing at once would reset the connection.
 _LINGER_S = 1.0
 
@@ -32,7 +36,9 @@ _LINGER_S = 1.0
 class Config(uvicorn.Config):
     """Configure uvicorn for an app of these settings."""
 
-    def __init__(self, app: Any, settings: Settings, metrics: Metrics) -> None:
+    def __init__(
+        self, app: Any, settings: Settings, metrics: Metrics, max_connections: int | None = None
+    ) -> None:
         super().__init__(
             app,
             http=Connection,
@@ -46,8 +52,13 @@ class Config(uvicorn.Config):
         )
         self.settings = settings
         self.metrics = metrics
+        self.max_connections = max_connections or settings.max_connections
+        self.closed: Callable[[], None] = lambda: None
+        """Called whenever a connection is closed."""
         self.idle: dict[Connection, None] = {}
         """Those without a request, the longest idle first: an ordered set."""
+        self.unread: dict[Connection, float] = {}
+        """Since when each client has not read on, in the loop's time, the longest first."""
 
 
 class Connection(HttpToolsProtocol):
@@ -81,7 +92,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > self.config.settings.max_connections:
+        if len(self.connections) > self.config.max_connections:
             self._make_room()
         if not self._refused:
             self.config.idle[self] = None
@@ -89,9 +100,11 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.config.idle.pop(self, None)
+        self.config.unread.pop(self, None)
         self._stop_awaiting()
         self._stop_stall()
         super().connection_lost(exc)
+        self.config.closed()
 
     def data_received(self, data: bytes) -> None:
         if self._refused:
@@ -109,10 +122,12 @@ class Connection(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
+        self.config.unread[self] = self.loop.time()
         self._start_stall()
 
     def resume_writing(self) -> None:
         super().resume_writing()
+        self.config.unread.pop(self, None)
         self._stop_stall()
 
     # What the parser calls
@@ -191,13 +206,18 @@ class Connection(HttpToolsProtocol):
             self._end("idle")
 
     def _make_room(self) -> None:
-        """End the connection that has been idle longest; refuse this one if none is."""
-        longest = next(iter(self.config.idle), None)
+        """End the connection that is idle longest, or unread longest; if none is, refuse this."""
+        longest = next(iter(self.config.idle), None) or self._longest_unread()
         if longest is None:
             self._refuse(TooManyRequests("The service is busy on every connection."))
         else:
-            del self.config.idle[longest]
+            self.config.idle.pop(longest, None)
+            self.config.unread.pop(longest, None)
             longest._end("crowded_out")
+
+    def _longest_unread(self) -> "Connection | None":
+        longest, since = next(iter(self.config.unread.items()), (None, math.inf))
+        return longest if self.loop.time() - since >= _SLOW_S else None
 
     def _end(self, reason: str) -> None:
         self.config.metrics.connection_ended(reason)

@@ -1,20 +1,37 @@
-"""The page that explains every route and field."""
+"""The OpenAPI document, for programs and as a page that explains every route and field."""
 
-from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse
+import json
+
+from fastapi import APIRouter, FastAPI, Request, Response
 
 from service.docs_page import POLICY, render
+from service.made_once import Page
 
 router = APIRouter(include_in_schema=False)
 
 
+@router.get("/openapi.json")
+async def document(request: Request) -> Response:
+    """Give the OpenAPI document."""
+    document, _ = _pages(request.app)
+    return document.answer(request, {})
+
+
 @router.get("/docs")
-async def docs(request: Request) -> HTMLResponse:
+async def docs(request: Request) -> Response:
     """Show the OpenAPI document as a page."""
-    state = request.app.state
-    if not hasattr(state, "docs_page"):
-        state.docs_page = render(request.app.openapi())
-    return HTMLResponse(
-        state.docs_page,
-        headers={"content-security-policy": POLICY, "cache-control": "no-cache"},
-    )
+    _, page = _pages(request.app)
+    return page.answer(request, {"content-security-policy": POLICY})
+
+
+def _pages(app: FastAPI) -> tuple[Page, Page]:
+    """Return the document and the page, made when the first one asks."""
+    if not hasattr(app.state, "docs"):
+        made = app.openapi()
+        text = json.dumps(made, ensure_ascii=False, separators=(",", ":")).encode()
+        app.state.docs = (
+            Page.of(text, "application/json"),
+            Page.of(render(made).encode(), "text/html; charset=utf-8"),
+        )
+    document, page = app.state.docs
+    return document, page

@@ -29,6 +29,7 @@ _WITH_PHOTO = (
     "not_an_image",
     "unsupported_image",
     "too_many_pixels",
+    "pixel_budget_spent",
     "undecodable_image",
     "no_face",
     "several_faces",

@@ -29,6 +29,7 @@ from service.problems import problem, request_id
 from service.service import Service
 from service.settings import Settings
 from service.store import ApiKey
+from service.turnstile import Turnstile
 from service.unverified import Unverified
 
 HEADER = "x-api-key"
@@ -47,6 +48,8 @@ _PASSED_ON = (
     "would be let in. Let the service ask for keys, or set LIKENESS_BEHIND_PROXY=true if the "
     "proxy checks who calls."
 )
+# Few enough that a turn of the event loop takes some milliseconds.
+_STRANGERS_A_TURN = 8
 KEY_ID, _SCOPES = "key_id", "key_scopes"
 
 # What is not listed is the administrator's: the gallery, its keys, a change of bundle, and
@@ -77,13 +80,19 @@ class Guard:
         self._gate = gate
         self._settings = settings
         self._limits = KeyLimits()
+        self._turnstile = Turnstile(_STRANGERS_A_TURN)
         # Two of the largest, whoever sends them, and as many at a time as there are permits.
         self._unverified = Unverified(settings.max_inflight, 2 * settings.max_body_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         service = getattr(scope["app"].state, "service", None) if "app" in scope else None
         # Before there is a service the gate refuses what is guarded.
-        if service is None or scope["path"] in ALWAYS_OPEN:
+        if service is None:
+            await self._app(scope, receive, send)
+            return
+        if not service.keys.remembers(_shown(Headers(scope=scope)) or ""):
+            await self._turnstile.go_through()
+        if scope["path"] in ALWAYS_OPEN:
             await self._app(scope, receive, send)
             return
         # A signature is proved by the body: where there is one the body is read here already.

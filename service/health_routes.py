@@ -2,7 +2,7 @@
 
 import asyncio
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from models.bundle import Bundle, Calibration
@@ -51,14 +51,20 @@ async def livez(service: Running) -> Health:
 @router.get("/readyz")
 async def readyz(request: Request, service: Running) -> Health:
     """Answer 200 while requests can be served: warm, store reachable, not shutting down."""
-    _check_ready(request, service)
+    _check_ready(request.app, service)
     await service.store.ping()
     return Health()
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-async def metrics(request: Request, service: Running) -> Response:
+async def metrics(request: Request) -> Response:
     """Give the metrics in Prometheus' text format; also, and above all, while something is away."""
+    return Response(await request.app.state.metrics_page.get(), media_type=CONTENT_TYPE)
+
+
+async def metrics_page(app: FastAPI) -> bytes:
+    """Return the metrics as they are now, in Prometheus' text format."""
+    service: Service = app.state.service
     try:
         async with asyncio.timeout(_STORE_S):
             await service.store.ping()
@@ -67,15 +73,15 @@ async def metrics(request: Request, service: Running) -> Response:
         templates = None
     service.metrics.store_up(templates)
     try:
-        _check_ready(request, service)
+        _check_ready(app, service)
         service.metrics.ready(templates is not None)
     except LikenessError:
         service.metrics.ready(False)
-    return Response(service.metrics.render(), media_type=CONTENT_TYPE)
+    return service.metrics.render()
 
 
-def _check_ready(request: Request, service: Service) -> None:
-    request.app.state.gate.check_ready()
+def _check_ready(app: FastAPI, service: Service) -> None:
+    app.state.gate.check_ready()
     if not all(each.batcher.ready and each.pool.alive for each in service.recognisers):
         raise NotReady("The encoder or a decoder cannot take work now.")
 

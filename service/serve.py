@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
 
-import uvicorn
 from fastapi import FastAPI
 
 from service.admission import Gate
@@ -17,6 +16,7 @@ from service.connection import Config
 from service.errors import InvalidSettings
 from service.health_routes import describe
 from service.keys import KeyRing
+from service.listener import AcceptingServer, allow_many_files, most_connections
 from service.model_answers import ModelAnswer
 from service.service import Service
 from service.settings import Settings
@@ -28,7 +28,7 @@ DEVICE_LOST_EXIT = 70  # EX_SOFTWARE: start afresh, the process cannot help itse
 Announce = Callable[[ModelAnswer, str], None]
 
 
-class Server(uvicorn.Server):
+class Server(AcceptingServer):
     """Say when it listens, and close the gate when the process is asked to end.
 
     First it leaves, for as long as it is told; who asks twice does not want to wait for that.
@@ -36,7 +36,7 @@ class Server(uvicorn.Server):
 
     def __init__(
         self,
-        config: uvicorn.Config,
+        config: Config,
         gate: Gate,
         leave_s: float,
         listening: Callable[[], None],
@@ -101,6 +101,7 @@ async def serve(app: FastAPI, settings: Settings, announce: Announce) -> int:
 
     Raises what opening the service raises, before anything listens.
     """
+    files = allow_many_files()
     listener = bind(settings)
     # The lifespan is run here, not by uvicorn, so that a start that fails is one clear line.
     with listener:
@@ -111,7 +112,12 @@ async def serve(app: FastAPI, settings: Settings, announce: Announce) -> int:
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
             serving = await service.serving()
             server = Server(
-                Config(app, settings, service.metrics),
+                Config(
+                    app,
+                    settings,
+                    service.metrics,
+                    most_connections(settings.max_connections, files),
+                ),
                 app.state.gate,
                 settings.leave_s,
                 lambda: announce(describe(service, serving), url),

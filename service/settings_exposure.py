@@ -38,8 +38,8 @@ class ExposureSettings(BaseModel):
         default=900,
         ge=8,
         le=10**6,
-        description="Most connections at a time, a file descriptor each; one more ends the one "
-        "that is idle longest.",
+        description="Most connections at a time, a file descriptor each, and fewer where the "
+        "system allows too few; one more ends the one that is idle longest.",
     )
     cors_origins: Annotated[tuple[Origin, ...], NoDecode] = Field(
         default=(),

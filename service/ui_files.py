@@ -1,10 +1,10 @@
 """The files of the pages at `/ui`, listed one by one: nothing else is ever served."""
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final
+
+from service.made_once import Page
 
 PAGE: Final = "/ui"
 _KINDS: Final = {
@@ -35,21 +35,11 @@ NAMES: Final = (
 PATHS: Final = frozenset({PAGE, *(f"{PAGE}/{name}" for name in NAMES[1:])})
 
 
-@dataclass(frozen=True, slots=True)
-class UiFile:
-    """Hold one file as it is sent."""
-
-    content: bytes
-    media_type: str
-    etag: str
-
-
-def read_files() -> Mapping[str, UiFile]:
+def read_files() -> Mapping[str, Page]:
     """Read all files once, by the path that each is served at."""
     return {PAGE if name == NAMES[0] else f"{PAGE}/{name}": _read(name) for name in NAMES}
 
 
-def _read(name: str) -> UiFile:
+def _read(name: str) -> Page:
     content = (files("service") / "ui" / name).read_bytes()
-    etag = f'"{hashlib.sha256(content).hexdigest()[:24]}"'
-    return UiFile(content, _KINDS[name.rpartition(".")[2]], etag)
+    return Page.of(content, _KINDS[name.rpartition(".")[2]])

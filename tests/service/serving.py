@@ -5,19 +5,19 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import uvicorn
 from fastapi import FastAPI
 
 from service.connection import Config
+from service.listener import AcceptingServer
 from service.metrics import Metrics
 from service.serve import bind
 from service.settings import Settings
 
 
-class Server(uvicorn.Server):
+class Server(AcceptingServer):
     """Tell when it listens."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: Config) -> None:
         super().__init__(config)
         self.listening = asyncio.Event()
 

@@ -87,6 +87,11 @@ class Wire:
             body = await self._reader.readexactly(int(headers["content-length"]))
         return int(head[0].split()[1]), headers, body
 
+    async def hears(self) -> None:
+        """Wait for the first byte of an answer."""
+        async with asyncio.timeout(PATIENT_S):
+            await self._reader.readexactly(1)
+
     async def code(self) -> tuple[int, str]:
         status, _, body = await self.answer()
         return status, json.loads(body)["code"]
@@ -357,6 +362,22 @@ async def test_one_connection_too_many_is_refused_where_none_is_idle() -> None:
             await wire.say(HEAD.replace(b"hello", b"wait") + b"\r\n")
         newest = await stack.enter_async_context(wired(url))
         assert await newest.code() == (429, "too_many_requests")
+
+
+async def test_connection_that_is_not_read_makes_way_where_connections_run_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("service.connection._SLOW_S", 0.0)
+    async with served(max_connections=8, drain_s=0) as (url, metrics), AsyncExitStack() as stack:
+        for _ in range(8):
+            deaf = await stack.enter_async_context(wired(url))
+            await deaf.say(HEAD.replace(b"hello", b"huge") + b"\r\n")
+            # What it has heard so far is all that it ever reads.
+            await deaf.hears()
+        newest = await stack.enter_async_context(wired(url))
+        await newest.say(HEAD + b"\r\n")
+        assert (await newest.answer())[0] == 200
+    assert value(metrics, "likeness_connections_ended_total", reason="crowded_out") == 1
 
 
 async def test_client_that_does_not_read_its_answer_is_cut_off(
