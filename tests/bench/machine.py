@@ -7,10 +7,6 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
-
-from models.encoder.device import choose_device, choose_precision
-
 PACKAGES = (
     "torch",
     "openvino",
@@ -24,6 +20,10 @@ PACKAGES = (
 
 def describe_machine() -> str:
     """Return a few lines that make a figure reproducible."""
+    import torch  # takes seconds, which who only prints a table need not wait
+
+    from models.encoder.device import choose_device, choose_precision
+
     device = choose_device()
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False

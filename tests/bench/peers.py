@@ -1,7 +1,9 @@
 """Others side by side with us, same weights, same photos, one run: `python -m tests.bench.peers`.
 
 Each server is a process of its own in an environment of its own under `build/peers`, made the
-first time. What cannot be installed or does not start is skipped, and the table says why.
+first time, and so is what measures it. What cannot be installed, does not start, crashes or takes
+too long is left out from then on, and the table says why. Each figure is printed when it is
+known, and the table as far as it goes is in `build/peers/table.md`.
 """
 
 import argparse
@@ -13,23 +15,22 @@ import subprocess
 import sys
 import tempfile
 import venv
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any
 
-from models.bundle import load_bundle
-from models.embedder import Embedder
-from models.encoder.device import choose_device, choose_precision
-from models.encoder.engine import EngineName
+from tests.bench.apart import Unavailable, apart, ended
 from tests.bench.bodies import MULTIPART, cycle, multipart, photos
-from tests.bench.encoders import rates
 from tests.bench.load import Body, Load, Target, closed_loop
 from tests.bench.machine import describe_machine, markdown
-from tests.bench.rivals.checkpoint import checkpoint
 from tests.server import running_server
+
+if TYPE_CHECKING:
+    from models.encoder.engine import EngineName
 
 HOME = Path("build/peers")
 RIVALS = Path(__file__).parent / "rivals"
@@ -37,10 +38,8 @@ CONNECTIONS = (1, 8, 32)
 BATCHES = (1, 2, 4, 8, 16, 32)
 SECONDS = 5.0
 START_S = 60.0
-
-
-class Unavailable(Exception):
-    """A peer cannot be installed or started here; the message says why."""
+# Of one server at all numbers of connections; an environment may have to be made, too.
+LIMIT_S = 900.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +54,7 @@ class Peer:
     path: str
     content_type: str
     body: Callable[[bytes], bytes]
-    engine: EngineName | None = None
+    engine: "EngineName | None" = None
     requirements: Path | None = None
     command: Sequence[str] = ()
 
@@ -69,6 +68,45 @@ def _infinity_body(photo: bytes) -> bytes:
 
 def _litserve_body(photo: bytes) -> bytes:
     return b'{"image": "%s"}' % base64.b64encode(photo)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Say which peer is measured, with which weights, and how many seconds at each number."""
+
+    peer: Peer
+    folder: Path
+    seconds: float = SECONDS
+    connections: Sequence[int] = CONNECTIONS
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Hold what a server did: photos a second, and milliseconds to an answer."""
+
+    connections: int
+    per_s: float
+    p50_ms: float
+    p95_ms: float
+
+    def __str__(self) -> str:
+        times = f"p50 {self.p50_ms:.0f} ms, p95 {self.p95_ms:.0f} ms"
+        return f"{self.connections} connections: {self.per_s:.1f} photos/s, {times}"
+
+
+@dataclass(slots=True)
+class Table:
+    """Hold what is known so far: figures and why some are missing, by peer, best crops a second."""
+
+    figures: dict[str, list[Figures]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+    ceilings: dict[str, float] = field(default_factory=dict)
+
+    def add(self, name: str, figure: Figures | float) -> None:
+        if isinstance(figure, Figures):
+            self.figures.setdefault(name, []).append(figure)
+        else:
+            self.ceilings[name] = figure
 
 
 def peers() -> list[Peer]:
@@ -105,50 +143,49 @@ def running(peer: Peer, folder: Path, store: Path) -> Iterator[str]:
             "LIKENESS_BUNDLE": str(folder),
             "LIKENESS_DETECTOR": "none",
             "LIKENESS_ENGINE": peer.engine,
+            "LIKENESS_LOG_LEVEL": "warning",
         }
         with ExitStack() as stack:
             try:
                 server = stack.enter_context(running_server(store, settings))
             except AssertionError as exc:
                 raise Unavailable(f"did not start: {str(exc)[:80]}") from exc
-            yield server.url
+            with _watched(server.process):
+                yield server.url
         return
     environment = _environment(peer) if peer.requirements else HOME
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     known = {"bin": str(environment / "bin"), "folder": str(folder), "port": str(port)}
     command = [word.format(**known) for word in peer.command]
+    HOME.mkdir(parents=True, exist_ok=True)
     log = HOME / f"{command[0].rsplit('/', 1)[-1]}-{port}.log"
     quiet = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0"}
     with (
         log.open("w") as output,
-        subprocess.Popen(
-            command,
-            stdout=output,
-            stderr=output,
-            env=os.environ | quiet,
-            start_new_session=True,
-        ) as process,
+        subprocess.Popen(command, stdout=output, stderr=output, env=os.environ | quiet) as process,
     ):
         try:
             url = f"http://127.0.0.1:{port}"
             _wait(peer, process, url, log)
-            yield url
+            with _watched(process):
+                yield url
         finally:
-            # Its workers too: they are in the session that began with it.
-            _end(process)
+            # Its workers end with the process that measures.
+            process.kill()
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    for number in (15, 9):
+@contextmanager
+def _watched(process: subprocess.Popen[Any]) -> Iterator[None]:
+    """Name a crash of the server as the reason why there are no figures."""
+    try:
+        yield
+    except Unavailable as exc:
         try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            return
-        try:
-            process.wait(5)
+            status = process.wait(1)
         except subprocess.TimeoutExpired:
-            continue
+            raise exc from None
+        raise Unavailable(ended(status)) from exc
 
 
 def _wait(peer: Peer, process: subprocess.Popen[bytes], url: str, log: Path) -> None:
@@ -180,90 +217,117 @@ def _environment(peer: Peer) -> Path:
     return folder
 
 
-def in_process(folder: Path, engine: EngineName) -> float:
-    """Return the most crops a second that an engine computes when fed with ready crops."""
-    device = choose_device()
-    embedder = Embedder(load_bundle(str(folder)), device, choose_precision(device), engine)
-    return max(rates(embedder, BATCHES, rounds=5))
+def in_process(work: Work) -> Iterator[float]:
+    """Yield the most crops a second that an engine computes when fed with ready crops."""
+    from models.bundle import load_bundle  # takes seconds, which others do not have to wait
+    from models.embedder import Embedder
+    from models.encoder.device import choose_device, choose_precision
+    from tests.bench.encoders import rates
+
+    device, engine = choose_device(), work.peer.engine
+    assert engine is not None
+    bundle = load_bundle(str(work.folder))
+    embedder = Embedder(bundle, device, choose_precision(device), engine)
+    yield round(max(rates(embedder, BATCHES, rounds=5)), 1)
 
 
-async def measure(peer: Peer, url: str, made: Sequence[bytes], connections: int) -> Load:
-    """Send photos for about SECONDS, after as many as there are connections to warm up."""
-    target = Target(url, peer.path, peer.content_type)
-    forms = [peer.body(photo) for photo in made]
+def over_http(work: Work) -> Iterator[Figures]:
+    """Yield what a peer does at each number of connections; raises Unavailable."""
+    made = photos(224, 224, 64)
+    with (
+        tempfile.TemporaryDirectory() as name,
+        running(work.peer, work.folder, Path(name) / "store.db") as url,
+    ):
+        for connections in work.connections:
+            load = asyncio.run(measure(work, url, made, connections))
+            if load.hung:
+                raise Unavailable(f"left {load.hung} of {len(load.replies)} photos unanswered")
+            yield Figures(connections, load.rate, load.ms(0.5), load.ms(0.95))
+
+
+async def measure(work: Work, url: str, made: Sequence[bytes], connections: int) -> Load:
+    """Send photos for some seconds, after as many as there are connections to warm up."""
+    target = Target(url, work.peer.path, work.peer.content_type)
+    forms = [work.peer.body(photo) for photo in made]
     warm = await closed_loop(target, cycle(forms, 2 * connections), connections)
-    count = max(2 * connections, round(warm.rate * SECONDS))
+    count = max(2 * connections, round(warm.rate * work.seconds))
     return await closed_loop(target, cycle(forms, count), connections)
 
 
-Measured = Mapping[tuple[str, int], Sequence[Load]]
+def measure_all(works: Sequence[Work], rounds: int, out: Path, limit_s: float = LIMIT_S) -> Table:
+    """Print each figure, and write the table so far to a file, as soon as it is known."""
+    table = Table()
 
+    def keep(name: str, figures: Iterable[Figures | float]) -> None:
+        try:
+            for figure in figures:
+                table.add(name, figure)
+                print(f"{name}, {figure}", flush=True)
+                out.write_text(report(table))
+        except Unavailable as reason:
+            table.missing[name] = str(reason)
+            print(f"{name} {reason}", flush=True)
+            out.write_text(report(table))
 
-def measure_all(
-    chosen: Sequence[Peer], folder: Path, made: Sequence[bytes], rounds: int
-) -> tuple[Measured, Mapping[str, str]]:
-    """Return what every peer did at every number of connections, and why some did nothing."""
-    loads: dict[tuple[str, int], list[Load]] = {}
-    skipped: dict[str, str] = {}
-    with tempfile.TemporaryDirectory() as name:
-        # A round passes every peer: what the machine does meanwhile harms all alike.
-        for peer in (peer for _ in range(rounds) for peer in chosen):
-            if peer.name in skipped:
-                continue
-            try:
-                with running(peer, folder, Path(name) / f"{peer.engine}.db") as url:
-                    for connections in CONNECTIONS:
-                        load = asyncio.run(measure(peer, url, made, connections))
-                        loads.setdefault((peer.name, connections), []).append(load)
-            except Unavailable as reason:
-                skipped[peer.name] = str(reason)
-    return loads, skipped
+    # A round passes every peer: what the machine does meanwhile harms all alike.
+    for work in (work for _ in range(rounds) for work in works):
+        if work.peer.name not in table.missing:
+            keep(work.peer.name, apart(over_http, work, limit_s))
+    for work in works:
+        if work.peer.engine is not None:
+            keep(f"{work.peer.name}, in process", apart(in_process, work, limit_s))
+    return table
 
 
 def main() -> None:
-    """Print the tables."""
+    """Print the figures as they are known, and the table at the end."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", help="leave out the peers whose name lacks this")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of a measurement, about")
+    parser.add_argument("--limit-s", type=float, default=LIMIT_S, help="of one peer and round")
     arguments = parser.parse_args()
+    from tests.bench.rivals.checkpoint import checkpoint  # takes seconds, as above
+
     print(describe_machine(), flush=True)
     folder = checkpoint(HOME / "vit-b-32")
-    made = photos(224, 224, 64)
     chosen = [peer for peer in peers() if (arguments.only or "") in peer.name]
-    loads, skipped = measure_all(chosen, folder, made, arguments.rounds)
-    ceilings = {
-        peer.name: in_process(folder, peer.engine)
-        for peer in chosen
-        if peer.engine is not None and peer.name not in skipped
-    }
-    print(f"\n{report(loads, ceilings, skipped)}")
+    works = [Work(peer, folder, arguments.seconds) for peer in chosen]
+    table = measure_all(works, arguments.rounds, HOME / "table.md", arguments.limit_s)
+    print(f"\n{report(table)}")
 
 
-def report(loads: Measured, ceilings: Mapping[str, float], skipped: Mapping[str, str]) -> str:
+def report(table: Table) -> str:
     """Return the table: medians of the rounds, ratios to infinity at the same connections."""
-    per_s = {key: median(load.rate for load in rounds) for key, rounds in loads.items()}
-    latencies = {key: median(load.ms(0.5) for load in rounds) for key, rounds in loads.items()}
+    found = {
+        (name, connections): [one for one in figures if one.connections == connections]
+        for name, figures in table.figures.items()
+        for connections in dict.fromkeys(one.connections for one in figures)
+    }
+    per_s = {key: median(one.per_s for one in rounds) for key, rounds in found.items()}
+    p50_ms = {key: median(one.p50_ms for one in rounds) for key, rounds in found.items()}
     rows: list[tuple[str, ...]] = []
-    for name, connections in loads:
+    for name, connections in found:
         key = (name, connections)
-        rival = next((k for k in loads if "infinity" in k[0] and k[1] == connections), None)
-        share = f"{per_s[key] / ceilings[name]:.2f}" if name in ceilings else "-"
-        p95 = median(load.ms(0.95) for load in loads[key])
+        rival = next((k for k in found if "infinity" in k[0] and k[1] == connections), None)
+        ceiling = table.ceilings.get(f"{name}, in process")
+        share = f"{per_s[key] / ceiling:.2f}" if ceiling else "-"
+        p95_ms = median(one.p95_ms for one in found[key])
         against = (
             ("-", "-")
             if rival is None
-            else (f"{per_s[key] / per_s[rival]:.2f}", f"{latencies[key] / latencies[rival]:.2f}")
+            else (f"{per_s[key] / per_s[rival]:.2f}", f"{p50_ms[key] / p50_ms[rival]:.2f}")
         )
-        cells = (f"{per_s[key]:.1f}", f"{latencies[key]:.0f}", f"{p95:.0f}", *against, share)
+        cells = (f"{per_s[key]:.1f}", f"{p50_ms[key]:.0f}", f"{p95_ms:.0f}", *against, share)
         rows.append((name, str(connections), *cells))
     head = (
         *("server", "connections", "photos/s", "p50 ms", "p95 ms"),
         *("rate / infinity's", "p50 / infinity's", "share of in-process"),
     )
-    best = ", ".join(f"{name} {rate:.1f}" for name, rate in ceilings.items())
-    title = f"ViT-B/32, photos of 224 px over HTTP; ready crops in process, crops/s: {best}"
-    lines = (f"Skipped: {name} {reason}" for name, reason in skipped.items())
-    return "\n\n".join((markdown(title, head, rows), *lines))
+    rows += [(name, reason, *("-",) * 6) for name, reason in table.missing.items()]
+    best = ", ".join(f"{name} {rate:.1f}" for name, rate in table.ceilings.items())
+    title = f"ViT-B/32, photos of 224 px over HTTP; ready crops, crops/s: {best or '-'}"
+    return markdown(title, head, rows) + "\n"
 
 
 if __name__ == "__main__":
