@@ -22,8 +22,8 @@ ATTACKS = 5
 BYTES_A_PIXEL = 10
 # The detector's network keeps the room that it took for a large photo, in each thread.
 KEPT_MB = 150 * THREADS
-# By then no photo is begun with; the last ones are finished.
-LATEST_S = Settings().request_timeout_s + 15
+# Then no photo is begun with any more, and no longer than that may the last ones take.
+LATEST_S = Settings().request_timeout_s + Settings().watchdog_s
 _RESET_PEAK = "5"
 
 
