@@ -13,15 +13,12 @@ from typing import Self
 import cv2
 import numpy as np
 
+from models.datasets.folders import read_photo_file
 from models.detectors import DetectorSource
 from models.errors import LikenessError
 from models.face import Detector, Framing, Pixels
 from models.portrait import take_portrait
 from models.rejected import UNREADABLE
-
-_OF_CAMERAS = (".jpg", ".jpeg", ".jfif", ".heic", ".heif", ".avif")
-_OF_OTHERS = (".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-PHOTO_SUFFIXES = frozenset((*_OF_CAMERAS, *_OF_OTHERS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +45,6 @@ class CropSet:
             names = [str(name) for name in index["names"]]
             rejected = {str(name): str(reason) for name, reason in index["rejected"]}
         return cls(names, np.load(path, mmap_mode="r"), rejected)
-
-
-def photos_in(folder: Path) -> list[Path]:
-    """List the photo files below a folder in a stable order."""
-    return sorted(
-        p for p in folder.rglob("*") if p.suffix.lower() in PHOTO_SUFFIXES and p.is_file()
-    )
 
 
 class Cutter:
@@ -130,7 +120,7 @@ def _detector(source: DetectorSource) -> Detector:
 
 def _cut_one(file: Path, source: DetectorSource, framing: Framing) -> Pixels | str:
     try:
-        data = file.read_bytes()
+        data = read_photo_file(file)
     except OSError:
         return UNREADABLE
     try:

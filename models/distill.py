@@ -30,7 +30,8 @@ from torch import Tensor, nn
 
 from models.bundle import save_weights
 from models.calibration import fnmr_at, pair_accuracy, threshold_at
-from models.crops import CropSet, cut, photos_in
+from models.crops import CropSet, cut
+from models.datasets.folders import photos_in
 from models.detectors import DetectorSource
 from models.encoder.clip import ClipEncoder
 from models.encoder.head import Head

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.crops import Cutter
+from models.datasets.folders import read_photo_file
 from models.embedder import Embedder
 from models.errors import DegenerateVector
 from models.face import Pixels
@@ -136,6 +137,6 @@ class Extractor:
 
 def _digest(file: Path) -> str:
     try:
-        return sha256(file.read_bytes()).hexdigest()
+        return sha256(read_photo_file(file)).hexdigest()
     except OSError:
         return ""

@@ -197,6 +197,11 @@ def _recognise(data: bytes) -> _Kind:
     raise NotAnImage("The bytes are no image of a known format." if data else "The file is empty.")
 
 
+def begins_as_photo(data: bytes) -> bool:
+    """Tell whether a file that begins so is of a known format."""
+    return any(re.match(kind.signature, data, re.DOTALL) for kind in _KINDS)
+
+
 def _read(kind: _Kind, data: bytes, limits: Limits, shortest: int | None) -> Image:
     name, ended, photo = kind.name, True, tiff.Photo(data)
     if name == "TIFF":

@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image as Pillow
 
 from models.bundle import Calibration
+from models.datasets.folders import read_photo_file
 from models.decision import OperatingPoint, Rate
 from models.errors import LikenessError
 from models.image import decode
@@ -234,7 +235,7 @@ def _source(path: Path, embed_photos: bool) -> str:
     if not embed_photos:
         return escape(path.absolute().as_uri())
     try:
-        photo = Pillow.fromarray(decode(path.read_bytes()).pixels)
+        photo = Pillow.fromarray(decode(read_photo_file(path)).pixels)
     except (OSError, LikenessError):
         return ""
     photo.thumbnail((_THUMBNAIL, _THUMBNAIL))

@@ -1,7 +1,6 @@
 """Read labelled photos: who is on each, and which pairs a protocol compares."""
 
-import csv
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -9,8 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.comparisons import pair_places
-from models.crops import PHOTO_SUFFIXES, photos_in
+from models.datasets.folders import PHOTO_SUFFIXES, is_file, is_text
+from models.datasets.people import list_people, nothing_usable, path_below, rows_inside
+from models.datasets.tables import Row, Table, read_table
 from models.errors import LikenessError
+from models.names import without_unseen
+from models.rejected import UNREADABLE, RejectedFile
 
 # A folder has no pairs of its own: so many of each kind are drawn, as LFW's View 2 has.
 PAIRS_OF_A_KIND = 3000
@@ -23,7 +26,8 @@ class LabelledSet:
     `people` `(n,)` numbers them from 0. `folds` has the fold of every pair, or is empty.
     `groups` has the group of every photo, "" where unknown, or is empty. Where the file names
     pairs only, `complete` is False: two photos it never pairs may show one person.
-    `person_names` are by number, or empty.
+    `person_names` are by number, or empty. `unusable` says why rows and files that were named
+    are not among these; `notes` say in a line each what was passed over on purpose.
     """
 
     folder: Path
@@ -34,43 +38,69 @@ class LabelledSet:
     groups: list[str] = field(default_factory=list)
     complete: bool = True
     person_names: list[str] = field(default_factory=list)
+    unusable: list[RejectedFile] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def names(self) -> list[str]:
         """Return the name of the person on every photo, or the number where there is none."""
         return [self.person_names[at] if self.person_names else str(at) for at in self.people]
 
 
-def read_protocol(photos: Path, pairs: Path | None = None) -> LabelledSet:
+def read_protocol(photos: Path, pairs: Path | None = None, outside: bool = False) -> LabelledSet:
     """Read a folder with its pairs: LFW's `pairs.txt`, a CSV `a,b,same`, or none.
 
     Without pairs, `people.csv` and `pairs.csv` in the folder are taken, else the folder below
-    it that a photo lies in names the person. Raises LikenessError.
+    it that a photo lies in names the person. Photos that are named and not there are left out
+    and listed. Lists lead out of the folder only if `outside` allows it. Raises LikenessError.
     """
+    labelled = photos / "people.csv"
     try:
+        if pairs is None and not labelled.is_file():
+            return read_folder(photos)
         if pairs is None:
-            labelled = photos / "people.csv"
-            return read_labelled(photos) if labelled.is_file() else read_folder(photos)
-        return read_lfw(pairs, photos) if pairs.suffix == ".txt" else read_pairs(pairs, photos)
+            return _present(read_labelled(photos, outside), labelled)
+        read = read_lfw if pairs.suffix.lower() == ".txt" else read_pairs
+        return _present(read(pairs, photos, outside), pairs)
     except (OSError, UnicodeDecodeError) as exc:
         raise LikenessError(f"{pairs or photos} cannot be read: {exc}") from exc
 
 
-def read_labelled(folder: Path) -> LabelledSet:
+def read_labelled(folder: Path, outside: bool = False) -> LabelledSet:
     """Read `people.csv` (image,person) and `pairs.csv` (a,b,same)."""
-    rows = _rows(folder / "people.csv", ("image", "person"))
-    images = [image for image, _ in rows]
-    known, people = np.unique([person for _, person in rows], return_inverse=True)
+    table = read_table(folder / "people.csv", ("image", "person"))
+    rows, unusable = rows_inside(table, ("image",), folder, outside)
+    if not rows:
+        raise LikenessError(nothing_usable(table, unusable))
+    images = [row["image"] for row in rows]
+    named = [without_unseen(row["person"]) for row in rows]
+    known, people = np.unique(named, return_inverse=True)
     index = {image: i for i, image in enumerate(images)}
-    pairs = _pairs(folder / "pairs.csv", index)
-    return LabelledSet(folder, images, people.astype(np.int64), pairs, person_names=known.tolist())
+    pairs_table = read_table(folder / "pairs.csv", ("a", "b", "same"))
+    paired, wrong = rows_inside(pairs_table, ("a", "b"), folder, outside)
+    pairs, unmatched = _pairs(pairs_table, paired, index)
+    unusable += [*wrong, *unmatched]
+    if not pairs:
+        raise LikenessError(nothing_usable(pairs_table, [*wrong, *unmatched]))
+    return LabelledSet(
+        folder,
+        images,
+        people.astype(np.int64),
+        pairs,
+        person_names=known.tolist(),
+        unusable=unusable,
+    )
 
 
-def read_pairs(path: Path, photos: Path) -> LabelledSet:
+def read_pairs(path: Path, photos: Path, outside: bool = False) -> LabelledSet:
     """Read a CSV `a,b,same` of files below `photos`; who is who follows from the pairs."""
-    named = _rows(path, ("a", "b", "same"))
-    images = sorted({name for a, b, _ in named for name in (a, b)})
+    table = read_table(path, ("a", "b", "same"))
+    rows, unusable = rows_inside(table, ("a", "b"), photos, outside)
+    images = sorted({row[column] for row in rows for column in ("a", "b")})
     index = {image: i for i, image in enumerate(images)}
-    pairs = _pairs(path, index)
+    pairs, wrong = _pairs(table, rows, index)
+    unusable += wrong
+    if not pairs:
+        raise LikenessError(nothing_usable(table, unusable))
     people = _joined(len(images), [(a, b) for a, b, same in pairs if same])
     contradictory = next((p for p in pairs if not p[2] and people[p[0]] == people[p[1]]), None)
     if contradictory is not None:
@@ -78,10 +108,10 @@ def read_pairs(path: Path, photos: Path) -> LabelledSet:
             f"{path} says that {images[contradictory[0]]} and {images[contradictory[1]]} show "
             "two people, and by its other pairs they show one."
         )
-    return LabelledSet(photos, images, people, pairs, complete=False)
+    return LabelledSet(photos, images, people, pairs, complete=False, unusable=unusable)
 
 
-def read_lfw(path: Path, photos: Path) -> LabelledSet:
+def read_lfw(path: Path, photos: Path, outside: bool = False) -> LabelledSet:
     """Read the layout of LFW's `pairs.txt` and `pairsDevTest.txt`.
 
     The first line says how many folds there are, if any, and how many pairs of each kind a
@@ -101,7 +131,10 @@ def read_lfw(path: Path, photos: Path) -> LabelledSet:
     known, people = np.unique([name for name, _ in photographed], return_inverse=True)
     pairs = [(index[a], index[b], a[0] == b[0]) for a, b in named]
     folds = [at // per_fold for at in range(len(pairs))] if len(head) == 2 else []
-    images = [_lfw_file(photos, name, number) for name, number in photographed]
+    images = [
+        path_below(_lfw_file(photos, name, number), photos, outside)
+        for name, number in photographed
+    ]
     people = people.astype(np.int64)
     return LabelledSet(photos, images, people, pairs, folds, person_names=known.tolist())
 
@@ -112,28 +145,34 @@ def read_folder(folder: Path, seed: int = 0) -> LabelledSet:
     return replace(labelled, pairs=draw_pairs(labelled.people, seed))
 
 
-def read_people(source: Path) -> LabelledSet:
+def read_people(source: Path, outside: bool = False) -> LabelledSet:
     """Read who is on which photo, without pairs: a folder per person, or a CSV `path,identity`.
 
     Paths in the CSV start at its own folder. Raises LikenessError.
     """
-    folder, named = list_people(source)
-    if len({name for _, name in named}) < 2:
+    listed = list_people(source, outside)
+    texts = [(image, name) for image, name in listed.photos if is_text(image)]
+    unusable = [
+        RejectedFile(image, UNREADABLE, "The name of the file is not UTF-8.")
+        for image, _ in listed.photos
+        if not is_text(image)
+    ]
+    if len({name for _, name in texts}) < 2:
         raise LikenessError(
             f"{source} needs folders of photos, one per person, two at least; or give a CSV "
             "path,identity."
         )
-    known, people = np.unique([name for _, name in named], return_inverse=True)
-    images = [image for image, _ in named]
-    return LabelledSet(folder, images, people.astype(np.int64), [], person_names=known.tolist())
-
-
-def list_people(source: Path) -> tuple[Path, list[tuple[str, str]]]:
-    """Return a folder and `(path below it, identity)` of the photos of such a source."""
-    if source.is_file():
-        return source.parent, [(row[0], row[1]) for row in _rows(source, ("path", "identity"))]
-    files = [file.relative_to(source) for file in photos_in(source)]
-    return source, [(file.as_posix(), file.parts[0]) for file in files if len(file.parts) > 1]
+    known, people = np.unique([name for _, name in texts], return_inverse=True)
+    images = [image for image, _ in texts]
+    return LabelledSet(
+        listed.folder,
+        images,
+        people.astype(np.int64),
+        [],
+        person_names=known.tolist(),
+        unusable=[*listed.unusable, *unusable],
+        notes=listed.notes,
+    )
 
 
 def select(labelled: LabelledSet, places: NDArray[np.int64], seed: int = 0) -> LabelledSet:
@@ -149,31 +188,65 @@ def select(labelled: LabelledSet, places: NDArray[np.int64], seed: int = 0) -> L
 
 def with_groups(labelled: LabelledSet, path: Path) -> LabelledSet:
     """Add the groups of a CSV `image,group`; raises LikenessError if it names no photo."""
-    groups = {row[0]: row[1] for row in _rows(path, ("image", "group"))}
+    table = read_table(path, ("image", "group"), ("image",))
+    groups = {row["image"]: row["group"] for row in table.rows}
     found = [groups.get(image, "") for image in labelled.images]
     if not any(found):
-        raise LikenessError(f"{path} names none of the photos; its paths start below the folder")
-    return replace(labelled, groups=found)
+        raise LikenessError(
+            f"{path} names none of the photos; its paths start below the folder, such as "
+            f"{labelled.images[0]}"
+        )
+    return replace(labelled, groups=found, unusable=[*labelled.unusable, *table.unusable])
 
 
-def _rows(path: Path, fields: Sequence[str]) -> list[tuple[str, ...]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = set(fields) - set(reader.fieldnames or ())
-        if missing:
-            raise LikenessError(f"{path} has no column {', '.join(sorted(missing))}.")
-        return [tuple(row[name] or "" for name in fields) for row in reader]
+def _present(labelled: LabelledSet, named_by: Path) -> LabelledSet:
+    """Leave out the photos that are not there, and the pairs they are in, and list them.
+
+    Raises LikenessError if no pair is left.
+    """
+    gone = [not is_file(labelled.folder / image) for image in labelled.images]
+    if not any(gone):
+        return labelled
+    places = np.cumsum(~np.array(gone)) - 1
+    kept = [at for at, (a, b, _) in enumerate(labelled.pairs) if not (gone[a] or gone[b])]
+    missing = [image for image, is_gone in zip(labelled.images, gone, strict=True) if is_gone]
+    if not kept:
+        raise LikenessError(
+            f"{named_by} names {len(gone):,} photos, of which {len(missing):,} are not below "
+            f"{labelled.folder}, {labelled.folder / missing[0]} for example: name the folder that "
+            "they lie in."
+        )
+    unusable = [RejectedFile(image, UNREADABLE, "There is no such file.") for image in missing]
+    pairs = [labelled.pairs[at] for at in kept]
+    there = np.flatnonzero(~np.array(gone))
+    known, people = np.unique(labelled.people[there], return_inverse=True)
+    return replace(
+        labelled,
+        images=[labelled.images[at] for at in there],
+        people=people.astype(np.int64),
+        person_names=[labelled.person_names[at] for at in known] if labelled.person_names else [],
+        pairs=[(int(places[a]), int(places[b]), same) for a, b, same in pairs],
+        folds=[labelled.folds[at] for at in kept] if labelled.folds else [],
+        unusable=[*labelled.unusable, *unusable],
+    )
 
 
-def _pairs(path: Path, index: dict[str, int]) -> list[tuple[int, int, bool]]:
-    pairs = []
-    for a, b, same in _rows(path, ("a", "b", "same")):
-        if same.lower() not in ("0", "1", "false", "true"):
-            raise LikenessError(f"{path} has {same!r} in `same`; 0 or 1 was expected.")
-        if a not in index or b not in index:
-            raise LikenessError(f"{path} names {a} and {b}, and people.csv not both of them.")
-        pairs.append((index[a], index[b], same.lower() in ("1", "true")))
-    return pairs
+def _pairs(
+    table: Table, rows: Sequence[Row], index: dict[str, int]
+) -> tuple[list[tuple[int, int, bool]], list[RejectedFile]]:
+    """Return the pairs of the rows by the places of their photos, and the rows without one."""
+    pairs, unusable = [], []
+    for row in rows:
+        a, b, same = row["a"], row["b"], row["same"].lower()
+        if same not in ("0", "1", "false", "true"):
+            sentence = f"`same` is {row['same']!r}; 0 or 1 was expected."
+            unusable.append(table.bad_row(row.number, sentence))
+        elif a not in index or b not in index:
+            sentence = f"It names {a} and {b}, and people.csv not both of them."
+            unusable.append(table.bad_row(row.number, sentence))
+        else:
+            pairs.append((index[a], index[b], same in ("1", "true")))
+    return pairs, unusable
 
 
 def _joined(count: int, links: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
@@ -203,8 +276,13 @@ def _lfw_pair(words: Sequence[str], path: Path) -> tuple[tuple[str, int], tuple[
 
 def _lfw_file(photos: Path, name: str, number: int) -> str:
     stem = f"{name}/{name}_{number:04d}"
-    found = (f"{stem}{suffix}" for suffix in (".jpg", *sorted(PHOTO_SUFFIXES)))
-    return next((file for file in found if (photos / file).is_file()), f"{stem}.jpg")
+    found = (f"{stem}{suffix}" for suffix in _lfw_suffixes())
+    return next((file for file in found if is_file(photos / file)), f"{stem}.jpg")
+
+
+def _lfw_suffixes() -> Iterator[str]:
+    for suffix in (".jpg", *sorted(PHOTO_SUFFIXES)):
+        yield from (suffix, suffix.upper())
 
 
 def draw_pairs(people: NDArray[np.int64], seed: int = 0) -> list[tuple[int, int, bool]]:

@@ -2,11 +2,11 @@
 
 import csv
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from io import StringIO
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from models.whole import whole_file
+from models.datasets.spreadsheets import original, write_table
+from models.errors import LikenessError
 
 UNREADABLE = "unreadable"  # no bytes can be had of it; all other codes are those of errors
 
@@ -25,19 +25,17 @@ def write_rejected(path: Path, rows: Sequence[RejectedFile]) -> None:
     if not rows:
         path.unlink(missing_ok=True)
         return
-    text = StringIO()
     names = [field.name for field in fields(RejectedFile)]
-    writer = csv.DictWriter(text, names)
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in sorted(rows, key=lambda row: row.path))
-    with whole_file(path) as file:
-        # Names of files need not be text; those that are not come back as they were.
-        file.write(text.getvalue().encode(errors="surrogateescape"))
+    write_table(path, names, (astuple(row) for row in sorted(rows, key=lambda row: row.path)))
 
 
 def read_rejected(path: Path) -> list[RejectedFile]:
-    """Read what `write_rejected` wrote."""
+    """Read what `write_rejected` wrote; raises LikenessError for any other file."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        return [RejectedFile(**row) for row in csv.DictReader(file)]
+        try:
+            rows = [(row["path"], row["code"], row["sentence"]) for row in csv.DictReader(file)]
+            return [RejectedFile(*(original(cell) for cell in row)) for row in rows]
+        except (LookupError, AttributeError, csv.Error) as exc:
+            raise LikenessError(f"{path} is no list of files that a run wrote; remove it.") from exc

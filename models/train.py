@@ -6,12 +6,10 @@
 `likeness train` is the command. With `lora` the encoder is adapted to the same people first.
 """
 
-import csv
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from pathlib import Path
 
 import numpy as np
 
@@ -28,6 +26,7 @@ from models.bundle import (
 from models.card import model_card
 from models.cohort import NO_COHORT, write_cohort
 from models.curves import curves_csv, draw_curves
+from models.datasets.spreadsheets import write_table
 from models.embedded import with_head
 from models.embedder import Embedder
 from models.encoder.head import Head
@@ -222,12 +221,13 @@ def _report_names(plan: Plan) -> Iterable[str]:
 def _list_unused(plan: Plan, seen: Seen, leaks: Sequence[Leak], listener: Listener) -> None:
     """Write the photos that cannot be used, and those that an evaluation set has too."""
     images, rejected = plan.photos.images, seen.photos.rejected
-    _write_rows(plan.run / "rejected.csv", ("path", "reason"), sorted(rejected.items()))
+    named = [(row.path, row.sentence) for row in plan.photos.unusable]
+    write_table(plan.run / "rejected.csv", ("path", "reason"), sorted([*rejected.items(), *named]))
     if rejected:
         counted = Counter(rejected.values()).most_common()
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in counted)
         listener.note(f"photos that cannot be used: {reasons}; {plan.run / 'rejected.csv'}")
-    _write_rows(
+    write_table(
         plan.run / "leaks.csv",
         ("path", "how", "similarity"),
         [(images[leak.place], leak.how, f"{leak.similarity:.4f}") for leak in leaks],
@@ -238,13 +238,6 @@ def _list_unused(plan: Plan, seen: Seen, leaks: Sequence[Leak], listener: Listen
             f"{left_out} people are not trained on: {len(leaks)} of their photos are in an "
             f"evaluation set; {plan.run / 'leaks.csv'}"
         )
-
-
-def _write_rows(path: Path, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(head)
-        writer.writerows(rows)
 
 
 def smaller(plan: Plan) -> Plan:

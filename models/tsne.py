@@ -78,7 +78,7 @@ def draw_png(face_map: FaceMap) -> bytes:
     )
     for number in np.argsort(-np.bincount(numbers), kind="stable")[:_NAMED]:
         centre = np.median(face_map.points[numbers == number], axis=0)
-        axes.annotate(names[number], centre, fontsize=7, ha="center")
+        axes.annotate(names[number], centre, fontsize=7, ha="center", parse_math=False)
     axes.set_title(caption(face_map), fontsize=10)
     axes.set_axis_off()
     stream = BytesIO()

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, get_args
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,7 +80,7 @@ class VectorFolder:
         for left in folder.glob("*.partial"):
             left.unlink()
         self._rejected = {row.path: row for row in read_rejected(self.rejected_path)}
-        self._next = 1 + max((int(part.stem[5:]) for part in self._paths()), default=-1)
+        self._next = 1 + max((_number(part) for part in self._paths()), default=-1)
         with whole_file(folder / "_about.json") as file:
             file.write(json.dumps(self._as_dict(), indent=2).encode() + b"\n")
 
@@ -116,7 +117,10 @@ class VectorFolder:
             if any(not file.name.startswith(".") for file in self._folder.glob("*")):
                 raise LikenessError(f"{self._folder} holds other files; name a folder of its own.")
             return
-        held = json.loads(path.read_bytes())
+        try:
+            held = dict(json.loads(path.read_bytes()))
+        except (OSError, ValueError, TypeError) as exc:
+            raise LikenessError(f"{path} is damaged; name another folder for vectors.") from exc
         for name, value in self._as_dict().items():
             if held.get(name) != value:
                 raise LikenessError(
@@ -137,13 +141,28 @@ class VectorFolder:
         return sorted(self._folder.glob(f"part-*.{self._format}"))
 
     def _read_names(self, part: Path) -> list[str]:
-        if self._format == "npz":
-            with np.load(part) as arrays:
-                return [str(name) for name in arrays["path"]]
-        from pyarrow import parquet
+        try:
+            return _names_in(part, self._format)
+        except (OSError, ValueError, LookupError, BadZipFile) as exc:
+            raise LikenessError(
+                f"{part} is damaged; remove it, and its photos are embedded again."
+            ) from exc
 
-        names: list[str] = parquet.read_table(part, columns=["path"])["path"].to_pylist()
-        return names
+
+def _number(part: Path) -> int:
+    """Return the number of a part; files of the user's that only look like one have none."""
+    number = part.stem.removeprefix("part-")
+    return int(number) if number.isdecimal() else -1
+
+
+def _names_in(part: Path, format_: Format) -> list[str]:
+    if format_ == "npz":
+        with np.load(part) as arrays:
+            return [str(name) for name in arrays["path"]]
+    from pyarrow import parquet
+
+    names: list[str] = parquet.read_table(part, columns=["path"])["path"].to_pylist()
+    return names
 
 
 def _write_npz(file: BinaryIO, rows: Sequence[VectorRow], about: About) -> None:

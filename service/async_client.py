@@ -9,6 +9,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 import httpx
 
+from models.datasets.folders import is_text
 from service import calls
 from service.call import Call, Page
 from service.client import DEFAULT_URL, TIMEOUT_S, headers
@@ -105,11 +106,19 @@ class AsyncLikeness:
         return self.each(calls.subjects_page)
 
     async def enroll_folder(
-        self, source: AnyPath, *, at_once: int = 8, **terms: Unpack[calls.Terms]
+        self,
+        source: AnyPath,
+        *,
+        at_once: int = 8,
+        outside: bool = False,
+        **terms: Unpack[calls.Terms],
     ) -> AsyncGenerator[EnrolledPhoto]:
-        """Enrol a folder per subject, or a CSV `path,identity`, as `enroll_many` does."""
-        listed = await asyncio.to_thread(people_in, source)
-        async with aclosing(self.enroll_many(listed, at_once=at_once, **terms)) as done:
+        """Enrol a folder per subject, or a CSV, as `Likeness.enroll_folder` does."""
+        listed = await asyncio.to_thread(people_in, source, outside)
+        for failed in listed.failed:
+            yield failed
+        enrolled = self.enroll_many(listed.photos, at_once=at_once, **terms)
+        async with aclosing(enrolled) as done:
             async for photo in done:
                 yield photo
 
@@ -133,7 +142,7 @@ class AsyncLikeness:
         served = (await self.model()).fingerprint
         known, held = None, frozenset[str]()
         for path, subject in photos:
-            if subject != known:
+            if subject != known and is_text(subject):
                 known, held = subject, await self.ask(calls.held(subject, served))
             yield Listed(Path(path), subject, held)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from models.datasets.folders import read_photo_file
 from models.embedder import Embedder
 from models.encoder.device import choose_device
 from models.errors import LikenessError
@@ -88,7 +89,7 @@ class Bulk:
 
     async def _one(self, file: Path, policy: Policy) -> Taken:
         try:
-            data = await asyncio.to_thread(file.read_bytes)
+            data = await asyncio.to_thread(read_photo_file, file)
         except OSError as error:
             sentence = error.strerror or "The file cannot be read."
             return Taken(file, "", Unusable(UNREADABLE, sentence))

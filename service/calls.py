@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, TypedDict, Unpack
 from uuid import uuid4
 
+from models.datasets.folders import read_photo_file
 from service.answers import EmbedAnswer, EmbeddedImage, IdentifyAnswer, ProblemAnswer, VerifyAnswer
 from service.call import Call, of, path
 from service.enroll_answers import EnrollAnswer, EnrolledImage
@@ -235,7 +236,7 @@ def read_photo(photo: Photo) -> bytes:
     if isinstance(photo, bytes):
         return photo
     if isinstance(photo, str | PathLike):
-        return Path(photo).read_bytes()
+        return read_photo_file(Path(photo))
     return photo.read()
 
 

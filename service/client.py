@@ -14,6 +14,7 @@ from typing import Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 import httpx
 
+from models.datasets.folders import is_text
 from service import calls
 from service.call import Call, Page
 from service.gallery_answers import SubjectSummaryAnswer
@@ -118,10 +119,21 @@ class Likeness:
         return self.each(calls.subjects_page)
 
     def enroll_folder(
-        self, source: AnyPath, *, at_once: int = 8, **terms: Unpack[calls.Terms]
+        self,
+        source: AnyPath,
+        *,
+        at_once: int = 8,
+        outside: bool = False,
+        **terms: Unpack[calls.Terms],
     ) -> Generator[EnrolledPhoto]:
-        """Enrol a folder per subject, or a CSV `path,identity`, as `enroll_many` does."""
-        return self.enroll_many(people_in(source), at_once=at_once, **terms)
+        """Enrol a folder per subject, or a CSV `path,identity`, as `enroll_many` does.
+
+        What the folder or the list has that cannot be used is `failed`, too. The CSV leads out
+        of its folder only if `outside` allows it. Raises LikenessError if there is nobody.
+        """
+        listed = people_in(source, outside)
+        yield from listed.failed
+        yield from self.enroll_many(listed.photos, at_once=at_once, **terms)
 
     def enroll_many(
         self,
@@ -145,7 +157,7 @@ class Likeness:
         served = self.model().fingerprint
         known, held = None, frozenset[str]()
         for path, subject in photos:
-            if subject != known:
+            if subject != known and is_text(subject):
                 known, held = subject, self.ask(calls.held(subject, served))
             yield Listed(Path(path), subject, held)
 

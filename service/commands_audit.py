@@ -9,7 +9,7 @@ from service.audit_answers import AuditAnswer
 from service.call import Call, of
 from service.local import connect
 from service.store.audit import START, AuditEntry, first_break
-from service.terminal import Url, fail, finish, out, settings_from
+from service.terminal import Url, fail, finish, settings_from, show
 
 audit_app = typer.Typer(no_args_is_help=True, help="Show and verify the audit log.")
 
@@ -18,12 +18,12 @@ audit_app = typer.Typer(no_args_is_help=True, help="Show and verify the audit lo
 def list_(url: Url = None) -> None:
     """Print the log, an entry a line, oldest first."""
 
-    async def show() -> None:
+    async def list_all() -> None:
         async with connect(url, settings_from()) as likeness, aclosing(likeness.each(_page)) as log:
             async for entry in log:
-                out.print(entry.model_dump_json(), soft_wrap=True, markup=False, highlight=False)
+                show(entry.model_dump_json())
 
-    finish(show())
+    finish(list_all())
 
 
 @audit_app.command()
@@ -58,8 +58,8 @@ def verify(
     last, digest = finish(check())
     if expected:
         fail(f"The audit log ends with entry {last}, before that of the receipt.")
-    out.print(f"{last:,} entries, all as written; the last one's receipt:")
-    out.print(f"{last}:{digest}", soft_wrap=True, highlight=False)
+    show(f"{last:,} entries, all as written; the last one's receipt:")
+    show(f"{last}:{digest}")
 
 
 def _page(after: int | None) -> Call[AuditAnswer]:

@@ -16,7 +16,16 @@ from service.change_answers import ChangeAnswer
 from service.gallery_answers import DeletedAnswer
 from service.local import connect
 from service.reembedding import Reembedded, Reembedding, by_digest
-from service.terminal import Url, fail, finish, out, photo_progress, print_rejected, settings_from
+from service.terminal import (
+    Url,
+    exit_status,
+    fail,
+    finish,
+    photo_progress,
+    print_rejected,
+    settings_from,
+    show,
+)
 
 Bundle = Annotated[str, typer.Option(help="Built-in name, directory, hub id or fingerprint.")]
 AcceptMissing = Annotated[
@@ -42,7 +51,8 @@ def reembed(
 
     Photos that the service kept (LIKENESS_STORE_IMAGES) are taken from there, others from a
     folder, found by the digest of their bytes. The same command again goes on where a stopped
-    run was. Nothing changes for callers before `likeness switch`.
+    run was. Nothing changes for callers before `likeness switch`. Templates that cannot be made
+    are listed, and the exit status is 1 for that reason.
 
     At a URL the service runs with LIKENESS_NEXT_BUNDLE set to the same bundle.
     """
@@ -58,13 +68,12 @@ def reembed(
 
     done, change = finish(work())
     write_rejected(missing, done.missing)
-    out.print(
-        f"{done.embedded:,} embedded, {done.gone:,} deleted meanwhile, {change.lacking:,} lacking"
-    )
+    show(f"{done.embedded:,} embedded, {done.gone:,} deleted meanwhile, {change.lacking:,} lacking")
     print_rejected(done.missing, missing)
     if done.missing:
         people = {row.path.partition("/")[0] for row in done.missing}
-        out.print(f"{len(people):,} subjects have a photo to enrol again")
+        show(f"{len(people):,} subjects have a photo to enrol again")
+    exit_status(done.missing)
 
 
 def switch(to: Bundle, url: Url = None, accept_missing: AcceptMissing = False) -> None:
@@ -78,7 +87,7 @@ def switch(to: Bundle, url: Url = None, accept_missing: AcceptMissing = False) -
 
     before, change = finish(ask())
     _print_shadow(before)
-    out.print(f"[bold]serving[/]  {change.serving[:12]}, no longer {change.other[:12]}")
+    show(f"{change.serving[:12]}, no longer {change.other[:12]}", title="serving")
 
 
 def forget(bundle: Bundle, url: Url = None, accept_missing: AcceptMissing = False) -> None:
@@ -93,16 +102,17 @@ def forget(bundle: Bundle, url: Url = None, accept_missing: AcceptMissing = Fals
             )
 
     deleted = finish(ask())
-    out.print(f"{deleted.templates:,} templates erased, {deleted.subjects:,} subjects with them")
+    show(f"{deleted.templates:,} templates erased, {deleted.subjects:,} subjects with them")
 
 
 def _print_shadow(change: ChangeAnswer) -> None:
     shadow = change.shadow
     if shadow is not None and shadow.disagreement is not None:
         apart = shadow.disagreement
-        out.print(
-            f"[bold]shadow[/]   {apart.value:.2%} of {shadow.compared:,} requests decided "
-            f"differently by {change.other[:12]} ({apart.low:.2%} to {apart.high:.2%})"
+        show(
+            f"{apart.value:.2%} of {shadow.compared:,} requests decided differently by "
+            f"{change.other[:12]} ({apart.low:.2%} to {apart.high:.2%})",
+            title="shadow ",
         )
 
 

@@ -7,12 +7,22 @@ from typing import Annotated
 
 import typer
 
+from service.cli.places import check_folder
 from service.embed_files import Engine, embed_files
 from service.embed_local import open_local
 from service.embed_ray import open_ray
 from service.ray_cluster import Cluster
 from service.settings import Settings
-from service.terminal import fail, finish, out, print_rejected, require, settings_from
+from service.terminal import (
+    exit_status,
+    fail,
+    finish,
+    print_left_out,
+    print_rejected,
+    require,
+    settings_from,
+    show,
+)
 
 
 class Format(StrEnum):
@@ -74,16 +84,18 @@ def embed_folder(
 
     The same command again goes on where a stopped run was: what has a vector or was rejected
     is not taken again. A photo that has changed since under its name keeps its old vector;
-    name another folder for new ones.
+    name another folder for new ones. What cannot be used is listed, and the exit status is 1
+    for that reason.
 
     With `--engine ray` the workers read the photos, at the same path as here: keep them on
     storage that all machines share. Vectors come back, and only this process writes.
     """
     if format_ is Format.PARQUET:
         require("pyarrow")
+    check_folder(out_folder)
     cluster = Cluster(address, workers, worker_cores, worker_gpus)
     settings = settings_from(bundle=bundle, store="sqlite:///:memory:")
-    made = finish(
+    made, contents = finish(
         embed_files(
             open_engine(engine, settings, cluster),
             photos,
@@ -94,8 +106,10 @@ def embed_folder(
             retry_rejected,
         )
     )
-    out.print(f"{len(made.done()):,} vectors in {out_folder}", soft_wrap=True)
+    show(f"{len(made.done()):,} vectors in {out_folder}")
+    print_left_out(contents.unusable, contents.notes())
     print_rejected(made.rejected, made.rejected_path)
+    exit_status([*contents.unusable, *made.rejected])
 
 
 def open_engine(

@@ -1,5 +1,7 @@
 """`likeness enroll` and `likeness enroll-folder`: photos into a store, here or at a service."""
 
+import asyncio
+import json
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,13 +20,16 @@ from service.terminal import (
     SHOWN,
     File,
     Json,
+    Outside,
     Url,
     err,
+    exit_status,
     finish,
-    out,
     photo_progress,
     print_rejected,
     settings_from,
+    show,
+    show_json,
 )
 
 AcceptQuality = Annotated[
@@ -45,6 +50,7 @@ class Outcome:
     held: int = 0
     rejected: list[RejectedFile] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def count(self, photo: EnrolledPhoto) -> None:
         """Add one photo."""
@@ -90,15 +96,15 @@ def enroll(
 
     images = finish(send())
     if as_json:
-        out.print_json(data=[image.model_dump(mode="json") for image in images])
+        show_json(json.dumps([image.model_dump(mode="json") for image in images]))
     else:
         for file, image in zip(files, images, strict=True):
             reason = (
                 "" if image.problem is None else f"  {image.problem.code}: {image.problem.detail}"
             )
-            out.print(f"{image.status.replace('_', ' '):17}{file}{reason}", soft_wrap=True)
+            show(f"{image.status.replace('_', ' '):17}{file}{reason}")
             for line in doubts(image):
-                out.print(f"{'':17}{line}", soft_wrap=True, markup=False)
+                show(f"{'':17}{line}")
     if any(image.status == "failed" for image in images):
         raise typer.Exit(EXIT_ERROR)
 
@@ -115,21 +121,27 @@ def enroll_folder(
     at_once: Annotated[int, typer.Option(min=1, help="Requests under way at a time.")] = 16,
     accept_quality: AcceptQuality = False,
     accept_inconsistent: AcceptInconsistent = False,
+    outside: Outside = False,
 ) -> None:
     """Enrol a folder per subject, in the store of the settings or at a service.
 
     The same command again goes on where a stopped run was: a photo that its subject holds
-    already, by its bytes and for the bundle that is served, is not sent again.
+    already, by its bytes and for the bundle that is served, is not sent again. A photo, a link
+    or a row of the CSV that cannot be used harms no other; it is listed, and the exit status is
+    1 for that reason.
     """
 
     accepted = Terms(accept_quality=accept_quality, accept_inconsistent=accept_inconsistent)
     outcome = Outcome(photos if photos.is_dir() else photos.parent)
 
     async def send() -> None:
-        listed = people_in(photos)
+        listed = await asyncio.to_thread(people_in, photos, outside)
+        for failed in listed.failed:
+            outcome.count(failed)
+        outcome.notes = listed.notes
         async with connect(url, settings_from(max_inflight=max(64, at_once))) as likeness:
-            enrolled = likeness.enroll_many(listed, at_once=at_once, **accepted)
-            with photo_progress("enrolling", 0, len(listed)) as advance:
+            enrolled = likeness.enroll_many(listed.photos, at_once=at_once, **accepted)
+            with photo_progress("enrolling", 0, len(listed.photos)) as advance:
                 async with aclosing(enrolled) as done:
                     async for photo in done:
                         outcome.count(photo)
@@ -137,12 +149,15 @@ def enroll_folder(
 
     finish(send())
     write_rejected(rejected, outcome.rejected)
-    out.print(
+    show(
         f"{outcome.enrolled:,} enrolled, {outcome.held:,} held already, "
         f"{len(outcome.rejected):,} not used"
     )
+    for note in outcome.notes:
+        show(note, to=err)
     print_rejected(outcome.rejected, rejected)
     for line in outcome.doubts[:SHOWN]:
-        err.print(f"warning   {line}", soft_wrap=True, markup=False)
+        show(f"warning   {line}", to=err)
     if len(outcome.doubts) > SHOWN:
-        err.print(f"{len(outcome.doubts):,} lines of warnings")
+        show(f"{len(outcome.doubts):,} lines of warnings", to=err)
+    exit_status(outcome.rejected)

@@ -1,23 +1,33 @@
 """`likeness evaluate`: measure a bundle on labelled photos, report, and set its thresholds."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from models.decision import CONDITION_NAMES, ConditionName
-from models.errors import LikenessError
-from service.terminal import err, fail, out, require, settings_from
+from models.decision import CONDITION_NAMES
+from service.cli.captures import capture_photos, open_embedder
+from service.cli.places import check_folder
+from service.terminal import (
+    Outside,
+    bar,
+    err,
+    exit_status,
+    fail,
+    print_left_out,
+    require,
+    show,
+    show_json,
+)
 
 if TYPE_CHECKING:
     from models.bundle import Bundle, Calibration
-    from models.evaluation.captures import Captures
-    from models.evaluation.strangers import StrangerSet
-    from models.extract import Progress
-    from models.report import Report
+    from models.embedder import Embedder
+    from models.evaluation.strangers import GroupedPhotos, StrangerSet
+    from models.protocols import LabelledSet
+    from models.report import Conditions, Report
 
 R = TypeVar("R")
 K = TypeVar("K")
@@ -84,14 +94,15 @@ def evaluate(
             "by group, under conditions and of several photos, where it rests on more than before."
         ),
     ] = False,
+    outside: Outside = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
     """Measure errors on labelled photos, write a report, and set operating points.
 
-    Photos take the service's own path: decode, detect, align, encode.
+    Photos take the service's own path: decode, detect, align, encode. Rows and files that
+    cannot be used are listed, and the exit status is 1 for that reason.
     """
     require("matplotlib")
-    from models.bundle import choose, load_bundle
     from models.page import render
     from models.report import own_calibration, with_strangers
 
@@ -99,32 +110,35 @@ def evaluate(
         fail("Name the bundle that is to be changed by --bundle, or a folder for a copy by --out.")
     if photos is None and strangers is None:
         fail("Name a folder of photos of people you know, or --strangers, or both.")
-    try:
-        source, _ = choose(bundle)
-        loaded = load_bundle(source, weights=settings_from().weights)
-        if keep_points or photos is None:
-            own_calibration(loaded)  # said before minutes are spent
-        apart = None if strangers is None else _strangers(strangers, loaded, conditions, data)
-        made: Report | None = None
-        report.mkdir(parents=True, exist_ok=True)
-        if photos is None:
-            assert apart is not None
-            shown, to_write = with_strangers(loaded, apart)
-        else:
-            made = _labelled(photos, pairs, groups, loaded, conditions, data, apart, keep_points)
-            shown, to_write = made.calibration, made.to_write
-            (report / "report.html").write_text(render(made, embed_photos))
-        as_json_text = (made or shown).model_dump_json(indent=2)
-        (report / "report.json").write_text(as_json_text + "\n")
-        _write(source, loaded, to_write, write, out_folder)
-    except LikenessError as error:
-        fail(error.sentence)
+    for place in (report, *(() if out_folder is None else (out_folder,))):
+        check_folder(place)
+    labelled = None if photos is None else _read(photos, pairs, groups, outside)
+    grouped = None if strangers is None else _read_strangers(strangers, outside)
+    source, embedder = open_embedder(bundle)
+    loaded = embedder.bundle
+    if keep_points or labelled is None:
+        own_calibration(loaded)  # said before minutes are spent
+    apart = None if grouped is None else _strangers(grouped, embedder, conditions)
+    made: Report | None = None
+    report.mkdir(parents=True, exist_ok=True)
+    if labelled is None:
+        assert apart is not None
+        shown, to_write = with_strangers(loaded, apart)
+    else:
+        under = _under_conditions(labelled, embedder) if conditions else None
+        made = _measure(labelled, loaded, under, data, apart, keep_points)
+        shown, to_write = made.calibration, made.to_write
+        (report / "report.html").write_text(render(made, embed_photos), "utf-8")
+    as_json_text = (made or shown).model_dump_json(indent=2)
+    (report / "report.json").write_text(as_json_text + "\n", "utf-8")
+    _write(source, loaded, to_write, write, out_folder)
     if as_json:
-        out.print_json(as_json_text)
-        return
-    if made is not None:
-        print_report(made, report)
-    print_rates(made or shown)
+        show_json(as_json_text)
+    else:
+        if made is not None:
+            print_report(made, report)
+        print_rates(made or shown)
+    exit_status([row for each in (labelled, grouped) if each is not None for row in each.unusable])
 
 
 def _write(
@@ -135,85 +149,74 @@ def _write(
 
     if write:
         written = write_calibration(source, bundle, calibration)
-        err.print(f"written  {written / 'bundle.json'}", soft_wrap=True, markup=False)
+        show(f"written  {written / 'bundle.json'}", to=err)
     if out_folder is not None:
         write_calibration(source, bundle, calibration, out_folder)
 
 
-def _labelled(
-    photos: Path,
-    pairs: Path | None,
-    groups: Path | None,
+def _read(photos: Path, pairs: Path | None, groups: Path | None, outside: bool) -> "LabelledSet":
+    from models.protocols import read_protocol, with_groups
+
+    labelled = read_protocol(photos, pairs, outside)
+    if groups is not None:
+        labelled = with_groups(labelled, groups)
+    print_left_out(labelled.unusable, labelled.notes)
+    return labelled
+
+
+def _read_strangers(path: Path, outside: bool) -> "GroupedPhotos":
+    from models.evaluation.strangers import read_grouped
+
+    grouped = read_grouped(path.parent, path, outside=outside)
+    print_left_out(grouped.unusable, ())
+    return grouped
+
+
+def _under_conditions(labelled: "LabelledSet", embedder: "Embedder") -> "Conditions | None":
+    """Embed some of the photos under every condition, if it is known who is who."""
+    import numpy as np
+
+    from models.report import Conditions
+
+    if not labelled.complete:
+        return None
+    count = len(labelled.images)
+    places = np.arange(count)
+    if count > _MOST_DEGRADED:
+        random = np.random.default_rng(0)
+        places = np.sort(random.choice(count, _MOST_DEGRADED, replace=False))
+    files = [labelled.folder / labelled.images[at] for at in places]
+    return Conditions(places, capture_photos(files, embedder))
+
+
+def _measure(
+    labelled: "LabelledSet",
     bundle: "Bundle",
-    conditions: bool,
+    under: "Conditions | None",
     data: str | None,
     strangers: "StrangerSet | None",
     keep_points: bool,
 ) -> "Report":
-    """Embed labelled photos, and some of them under every condition, and measure."""
-    import numpy as np
-
+    """Embed labelled photos and measure."""
     from models.embedded import embed
-    from models.protocols import read_protocol, with_groups
-    from models.report import Conditions, make_report
+    from models.report import make_report
 
-    labelled = read_protocol(photos, pairs)
-    if groups is not None:
-        labelled = with_groups(labelled, groups)
-    with _progress("embedding") as progress:
+    with bar("embedding") as progress:
         embedded = embed(labelled, bundle, progress)
-    under = None
-    if conditions and labelled.complete:
-        count = len(labelled.images)
-        places = np.arange(count)
-        if count > _MOST_DEGRADED:
-            random = np.random.default_rng(0)
-            places = np.sort(random.choice(count, _MOST_DEGRADED, replace=False))
-        files = [labelled.folder / labelled.images[at] for at in places]
-        under = Conditions(places, _capture(files, bundle, CONDITION_NAMES))
-    err.print("measuring", style="dim")
-    sentence = data or f"photos of {photos.name}"
+    show("measuring", style="dim", to=err)
+    sentence = data or f"photos of {labelled.folder.name}"
     return make_report(labelled, embedded, bundle, sentence, under, strangers, keep_points)
 
 
-def _strangers(path: Path, bundle: "Bundle", conditions: bool, data: str | None) -> "StrangerSet":
-    from models.evaluation.strangers import FEWEST_PHOTOS, StrangerSet, read_grouped
+def _strangers(photos: "GroupedPhotos", embedder: "Embedder", conditions: bool) -> "StrangerSet":
+    from models.evaluation.strangers import FEWEST_PHOTOS, StrangerSet
 
-    photos = read_grouped(path.parent, path)
     files = [photos.folder / image for image in photos.images]
-    captures = _capture(files, bundle, CONDITION_NAMES if conditions else ())
-    apart = StrangerSet(photos, captures, f"strangers in {path.parent.name}/{path.name}")
+    captures = capture_photos(files, embedder, CONDITION_NAMES if conditions else ())
+    apart = StrangerSet(photos, captures, f"strangers in {photos.name}")
     if small := [f"{name} ({count})" for name, count in apart.small_groups().items()]:
-        err.print(
-            f"too few photos for a rate, which takes {FEWEST_PHOTOS}: {', '.join(small)}",
-            soft_wrap=True,
-            markup=False,
-        )
+        show(f"too few photos for a rate, which takes {FEWEST_PHOTOS}: {', '.join(small)}", to=err)
     return apart
-
-
-def _capture(
-    files: Sequence[Path], bundle: "Bundle", conditions: Sequence[ConditionName]
-) -> "Captures":
-    import torch
-
-    from models.embedder import Embedder
-    from models.encoder.device import choose_precision
-    from models.evaluation.captures import capture
-
-    device = torch.device("cpu")
-    embedder = Embedder(bundle, device, choose_precision(device, "auto"))
-    with _progress("under conditions") as progress:
-        return capture(files, embedder, conditions, progress)
-
-
-@contextmanager
-def _progress(what: str) -> "Iterator[Progress]":
-    from rich.progress import Progress as Bar
-
-    with Bar(console=err, transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, of: bar.update(task, completed=done, total=of)
 
 
 def print_rates(measured: "Report | Calibration") -> None:
@@ -227,18 +230,18 @@ def print_rates(measured: "Report | Calibration") -> None:
             for row in of_group
             if row.fmr is not None
         )
-        out.print(f"FMR, {group}: {', '.join(rates)}", soft_wrap=True, markup=False)
+        show(f"FMR, {group}: {', '.join(rates)}")
     for condition, under in _by(measured.conditions, lambda row: row.condition):
         rates = (
             f"{row.point} {percent(row.fmr.value)}"
             + ("" if row.match_rate is None else f" (one person {percent(row.match_rate)})")
             for row in under
         )
-        out.print(f"FMR, both {condition}: {', '.join(rates)}", soft_wrap=True, markup=False)
+        show(f"FMR, both {condition}: {', '.join(rates)}")
     for counts, fused in _by(measured.fusion, lambda row: (row.probes, row.templates)):
         rates = (f"{row.point} FNMR {percent(row.fnmr)} FMR {percent(row.fmr)}" for row in fused)
         name = f"{counts[0]} photos, {counts[1]} templates"
-        out.print(f"{name}: {', '.join(rates)}", soft_wrap=True, markup=False)
+        show(f"{name}: {', '.join(rates)}")
 
 
 def _by(rows: Sequence[R], key: Callable[[R], K]) -> list[tuple[K, list[R]]]:
@@ -251,25 +254,22 @@ def print_report(report: "Report", folder: Path) -> None:
     from models.page import interval, marks, percent
 
     measured = report.calibration
-    out.print(f"[bold]{report.bundle}[/]  {measured.data}", soft_wrap=True)
+    show(measured.data, title=report.bundle)
     for row in report.table:
         point = row.point
         if point is None:
-            out.print(f"FMR {row.fmr:.0e}  not supported: needs {row.needed:,} impostor pairs")
+            show(f"FMR {row.fmr:.0e}  not supported: needs {row.needed:,} impostor pairs")
             continue
         held = "" if point.held_out_fmr is None else f", on others {percent(point.held_out_fmr)}"
         mark = "".join(f"  {mark}" for mark in marks(point))
-        out.print(
+        show(
             f"FMR {row.fmr:.0e}  similarity {point.threshold:.4f}  "
-            f"FNMR {interval(point.fnmr)}  FMR {percent(point.fmr.value)}{held}{mark}",
-            soft_wrap=True,
-            markup=False,
+            f"FNMR {interval(point.fnmr)}  FMR {percent(point.fmr.value)}{held}{mark}"
         )
     folds = report.fold_accuracy
     mean = "" if folds is None else f", over folds {folds.mean:.4f} ± {folds.standard_error:.4f}"
-    out.print(
+    show(
         f"accuracy {measured.accuracy:.4f}{mean}; EER {percent(measured.eer)}; "
-        f"failure to enrol {percent(measured.failure_to_enrol)}",
-        soft_wrap=True,
+        f"failure to enrol {percent(measured.failure_to_enrol)}"
     )
-    out.print(f"report   {folder / 'report.html'}", soft_wrap=True)
+    show(f"report   {folder / 'report.html'}")

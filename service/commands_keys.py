@@ -4,12 +4,13 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from service.call import Call, of, path
 from service.key_answers import KeyAnswer, KeysAnswer, NewKeyAnswer
 from service.local import connect
-from service.terminal import Json, Url, finish, out, settings_from
+from service.terminal import Json, Url, finish, out, settings_from, show, show_json, visible
 
 keys_app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
 
@@ -66,7 +67,7 @@ def create(
         lines.append(f"AWS_ACCESS_KEY_ID={made.access_key_id}")
         lines.append(f"AWS_SECRET_ACCESS_KEY={made.secret_access_key}")
     for line in lines:
-        out.print(line, soft_wrap=True, markup=False)
+        show(line)
 
 
 @keys_app.command("list")
@@ -79,13 +80,13 @@ def list_(url: Url = None, as_json: Json = False) -> None:
 
     found = finish(ask())
     if as_json:
-        out.print_json(found.model_dump_json())
+        show_json(found.model_dump_json())
         return
     table = Table("id", "name", "scopes", "a second", "at a time", "signs", "created", "revoked")
     for key in found.items:
         table.add_row(
-            key.key_id,
-            key.name,
+            visible(key.key_id),
+            escape(visible(key.name)),
             " ".join(key.scopes),
             "" if key.per_s is None else f"{key.per_s:g}",
             "" if key.at_once is None else str(key.at_once),
@@ -105,4 +106,4 @@ def revoke(key_id: Annotated[str, typer.Argument(help="As listed.")], url: Url =
             return await likeness.ask(Call("DELETE", path("keys", key_id), of(KeyAnswer)))
 
     key = finish(ask())
-    out.print(f"revoked  {key.key_id}  {key.name}", markup=False)
+    show(f"revoked  {key.key_id}  {key.name}")

@@ -5,10 +5,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from models.errors import LikenessError
-from service.terminal import Url, err, fail, finish, out, require, settings_from
+from service.cli.places import check_folder
+from service.terminal import (
+    Outside,
+    Url,
+    bar,
+    err,
+    exit_status,
+    finish,
+    print_left_out,
+    require,
+    settings_from,
+    show,
+)
 
 if TYPE_CHECKING:
+    from models.protocols import LabelledSet
     from models.tsne import FaceMap
 
 
@@ -26,43 +38,40 @@ def draw_map(
     out_folder: Annotated[
         Path, typer.Option("--out", help="Folder for map.png and map.html.")
     ] = Path("map"),
+    outside: Outside = False,
 ) -> None:
     """Draw a map of faces, as a picture and as a page: of a labelled folder, or of the gallery.
 
     The gallery is that of the store in the settings, or of the service at --url.
     """
     require("matplotlib", "sklearn")
+    from models.protocols import read_protocol
     from models.tsne import caption, draw_png, render
 
-    try:
-        made = map_of_gallery(url) if photos is None else map_of_folder(photos, bundle)
-    except LikenessError as error:
-        fail(error.sentence)
+    check_folder(out_folder)
+    labelled = None if photos is None else read_protocol(photos, outside=outside)
+    made = map_of_gallery(url) if labelled is None else map_of_folder(labelled, bundle)
     out_folder.mkdir(parents=True, exist_ok=True)
     (out_folder / "map.png").write_bytes(draw_png(made))
-    (out_folder / "map.html").write_text(render(made, photos))
-    out.print(caption(made), soft_wrap=True)
-    out.print(f"map  {out_folder / 'map.html'}", soft_wrap=True)
+    (out_folder / "map.html").write_text(render(made, photos), "utf-8")
+    show(caption(made))
+    show(f"map  {out_folder / 'map.html'}")
+    if labelled is not None:
+        print_left_out(labelled.unusable, labelled.notes)
+        exit_status(labelled.unusable)
 
 
-def map_of_folder(photos: Path, bundle: str | None) -> "FaceMap":
+def map_of_folder(labelled: "LabelledSet", bundle: str | None) -> "FaceMap":
     """Map the photos that have a face, and say how many have none."""
-    from rich.progress import Progress
-
     from models.bundle import load_bundle
     from models.embedded import embed
-    from models.protocols import read_protocol
     from models.tsne import make_map
 
-    labelled = read_protocol(photos)
     loaded = load_bundle(bundle, weights=settings_from().weights)
-    with Progress(console=err, transient=True) as progress:
-        task = progress.add_task("embedding", total=len(labelled.images))
-        embedded = embed(
-            labelled, loaded, lambda done, of: progress.update(task, completed=done, total=of)
-        )
+    with bar("embedding") as progress:
+        embedded = embed(labelled, loaded, progress)
     if embedded.rejected:
-        err.print(f"{len(embedded.rejected):,} photos not used")
+        show(f"{len(embedded.rejected):,} photos not used", to=err)
     places = embedded.enrolled.nonzero()[0]
     names = labelled.names()
     people, files = [names[at] for at in places], [labelled.images[at] for at in places]
@@ -81,5 +90,5 @@ def map_of_gallery(url: str | None) -> "FaceMap":
 
     gallery = finish(fetch())
     if gallery.others:
-        err.print(f"{gallery.others:,} templates of other bundles are not on the map")
+        show(f"{gallery.others:,} templates of other bundles are not on the map", to=err)
     return make_map(gallery.vectors, gallery.subjects, gallery.templates)

@@ -6,7 +6,7 @@ from service.call import Call, of
 from service.local import connect
 from service.master_keys import new_master_key
 from service.seal_routes import ResealedAnswer
-from service.terminal import Url, finish, out, settings_from
+from service.terminal import Url, finish, settings_from, show
 
 master_key_app = typer.Typer(
     no_args_is_help=True, help="Make a master key of template protection, and rotate to it."
@@ -16,7 +16,7 @@ master_key_app = typer.Typer(
 @master_key_app.command()
 def new() -> None:
     """Print a new master key. Keep it safe: without it nothing that it sealed can be opened."""
-    out.print(new_master_key(), soft_wrap=True, markup=False)
+    show(new_master_key())
 
 
 @master_key_app.command()
@@ -38,4 +38,4 @@ def rotate(url: Url = None) -> None:
                     return ResealedAnswer(rewrapped=rewrapped, sealed=sealed, left=0)
 
     done = finish(work())
-    out.print(f"{done.rewrapped:,} keys wrapped anew, {done.sealed:,} subjects sealed, 0 left")
+    show(f"{done.rewrapped:,} keys wrapped anew, {done.sealed:,} subjects sealed, 0 left")

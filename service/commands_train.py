@@ -7,9 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.markup import escape
 
-from models.errors import LikenessError
-from service.terminal import err, fail, out, require, settings_from
+from service.cli.places import check_folder
+from service.terminal import (
+    Outside,
+    err,
+    exit_status,
+    print_left_out,
+    require,
+    settings_from,
+    show,
+    visible,
+)
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -81,11 +91,13 @@ def train(
     smoke: Annotated[
         bool, typer.Option("--smoke", help="A few people and epochs: does it all work?")
     ] = False,
+    outside: Outside = False,
 ) -> None:
     """Train a head on a frozen encoder, measure it on other people, and write a bundle.
 
     Photos take the service's own path once; a second run finds their features in a cache. A
-    run that was stopped goes on where it was when the same command is given again.
+    run that was stopped goes on where it was when the same command is given again. Rows and
+    files that cannot be used are listed, and the exit status is 1 for that reason.
     """
     require("matplotlib", "pytorch_metric_learning", "peft")
     from models.encoder.device import choose_device, choose_precision
@@ -96,37 +108,40 @@ def train(
     from models.train import smaller
     from models.train import train as run
 
-    try:
-        chosen = choose_device(device)
-        plan = Plan(
-            photos=read_people(photos),
-            out=out_folder,
-            cache=cache or user_cache() / "features",
-            encoder=encoder,
-            evaluation=tuple(read_protocol(folder) for folder in evaluate_on or ()),
-            options=Options(
-                loss=loss.value,
-                dimension=dimension,
-                epochs=epochs,
-                patience=patience,
-                batch=batch,
-                rate=rate,
-                balance=balance,
-                noise=noise,
-                seed=seed,
-            ),
-            fresh_head=fresh_head,
-            lora=Lora(rank=lora, epochs=lora_epochs) if lora else None,
-            device=chosen,
-            precision=choose_precision(chosen),
-            commit=commit(),
-            weights=settings_from().weights,
-        )
-        with Terminal() as terminal:
-            trained = run(smaller(plan) if smoke else plan, terminal)
-    except LikenessError as error:
-        fail(" ".join(filter(None, (error.sentence, error.advice))))
+    check_folder(out_folder)
+    labelled = read_people(photos, outside)
+    others = tuple(read_protocol(folder, outside=outside) for folder in evaluate_on or ())
+    for each in (labelled, *others):
+        print_left_out(each.unusable, each.notes)
+    chosen = choose_device(device)
+    plan = Plan(
+        photos=labelled,
+        out=out_folder,
+        cache=cache or user_cache() / "features",
+        encoder=encoder,
+        evaluation=others,
+        options=Options(
+            loss=loss.value,
+            dimension=dimension,
+            epochs=epochs,
+            patience=patience,
+            batch=batch,
+            rate=rate,
+            balance=balance,
+            noise=noise,
+            seed=seed,
+        ),
+        fresh_head=fresh_head,
+        lora=Lora(rank=lora, epochs=lora_epochs) if lora else None,
+        device=chosen,
+        precision=choose_precision(chosen),
+        commit=commit(),
+        weights=settings_from().weights,
+    )
+    with Terminal() as terminal:
+        trained = run(smaller(plan) if smoke else plan, terminal)
     print_trained(trained, out_folder)
+    exit_status([row for each in (labelled, *others) for row in each.unusable])
 
 
 class Terminal:
@@ -146,20 +161,20 @@ class Terminal:
         self._progress.stop()
 
     def note(self, line: str) -> None:
-        err.print(line, soft_wrap=True, markup=False)
+        show(line, to=err)
 
     def progress(self, what: str, done: int, of: int) -> None:
         if what not in self._tasks:
-            self._tasks[what] = self._progress.add_task(what, total=of)
+            self._tasks[what] = self._progress.add_task(escape(visible(what)), total=of)
         self._progress.update(self._tasks[what], completed=done, total=of)
 
     def epoch(self, stage: Literal["encoder", "head"], epoch: "Epoch", fmr: float) -> None:
         loss = "  before" if epoch.loss is None else f"{epoch.loss:8.4f}"
         accuracy = "" if epoch.accuracy is None else f"  classifier {epoch.accuracy:6.1%}"
-        err.print(
+        show(
             f"{stage} epoch {epoch.number:3}  loss {loss}{accuracy}  "
             f"TAR at FMR {fmr:g} {epoch.tar:6.1%}{'  best' if epoch.best else ''}",
-            highlight=False,
+            to=err,
         )
 
 
@@ -169,23 +184,18 @@ def print_trained(trained: "Trained", folder: Path) -> None:
 
     best = trained.best
     if best.accuracy is not None:
-        out.print(
-            f"classifier accuracy on held-out photos {best.accuracy:.1%}, epoch {best.number}"
-        )
+        show(f"classifier accuracy on held-out photos {best.accuracy:.1%}, epoch {best.number}")
     for report in trained.reports:
         measured = report.calibration
-        out.print(measured.data, style="bold", soft_wrap=True, markup=False)
+        show(measured.data, style="bold")
         for point in measured.operating_points:
-            out.print(f"  {point.name:10} FNMR {interval(point.fnmr)}", soft_wrap=True)
-        out.print(
+            show(f"  {point.name:10} FNMR {interval(point.fnmr)}")
+        show(
             f"  accuracy {measured.accuracy:.4f}; EER {percent(measured.eer)}; "
             f"failure to enrol {percent(measured.failure_to_enrol)}"
         )
-    out.print(
-        f"bundle   {folder}  (LIKENESS_BUNDLE={folder} serves it)\ncard     {folder / 'README.md'}",
-        soft_wrap=True,
-        markup=False,
-    )
+    show(f"bundle   {folder}  (LIKENESS_BUNDLE={folder} serves it)")
+    show(f"card     {folder / 'README.md'}")
 
 
 def user_cache() -> Path:

@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
 from typing import Protocol
 
-from models.crops import photos_in
+from models.datasets.folders import FolderContents, contents_of, is_text, some_photos
 from models.face import Policy
 from models.rejected import UNREADABLE, RejectedFile
 from models.vector_parts import About, Format, VectorFolder, VectorRow, only_writer
@@ -37,15 +37,16 @@ async def embed_files(
     policy: Policy,
     photos_a_part: int,
     retry_rejected: bool,
-) -> VectorFolder:
-    """Embed what has no vector yet; raises LikenessError.
+) -> tuple[VectorFolder, FolderContents]:
+    """Embed what has no vector yet, and say what the folder holds; raises LikenessError.
 
     Whatever engine does the work, this process alone writes, so that all go on alike.
     """
+    contents = some_photos(await asyncio.to_thread(contents_of, photos))
     with only_writer(out):
         async with engine as opened:
             vectors = VectorFolder(out, opened.about, format_)
-            names = [file.relative_to(photos).as_posix() for file in photos_in(photos)]
+            names = [file.relative_to(photos).as_posix() for file in contents.photos]
             known = vectors.done()
             if not retry_rejected:
                 known |= {row.path for row in vectors.rejected}
@@ -54,7 +55,7 @@ async def embed_files(
                 async with aclosing(_rows(opened, left, photos, policy)) as rows:
                     async for part in _parts(rows, photos_a_part, advance):
                         await asyncio.to_thread(vectors.add, part)
-            return vectors
+            return vectors, contents
 
 
 async def _rows(
@@ -83,12 +84,3 @@ async def _parts(
             part = []
     if part:
         yield part
-
-
-def is_text(name: str) -> bool:
-    """Tell whether a file's name can be written into a table."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -8,6 +8,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Generic, TypeVar, Unpack
 
+from models.datasets.folders import is_text, read_photo_file
+from models.datasets.people import list_people
 from models.rejected import UNREADABLE
 from service.answers import EmbeddedImage, ProblemAnswer
 from service.call import Call
@@ -52,6 +54,8 @@ class Listed:
 
     def step(self, **terms: Unpack[Terms]) -> Call[EnrolledPhoto] | Known[EnrolledPhoto]:
         """Read the photo and return what to ask, if anything."""
+        if not is_text(self.subject):
+            return Known(self._done(_failed(UNREADABLE, "The subject's name is not UTF-8.")))
         photo = read_file(self.path)
         if isinstance(photo, ProblemAnswer):
             return Known(self._done(EnrolledImage(image=0, status="failed", problem=photo)))
@@ -74,15 +78,41 @@ def embedding(path: Path, **how: Unpack[Embedding]) -> Call[EmbeddedPhoto] | Kno
 def read_file(path: Path) -> bytes | ProblemAnswer:
     """Return the bytes of a file, or why there are none to be had."""
     try:
-        return path.read_bytes()
+        return read_photo_file(path)
     except OSError as error:
         sentence = error.strerror or "The file cannot be read."
         return ProblemAnswer(code=UNREADABLE, detail=sentence)
 
 
-def people_in(source: AnyPath) -> list[tuple[Path, str]]:
-    """List `(path, subject)` of a folder per subject, or of a CSV `path,identity`, by subject."""
-    from models.protocols import list_people  # loads what decodes photos, which few callers need
+@dataclass(frozen=True, slots=True)
+class PhotosOfPeople:
+    """Hold photos `(path, subject)`, by subject, and what of their source cannot be used.
 
-    folder, listed = list_people(Path(source))
-    return sorted(((folder / name, subject) for name, subject in listed), key=itemgetter(1))
+    `notes` say in a line each what was passed over on purpose.
+    """
+
+    photos: list[tuple[Path, str]]
+    failed: list[EnrolledPhoto]
+    notes: list[str]
+
+
+def people_in(source: AnyPath, outside: bool = False) -> PhotosOfPeople:
+    """List the photos of a folder per subject, or of a CSV `path,identity`, by subject.
+
+    Paths in the CSV lead out of its folder only if `outside` allows it. Raises LikenessError.
+    """
+    listed = list_people(Path(source), outside)
+    photos = [(listed.folder / name, subject) for name, subject in listed.photos]
+    return PhotosOfPeople(
+        sorted(photos, key=itemgetter(1)),
+        [
+            EnrolledPhoto(listed.folder / row.path, "", _failed(row.code, row.sentence))
+            for row in listed.unusable
+        ],
+        listed.notes,
+    )
+
+
+def _failed(code: str, sentence: str) -> EnrolledImage:
+    problem = ProblemAnswer(code=code, detail=sentence)
+    return EnrolledImage(image=0, status="failed", problem=problem)

@@ -3,11 +3,12 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from models.datasets.folders import contents_of, read_photo_file
 from models.rejected import UNREADABLE, RejectedFile
 from service.async_client import AsyncLikeness
 from service.call import Call, of
@@ -55,7 +56,7 @@ class Reembedding:
                 self._miss(template, PHOTO_NEEDED, "Its photo was not kept, nor is it given.")
                 return
             try:
-                photo = await asyncio.to_thread(path.read_bytes)
+                photo = await asyncio.to_thread(read_photo_file, path)
             except OSError as error:
                 self._miss(template, UNREADABLE, error.strerror or "The file cannot be read.")
                 return
@@ -85,10 +86,9 @@ def _reembed(template: LackingTemplate, photo: bytes | None) -> Call[ReembeddedA
 
 
 def by_digest(folder: Path) -> dict[str, Path]:
-    """Return every readable file below a folder by the SHA-256 of its bytes."""
+    """Return every readable file below a folder by the SHA-256 of its bytes, whatever its name."""
     found = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            with path.open("rb") as file:
-                found[hashlib.file_digest(file, "sha256").hexdigest()] = path
+    for path in contents_of(folder).files:
+        with suppress(OSError):
+            found[hashlib.sha256(read_photo_file(path)).hexdigest()] = path
     return found

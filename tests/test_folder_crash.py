@@ -12,6 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from service.store import open_store
+from service.terminal import EXIT_SOME_FAILED
 from tests.checkpoints import write_bundle
 from tests.people import write_people
 
@@ -63,7 +64,7 @@ def test_embed_folder_goes_on_after_kill_9(
     words: list[object] = ["embed-folder", photos, "--out", out, "--part", 32, "--engine", engine]
     first = start(words, bundle, tmp_path / "x.db")
     kill_when(first, lambda: (out / "part-000001.parquet").exists())
-    assert start(words, bundle, tmp_path / "x.db").wait() == 0
+    assert start(words, bundle, tmp_path / "x.db").wait() == EXIT_SOME_FAILED
     paths = Counter(
         path
         for part in out.glob("*.parquet")
@@ -81,7 +82,7 @@ async def test_enroll_folder_goes_on_after_kill_9(
     first = start(words, bundle, store)
     wal = store.with_name("likeness.db-wal")
     kill_when(first, lambda: wal.exists() and wal.stat().st_size > 300_000)
-    assert start(words, bundle, store).wait() == 0
+    assert start(words, bundle, store).wait() == EXIT_SOME_FAILED
     opened = await open_store(f"sqlite:///{store}")
     try:
         counts = await opened.count()

@@ -5,15 +5,16 @@ whose plain photos are far more alike than others are taken for one person and l
 SAME_PERSON of the way between the mean cosine of all pairs and 1 on, 0.85 with SFace.
 """
 
-import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.cohort import Cohort, Vectors
+from models.datasets.people import nothing_usable, rows_there
+from models.datasets.tables import read_table
 from models.decision import (
     ConditionRates,
     GroupRates,
@@ -22,6 +23,7 @@ from models.decision import (
 )
 from models.errors import LikenessError
 from models.evaluation.captures import Captures, Kind
+from models.rejected import RejectedFile
 
 Mask = NDArray[np.bool_]
 
@@ -35,11 +37,16 @@ _ROUNDS = 200
 
 @dataclass(frozen=True, slots=True)
 class GroupedPhotos:
-    """Hold photos `images` below a folder, and of each column what it says of each photo."""
+    """Hold photos `images` below a folder, and of each column what it says of each photo.
+
+    `name` is that of the list. `unusable` says which rows could not be used, and why.
+    """
 
     folder: Path
     images: list[str]
     columns: dict[str, list[str]]
+    name: str = ""
+    unusable: list[RejectedFile] = field(default_factory=list)
 
     def groups(self) -> Iterator[tuple[str, Mask]]:
         """Yield the name of each group, such as `age 0-12`, and which photos are of it."""
@@ -48,36 +55,26 @@ class GroupedPhotos:
                 yield f"{column} {value}", np.array([each == value for each in values])
 
 
-def read_grouped(folder: Path, path: Path, most: int = MOST_PHOTOS) -> GroupedPhotos:
+def read_grouped(
+    folder: Path, path: Path, most: int = MOST_PHOTOS, outside: bool = False
+) -> GroupedPhotos:
     """Read a CSV `image` and columns of groups; of too many photos, draw `most` of them.
 
-    Raises LikenessError, also if one of the photos is missing.
+    Raises LikenessError if fewer than two photos can be used.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            names = list(reader.fieldnames or ())
-            rows = [{name: row[name] or "" for name in names} for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as exc:
-        raise LikenessError(f"{path} cannot be read: {exc}") from exc
-    if "image" not in names or len(names) < 2 or len(rows) < 2:
-        raise LikenessError(f"{path} needs a column `image`, one or more of groups, and photos.")
-    if len(rows) > most:
-        drawn = np.random.default_rng(0).choice(len(rows), most, replace=False)
-        rows = [rows[at] for at in np.sort(drawn)]
-    images = [row["image"] for row in rows]
-    missing = next((image for image in images if not _is_file(folder / image)), None)
-    if missing is not None:
-        raise LikenessError(f"{path} names the photo {missing!r}, and there is no such file.")
-    columns = {name: [row[name] for row in rows] for name in names if name != "image"}
-    return GroupedPhotos(folder, images, columns)
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name too long, or with a zero in it
-        return False
+    table = read_table(path, ("image",))
+    groups = [name for name in table.columns if name != "image"]
+    there, unusable = rows_there(table, "image", folder, outside)
+    if not groups:
+        raise LikenessError(f"{path} needs columns of groups beside `image`.")
+    if len(there) < 2:
+        raise LikenessError(nothing_usable(table, unusable))
+    if len(there) > most:
+        drawn = np.random.default_rng(0).choice(len(there), most, replace=False)
+        there = [there[at] for at in np.sort(drawn)]
+    columns = {name: [row[name] for row in there] for name in groups}
+    name = f"{path.parent.name}/{path.name}"
+    return GroupedPhotos(folder, [row["image"] for row in there], columns, name, unusable)
 
 
 @dataclass(frozen=True, slots=True)

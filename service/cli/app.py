@@ -28,13 +28,17 @@ from service.model_answers import ModelAnswer
 from service.serve import serve as serve_app
 from service.service import open_service
 from service.terminal import EXIT_ERROR as EXIT_ERROR
-from service.terminal import File, Json, Url, finish, out, settings_from
+from service.terminal import Commands, File, Json, Url, finish, settings_from, show, show_json
 
 T = TypeVar("T", bound=BaseModel)
 R = TypeVar("R")
 
 app = typer.Typer(
-    help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+    cls=Commands,
+    help=__doc__,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
 )
 
 
@@ -57,7 +61,7 @@ def serve(
     def announce(card: ModelAnswer, url: str) -> None:
         print_card(card)
         pages = f"   pages: {url}/ui" if settings.ui else ""
-        out.print(f"[bold]listening[/]  {url}   documentation: {url}/docs{pages}", soft_wrap=True)
+        show(f"{url}   documentation: {url}/docs{pages}", title="listening")
 
     settings = settings_from(host=host, port=port, without_keys=without_keys)
     configure_logs(settings)
@@ -75,7 +79,7 @@ def info(as_json: Json = False) -> None:
 
     card = finish(look())
     if as_json:
-        out.print_json(card.model_dump_json())
+        show_json(card.model_dump_json())
     else:
         print_card(card)
 
@@ -100,20 +104,20 @@ def verify(
 
     result = finish(ask(), {"source_image": photo_a, "target_image": photo_b})
     if as_json:
-        out.print_json(result.model_dump_json())
+        show_json(result.model_dump_json())
     else:
-        out.print(f"[bold]{result.decision.replace('_', ' ')}[/]  {result.explanation}")
+        show(result.explanation, title=result.decision.replace("_", " "))
     status = {"match": 0, "no_match": EXIT_NO_MATCH, "inconclusive": EXIT_INCONCLUSIVE}
     raise typer.Exit(status[result.decision])
 
 
 def print_card(card: ModelAnswer) -> None:
     """Print the model card in a few lines."""
-    out.print(f"[bold]bundle[/]     {card.name}, {card.chosen_because}", soft_wrap=True)
-    out.print(
-        f"[bold]compute[/]    {card.device}, {card.engine}, {card.precision}, "
-        f"detector {card.detector}, batches of up to {card.batch.limit}",
-        soft_wrap=True,
+    show(f"{card.name}, {card.chosen_because}", title="bundle   ")
+    show(
+        f"{card.device}, {card.engine}, {card.precision}, detector {card.detector}, "
+        f"batches of up to {card.batch.limit}",
+        title="compute  ",
     )
     for point in card.operating_points:
         marks = [
@@ -126,21 +130,20 @@ def print_card(card: ModelAnswer) -> None:
             if applies
         ]
         fmr, fnmr = point.fmr, point.fnmr
-        out.print(
-            f"[bold]{point.name:10}[/] similarity {point.threshold:.3f}: "
+        show(
+            f"similarity {point.threshold:.3f}: "
             f"FMR {fmr.value:.4%} ({fmr.low:.4%} to {fmr.high:.4%}), "
             f"FNMR {fnmr.value:.1%} ({fnmr.low:.1%} to {fnmr.high:.1%})"
             + "".join(f", {mark}" for mark in marks),
-            soft_wrap=True,
+            title=f"{point.name:9}",
         )
     if card.default_operating_point not in (None, _DEFAULT_BEFORE):
-        out.print(
+        show(
             f"Requests that name no point are decided at {card.default_operating_point} "
-            f"({_DEFAULT_BEFORE} in earlier releases); LIKENESS_OPERATING_POINT sets it.",
-            soft_wrap=True,
+            f"({_DEFAULT_BEFORE} in earlier releases); LIKENESS_OPERATING_POINT sets it."
         )
     if not card.operating_points:
-        out.print("[bold]no operating points[/]: /verify needs a threshold")
+        show("/verify needs a threshold", title="no operating points")
 
 
 app.command()(enroll)

@@ -1,6 +1,5 @@
 """`likeness bundle new`: make a bundle of a face network of one's own."""
 
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from models.errors import LikenessError
-from service.terminal import err, fail, out, settings_from
+from service.cli.places import check_free
+from service.terminal import err, fail, settings_from, show
 
 if TYPE_CHECKING:
     from models.encoder.pixels import PixelSpec
@@ -74,55 +74,37 @@ def new(
     """
     if (mean is None) != (scale is None):
         fail("Give --mean and --scale together, or neither.")
-    _check_free(out_folder)
+    check_free(out_folder)
     from models.bundle import write_onnx_bundle
     from models.encoder.onnx import OnnxEncoder
     from models.encoder.pixels import PixelSpec
     from models.evaluation.conventions import check_outputs, compare_conventions
 
-    try:
-        encoder = OnnxEncoder.load(network)
-        pixels = PixelSpec(encoder.image_size, margin=0.0, mirror=mirror, template="arcface")
-        faces, of_what = _faces(photos, pixels)
-        ways = compare_conventions(encoder, faces, pixels)
-        ways = [way for way in ways if channels in ("auto", way.pixels.channels)]
-        if mean is not None and scale is not None:
-            ways = [_as_told(way, mean, scale) for way in ways[:1]]
-        chosen = check_outputs(encoder, faces, ways[0].pixels).pixels
-        write_onnx_bundle(out_folder, network, encoder, chosen, licence, trained_on)
-    except LikenessError as error:
-        fail(error.sentence)
-    except OSError as error:
-        fail(f"{error.filename or out_folder} cannot be used: {error.strerror}.")
+    encoder = OnnxEncoder.load(network)
+    pixels = PixelSpec(encoder.image_size, margin=0.0, mirror=mirror, template="arcface")
+    faces, of_what = _faces(photos, pixels)
+    ways = compare_conventions(encoder, faces, pixels)
+    ways = [way for way in ways if channels in ("auto", way.pixels.channels)]
+    if mean is not None and scale is not None:
+        ways = [_as_told(way, mean, scale) for way in ways[:1]]
+    chosen = check_outputs(encoder, faces, ways[0].pixels).pixels
+    write_onnx_bundle(out_folder, network, encoder, chosen, licence, trained_on)
     if mean is None:
-        out.print(f"Tried on {of_what}. Cosines of one face and of two; the first is taken:")
+        show(f"Tried on {of_what}. Cosines of one face and of two; the first is taken:")
         for way in ways:
-            out.print(
-                f"  {way.title:25} {way.genuine:.2f}  {way.impostor:.2f}   (d' {way.distance:.2f})",
-                highlight=False,
+            show(
+                f"  {way.title:25} {way.genuine:.2f}  {way.impostor:.2f}   (d' {way.distance:.2f})"
             )
-    out.print(
-        f"[bold]bundle[/]   {out_folder}: {encoder.width} numbers a face, "
-        f"{chosen.channels.upper()}, licence {licence or 'not stated'}",
-        soft_wrap=True,
+    show(
+        f"{out_folder}: {encoder.width} numbers a face, {chosen.channels.upper()}, "
+        f"licence {licence or 'not stated'}",
+        title="bundle ",
     )
-    out.print(
+    show(
         "It has no operating points yet, so /verify needs a threshold. Measure it on photos of "
-        f"people you know:\n  likeness evaluate PHOTOS --bundle {out_folder} --write",
-        soft_wrap=True,
-        markup=False,
+        "people you know:"
     )
-
-
-def _check_free(folder: Path) -> None:
-    """Stop before anything is measured if the folder cannot become a bundle."""
-    if folder.is_dir() and not any(folder.iterdir()):
-        return
-    if folder.exists():
-        fail(f"{folder} exists already: name a new folder by --out, or remove it first.")
-    parent = next(each for each in folder.absolute().parents if each.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK):
-        fail(f"{folder} cannot be made: {parent} is no folder that can be written to.")
+    show(f"  likeness evaluate PHOTOS --bundle {out_folder} --write")
 
 
 def _as_told(way: "Separation", mean: float, scale: float) -> "Separation":
@@ -136,7 +118,8 @@ def _faces(photos: Path | None, pixels: "PixelSpec") -> "tuple[FaceSet, str]":
     """Return faces to try a network on, and what they are in words."""
     import numpy as np
 
-    from models.crops import Cutter, photos_in
+    from models.crops import Cutter
+    from models.datasets.folders import photos_in
     from models.detectors import find_detector
     from models.evaluation.conventions import ENOUGH, FaceSet, retaken
 
@@ -147,7 +130,7 @@ def _faces(photos: Path | None, pixels: "PixelSpec") -> "tuple[FaceSet, str]":
     faces = [(file, crop) for file, crop in cut if not isinstance(crop, str)]
     for file, code in cut:
         if isinstance(code, str):
-            err.print(f"not used  {file}  {code}", soft_wrap=True, markup=False)
+            show(f"not used  {file}  {code}", to=err)
     if len(faces) < 2:
         raise LikenessError(
             f"At least two photos with faces are needed, and {len(faces)} of {len(files)} has one; "

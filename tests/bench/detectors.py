@@ -12,7 +12,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from models.crops import Cutter, photos_in
+from models.crops import Cutter
+from models.datasets.folders import photos_in
 from models.detectors import DetectorSource
 from models.errors import LikenessError
 from models.face import Detector, Framing, Pixels, find

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.crops import CropSet, cut, photos_in
+from models.crops import CropSet, cut
+from models.datasets.folders import photos_in
 from models.detectors import DetectorSource, YuNetDetector
 from models.face import Framing, align, find
 from models.image import decode

@@ -20,11 +20,26 @@ def write(path: Path, text: str = "") -> Path:
     return path
 
 
+def lfw(folder: Path, suffix: str = ".jpg") -> Path:
+    """Write the photos that LFW's pairs name."""
+    for name, number in (("Ada_Lovelace", 1), ("Ada_Lovelace", 2), ("Grace_Hopper", 1)):
+        write(folder / name / f"{name}_{number:04}{suffix}")
+    write(folder / "Grace_Hopper" / f"Grace_Hopper_0003{suffix}")
+    return folder
+
+
+def numbered(folder: Path) -> Path:
+    """Write the photos 1.jpg to 4.jpg."""
+    for number in range(1, 5):
+        write(folder / f"{number}.jpg")
+    return folder
+
+
 # LFW's own layout
 
 
 def test_lfw_pairs_name_files_by_person_and_number(tmp_path: Path) -> None:
-    labelled = read_protocol(tmp_path, write(tmp_path / "pairs.txt", LFW))
+    labelled = read_protocol(lfw(tmp_path), write(tmp_path / "pairs.txt", LFW))
     assert labelled.images == [
         "Ada_Lovelace/Ada_Lovelace_0001.jpg",
         "Ada_Lovelace/Ada_Lovelace_0002.jpg",
@@ -35,23 +50,36 @@ def test_lfw_pairs_name_files_by_person_and_number(tmp_path: Path) -> None:
 
 
 def test_lfw_pairs_of_one_name_are_of_one_person(tmp_path: Path) -> None:
-    labelled = read_protocol(tmp_path, write(tmp_path / "pairs.txt", LFW))
+    labelled = read_protocol(lfw(tmp_path), write(tmp_path / "pairs.txt", LFW))
     assert labelled.pairs == [(0, 1, True), (0, 3, False), (2, 3, True), (2, 1, False)]
 
 
 def test_lfw_folds_are_kept(tmp_path: Path) -> None:
-    assert read_protocol(tmp_path, write(tmp_path / "pairs.txt", LFW)).folds == [0, 0, 1, 1]
+    assert read_protocol(lfw(tmp_path), write(tmp_path / "pairs.txt", LFW)).folds == [0, 0, 1, 1]
 
 
 def test_view_1_has_no_folds(tmp_path: Path) -> None:
     text = "1\nAda_Lovelace\t1\t2\nAda_Lovelace\t1\tGrace_Hopper\t3\n"
-    assert read_protocol(tmp_path, write(tmp_path / "pairsDevTest.txt", text)).folds == []
+    assert read_protocol(lfw(tmp_path), write(tmp_path / "pairsDevTest.txt", text)).folds == []
 
 
-def test_lfw_photos_may_have_another_suffix(tmp_path: Path) -> None:
-    write(tmp_path / "Ada_Lovelace" / "Ada_Lovelace_0001.png")
-    labelled = read_protocol(tmp_path, write(tmp_path / "pairs.txt", LFW))
-    assert labelled.images[0] == "Ada_Lovelace/Ada_Lovelace_0001.png"
+@pytest.mark.parametrize("suffix", [".png", ".JPG"])
+def test_lfw_photos_may_have_another_suffix(tmp_path: Path, suffix: str) -> None:
+    labelled = read_protocol(lfw(tmp_path, suffix), write(tmp_path / "pairs.txt", LFW))
+    assert labelled.images[0] == f"Ada_Lovelace/Ada_Lovelace_0001{suffix}"
+
+
+def test_photos_of_a_protocol_that_are_not_there_are_left_out_and_listed(tmp_path: Path) -> None:
+    folder = lfw(tmp_path)
+    (folder / "Grace_Hopper" / "Grace_Hopper_0003.jpg").unlink()
+    labelled = read_protocol(folder, write(tmp_path / "pairs.txt", LFW))
+    assert (labelled.pairs, labelled.folds) == ([(0, 1, True), (2, 1, False)], [0, 1])
+    assert [row.path for row in labelled.unusable] == ["Grace_Hopper/Grace_Hopper_0003.jpg"]
+
+
+def test_the_wrong_folder_is_named_with_a_photo_that_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(LikenessError, match=r"4 are not below .*Ada_Lovelace_0001\.jpg"):
+        read_protocol(tmp_path, write(tmp_path / "pairs.txt", LFW))
 
 
 @pytest.mark.parametrize(
@@ -73,13 +101,13 @@ def test_a_file_that_is_not_lfw_layout_is_refused(tmp_path: Path, text: str) -> 
 
 def test_people_follow_from_pairs(tmp_path: Path) -> None:
     text = "a,b,same\n1.jpg,2.jpg,1\n2.jpg,3.jpg,true\n3.jpg,4.jpg,0\n"
-    labelled = read_protocol(tmp_path, write(tmp_path / "pairs.csv", text))
+    labelled = read_protocol(numbered(tmp_path), write(tmp_path / "pairs.csv", text))
     assert labelled.people.tolist() == [0, 0, 0, 1]
 
 
 def test_pairs_alone_do_not_say_who_else_is_one_person(tmp_path: Path) -> None:
     text = "a,b,same\n1.jpg,2.jpg,1\n3.jpg,4.jpg,0\n"
-    assert not read_protocol(tmp_path, write(tmp_path / "pairs.csv", text)).complete
+    assert not read_protocol(numbered(tmp_path), write(tmp_path / "pairs.csv", text)).complete
 
 
 @pytest.mark.parametrize(
@@ -164,6 +192,8 @@ def test_people_are_read_from_folders_without_pairs(folder: Path) -> None:
 
 def test_people_are_read_from_a_list_whose_paths_start_at_its_folder(tmp_path: Path) -> None:
     text = "path,identity\nx/1.jpg,ada\ny.jpg,grace\nx/2.jpg,ada\n"
+    for name in ("x/1.jpg", "y.jpg", "x/2.jpg"):
+        write(tmp_path / name)
     read = read_people(write(tmp_path / "people.csv", text))
     assert read.folder == tmp_path
     assert read.images == ["x/1.jpg", "y.jpg", "x/2.jpg"]

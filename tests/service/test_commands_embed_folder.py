@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 from models.bundle import load_bundle
 from models.rejected import read_rejected
 from service.cli.app import EXIT_ERROR, app
+from service.terminal import EXIT_SOME_FAILED
 from tests.checkpoints import write_bundle
 from tests.photos import mirrored, photo_bytes
 
@@ -37,7 +38,7 @@ def embed_folder(photos: Path, bundle: Path, out: Path, *more: object) -> Result
 
 def test_vectors_of_all_photos_are_written(photos: Path, bundle: Path, tmp_path: Path) -> None:
     result = embed_folder(photos, bundle, tmp_path / "out")
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == EXIT_SOME_FAILED, result.output
     table = parquet.read_table(tmp_path / "out" / "part-000000.parquet")
     assert table["path"].to_pylist() == ["a.jpg", "deep/b.jpg"]
     assert np.linalg.norm(table["vector"].to_pylist()[0]) == pytest.approx(1, abs=1e-3)

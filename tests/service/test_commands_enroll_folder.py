@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 from models.rejected import read_rejected
 from service.cli.app import EXIT_ERROR, app
 from service.store import open_store
+from service.terminal import EXIT_SOME_FAILED
 from tests.checkpoints import write_bundle
 from tests.people import write_list, write_people
 from tests.photos import photo_bytes
@@ -52,7 +53,7 @@ async def counted(store: Path) -> tuple[int, int]:
 
 async def test_every_folder_becomes_a_subject(people: Path, store: Path) -> None:
     result = await run(people)
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == EXIT_SOME_FAILED, result.output
     assert await counted(store) == (3, 6)
 
 
@@ -125,7 +126,7 @@ def test_a_busy_service_is_asked_again_and_gets_everything(
     settings = {"LIKENESS_BUNDLE": str(bundle), "LIKENESS_MAX_INFLIGHT": "1"}
     with running_server(tmp_path / "served.db", settings) as server:
         result = enroll_folder(people, "--url", server.url, "--at-once", 8)
-        assert result.exit_code == 0, result.output
+        assert result.exit_code == EXIT_SOME_FAILED, result.output
         with server.client() as client:
             items = client.get("/subjects").json()["items"]
     assert [item["templates"] for item in items] == [2, 2, 2]

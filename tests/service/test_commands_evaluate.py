@@ -60,9 +60,7 @@ def test_points_of_a_bundle_without_any_are_not_kept(
 def test_a_stranger_whose_photo_is_missing_is_named(bundle: Path, tmp_path: Path) -> None:
     table = tmp_path / "groups.csv"
     table.write_text("image,kind\ngone.jpg,a\nlost.jpg,a\n")
-    people = tmp_path / "people"
-    people.mkdir()
-    result = likeness("evaluate", people, "--strangers", table, "--bundle", bundle)
+    result = likeness("evaluate", "--strangers", table, "--bundle", bundle)
     assert result.exit_code == EXIT_ERROR
     assert "gone.jpg" in result.output
 
@@ -70,7 +68,7 @@ def test_a_stranger_whose_photo_is_missing_is_named(bundle: Path, tmp_path: Path
 def test_evaluate_says_in_a_line_what_is_wrong(bundle: Path, tmp_path: Path) -> None:
     result = likeness("evaluate", tmp_path, "--bundle", bundle)
     assert result.exit_code == EXIT_ERROR
-    assert "two at least" in result.output
+    assert "a folder of photos for each person" in result.output
 
 
 @pytest.mark.parametrize(("own", "named"), [("", "a few"), ("many photos", "many photos")])

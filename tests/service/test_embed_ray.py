@@ -21,6 +21,7 @@ from service.cli.app import EXIT_ERROR, app
 from service.embed_ray import checked
 from service.ray_worker import Done, Work, Worker
 from service.settings import load_settings
+from service.terminal import EXIT_SOME_FAILED
 from tests.checkpoints import write_bundle
 from tests.people import write_people
 from tests.photos import photo_bytes
@@ -54,7 +55,7 @@ def local(photos: Path, bundle: Path, tmp_path_factory: pytest.TempPathFactory) 
     """Return a folder of vectors that this process made."""
     out = tmp_path_factory.mktemp("local") / "out"
     words = ["embed-folder", photos, "--out", out, "--bundle", bundle]
-    assert CliRunner().invoke(app, [str(word) for word in words]).exit_code == 0
+    assert CliRunner().invoke(app, [str(word) for word in words]).exit_code == EXIT_SOME_FAILED
     return out
 
 
@@ -65,7 +66,7 @@ def spread(
     """Return a folder of vectors that the cluster made."""
     out = tmp_path_factory.mktemp("ray") / "out"
     with started(photos, out, bundle, head) as process:
-        assert process.wait() == 0
+        assert process.wait() == EXIT_SOME_FAILED
     return out
 
 
@@ -130,7 +131,7 @@ def test_a_worker_that_dies_takes_no_photo_along(
             assert process.poll() is None, "it ended before its worker could"
             threading.Event().wait(0.01)
         os.kill(worker_of(head), signal.SIGKILL)
-        assert process.wait() == 0
+        assert process.wait() == EXIT_SOME_FAILED
     paths = rows(out)["path"].to_pylist()
     assert len(paths) == len(set(paths)) == PEOPLE * PHOTOS
 

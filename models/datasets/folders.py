@@ -1,0 +1,233 @@
+"""What of a folder is a photo: one answer for every command that reads one."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from stat import S_ISDIR, S_ISREG
+from typing import Final
+
+from models.errors import LikenessError
+from models.rejected import UNREADABLE, RejectedFile
+
+_OF_CAMERAS = (".jpg", ".jpeg", ".jfif", ".heic", ".heif", ".avif")
+_OF_OTHERS = (".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+PHOTO_SUFFIXES = frozenset((*_OF_CAMERAS, *_OF_OTHERS))
+
+# What storage systems and desktops put beside files. All that is hidden counts as well.
+_OF_SYSTEMS = frozenset(
+    (
+        *("@eadir", "@recycle", "@tmp", "@sharebin", "#recycle", "#snapshot"),
+        *("@recently-snapshot", "lost+found", "__macosx", "$recycle.bin", "$recycle"),
+        *("recycler", "system volume information", "network trash folder", "temporary items"),
+        *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
+    )
+)
+# More than a service may be told to take of one image.
+_MOST_BYTES = 2**30
+_LINK_IS_BROKEN: Final = "The link leads nowhere."
+
+
+@dataclass(frozen=True, slots=True)
+class FolderContents:
+    """Hold what lies below a folder, in a stable order.
+
+    `photos` are those by suffix or, without a suffix, by content; `others` are all other files.
+    `unusable` are broken links, pipes and folders that cannot be read, by their path below the
+    folder. `system` is what is hidden or of a storage system, `repeated` are links to folders
+    that are read already; neither is looked into.
+    """
+
+    folder: Path
+    photos: list[Path]
+    others: list[Path]
+    unusable: list[RejectedFile]
+    system: list[Path]
+    repeated: list[Path]
+
+    @property
+    def files(self) -> list[Path]:
+        """Return photos and all other files."""
+        return sorted((*self.photos, *self.others))
+
+    def notes(self) -> list[str]:
+        """Say in a line each what is passed over, and how much of it."""
+        kinds = (
+            (self.system, "hidden, or of a storage system"),
+            (self.others, "not a photo by name or content"),
+            (self.repeated, "a link to a folder that is read already"),
+        )
+        return [
+            f"passed over  {len(paths):,} {what}, such as {min(paths)}"
+            for paths, what in kinds
+            if paths
+        ]
+
+
+def contents_of(folder: Path) -> FolderContents:
+    """Look through a folder and all folders below it, each of them once.
+
+    Links are followed, but for those that lead to a folder that is read already or to one that
+    this folder lies in.
+    """
+    walk = _Walk(folder)
+    walk.run()
+    return walk.contents()
+
+
+def photos_in(folder: Path) -> list[Path]:
+    """List the photo files below a folder in a stable order.
+
+    Raises LikenessError if there is none.
+    """
+    return some_photos(contents_of(folder)).photos
+
+
+def some_photos(contents: FolderContents) -> FolderContents:
+    """Return the contents; raises LikenessError if there is no photo among them."""
+    if not contents.photos:
+        raise LikenessError(no_photos(contents))
+    return contents
+
+
+def no_photos(contents: FolderContents) -> str:
+    """Say that a folder holds no photo, and what it holds."""
+    held = "".join(f" {note}." for note in contents.notes())
+    unusable = f" {contents.unusable[0].sentence}" if contents.unusable else ""
+    suffixes = ", ".join(sorted(PHOTO_SUFFIXES))
+    return f"{contents.folder} holds no photo: no file that ends in {suffixes}.{unusable}{held}"
+
+
+def is_system(name: str) -> bool:
+    """Tell whether a file or folder is hidden, or of a storage system or a desktop."""
+    return name.startswith(".") or name.lower() in _OF_SYSTEMS
+
+
+def is_text(name: str) -> bool:
+    """Tell whether a name is UTF-8, and can be written into a table or sent to a service."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether a name leads to a regular file; one that cannot be a name does not."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name too long, or with a zero in it
+        return False
+
+
+def read_photo_file(path: Path) -> bytes:
+    """Return the bytes of a photo; raises OSError, also for what is no regular file.
+
+    A pipe would be waited for without end.
+    """
+    try:
+        found = path.stat()
+        if not S_ISREG(found.st_mode):
+            raise OSError(None, "This is no regular file.", str(path))
+        if found.st_size > _MOST_BYTES:
+            raise OSError(None, f"The file has {found.st_size:,} bytes.", str(path))
+        return path.read_bytes()
+    except ValueError as exc:
+        raise OSError(None, "No file can have this name.", str(path)) from exc
+
+
+class _Walk:
+    """Enter folders one by one; links are followed at the end, when all others are known."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._entered: set[tuple[int, int]] = set()
+        self._links: list[Path] = []
+        self._photos: list[Path] = []
+        self._others: list[Path] = []
+        self._unusable: list[RejectedFile] = []
+        self._system: list[Path] = []
+        self._repeated: list[Path] = []
+
+    def run(self) -> None:
+        self._enter(self._root)
+        above = self._root.resolve()
+        while self._links:
+            links, self._links = sorted(self._links), []
+            for link in links:
+                self._follow(link, above)
+
+    def contents(self) -> FolderContents:
+        return FolderContents(
+            self._root,
+            sorted(self._photos),
+            sorted(self._others),
+            sorted(self._unusable, key=lambda row: row.path),
+            self._system,
+            self._repeated,
+        )
+
+    def _enter(self, folder: Path) -> None:
+        pending = [folder]
+        while pending:
+            current = pending.pop()
+            try:
+                found = current.stat()
+                if self._is_known(found):
+                    continue
+                with os.scandir(current) as entries:
+                    listed = list(entries)
+            except OSError as error:
+                self._fail(current, error.strerror or "The folder cannot be read.")
+                continue
+            for entry in listed:
+                path = current / entry.name
+                if is_system(entry.name):
+                    self._system.append(path)
+                elif entry.is_symlink():
+                    self._links.append(path)
+                elif entry.is_dir():
+                    pending.append(path)
+                else:
+                    self._take(path, entry.is_file())
+
+    def _is_known(self, found: os.stat_result) -> bool:
+        """Tell whether a folder was entered before, and note that it is now."""
+        identity = (found.st_dev, found.st_ino)
+        known = identity in self._entered
+        self._entered.add(identity)
+        return known
+
+    def _follow(self, link: Path, above: Path) -> None:
+        try:
+            found = link.stat()
+        except OSError:
+            self._fail(link, _LINK_IS_BROKEN)
+            return
+        if not S_ISDIR(found.st_mode):
+            self._take(link, S_ISREG(found.st_mode))
+        elif (found.st_dev, found.st_ino) in self._entered or above.is_relative_to(link.resolve()):
+            self._repeated.append(link)
+        else:
+            self._enter(link)
+
+    def _take(self, path: Path, is_regular: bool) -> None:
+        if not is_regular:
+            self._fail(path, "This is a pipe, a socket or a device, no file.")
+        elif path.suffix.lower() in PHOTO_SUFFIXES or (not path.suffix and _begins_as_one(path)):
+            self._photos.append(path)
+        else:
+            self._others.append(path)
+
+    def _fail(self, path: Path, sentence: str) -> None:
+        name = "." if path == self._root else path.relative_to(self._root).as_posix()
+        self._unusable.append(RejectedFile(name, UNREADABLE, sentence))
+
+
+def _begins_as_one(path: Path) -> bool:
+    from models.image import begins_as_photo  # loads decoders, for the few that need them
+
+    try:
+        with path.open("rb") as file:
+            return begins_as_photo(file.read(64))
+    except OSError:
+        return False

@@ -1,0 +1,183 @@
+"""Lists in CSV, read row by row, whatever program wrote them."""
+
+import codecs
+import csv
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from unicodedata import category
+
+from models.errors import LikenessError
+from models.rejected import RejectedFile
+
+BAD_ROW = "invalid_row"
+
+# A cell longer than that is no name, path or group.
+_LONGEST = 4096
+# A quoted cell may go on over some lines; a quotation mark that is never closed must not
+# swallow the rest.
+_MOST_LINES = 50
+_SEPARATORS = (",", ";", "\t")
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig", "UTF-8"),
+    (codecs.BOM_UTF16_LE, "utf-16", "UTF-16"),
+    (codecs.BOM_UTF16_BE, "utf-16", "UTF-16"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Hold the cells of one row by column, and its number; the header is row 1."""
+
+    number: int
+    cells: dict[str, str]
+
+    def __getitem__(self, column: str) -> str:
+        return self.cells[column]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Hold the rows of a list, and those that cannot be used, with the reason."""
+
+    path: Path
+    columns: list[str]
+    rows: list[Row]
+    unusable: list[RejectedFile]
+
+    def bad_row(self, number: int, sentence: str) -> RejectedFile:
+        """Return what to list of a row that cannot be used."""
+        return bad_row(self.path, number, sentence)
+
+
+def bad_row(path: Path, number: int, sentence: str) -> RejectedFile:
+    """Return what to list of a row that cannot be used."""
+    return RejectedFile(f"{path.name}, row {number}", BAD_ROW, sentence)
+
+
+def read_table(path: Path, columns: Sequence[str], needed: Sequence[str] | None = None) -> Table:
+    """Read a list with these columns, and others beside them; `needed` ones may not be empty.
+
+    Commas, semicolons and tabs separate, as spreadsheets have it. A row that cannot be used is
+    listed and harms no other. Raises LikenessError if the file cannot be read, or lacks a column.
+    """
+    records = _records(_text(path), columns)
+    head = next(records, (1, []))[1]
+    if isinstance(head, str):
+        raise LikenessError(f"{path}, row 1: {head}")
+    names = [name.strip().lower() for name in head]
+    missing = [name for name in columns if name not in names]
+    if missing:
+        raise LikenessError(
+            f"{path} has no column {', '.join(missing)}; its first row names the columns, "
+            f"{','.join(columns)} at least."
+        )
+    rows, unusable = [], []
+    for number, cells in records:
+        wrong = cells if isinstance(cells, str) else _wrong(names, cells, needed or columns)
+        if isinstance(cells, str) or wrong is not None:
+            unusable.append(bad_row(path, number, str(wrong)))
+        elif any(cells):
+            padded = [*cells, *("" for _ in names)]
+            rows.append(Row(number, dict(zip(names, padded, strict=False))))
+    return Table(path, names, rows, unusable)
+
+
+def _text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except (OSError, ValueError) as exc:
+        raise LikenessError(f"{path} cannot be read: {exc}") from exc
+    encoding, name = _encoding(data)
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as exc:
+        row = data.count(b"\n", 0, exc.start) + 1
+        seems = "" if name != "UTF-8" else _seems(data)
+        raise LikenessError(
+            f"{path} is not {name}: row {row} has a byte that is none of it (0x"
+            f"{data[exc.start]:02x}){seems}. Save it as `CSV UTF-8`."
+        ) from exc
+
+
+def _encoding(data: bytes) -> tuple[str, str]:
+    """Tell the encoding by its mark, or by zeros where UTF-16 has them, and its usual name."""
+    for mark, encoding, name in _MARKS:
+        if data.startswith(mark):
+            return encoding, name
+    if data[1:2] == b"\0" and data[:1] != b"\0":
+        return "utf-16-le", "UTF-16"
+    if data[:1] == b"\0" and data[1:2] not in (b"\0", b""):
+        return "utf-16-be", "UTF-16"
+    return "utf-8", "UTF-8"
+
+
+def _seems(data: bytes) -> str:
+    try:
+        data.decode("cp1252")
+    except UnicodeDecodeError:
+        return ""
+    return "; it may be Windows-1252, which names are not guessed from"
+
+
+def _records(text: str, columns: Sequence[str]) -> Iterator[tuple[int, list[str] | str]]:
+    """Yield rows with their numbers: the cells, or what is wrong. Blank rows are passed over."""
+    lines = [line.rstrip("\n") for line in StringIO(text, newline=None)]
+    at, separator = 0, None
+    if lines and re.fullmatch(r"sep=.", lines[0], re.IGNORECASE):
+        at, separator = 1, lines[0][-1]  # as Excel has it
+    while at < len(lines):
+        if separator is None:
+            separator = _separator(lines[at], columns)
+        number, taken = at + 1, 1
+        cells = _cells(lines[at], separator)
+        while cells is None and taken < _MOST_LINES and at + taken < len(lines):
+            taken += 1
+            cells = _cells("\n".join(lines[at : at + taken]), separator)
+        if cells is None or (isinstance(cells, str) and taken > 1):
+            cells, taken = "A quotation mark is not closed.", 1
+        at += taken
+        if cells:
+            yield number, cells
+
+
+def _separator(head: str, columns: Sequence[str]) -> str:
+    for separator in _SEPARATORS:
+        cells = _cells(head, separator)
+        if isinstance(cells, list) and set(columns) <= {cell.lower() for cell in cells}:
+            return separator
+    return ","
+
+
+def _cells(line: str, separator: str) -> list[str] | str | None:
+    """Return the cells of a line, what is wrong with it, or None if a quoted cell is still open."""
+    try:
+        cells = next(csv.reader([line], delimiter=separator, strict=True), [])
+    except csv.Error as error:
+        if "unexpected end" in str(error):
+            return None
+        return f"This is no row of a CSV: {error}."
+    return [cell.strip() for cell in cells]
+
+
+def _wrong(columns: Sequence[str], cells: Sequence[str], needed: Sequence[str]) -> str | None:
+    """Say what is wrong with a row, if anything is."""
+    if any(cells[len(columns) :]):
+        return (
+            f"The row has {len(cells)} cells and the first row {len(columns)}: put what has a "
+            "separator in it into quotation marks."
+        )
+    if not any(cells):
+        return None
+    named = dict(zip(columns, cells, strict=False))
+    for name in needed:
+        if not named.get(name):
+            return f"`{name}` is empty."
+    for name, cell in named.items():
+        if len(cell) > _LONGEST:
+            return f"`{name}` is longer than {_LONGEST:,} characters."
+        if name in needed and any(category(character) == "Cc" for character in cell):
+            return f"`{name}` has a control character in it."
+    return None
