@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -330,7 +330,7 @@ def load_bundle(
         encoder = _load_encoder(manifest.encoder, folder, weights)
         head = _load_head(folder / "head.safetensors", manifest.head)
     else:
-        _check_source(name)
+        check_source(name)
         encoder, head = _load_clip(name), None
         manifest = _bare_manifest(name, encoder.image_size)
     if head is not None:
@@ -380,7 +380,15 @@ def read_manifest(folder: Path) -> Manifest:
         written = (folder / "bundle.json").read_bytes()
         # A threshold or rate that is no number would decide nothing, and say so of nobody.
         return Manifest.model_validate(from_json(written, allow_inf_nan=False))
-    except (OSError, ValueError) as exc:
+    except OSError as exc:
+        raise InvalidBundle(f"{folder / 'bundle.json'} cannot be used: {exc.strerror}.") from exc
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise InvalidBundle(
+            f"{folder / 'bundle.json'} cannot be used: {where or 'it'}: {first['msg']}."
+        ) from exc
+    except ValueError as exc:
         raise InvalidBundle(f"{folder / 'bundle.json'} cannot be used: {exc}") from exc
 
 
@@ -473,25 +481,28 @@ def _check_identity(folder: Path, manifest: Manifest, identity: str) -> None:
         )
 
 
-def _check_source(source: str) -> None:
-    """Raise InvalidBundle at once for what is neither a checkpoint's folder nor a hub id."""
-    path = Path(source)
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise InvalidBundle(
-                f"The folder {source} holds neither bundle.json nor a CLIP's config.json."
-            )
+def check_source(source: str) -> None:
+    """Raise InvalidBundle at once for what names no bundle: neither one that is here nor a hub id.
+
+    A hub is asked only for ids of the form owner/name, and not where the owner is a folder here.
+    """
+    path = folder_of(source)
+    if (path / "bundle.json").is_file() or (path.is_dir() and (path / "config.json").is_file()):
         return
+    if source and path.is_dir():
+        raise InvalidBundle(
+            f"The folder {source} holds neither bundle.json nor a CLIP's config.json."
+        )
     if path.is_file():
         raise InvalidBundle(
             f"{source} is a file; `likeness bundle new` makes a bundle of an ONNX network."
         )
-    if not _HUB_ID.fullmatch(source):
+    if not _HUB_ID.fullmatch(source) or path.parent.is_dir():
         near = difflib.get_close_matches(source.lower(), BUILTIN_NAMES, n=1)
         hint = f" Did you mean `{near[0]}`?" if near else ""
         raise InvalidBundle(
-            f"There is no bundle `{source}`: name a built-in one "
-            f"({', '.join(f'`{name}`' for name in BUILTIN_NAMES)}), a folder that exists, or a "
+            f"There is no bundle `{source}`: name an installed one "
+            f"({', '.join(f'`{name}`' for name in installed())}), a folder that exists, or a "
             f"hub id such as openai/clip-vit-base-patch32.{hint}"
         )
 

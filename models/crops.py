@@ -1,9 +1,11 @@
 """Cut aligned crops from many photo files at once, for training and evaluation."""
 
 import os
+import signal
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from multiprocessing import get_context, parent_process
@@ -73,7 +75,9 @@ class Cutter:
 
         All of them are begun at once: give no more files than there is room for crops.
         """
-        yield from self._pool.map(self._cut, files, chunksize=16)
+        with _uninterrupted():
+            results = self._pool.map(self._cut, files, chunksize=16)
+        yield from results
 
 
 def cut(
@@ -96,6 +100,28 @@ def cut(
     size = framing.size
     stacked = np.stack(crops) if crops else np.empty((0, size, size, 3), np.uint8)
     return CropSet(names, stacked, rejected)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Start processes that Ctrl-C does not reach, and hear it once they are started.
+
+    A terminal sends it to all processes, and each would print where it was. So would one whose
+    parent stopped while it told it what to do.
+    """
+    heard: list[int] = []
+    before = None
+    if threading.current_thread() is threading.main_thread():
+        before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if before is not None:
+            signal.signal(signal.SIGINT, before)
+            if heard:
+                signal.raise_signal(signal.SIGINT)
 
 
 def _begin() -> None:

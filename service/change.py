@@ -17,7 +17,7 @@ from service.recognition import measures_of
 from service.schemas import ReembedRequest, SwitchRequest
 from service.service import Service
 from service.shadow import Tally
-from service.store import Change, Deleted, Photo
+from service.store import Change, Deleted, Photo, Store
 
 
 async def pair(service: Service) -> tuple[Recogniser, Recogniser]:
@@ -85,10 +85,22 @@ async def switch(service: Service, form: SwitchRequest, by: str | None) -> Chang
     serving, other = await pair(service)
     if form.fingerprint not in (serving.fingerprint, other.fingerprint):
         raise NoChange(f"No bundle {form.fingerprint[:12]} is loaded.")
-    if form.fingerprint == other.fingerprint:
-        await _check_complete(service, serving, other, form.accept_missing)
-    await service.store.switch_to(form.fingerprint, by)
+    await switch_store(
+        service.store, serving.fingerprint, form.fingerprint, form.accept_missing, by
+    )
     return await progress(service)
+
+
+async def switch_store(
+    store: Store, serving: str, to: str, accept_missing: bool, by: str | None
+) -> None:
+    """Let another fingerprint than the `serving` one serve, whoever has its bundle loaded.
+
+    Raises ChangeIncomplete.
+    """
+    if to != serving:
+        await _check_complete(store, serving, to, accept_missing)
+    await store.switch_to(to, by)
 
 
 async def forget(service: Service, form: SwitchRequest, by: str | None) -> Deleted:
@@ -99,17 +111,17 @@ async def forget(service: Service, form: SwitchRequest, by: str | None) -> Delet
     serving, other = await pair(service)
     if form.fingerprint != other.fingerprint:
         raise NoChange(f"The bundle {form.fingerprint[:12]} serves, or is not loaded.")
-    await _check_complete(service, other, serving, form.accept_missing)
+    await _check_complete(
+        service.store, other.fingerprint, serving.fingerprint, form.accept_missing
+    )
     return await service.store.forget(form.fingerprint, by)
 
 
-async def _check_complete(
-    service: Service, old: Recogniser, new: Recogniser, accept_missing: bool
-) -> None:
-    lack = await service.store.lack(Change(old.fingerprint, new.fingerprint))
+async def _check_complete(store: Store, old: str, new: str, accept_missing: bool) -> None:
+    lack = await store.lack(Change(old, new))
     if lack.templates and not accept_missing:
         raise ChangeIncomplete(
-            f"The bundle {new.fingerprint[:12]} lacks {lack.templates:,} templates; run "
+            f"The bundle {new[:12]} lacks {lack.templates:,} templates; run "
             "`likeness reembed`, or accept that their subjects have to enrol again."
         )
 

@@ -2,20 +2,33 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from models.bundle import load_bundle
+from models.bundle import (
+    BUILTIN_FOLDER,
+    BUILTIN_NAMES,
+    BuiltinName,
+    check_source,
+    load_bundle,
+    read_manifest,
+)
 from models.rejected import write_rejected
 from service.async_client import AsyncLikeness
 from service.call import Call, of
+from service.change import switch_store
 from service.change_answers import ChangeAnswer
+from service.cli.places import check_file
 from service.gallery_answers import DeletedAnswer
-from service.local import connect
+from service.local import connect, show_store
+from service.master_keys import open_vault
+from service.recogniser import bundle_for, load_bundle_of
 from service.reembedding import Reembedded, Reembedding, by_digest
+from service.settings import Settings
+from service.store import open_store
 from service.terminal import (
     Url,
     exit_status,
@@ -32,6 +45,8 @@ AcceptMissing = Annotated[
     bool, typer.Option("--accept-missing", help="Although some subjects have to enrol again.")
 ]
 
+# Fewer hexadecimal digits could be meant for a name.
+_SHORTEST_FINGERPRINT = 8
 _CHANGE = Call("GET", "/change", of(ChangeAnswer))
 
 
@@ -57,6 +72,8 @@ def reembed(
     At a URL the service runs with LIKENESS_NEXT_BUNDLE set to the same bundle.
     """
 
+    check_file(missing)
+
     async def work() -> tuple[Reembedded, ChangeAnswer]:
         async with _changing(url, to, at_once) as (likeness, change, fingerprint):
             if change.other != fingerprint:
@@ -79,15 +96,52 @@ def reembed(
 def switch(to: Bundle, url: Url = None, accept_missing: AcceptMissing = False) -> None:
     """Let a bundle serve, at every replica at once; the same command switches back."""
 
-    async def ask() -> tuple[ChangeAnswer, ChangeAnswer]:
-        async with _changing(url, to) as (likeness, before, fingerprint):
+    async def ask(at: str) -> None:
+        async with _changing(at, to) as (likeness, before, fingerprint):
             form = {"fingerprint": fingerprint, "accept_missing": accept_missing}
             switch = Call("POST", "/change/switch", of(ChangeAnswer), json=form)
-            return before, await likeness.ask(switch)
+            change = await likeness.ask(switch)
+        _print_shadow(before)
+        show(f"{change.serving[:12]}, no longer {change.other[:12]}", title="serving")
 
-    before, change = finish(ask())
-    _print_shadow(before)
-    show(f"{change.serving[:12]}, no longer {change.other[:12]}", title="serving")
+    finish(_switch_here(to, accept_missing) if url is None else ask(url))
+
+
+async def _switch_here(to: str, accept_missing: bool) -> None:
+    """Switch in the store of the settings, where the bundle that serves need not be at hand."""
+    settings = settings_from()
+    to = _built_in(to)
+    check_source(to)
+    show_store(settings.store)
+    wanted = await _fingerprint(settings, to)
+    async with AsyncExitStack() as stack:
+        vault = await asyncio.to_thread(open_vault, settings)
+        store = await open_store(settings.store, vault=vault)
+        stack.push_async_callback(store.close)
+        serving = await store.switched_to()
+        if serving is None:
+            serving = await _fingerprint(settings, (await bundle_for(store, settings)).name)
+        await switch_store(store, serving, wanted, accept_missing, None)
+    no_longer = "" if serving == wanted else f", no longer {serving[:12]}"
+    show(f"{wanted[:12]}{no_longer}", title="serving")
+
+
+async def _fingerprint(settings: Settings, bundle: str | None) -> str:
+    named = settings.model_copy(update={"bundle": bundle})
+    return (await asyncio.to_thread(load_bundle_of, named)).fingerprint
+
+
+def _built_in(name: str) -> str:
+    """Return the name of the built-in bundle with a fingerprint that begins so, or what is given.
+
+    Elsewhere a fingerprint names one of the bundles that a service has loaded.
+    """
+    known = (each for each in BUILTIN_NAMES if len(name) >= _SHORTEST_FINGERPRINT)
+    return next((each for each in known if _starts_with(each, name)), name)
+
+
+def _starts_with(name: BuiltinName, fingerprint: str) -> bool:
+    return (read_manifest(BUILTIN_FOLDER / name).fingerprint or "").startswith(fingerprint)
 
 
 def forget(bundle: Bundle, url: Url = None, accept_missing: AcceptMissing = False) -> None:
@@ -122,12 +176,15 @@ async def _changing(
 ) -> AsyncIterator[tuple[AsyncLikeness, ChangeAnswer, str]]:
     """Reach a service with two bundles; say which they are, and which of them is named."""
     settings = settings_from(max_inflight=max(64, at_once))
-    if url is None and settings.next_bundle is None:
-        settings = settings.model_copy(update={"next_bundle": name})
+    if url is None:
+        name = _built_in(name)
+        check_source(name)
+        if settings.next_bundle is None:
+            settings = settings.model_copy(update={"next_bundle": name})
     async with connect(url, settings) as likeness:
         change = await likeness.ask(_CHANGE)
         known = [each for each in (change.serving, change.other) if each.startswith(name)]
-        if len(name) >= 8 and len(known) == 1:
+        if len(name) >= _SHORTEST_FINGERPRINT and len(known) == 1:
             fingerprint = known[0]
         else:
             fingerprint = (

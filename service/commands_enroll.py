@@ -10,8 +10,10 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
+from models.datasets.people import identity_of
 from models.rejected import RejectedFile, write_rejected
 from service.calls import Terms
+from service.cli.places import check_file
 from service.enroll_answers import EnrolledImage
 from service.local import connect
 from service.photo_folders import EnrolledPhoto, people_in
@@ -82,6 +84,7 @@ def enroll(
 ) -> None:
     """Enrol photos of one subject, in the store of the settings or at a service."""
     accepted = Terms(accept_quality=accept_quality, accept_inconsistent=accept_inconsistent)
+    subject = identity_of(subject)
 
     async def send() -> list[EnrolledImage]:
         images: list[EnrolledImage] = []
@@ -132,6 +135,7 @@ def enroll_folder(
     """
 
     accepted = Terms(accept_quality=accept_quality, accept_inconsistent=accept_inconsistent)
+    check_file(rejected)
     outcome = Outcome(photos if photos.is_dir() else photos.parent)
 
     async def send() -> None:

@@ -7,9 +7,12 @@ import httpx
 
 from service.app import create_app
 from service.async_client import AsyncLikeness
+from service.errors import InvalidSettings
 from service.patience import Patience
 from service.refused import Refused
 from service.settings import Settings
+from service.store import is_memory, place_of
+from service.terminal import err, show
 
 # A service that is busy gets better within that time; one whose device is lost does not.
 PATIENCE = Patience(budget_s=120.0)
@@ -22,6 +25,7 @@ async def connect(url: str | None, settings: Settings) -> AsyncIterator[AsyncLik
     Either way requests take the same path, so a command decides as the service does.
     """
     if url is None:
+        show_store(settings.store)
         async with (
             in_process(settings) as transport,
             AsyncLikeness("http://localhost", patience=PATIENCE, transport=transport) as likeness,
@@ -29,11 +33,34 @@ async def connect(url: str | None, settings: Settings) -> AsyncIterator[AsyncLik
             yield likeness
         return
     key = None if settings.api_key is None else settings.api_key.get_secret_value()
+    _check_service(url, key)
     async with AsyncLikeness(url, key=key, patience=PATIENCE) as likeness:
         # A wrong URL is told at once; a service that goes away later is waited for.
         with suppress(Refused):
             await likeness.ready()
         yield likeness
+
+
+def _check_service(url: str, key: str | None) -> None:
+    """Raise InvalidSettings for what is no URL of a service, and for what is no key."""
+    try:
+        parts = httpx.URL(url)
+    except httpx.InvalidURL:
+        parts = httpx.URL()
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.host
+        or not 0 < (parts.port or 80) < 2**16
+    ):
+        raise InvalidSettings(f"`{url}` is no URL of a service, such as http://127.0.0.1:8000.")
+    if key is not None and not (key.isascii() and key.isprintable()):
+        raise InvalidSettings("LIKENESS_API_KEY is no key: it has characters that no key has.")
+
+
+def show_store(url: str) -> None:
+    """Print where the store is that a command opens, unless it is in memory."""
+    if not is_memory(url):
+        show(place_of(url), title="store", to=err)
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from models.bundle import check_source
 from service.caller import Caller
 from service.comparing import Comparing
 from service.errors import InvalidSettings
@@ -96,6 +97,9 @@ async def open_service(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
     not start.
     """
     lost = asyncio.Event()
+    for named in (settings.bundle, settings.next_bundle):
+        if named is not None:
+            check_source(named)  # before anything that takes long
     async with AsyncExitStack() as stack:
         # A command may print the master keys, and take its time.
         vault = await asyncio.to_thread(open_vault, settings)
@@ -113,7 +117,8 @@ async def open_service(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             second = await stack.enter_async_context(open_recogniser(others, metrics, lost))
             if second.fingerprint == first.fingerprint:
                 raise InvalidSettings(
-                    "LIKENESS_NEXT_BUNDLE names the bundle that is served; unset it."
+                    "The bundle that is to take over (--to, --bundle or LIKENESS_NEXT_BUNDLE) is "
+                    "served already; name another one."
                 )
         for each in (first, second):
             if each is not None:

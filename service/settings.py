@@ -27,6 +27,20 @@ _FOR_TESTS = frozenset({"LIKENESS_FACES"})
 Device = Annotated[str, StringConstraints(pattern=r"^(auto|cpu|cuda(:\d+)?)$")]
 
 
+def default_store() -> str:
+    """Return the URL of the user's own database: one place, wherever a command is run.
+
+    A `data/likeness.db` of an earlier release goes on being used in its folder.
+    """
+    here = Path("data", "likeness.db")
+    if here.is_file():
+        return f"sqlite:///{here.absolute()}"
+    named = os.environ.get("XDG_DATA_HOME", "")
+    # By the specification of these folders, a relative one is ignored.
+    folder = Path(named) if os.path.isabs(named) else Path.home() / ".local" / "share"
+    return f"sqlite:///{folder / 'likeness' / 'likeness.db'}"
+
+
 class Settings(
     ProtectionSettings, ExposureSettings, CompatSettings, WatchingSettings, BaseSettings
 ):
@@ -42,11 +56,13 @@ class Settings(
     )
 
     store: str = Field(
-        default="sqlite:///data/likeness.db",
+        default_factory=default_store,
         repr=False,
         min_length=1,
         description="Database URL: `sqlite:///relative.db`, `sqlite:////absolute.db`, "
-        "`sqlite:///:memory:` or `postgresql://user:password@host/database`.",
+        "`sqlite:///:memory:` or `postgresql://user:password@host/database`. Unset: "
+        "`data/likeness.db` here if it is there, or else `likeness/likeness.db` in the user's data "
+        "folder, `~/.local/share` mostly, for the service and all commands alike.",
     )
     bundle: str | None = Field(
         default=None,

@@ -44,7 +44,8 @@ def settings_table() -> str:
     rows = ["| variable | default | meaning |", "|---|---|---|"]
     for name in sorted(Settings.model_fields, key=ExposureSettings.model_fields.__contains__):
         field = Settings.model_fields[name]
-        default = "unset" if field.default in (None, ()) else f"`{_plain(field.default)}`"
+        unset = field.default_factory is not None or field.default in (None, ())
+        default = "unset" if unset else f"`{_plain(field.default)}`"
         rows.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |")
     return "\n".join(rows)
 

@@ -27,6 +27,7 @@ from service.metrics import Metrics
 from service.model_answers import ModelAnswer
 from service.serve import serve as serve_app
 from service.service import open_service
+from service.store import place_of
 from service.terminal import EXIT_ERROR as EXIT_ERROR
 from service.terminal import Commands, File, Json, Url, finish, settings_from, show, show_json
 
@@ -60,6 +61,7 @@ def serve(
 
     def announce(card: ModelAnswer, url: str) -> None:
         print_card(card)
+        show(place_of(settings.store), title="store    ")
         pages = f"   pages: {url}/ui" if settings.ui else ""
         show(f"{url}   documentation: {url}/docs{pages}", title="listening")
 

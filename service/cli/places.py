@@ -13,6 +13,13 @@ def check_folder(folder: Path) -> None:
         fail(f"{folder} cannot be written: {nearest} is no folder that can be written to.")
 
 
+def check_file(file: Path) -> None:
+    """Stop if no file can be written here, in place of an earlier one perhaps."""
+    if file.is_dir():
+        fail(f"{file} is a folder, not a file that can be written.")
+    check_folder(file.parent)
+
+
 def check_free(folder: Path) -> None:
     """Stop if this cannot become a new folder."""
     if folder.is_dir() and not any(folder.iterdir()):

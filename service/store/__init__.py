@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime
+from pathlib import Path
 
 from service.errors import InvalidSettings
 from service.store.audit import AuditEntry
@@ -34,7 +35,7 @@ from service.store.records import (
     Terms,
     check_ahead,
 )
-from service.store.sqlite.store import SqliteStore
+from service.store.sqlite.store import MEMORY, SqliteStore
 from service.store.vault import Vault
 
 __all__ = [
@@ -81,6 +82,23 @@ _SUPPORTED = (
 def utc_now() -> datetime:
     """Return the time, UTC."""
     return datetime.now(UTC)
+
+
+def is_memory(url: str) -> bool:
+    """Tell whether a URL names a store that ends with the process."""
+    return url == f"{_SQLITE}{MEMORY}"
+
+
+def place_of(url: str) -> str:
+    """Say where the store of a URL is: an absolute path, or a database, its host and port.
+
+    Neither user nor password is in it.
+    """
+    if url.startswith(_SQLITE):
+        return url if is_memory(url) else str(Path(url.removeprefix(_SQLITE)).absolute())
+    from service.store.postgres.database import named
+
+    return named(url)
 
 
 async def open_store(url: str, clock: Clock = utc_now, vault: Vault | None = None) -> Store:

@@ -70,7 +70,9 @@ class Database:
             async with await AsyncConnection.connect(url, **parameters) as connection:
                 await migrate(connection)
         except psycopg.Error as exc:
-            raise StoreUnavailable(f"The database cannot be opened: {_said(exc)}.") from exc
+            raise StoreUnavailable(
+                f"The database {named(url)} cannot be opened: {_said(exc)}."
+            ) from exc
         pool = AsyncConnectionPool(
             url,
             kwargs=parameters,
@@ -197,6 +199,18 @@ async def _configure(connection: Connection) -> None:
     await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
     await connection.execute(_SETTINGS)
     await register_vector_async(connection)
+
+
+def named(url: str) -> str:
+    """Say which database a URL is of, without user and password."""
+    try:
+        parts = psycopg.conninfo.conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        return "whose URL cannot be read"
+    # What is before an `@` is of a password in which that should have been written as `%40`.
+    host = str(parts.get("host") or parts.get("hostaddr") or "localhost").rpartition("@")[2]
+    name = parts.get("dbname") or "named after its user"
+    return f"{name} at {host}, port {parts.get('port') or 5432}"
 
 
 def _said(exc: Exception) -> str:
