@@ -15,6 +15,8 @@ _HEADS: Final = {2: 12, 5: 12, 10: 8, 13: 8}
 _FILE_HEAD_BYTES: Final = 100
 # Other kinds begin with the number of a page: in a larger file that could be one of the above.
 _MOST_PAGES: Final = 1 << 25
+# Not zero in a file made with auto_vacuum, whose pages of pointers could be taken for others.
+_VACUUMED: Final = slice(52, 56)
 
 
 def overwrite_gaps(descriptor: int, pages: Iterable[int] | None) -> None:
@@ -22,9 +24,10 @@ def overwrite_gaps(descriptor: int, pages: Iterable[int] | None) -> None:
 
     The log has to be empty, and stay so meanwhile; who reads never looks there. Raises OSError.
     """
-    size = page_bytes(os.pread(descriptor, _FILE_HEAD_BYTES, 0))
+    head = os.pread(descriptor, _FILE_HEAD_BYTES, 0)
+    size = page_bytes(head)
     count = os.fstat(descriptor).st_size // size if size else 0
-    if count >= _MOST_PAGES:
+    if count >= _MOST_PAGES or any(head[_VACUUMED]):
         return
     for number in range(1, count + 1) if pages is None else pages:
         if number <= count:
