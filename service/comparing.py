@@ -1,5 +1,6 @@
 """Find the similarity that a decision is taken on, by whichever bundle."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -16,7 +17,7 @@ from models.errors import (
 from models.face import Policy
 from models.template import Template, cosine, similarities, similarity
 from service.caller import Caller
-from service.errors import DifferentPeople, TemplatesExpired
+from service.errors import DifferentPeople, TemplatesExpired, ThresholdTooLow
 from service.hygiene import agreement_floor, strangers
 from service.metrics import Metrics
 from service.pipeline import Probe
@@ -234,11 +235,15 @@ def comparable(held: SubjectTemplates, fingerprint: str) -> list[GalleryTemplate
     return ours
 
 
-def rule_of(form: Choice, bundle: Bundle, usual: str | None) -> Rule:
+def rule_of(form: Choice, bundle: Bundle, usual: str | None, *, may_lower: bool = False) -> Rule:
     """Return by what a bundle decides on a request; `usual` is the point if it names none.
 
-    Raises Uncalibrated, UnknownOperatingPoint.
+    Raises Uncalibrated, UnknownOperatingPoint, and ThresholdTooLow unless the caller `may_lower`
+    thresholds.
     """
+    floor = agreement_floor(bundle.operating_points)
+    if form.threshold is not None and floor is not None and not may_lower:
+        check_floor("threshold", form.threshold, floor, decimals=4)
     return rule_at(
         bundle.operating_points,
         form.operating_point or usual,
@@ -246,3 +251,14 @@ def rule_of(form: Choice, bundle: Bundle, usual: str | None) -> Rule:
         bundle.probability,
         bundle.conditions,
     )
+
+
+def check_floor(field: str, threshold: float, floor: float, decimals: int) -> None:
+    """Raise ThresholdTooLow for a threshold below the floor; it says one that is not."""
+    if threshold < floor:
+        least = math.ceil(floor * 10**decimals) / 10**decimals
+        raise ThresholdTooLow(
+            f"{field}: Below {least:.{decimals}f}, the threshold of the laxest operating point, "
+            "nobody knows how many strangers match. Send that or more; less takes a key with the "
+            "scope `admin`."
+        )

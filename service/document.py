@@ -46,7 +46,12 @@ _WITH_PHOTO = (
     "encoder_stopped",
     "decoder_stalled",
 )
-_AT_A_POINT = ("unknown_operating_point", "uncalibrated", "fingerprint_mismatch")
+_AT_A_POINT = (
+    "unknown_operating_point",
+    "uncalibrated",
+    "threshold_too_low",
+    "fingerprint_mismatch",
+)
 _LIVENESS = ("liveness_token_needed", "not_live", "liveness_unavailable")
 # By the path, or by the operation where its path has others too.
 _OWN: Final[dict[str, tuple[str, ...]]] = {

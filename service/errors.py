@@ -4,6 +4,7 @@ ServiceError
 ├── RequestError                 the request is not one that can be served
 │   ├── InvalidRequest           a field is missing, unknown or wrong; names each of them
 │   ├── InvalidPageToken         what is to continue a listing comes from elsewhere
+│   ├── ThresholdTooLow          below that of the laxest operating point
 │   ├── UnsupportedBody          neither multipart/form-data nor application/json nor a photo
 │   ├── NotAcceptable            the answer would come in no media type that is accepted
 │   ├── BodyTooLarge             more bytes than one request may carry
@@ -107,6 +108,10 @@ class InvalidRequest(RequestError):
 
 class InvalidPageToken(RequestError):
     code = "invalid_page_token"
+
+
+class ThresholdTooLow(RequestError):
+    code = "threshold_too_low"
 
 
 class UnsupportedBody(RequestError):

@@ -198,8 +198,15 @@ async def may_name(request: Request) -> bool:
     return scopes is None or not {"verify", "admin"}.isdisjoint(scopes)
 
 
+async def may_lower(request: Request) -> bool:
+    """Tell whether who asks may decide by less than any operating point; not without a key."""
+    scopes = request.scope.get("state", {}).get(_SCOPES)
+    return scopes is not None and "admin" in scopes
+
+
 By = Annotated[str | None, Depends(key_id_of)]
 MayEmbed = Annotated[bool, Depends(may_embed)]
+MayLower = Annotated[bool, Depends(may_lower)]
 MayName = Annotated[bool, Depends(may_name)]
 
 

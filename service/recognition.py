@@ -105,10 +105,16 @@ async def enroll(
     return answer, any(stored.created for stored in enrolled.templates)
 
 
-async def verify(service: Service, form: VerifyRequest, caller: Caller) -> VerifyAnswer:
-    """Decide whether photos show the subject, or whether two photos show one person."""
+async def verify(
+    service: Service, form: VerifyRequest, caller: Caller, may_lower: bool
+) -> VerifyAnswer:
+    """Decide whether photos show the subject, or whether two photos show one person.
+
+    The caller `may_lower` the threshold below that of the laxest operating point, or may not.
+    """
     serving = await service.serving()
-    rule = rule_of(form, serving.bundle, service.settings.operating_point)
+    usual = service.settings.operating_point
+    rule = rule_of(form, serving.bundle, usual, may_lower=may_lower)
     compared = await service.comparing(serving).compare(form, caller)
     decision = rule.decide(compared.similarity, compared.conditions)
     service.metrics.decided(decision.outcome, compared.similarity, rule.threshold)
@@ -121,10 +127,13 @@ async def verify(service: Service, form: VerifyRequest, caller: Caller) -> Verif
     )
 
 
-async def identify(service: Service, form: IdentifyRequest, caller: Caller) -> IdentifyAnswer:
+async def identify(
+    service: Service, form: IdentifyRequest, caller: Caller, may_lower: bool
+) -> IdentifyAnswer:
     """Find the subjects whose templates together reach the threshold, or say unknown."""
     serving = await service.serving()
-    rule = rule_of(form, serving.bundle, service.settings.operating_point)
+    usual = service.settings.operating_point
+    rule = rule_of(form, serving.bundle, usual, may_lower=may_lower)
     fingerprint = serving.fingerprint
     probe = await service.comparing(serving).probe(form.image, form.policy, caller)
     found = await search(service, serving, probe.template, form.limit)

@@ -13,7 +13,7 @@ from service.body import parse, read_fields
 from service.disconnect import run_until_disconnect
 from service.enroll_answers import EnrollAnswer
 from service.float_rows import MEDIA_TYPE as ROWS
-from service.guard import By, MayName
+from service.guard import By, MayLower, MayName
 from service.key_limits import count_photos
 from service.names import subject_named
 from service.openapi import links, request_body
@@ -94,7 +94,9 @@ async def enroll(
 
 
 @router.post("/verify", openapi_extra=request_body(VerifyRequest))
-async def verify(request: Request, service: Running, after: BackgroundTasks) -> VerifyAnswer:
+async def verify(
+    request: Request, service: Running, after: BackgroundTasks, may_lower: MayLower
+) -> VerifyAnswer:
     """Decide whether photos show the subject, or whether two photos show one person.
 
     Several photos of one person, such as frames of a burst, are fused, and so are the subject's
@@ -107,7 +109,7 @@ async def verify(request: Request, service: Running, after: BackgroundTasks) -> 
     photos = [*(form.image or ()), form.source_image, form.target_image]
     liveness = await witness(request, service, form, [photo for photo in photos if photo])
     answer = await run_until_disconnect(
-        request, recognition.verify(service, form, service.caller())
+        request, recognition.verify(service, form, service.caller(), may_lower)
     )
     if service.shadow is not None:
         after.add_task(service.shadow.offer, form, answer)
@@ -115,12 +117,12 @@ async def verify(request: Request, service: Running, after: BackgroundTasks) -> 
 
 
 @router.post("/identify", openapi_extra=request_body(IdentifyRequest))
-async def identify(request: Request, service: Running) -> IdentifyAnswer:
+async def identify(request: Request, service: Running, may_lower: MayLower) -> IdentifyAnswer:
     """Find whom photos of one person show among the enrolled subjects, or say unknown."""
     form = await read(request, service, IdentifyRequest)
     liveness = await witness(request, service, form, form.image)
     answer = await run_until_disconnect(
-        request, recognition.identify(service, form, service.caller())
+        request, recognition.identify(service, form, service.caller(), may_lower)
     )
     return answer.model_copy(update={"liveness": liveness})
 

@@ -220,7 +220,8 @@ class Choice(Witnessed):
         le=1,
         examples=[0.2],
         description="a similarity of your own, without rates and doubts; two identical photos have "
-        "one of 0.7 or so",
+        "one of 0.7 or so. At least the threshold of the laxest operating point in GET /model, "
+        "unless the key has the scope `admin`",
     )
     policy: Policy | None = Field(None, description="what to do with several faces")
 

@@ -27,6 +27,7 @@ STATUS: Mapping[str, int] = MappingProxyType(
         "uncalibrated": 422,
         "invalid_request": 422,
         "invalid_page_token": 422,
+        "threshold_too_low": 422,
         "unsupported_body": 415,
         "not_acceptable": 406,
         "body_too_large": 413,

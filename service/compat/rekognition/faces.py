@@ -26,7 +26,6 @@ from service.compat.rekognition.requests import (
     CompareFaces,
     DetectFaces,
     IndexFaces,
-    Search,
     SearchFaces,
     SearchFacesByImage,
 )
@@ -48,6 +47,7 @@ _REASONS: Final[dict[str, Reason]] = {
 
 async def compare(asked: Asked, form: CompareFaces) -> Compared:
     """Compare the largest face of one photo with every face of another."""
+    least = asked.threshold("SimilarityThreshold", form.similarity_threshold)
     pipeline = asked.serving.pipeline
     with naming("SourceImage"):
         source = await pipeline.probe(form.source_image.photo, "largest", asked.caller)
@@ -57,7 +57,7 @@ async def compare(asked: Asked, form: CompareFaces) -> Compared:
     for face in faces:
         detail = FaceDetail.of(face.report, asked.detector)
         alike = asked.similarity(similarity(source.template, face.template))
-        if alike >= form.similarity_threshold:
+        if alike >= least:
             matches.append(ComparedMatch(similarity=alike, face=detail))
         else:
             others.append(detail)
@@ -110,6 +110,7 @@ async def index(asked: Asked, form: IndexFaces) -> Indexed:
 async def search_by_image(asked: Asked, form: SearchFacesByImage) -> Searched:
     """Search a collection for the largest face of a photo."""
     await asked.service.store.collection(form.collection_id)
+    least = asked.threshold("FaceMatchThreshold", form.face_match_threshold)
     probe = await asked.serving.pipeline.probe(form.image.photo, "largest", asked.caller)
     found = await recognition.search(
         asked.service, asked.serving, probe.template, form.max_faces, form.collection_id
@@ -117,7 +118,7 @@ async def search_by_image(asked: Asked, form: SearchFacesByImage) -> Searched:
     return Searched(
         searched_face_bounding_box=box_of(probe.report),
         searched_face_confidence=confidence_of(probe.report, asked.detector),
-        face_matches=await _matches(asked, form, found),
+        face_matches=await _matches(asked, form.collection_id, found, least),
         face_model_version=asked.face_model_version,
     )
 
@@ -126,6 +127,7 @@ async def search(asked: Asked, form: SearchFaces) -> Searched:
     """Search a collection for the faces like one of its own."""
     store, fingerprint = asked.service.store, asked.serving.fingerprint
     await store.collection(form.collection_id)
+    least = asked.threshold("FaceMatchThreshold", form.face_match_threshold)
     found = await find_face(store, form.collection_id, form.face_id)
     if found is None:
         raise invalid_fields([FieldError("FaceId", "The collection has no such face")])
@@ -136,7 +138,7 @@ async def search(asked: Asked, form: SearchFaces) -> Searched:
     )
     return Searched(
         searched_face_id=form.face_id,
-        face_matches=await _matches(asked, form, others),
+        face_matches=await _matches(asked, form.collection_id, others, least),
         face_model_version=asked.face_model_version,
     )
 
@@ -150,12 +152,14 @@ async def _faces(asked: Asked, photo: bytes) -> list[Probe]:
         return []
 
 
-async def _matches(asked: Asked, form: Search, found: Sequence[FusedCandidate]) -> list[FaceMatch]:
+async def _matches(
+    asked: Asked, collection: str, found: Sequence[FusedCandidate], least: float
+) -> list[FaceMatch]:
     matches = []
     for each in found:
         similar = asked.similarity(each.similarity)
-        if similar >= form.face_match_threshold:
-            held = await find_face(asked.service.store, form.collection_id, each.template_id)
+        if similar >= least:
+            held = await find_face(asked.service.store, collection, each.template_id)
             # None: deleted since it was found.
             if held is not None:
                 matches.append(FaceMatch(similarity=similar, face=held.face))

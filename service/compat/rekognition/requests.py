@@ -48,7 +48,7 @@ Image = Annotated[PhotoBytes, BeforeValidator(_only_bytes)]
 class CompareFaces(Call):
     source_image: Image
     target_image: Image
-    similarity_threshold: Percent = 80
+    similarity_threshold: Percent | None = None
     quality_filter: QualityFilter = "NONE"
 
 
@@ -72,7 +72,7 @@ class Search(Call):
 
     collection_id: CollectionName
     max_faces: Results = 80
-    face_match_threshold: Percent = 80
+    face_match_threshold: Percent | None = None
 
 
 class SearchFacesByImage(Search):

@@ -29,7 +29,7 @@ from service.compat.rekognition.shapes import Shape
 from service.compat.rekognition.targets import PATH, operation_of, takes_photos
 from service.disconnect import run_until_disconnect
 from service.errors import RouteNotFound
-from service.guard import By
+from service.guard import By, MayLower
 from service.key_limits import count_photos
 from service.problems import request_id
 from service.service import Running
@@ -66,7 +66,7 @@ OPERATIONS: Final[Mapping[str, Operation[Any]]] = MappingProxyType(
 
 
 @router.post(PATH)
-async def call(request: Request, service: Running, by: By) -> Response:
+async def call(request: Request, service: Running, by: By, may_lower: MayLower) -> Response:
     """Do what the target says, once the whole body is there: a signature is of all of it."""
     name = operation_of(request.scope)
     if name is None or name not in OPERATIONS:
@@ -78,7 +78,7 @@ async def call(request: Request, service: Running, by: By) -> Response:
     operation = OPERATIONS[name]
     form = validate(as_object(members), operation.takes)
     count_photos(request.scope, form)
-    asked = Asked(service, await service.serving(), service.caller(), by)
+    asked = Asked(service, await service.serving(), service.caller(), by, may_lower)
     answer = await run_until_disconnect(request, operation.does(asked, form))
     headers = {"x-amzn-requestid": request_id(request.scope) or ""}
     return Response(answer.written(), media_type=MEDIA_TYPE, headers=headers)
