@@ -78,7 +78,7 @@ async def test_rekognition_has_the_same_floor_and_its_default_goes_no_lower(
     image = {"Image": {"Bytes": base64_of(GRACE)}, "CollectionId": "staff"}
     indexed = (await rekognition(client, "IndexFaces", **image)).json()
     face = {"CollectionId": "staff", "FaceId": indexed["FaceRecords"][0]["Face"]["FaceId"]}
-    asked = [
+    asked: list[tuple[str, str, dict[str, Any]]] = [
         ("CompareFaces", "SimilarityThreshold", photos),
         ("SearchFacesByImage", "FaceMatchThreshold", image),
         ("SearchFaces", "FaceMatchThreshold", face),
@@ -96,7 +96,8 @@ async def test_rekognition_has_the_same_floor_and_its_default_goes_no_lower(
 
 
 async def test_key_of_an_administrator_may_go_below(client: httpx.AsyncClient) -> None:
-    fields, shown = {"threshold": "-1"}, {}
+    fields = {"threshold": "-1"}
+    shown: dict[str, str] = {}
     for scopes, allowed in ((["admin", "verify"], True), (["verify"], False)):
         form = {"name": "x", "scopes": scopes}
         made = (await client.post("/keys", json=form, headers=shown)).json()
