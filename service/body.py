@@ -6,7 +6,7 @@ Photos stay in memory: no part of a body is ever written to a temporary file.
 import binascii
 import types
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Final, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import (
@@ -86,6 +86,10 @@ class Fields:
     values: Mapping[str, Sequence[JsonValue | bytes]]
     max_images: int
     are_text: bool = False
+
+    def after(self, query: Mapping[str, Sequence[str]]) -> "Fields":
+        """Return these fields behind those of a query, which is text, and so they are all read."""
+        return replace(self, values={**self.values, **query}, are_text=True)
 
 
 async def read_fields(request: Request, settings: Settings) -> Fields:

@@ -1,6 +1,6 @@
 """Recognition over HTTP: parse, do, answer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, BackgroundTasks, Header, Request, Response
@@ -44,10 +44,13 @@ IdempotencyKey = Annotated[
 ]
 
 
-async def read(request: Request, service: Service, model: type[M]) -> M:
-    """Read and check the fields of a request."""
+async def read(
+    request: Request, service: Service, model: type[M], query: Mapping[str, list[str]] | None = None
+) -> M:
+    """Read and check the fields of a request, those in the query first if any count there."""
     with service.metrics.timed("read"):
-        form = parse(await read_fields(request, service.settings), model)
+        fields = await read_fields(request, service.settings)
+        form = parse(fields if query is None else fields.after(query), model)
     count_photos(request.scope, form)
     return form
 

@@ -4,9 +4,7 @@ None of its routes is in the OpenAPI document, which knows one way to refuse: a 
 they take and give is described where their clients' authors have read it.
 """
 
-from typing import Annotated
-
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Request
 
 from service.compat.compreface import faces
 from service.compat.compreface.answers import (
@@ -19,6 +17,7 @@ from service.compat.compreface.answers import (
 )
 from service.compat.compreface.paths import PREFIX
 from service.compat.compreface.requests import (
+    NewExample,
     OnePhoto,
     Options,
     TwoPhotos,
@@ -28,15 +27,12 @@ from service.disconnect import run_until_disconnect
 from service.errors import FieldError, KeyForbidden
 from service.guard import By, MayEmbed
 from service.problems import invalid_fields
-from service.schemas import SubjectId
-from service.service import Running
+from service.service import Running, Service
 
 router = APIRouter(prefix=PREFIX, include_in_schema=False)
 
 
-async def words_of(
-    service: Running, options: Annotated[Options, Query()], may_embed: MayEmbed
-) -> Words:
+async def words_of(service: Service, options: Options, may_embed: bool) -> Words:
     """Settle which bundle answers; vectors go only to those who may have them."""
     if options.wants_vectors and not may_embed:
         raise KeyForbidden("The key lacks the scope `embed`, which the plugin `calculator` takes.")
@@ -46,42 +42,41 @@ async def words_of(
     return Words(service, await service.serving(), options)
 
 
-InWords = Annotated[Words, Depends(words_of)]
-
-
 @router.post("/recognition/recognize", response_model_exclude_none=True)
-async def recognize(request: Request, words: InWords) -> Recognition:
-    form = await read_photos(request, words.service, OnePhoto)
-    return await run_until_disconnect(
-        request, faces.recognize(words, form.file, words.service.caller())
-    )
+async def recognize(request: Request, service: Running, may_embed: MayEmbed) -> Recognition:
+    form = await read_photos(request, service, OnePhoto)
+    words = await words_of(service, form, may_embed)
+    work = faces.recognize(words, form.file, service.caller())
+    return await run_until_disconnect(request, work)
 
 
 @router.post("/verification/verify", response_model_exclude_none=True)
-async def compare(request: Request, words: InWords) -> Comparison:
-    form = await read_photos(request, words.service, TwoPhotos)
-    return await run_until_disconnect(request, faces.compare(words, form, words.service.caller()))
+async def compare(request: Request, service: Running, may_embed: MayEmbed) -> Comparison:
+    form = await read_photos(request, service, TwoPhotos)
+    words = await words_of(service, form, may_embed)
+    return await run_until_disconnect(request, faces.compare(words, form, service.caller()))
 
 
 @router.post("/recognition/faces/{image_id}/verify", response_model_exclude_none=True)
-async def verify(request: Request, words: InWords, image_id: str) -> Verification:
-    form = await read_photos(request, words.service, OnePhoto)
-    work = faces.verify(words, image_id, form.file, words.service.caller())
+async def verify(
+    request: Request, service: Running, may_embed: MayEmbed, image_id: str
+) -> Verification:
+    form = await read_photos(request, service, OnePhoto)
+    words = await words_of(service, form, may_embed)
+    work = faces.verify(words, image_id, form.file, service.caller())
     return await run_until_disconnect(request, work)
 
 
 @router.post("/detection/detect", response_model_exclude_none=True)
-async def detect(request: Request, words: InWords) -> Detection:
-    form = await read_photos(request, words.service, OnePhoto)
-    return await run_until_disconnect(
-        request, faces.detect(words, form.file, words.service.caller())
-    )
+async def detect(request: Request, service: Running, may_embed: MayEmbed) -> Detection:
+    form = await read_photos(request, service, OnePhoto)
+    words = await words_of(service, form, may_embed)
+    return await run_until_disconnect(request, faces.detect(words, form.file, service.caller()))
 
 
 @router.post("/recognition/faces", status_code=201)
-async def add(
-    request: Request, words: InWords, by: By, subject: Annotated[SubjectId, Query()]
-) -> Example:
-    form = await read_photos(request, words.service, OnePhoto)
-    work = faces.add(words, subject, form.file, by, words.service.caller())
+async def add(request: Request, service: Running, by: By, may_embed: MayEmbed) -> Example:
+    form = await read_photos(request, service, NewExample)
+    words = await words_of(service, form, may_embed)
+    work = faces.add(words, form.subject, form.file, by, service.caller())
     return await run_until_disconnect(request, work)

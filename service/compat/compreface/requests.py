@@ -1,4 +1,8 @@
-"""What CompreFace's clients send: photos, vectors and names in the body, the rest in the query."""
+"""What CompreFace's clients send: photos, vectors and names in the body, the rest in the query.
+
+Beside photos the rest may be fields of the form as well: there all are request parameters, which
+its framework takes from either.
+"""
 
 from typing import TypeVar
 
@@ -8,7 +12,7 @@ from pydantic import BaseModel, Field, RootModel
 from service.body import read_model
 from service.problems import request_id
 from service.routes import read
-from service.schemas import Body, Photo, SubjectId
+from service.schemas import Photo, SubjectId
 from service.service import Service
 
 M = TypeVar("M", bound=BaseModel)
@@ -30,11 +34,15 @@ class Options(BaseModel):
         return "calculator" in (name.strip() for name in self.face_plugins.split(","))
 
 
-class OnePhoto(Body):
+class OnePhoto(Options):
     file: Photo
 
 
-class TwoPhotos(Body):
+class NewExample(OnePhoto):
+    subject: SubjectId
+
+
+class TwoPhotos(Options):
     source_image: Photo
     target_image: Photo
 
@@ -57,12 +65,16 @@ class SourceAndTargets(BaseModel):
 
 
 async def read_photos(request: Request, service: Service, model: type[M]) -> M:
-    """Read photos, unless the service wants proof that they are of somebody living.
+    """Read photos and what goes with them, the query before the form.
 
-    CompreFace's clients have none to show. Raises LivenessTokenNeeded.
+    Unless the service wants proof that they are of somebody living: CompreFace's clients have
+    none to show. Raises LivenessTokenNeeded.
     """
     await _without_token(request, service)
-    return await read(request, service, model)
+    query = {
+        name: [value] for name, value in request.query_params.items() if name in model.model_fields
+    }
+    return await read(request, service, model, query)
 
 
 async def read_vectors(request: Request, service: Service, model: type[M]) -> M:

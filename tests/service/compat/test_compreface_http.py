@@ -17,6 +17,7 @@ FACES, SUBJECTS = "/api/v1/recognition/faces", "/api/v1/recognition/subjects"
 RECOGNIZE, VERIFY = "/api/v1/recognition/recognize", "/api/v1/verification/verify"
 VECTORS = "/api/v1/recognition/embeddings"
 DETECT = "/api/v1/detection/detect"
+PHOTO: dict[str, Any] = {"files": {"file": GRACE}}
 
 
 @pytest.fixture
@@ -59,6 +60,23 @@ def test_photos_come_as_base64_too(client: httpx.Client) -> None:
     two = {"source_image": base64(GRACE), "target_image": base64(GRACE)}
     (answer,) = client.post(VERIFY, json=two).json()["result"]
     assert answer["face_matches"][0]["similarity"] > 0.98
+
+
+def test_what_goes_with_a_photo_comes_in_the_form_too(client: httpx.Client, group: bytes) -> None:
+    for subject, photo in (("Grace Hopper", GRACE), ("Eileen", EILEEN)):
+        added = client.post(FACES, data={"subject": subject}, files={"file": photo})
+        assert (added.status_code, added.json()["subject"]) == (201, subject)
+    options = {"limit": "1", "prediction_count": "2", "status": "true", "face_plugins": ""}
+    for place in ("data", "params"):
+        asked: dict[str, Any] = {place: options}
+        answer = client.post(RECOGNIZE, files={"file": group}, **asked).json()
+        (face,) = answer["result"]
+        assert (len(face["subjects"]), "plugins_versions" in answer) == (2, True)
+    both = client.post(DETECT, params={"limit": "1"}, data={"limit": "2"}, files={"file": group})
+    assert len(both.json()["result"]) == 1
+    for form, code in (({}, 33), ({"subject": ""}, 33), ({"subject": "a/b"}, 26)):
+        assert refused(client.post(FACES, data=form, files={"file": GRACE})) == (400, code)
+    assert refused(client.post(DETECT, data={"limit": "-1"}, files={"file": GRACE})) == (400, 26)
 
 
 def test_pages_of_examples_are_cut_where_asked(client: httpx.Client) -> None:
@@ -145,9 +163,9 @@ def test_what_is_no_vector_is_refused(client: httpx.Client, vector: list[float])
         ("POST", RECOGNIZE, {"json": {"file": "http://example.com/a.jpg"}}, (400, 26)),
         ("POST", RECOGNIZE, {"content": GRACE}, (400, 21)),
         ("POST", RECOGNIZE, {"params": {"limit": -1}, "files": {"file": GRACE}}, (400, 26)),
-        ("POST", RECOGNIZE, {"params": {"detect_faces": "false"}}, (400, 26)),
-        ("POST", RECOGNIZE, {"params": {"prediction_count": 0}}, (400, 26)),
-        ("POST", DETECT, {"params": {"det_prob_threshold": "nan"}}, (400, 26)),
+        ("POST", RECOGNIZE, {"params": {"detect_faces": "false"}, **PHOTO}, (400, 26)),
+        ("POST", RECOGNIZE, {"params": {"prediction_count": 0}, **PHOTO}, (400, 26)),
+        ("POST", DETECT, {"params": {"det_prob_threshold": "nan"}, **PHOTO}, (400, 26)),
         ("POST", FACES, {"files": {"file": GRACE}}, (400, 33)),
         ("POST", FACES, {"params": {"subject": "a/b"}, "files": {"file": GRACE}}, (400, 26)),
         ("DELETE", FACES, {}, (400, 33)),
