@@ -21,6 +21,7 @@ PARTS = {
     "contract": "What the OpenAPI document promises",
     "fuzz": "Mutated images and requests",
     "memory": "Memory per request",
+    "folders": "Hostile folders, lists and names",
     "storm": "Killed while it writes",
     "faults": "What it stands on fails",
     "rolling": "Restarted under load",
