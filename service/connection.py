@@ -5,7 +5,6 @@ ahead, and waits forever for a client that does not read its answer.
 """
 
 import asyncio
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from uvicorn.server import ServerState
 
 from models.errors import LikenessError
 from service.errors import HeadTimeout, HeadTooLarge, MalformedRequest, TooManyRequests
+from service.guard import KEY_ID
 from service.metrics import Metrics
 from service.problems import problem
 from service.safe_headers import add_safe_headers
@@ -27,8 +27,10 @@ _MAX_HEADERS = 100
 _MAX_AHEAD = 8
 # Who has read next to nothing of an answer for so long reads no more.
 _STALL_S = 30.0
-# And after so long already makes way for others where connections run out.
-_SLOW_S = 1.0
+# And, as who asks for nothing, after so long already makes way where connections run out.
+_SLOW_S = 0.25
+# For one of them to become idle, where all are busy.
+_TRIES, _RETRY_S = 20, 0.1
 # For a refusal to be read by who is still sending: closing at once would reset the connection.
 _LINGER_S = 1.0
 
@@ -55,10 +57,12 @@ class Config(uvicorn.Config):
         self.max_connections = max_connections or settings.max_connections
         self.closed: Callable[[], None] = lambda: None
         """Called whenever a connection is closed."""
-        self.idle: dict[Connection, None] = {}
-        """Those without a request, the longest idle first: an ordered set."""
+        self.idle: dict[Connection, float] = {}
+        """Since when each has had no request but some sent ahead, in the loop's time."""
         self.unread: dict[Connection, float] = {}
-        """Since when each client has not read on, in the loop's time, the longest first."""
+        """Since when each client has not read on."""
+        self.waiting: set[Connection] = set()
+        """Those that wait for another's place."""
 
 
 class Connection(HttpToolsProtocol):
@@ -79,6 +83,7 @@ class Connection(HttpToolsProtocol):
         self._in_head = False
         self._in_body = False
         self._refused = False
+        self._has_shown_key = False
         self._wrong: LikenessError | None = None
         # Heads and pieces of bodies so far, and bytes since the last that belong to none yet.
         self._steps = 0
@@ -92,15 +97,13 @@ class Connection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > self.config.max_connections:
-            self._make_room()
-        if not self._refused:
-            self.config.idle[self] = None
-            self._await_rest(self.config.settings.header_timeout_s)
+        self.config.waiting.add(self)
+        self._enter(_TRIES)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.config.idle.pop(self, None)
         self.config.unread.pop(self, None)
+        self.config.waiting.discard(self)
         self._stop_awaiting()
         self._stop_stall()
         super().connection_lost(exc)
@@ -171,10 +174,11 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        self._has_shown_key |= KEY_ID in self.cycle.scope["state"]
         if self.transport.is_closing():
             self._start_stall()
-        elif not self._busy:
-            self.config.idle[self] = None
+        else:
+            self.config.idle[self] = self.loop.time()
 
     def timeout_keep_alive_handler(self) -> None:
         # Not `close`, which would wait for who has not even read the last answer.
@@ -205,19 +209,35 @@ class Connection(HttpToolsProtocol):
         else:
             self._end("idle")
 
-    def _make_room(self) -> None:
-        """End the connection that is idle longest, or unread longest; if none is, refuse this."""
-        longest = next(iter(self.config.idle), None) or self._longest_unread()
-        if longest is None:
+    def _enter(self, tries: int) -> None:
+        """Take a place, that of another connection if need be; wait for one a little, or refuse."""
+        config = self.config
+        is_full = len(self.connections) - len(config.waiting) >= config.max_connections
+        if is_full and not self._make_room():
+            self.flow.pause_reading()
+            if tries:
+                self._arrival = self.loop.call_later(_RETRY_S, self._enter, tries - 1)
+                return
+            config.waiting.discard(self)
             self._refuse(TooManyRequests("The service is busy on every connection."))
-        else:
-            self.config.idle.pop(longest, None)
-            self.config.unread.pop(longest, None)
-            longest._end("crowded_out")
+            return
+        config.waiting.discard(self)
+        config.idle[self] = self.loop.time()
+        self.flow.resume_reading()
+        self._await_rest(config.settings.header_timeout_s)
 
-    def _longest_unread(self) -> "Connection | None":
-        longest, since = next(iter(self.config.unread.items()), (None, math.inf))
-        return longest if self.loop.time() - since >= _SLOW_S else None
+    def _make_room(self) -> bool:
+        """End the connection that is not read or idle longest, if there is one."""
+        config, at_least = self.config, self.loop.time() - _SLOW_S
+        since = {each: at for each, at in (config.idle | config.unread).items() if at <= at_least}
+        if not since:
+            return False
+        # One that has shown a key only where no stranger makes way.
+        longest = min(since, key=lambda each: (each._has_shown_key, since[each]))
+        config.idle.pop(longest, None)
+        config.unread.pop(longest, None)
+        longest._end("crowded_out")
+        return True
 
     def _end(self, reason: str) -> None:
         self.config.metrics.connection_ended(reason)

@@ -39,7 +39,7 @@ class ExposureSettings(BaseModel):
         ge=8,
         le=10**6,
         description="Most connections at a time, a file descriptor each, and fewer where the "
-        "system allows too few; one more ends the one that is idle longest.",
+        "system allows too few; one more ends the one that is idle or not read longest.",
     )
     cors_origins: Annotated[tuple[Origin, ...], NoDecode] = Field(
         default=(),

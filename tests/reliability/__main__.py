@@ -24,6 +24,7 @@ PARTS = {
     "folders": "Hostile folders, lists and names",
     "storm": "Killed while it writes",
     "faults": "What it stands on fails",
+    "unread": "Answers that are not read",
     "rolling": "Restarted under load",
     "soak": "Half an hour",
 }

@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 
 from service.admission import Admission, Gate
 from service.boundary import Boundary
+from service.guard import KEY_ID
 from service.metrics import Metrics
 from service.problems import install
 from service.safe_headers import SAFE
@@ -61,6 +62,11 @@ def app_of(metrics: Metrics, settings: Settings) -> FastAPI:
     async def release() -> str:
         released.set()
         return "released"
+
+    @app.get("/known")
+    async def known(request: Request) -> str:
+        request.scope["state"][KEY_ID] = "of a key"
+        return "known"
 
     @app.post("/embed")
     async def embed(request: Request) -> int:
@@ -353,6 +359,22 @@ async def test_one_connection_too_many_ends_the_one_that_is_idle_longest() -> No
         await wires[2].say(HEAD + b"\r\n")
         assert (await wires[2].answer())[0] == 200
     assert value(metrics, "likeness_connections_ended_total", reason="crowded_out") == 1
+
+
+async def test_connection_that_has_shown_a_key_makes_way_for_none_of_strangers() -> None:
+    async with served(max_connections=8, drain_s=0) as (url, _), AsyncExitStack() as stack:
+        known, *strangers = [await stack.enter_async_context(wired(url)) for _ in range(8)]
+        await known.say(HEAD.replace(b"hello", b"known") + b"\r\n")
+        await known.answer()
+        for wire in strangers:
+            await wire.say(HEAD + b"\r\n")
+            await wire.answer()
+        newest = await stack.enter_async_context(wired(url))
+        await newest.say(HEAD + b"\r\n")
+        assert (await newest.answer())[0] == 200
+        await known.say(HEAD + b"\r\n")
+        assert (await known.answer())[0] == 200
+        assert await strangers[0].hears_nothing_more()
 
 
 async def test_one_connection_too_many_is_refused_where_none_is_idle() -> None:
