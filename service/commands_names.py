@@ -10,7 +10,7 @@ from service.call import Call, of
 from service.calls import rename_subject
 from service.gallery_answers import OddNamesAnswer, RenamedAnswer
 from service.local import connect
-from service.terminal import Json, Url, finish, out, settings_from
+from service.terminal import Json, Url, finish, settings_from, show
 
 names_app = typer.Typer(
     no_args_is_help=True, help="Find and rename subjects whose names could not be given now."
@@ -21,7 +21,7 @@ names_app = typer.Typer(
 def list_(url: Url = None, as_json: Json = False) -> None:
     """Print a subject a line: its name as URLs have it, what it would be, and why it is not."""
 
-    async def show() -> int:
+    async def list_all() -> int:
         count = 0
         async with (
             connect(url, settings_from()) as likeness,
@@ -31,12 +31,12 @@ def list_(url: Url = None, as_json: Json = False) -> None:
                 count += 1
                 words = [quote(each.subject, safe=""), each.name or "-", each.reason]
                 line = each.model_dump_json() if as_json else "  ".join(words)
-                out.print(line, soft_wrap=True, markup=False)
+                show(line)
         return count
 
-    count = finish(show())
+    count = finish(list_all())
     if not as_json:
-        out.print(f"{count:,} to rename" + (": likeness names rename NAME TO" if count else ""))
+        show(f"{count:,} to rename" + (": likeness names rename NAME TO" if count else ""))
 
 
 @names_app.command()
@@ -51,7 +51,7 @@ def rename(
         async with connect(url, settings_from()) as likeness:
             return await likeness.ask(rename_subject(unquote(name), to))
 
-    out.print(f"renamed  {finish(ask()).subject}", soft_wrap=True, markup=False)
+    show(f"renamed  {finish(ask()).subject}")
 
 
 def _page(after: str | None) -> Call[OddNamesAnswer]:

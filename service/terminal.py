@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
+from json import dumps
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any, NoReturn, TypeVar
@@ -61,8 +62,8 @@ def show_json(text: str) -> None:
 
 
 def visible(text: str) -> str:
-    """Return text with what a terminal does not print as `\\uXXXX`, as in JSON."""
-    return "".join(each if is_printed(each) else f"\\u{ord(each):04x}" for each in text)
+    """Return text with what a terminal does not print escaped as in JSON, `\\u001b` for one."""
+    return "".join(each if is_printed(each) else dumps(each)[1:-1] for each in text)
 
 
 def is_printed(character: str) -> bool:

@@ -81,6 +81,12 @@ def test_a_photo_of_any_name_is_enrolled_and_printed(tmp_path: Path, name: str) 
     assert json.loads(as_json.stdout)[0]["status"] == "enrolled"
 
 
+def test_a_line_of_json_stays_json_whatever_is_in_it() -> None:
+    text = "\x1b[2J\x9b\u202e\U000f0000\udcff\n"
+    assert OBEYED.search(visible(text)) is None
+    assert json.loads(f'"{visible(text)}"') == text
+
+
 def test_names_from_a_service_are_printed_as_text() -> None:
     assert likeness("keys", "create", "[/b] [link=x]y[/link]", "--scope", "admin").exit_code == 0
     result = likeness("keys", "list")
