@@ -1,4 +1,6 @@
-ARG BASE_IMAGE=python:3.11-slim
+# The base image is python:3.11-slim, with Python 3.11.16.
+# `make digest` looks up the newest one; a tag alone would be whatever it is on the day.
+ARG BASE_IMAGE=python@sha256:9c900dea9e8fb7e16277c179b555cc72d29a352dbc33cff48ad5a0412fd5bfc7
 
 # An empty place for wheels; `--build-context wheels=DIRECTORY` puts a directory in its place.
 FROM scratch AS wheels
@@ -10,20 +12,19 @@ ARG PIP_OPTIONS=""
 ARG DEVICE=cpu
 # Extras of the project to bring along, such as `dlib`.
 ARG EXTRAS=""
-# The variable, unlike the option, binds what pip builds with as well.
-ENV PIP_CONSTRAINT=/src/constraints.txt PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 # pip lives apart, so that what is shipped has none.
 RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/likeness
 WORKDIR /src
 # Dependencies change rarely and weigh most: they are a layer of their own.
-COPY pyproject.toml deploy/constraints.txt ./
-RUN python3 -c "import tomllib; \
-        project = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-        extras = (project['optional-dependencies'][name] for name in '${EXTRAS}'.split() + ['cuda'] * ('${DEVICE}' == 'cuda')); \
-        print(*project['dependencies'], *sum(extras, []), sep='\n')" > requirements.txt
+COPY deploy/install.sh deploy/install.sh
+COPY deploy/locks deploy/locks
+# A file whose hash is in no lock is not installed, wherever it comes from.
 RUN --mount=from=wheels,target=/wheels --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
-    /opt/pip/bin/pip --python /opt/likeness/bin/python install \
-        --no-compile --find-links /wheels ${PIP_OPTIONS} -r requirements.txt
+    if [ "${DEVICE}" = cuda ]; then cuda=cuda; fi; \
+    PIP="/opt/pip/bin/pip --python /opt/likeness/bin/python" \
+    PIP_OPTIONS="--no-compile --find-links /wheels ${PIP_OPTIONS}" \
+    deploy/install.sh /opt/likeness/bin/python ${EXTRAS} ${cuda:-}
 RUN /opt/likeness/bin/python -c "import sys, torch; \
         cuda = torch.version.cuda is not None; \
         '${DEVICE}' == 'cuda' and not cuda and sys.exit('DEVICE=cuda, but pip found a torch without CUDA.'); \
@@ -38,13 +39,22 @@ RUN /opt/likeness/bin/python -m compileall -q -f -x py312_ --invalidation-mode u
         /opt/likeness/lib
 
 FROM dependencies AS project
-COPY README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE ./
 COPY models models
 COPY service service
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     /opt/pip/bin/pip --python /opt/likeness/bin/python install \
-        ${PIP_OPTIONS} --no-compile --no-deps --prefix /opt/project . \
+        ${PIP_OPTIONS} --no-compile --no-deps --no-build-isolation --prefix /opt/project . \
     && /opt/likeness/bin/python -m compileall -q -f --invalidation-mode unchecked-hash /opt/project
+
+# What is in the image, Python's packages and Debian's, as CycloneDX lists it.
+FROM dependencies AS bill
+COPY pyproject.toml deploy/sbom.py ./
+RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
+    /opt/pip/bin/pip install --quiet --require-hashes ${PIP_OPTIONS} -r deploy/locks/supply.txt \
+    && /opt/pip/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+        --output-file /opt/sbom.json /opt/likeness/bin/python \
+    && /opt/pip/bin/python sbom.py /opt/sbom.json
 
 FROM ${BASE_IMAGE}
 LABEL org.opencontainers.image.title="Likeness" \
@@ -54,6 +64,7 @@ RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin likeness \
     && install --directory --owner likeness --group likeness --mode 700 /data
 COPY --from=dependencies /opt/likeness /opt/likeness
 COPY --from=project /opt/project /opt/likeness
+COPY --from=bill /opt/sbom.json /usr/share/likeness/sbom.json
 # /data and /tmp are all that is written to: the rest may be mounted read-only. Whoever starts
 # the container decides about keys; undecided, the service refuses to listen on this address.
 ENV PATH=/opt/likeness/bin:$PATH \

@@ -1,15 +1,17 @@
-# Everything runs from .venv, made from pyproject.toml and the pins in deploy/constraints.txt.
+# Everything runs from .venv, made of files whose hashes are in deploy/locks.
 PYTHON ?= $(shell for python in python3.11 python3; do \
     $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
     && echo $$python && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
-INPUTS := pyproject.toml deploy/constraints.txt
-# The variable, unlike the option, binds what pip builds with as well.
-PIP := PIP_CONSTRAINT=deploy/constraints.txt $(BIN)/pip install --quiet --disable-pip-version-check
+SUPPLY := build/supply
+INPUTS := pyproject.toml deploy/install.sh $(wildcard deploy/locks/*.txt)
+PIP := -m pip --disable-pip-version-check install --quiet
+PROJECT := $(BIN)/python $(PIP) --no-deps --no-build-isolation --editable .
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint bench bench-peers reliability screenshot image clean
+.PHONY: help install serve test lint bench bench-peers reliability screenshot image digest \
+    lock audit sbom clean
 
 help: ## Show what there is to make
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -45,6 +47,25 @@ screenshot: $(VENV)/installed-dev ## Take a picture of the pages at /ui: build/u
 image: ## Build the container with docker, or with buildah where there is no docker
 	deploy/image.sh
 
+# Needs docker, or skopeo, and the network.
+digest: ## Look up the digest of the newest base image, and write it into the Dockerfile
+	deploy/base-image.sh
+
+lock: $(SUPPLY)/installed ## Write deploy/locks anew from pyproject.toml and deploy/constraints.txt
+	deploy/lock.sh $(SUPPLY)/bin/python $(SUPPLY)/bin/uv
+
+# torch is asked about by its public name, which is in the service's lock.
+audit: $(SUPPLY)/installed ## Ask for known vulnerabilities of what is locked; needs the network
+	@status=0; for lock in $(filter-out %/torch-cpu.txt,$(wildcard deploy/locks/*.txt)); do \
+	    echo "$$lock"; \
+	    $(SUPPLY)/bin/pip-audit --disable-pip --require-hashes --progress-spinner off --strict \
+	        --requirement "$$lock" $(ARGS) || status=1; \
+	done; exit $$status
+
+sbom: $(VENV)/installed $(SUPPLY)/installed ## List what `make serve` runs: build/sbom.json
+	$(SUPPLY)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	    --output-file build/sbom.json $(BIN)/python
+
 clean: ## Remove what was installed and built
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
@@ -54,9 +75,17 @@ $(BIN)/pip:
 
 # What the service needs is a minute's work; the checks add to it and do not repeat it.
 $(VENV)/installed: $(INPUTS) | $(BIN)/pip
-	$(PIP) --editable .
+	deploy/install.sh $(BIN)/python
+	$(PROJECT)
 	@touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(PIP) --editable '.[dev,dlib,offline,otel,ray]'
+	deploy/install.sh $(BIN)/python dev dlib offline otel ray
+	$(PROJECT)
+	@touch $@
+
+$(SUPPLY)/installed: deploy/locks/supply.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed: make PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(SUPPLY)
+	$(SUPPLY)/bin/python $(PIP) --require-hashes --requirement $<
 	@touch $@

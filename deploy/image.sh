@@ -3,7 +3,7 @@
 #
 #   DEVICE=cpu|cuda   what torch is built for                              (cpu)
 #   EXTRAS            extras of the project, such as dlib                  (none)
-#   BASE_IMAGE        an image with Python 3.11 and venv                   (python:3.11-slim)
+#   BASE_IMAGE        an image with Python 3.11 and venv                   (the Dockerfile's)
 #   WHEELS            a directory whose wheels pip may take                (none)
 #   PIP_OPTIONS       options for pip, such as another index               (none)
 #   BUILD_OPTIONS     options for the builder, such as a secret: pip reads
@@ -12,7 +12,7 @@ set -eu
 cd "$(dirname "$0")/.."
 device=${DEVICE:-cpu}
 set -- --tag "likeness:$device" \
-    --build-arg "BASE_IMAGE=${BASE_IMAGE:-python:3.11-slim}" \
+    ${BASE_IMAGE:+--build-arg "BASE_IMAGE=$BASE_IMAGE"} \
     --build-arg "DEVICE=$device" \
     --build-arg "EXTRAS=${EXTRAS:-}" \
     --build-arg "PIP_OPTIONS=${PIP_OPTIONS:-}" \

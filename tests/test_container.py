@@ -18,9 +18,13 @@ ROOT = Path(__file__).parent.parent
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 CONSTRAINTS = (ROOT / "deploy" / "constraints.txt").read_text()
+LOCKS = ROOT / "deploy" / "locks"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DIRECT = [*PROJECT["dependencies"], *chain(*PROJECT["optional-dependencies"].values())]
-TARGETS = ["help", "install", "serve", "test", "lint", "bench", "reliability", "image", "clean"]
+TARGETS = [
+    *("help", "install", "serve", "test", "lint", "bench", "reliability", "image", "clean"),
+    *("digest", "lock", "audit", "sbom"),
+]
 # A torch for GPUs pins the libraries it brings by itself, and what else is for GPUs is not
 # installed where the checks run.
 FOR_GPUS = ("nvidia", "cuda", "triton", "onnxruntime-gpu")
@@ -60,7 +64,7 @@ def test_every_copied_path_is_sent_to_the_builder() -> None:
 
 
 def test_dependencies_are_installed_before_the_code_is_copied() -> None:
-    assert DOCKERFILE.index("-r requirements.txt") < DOCKERFILE.index("COPY service")
+    assert DOCKERFILE.index("deploy/install.sh /opt") < DOCKERFILE.index("COPY service")
 
 
 def test_the_service_does_not_run_as_root() -> None:
@@ -150,6 +154,10 @@ def test_make_knows_how_to_make(target: str) -> None:
         ".ci/run",
         "deploy/constraints.txt",
         "deploy/image.sh",
+        "deploy/install.sh",
+        "deploy/lock.sh",
+        "deploy/base-image.sh",
+        *(path.relative_to(ROOT).as_posix() for path in sorted(LOCKS.glob("*.txt"))),
     ],
 )
 def test_no_host_is_named_but_the_loopback(file: str) -> None:
