@@ -3,7 +3,7 @@
 Two names that look the same make two people of one. The form is NFC (Unicode Standard Annex
 #15), in which a letter with an accent is always the same characters, and every blank is the
 ordinary one. What cannot be seen is refused, except where it changes what is seen: joiners by
-RFC 5892, appendix A, and in emoji; selectors after ideographs and Mongolian letters.
+RFC 5892, appendix A; selectors after ideographs and Mongolian letters.
 """
 
 import unicodedata
@@ -18,7 +18,9 @@ _VIRAMA: Final = 9  # a combining class
 # They choose an emoji's colours, and keyboards add them as they like.
 _PRESENTATION: Final = str.maketrans("", "", "\ufe0e\ufe0f")
 # Unicode has them among letters, marks and symbols, but they look like nothing or like a blank.
-_LOOKS_EMPTY: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\U0001d159")
+_LOOKS_EMPTY: Final = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\ufffc\U00016fe4\U0001d159"
+)
 _CANNOT_BE_SEEN: Final = "it cannot be seen, so that two names would look the same"
 _REASONS: Final = {
     "Cc": "it is a control character",
@@ -108,8 +110,8 @@ def _is_unseen(name: str, at: int) -> bool:
 def _joins(name: str, at: int) -> bool:
     """Tell whether a joiner changes how its neighbours look."""
     before, after = name[max(at - 1, 0) : at], name[at + 1 : at + 2]
-    if name[at] == _JOINER and before and after and _is_emoji(before):
-        return _is_emoji(after)
+    if after and not _are_of_one_script(before, after):
+        return False
     if name[at] == _NON_JOINER and (not after or unicodedata.category(after)[0] not in "LM"):
         return False
     try:
@@ -120,8 +122,9 @@ def _joins(name: str, at: int) -> bool:
     return joins or (before != "" and after != "" and unicodedata.combining(after) == _VIRAMA)
 
 
-def _is_emoji(character: str) -> bool:
-    return "\u2190" <= character <= "\u2bff" or "\U0001f000" <= character <= "\U0001faff"
+def _are_of_one_script(one: str, other: str) -> bool:
+    scripts = (unicodedata.name(each or " ", "").partition(" ")[0] for each in (one, other))
+    return len(set(scripts)) == 1
 
 
 def _is_ideograph(character: str) -> bool:

@@ -100,10 +100,10 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(Admission, gate=gate, settings=settings)
     app.add_middleware(Guard, gate=gate, settings=settings)
     app.add_middleware(Cors, settings=settings)
-    app.add_middleware(HeadAsGet)
     app.add_middleware(Boundary, metrics=metrics)
     if settings.compreface:
         install_compreface(app)
     if settings.rekognition:
         install_rekognition(app)
+    app.add_middleware(HeadAsGet)
     return app

@@ -18,7 +18,7 @@ from service.enroll_answers import EnrolledImage
 from service.local import connect
 from service.photo_folders import EnrolledPhoto, people_in
 from service.terminal import (
-    EXIT_ERROR,
+    EXIT_SOME_FAILED,
     SHOWN,
     File,
     Json,
@@ -82,7 +82,10 @@ def enroll(
     accept_quality: AcceptQuality = False,
     accept_inconsistent: AcceptInconsistent = False,
 ) -> None:
-    """Enrol photos of one subject, in the store of the settings or at a service."""
+    """Enrol photos of one subject, in the store of the settings or at a service.
+
+    The exit status is 1 if one of the photos could not be enrolled.
+    """
     accepted = Terms(accept_quality=accept_quality, accept_inconsistent=accept_inconsistent)
     subject = identity_of(subject)
 
@@ -109,7 +112,7 @@ def enroll(
             for line in doubts(image):
                 show(f"{'':17}{line}")
     if any(image.status == "failed" for image in images):
-        raise typer.Exit(EXIT_ERROR)
+        raise typer.Exit(EXIT_SOME_FAILED)
 
 
 def enroll_folder(

@@ -1,13 +1,15 @@
 """`likeness evaluate`: measure a bundle on labelled photos, report, and set its thresholds."""
 
 from collections.abc import Callable, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 from models.decision import CONDITION_NAMES
+from models.errors import ImageError
+from models.rejected import UNREADABLE, RejectedFile
 from service.cli.captures import capture_photos, open_embedder
 from service.cli.places import check_folder
 from service.terminal import (
@@ -17,6 +19,7 @@ from service.terminal import (
     exit_status,
     fail,
     print_left_out,
+    print_rejected,
     require,
     show,
     show_json,
@@ -138,7 +141,21 @@ def evaluate(
         if made is not None:
             print_report(made, report)
         print_rates(made or shown)
-    exit_status([row for each in (labelled, grouped) if each is not None for row in each.unusable])
+    spoilt = [] if made is None else _no_images(made)
+    print_rejected(spoilt)
+    read = (each.unusable for each in (labelled, grouped) if each is not None)
+    exit_status([*spoilt, *chain.from_iterable(read)])
+
+
+def _no_images(report: "Report") -> list[RejectedFile]:
+    """Return the files that were measured as failures to enrol and are no image at all."""
+    codes = {UNREADABLE, *(kind.code for kind in ImageError.__subclasses__())}
+    sentence = "It is no image that can be read, and counts as a failure to enrol: take it out."
+    return [
+        RejectedFile(row.image, row.reason, sentence)
+        for row in report.rejected
+        if row.reason in codes
+    ]
 
 
 def _write(

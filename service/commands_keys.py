@@ -1,7 +1,7 @@
 """`likeness keys`: create, list and revoke API keys, in the store or at a service."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.markup import escape
@@ -10,7 +10,9 @@ from rich.table import Table
 from service.call import Call, of, path
 from service.key_answers import KeyAnswer, KeysAnswer, NewKeyAnswer
 from service.local import connect
-from service.terminal import Json, Url, finish, out, settings_from, show, show_json, visible
+from service.terminal import Json, Url, err, finish, out, settings_from, show, show_json, visible
+
+_KEYS: Final = Call("GET", "/keys", of(KeysAnswer))
 
 keys_app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
 
@@ -47,7 +49,7 @@ def create(
     take it too, from the environment.
     """
 
-    async def ask() -> NewKeyAnswer:
+    async def ask() -> tuple[NewKeyAnswer, bool]:
         form = {
             "name": name,
             "scopes": list(scope),
@@ -58,9 +60,17 @@ def create(
         # Sent twice it would make two keys, one of which nobody has seen.
         call = Call("POST", "/keys", of(NewKeyAnswer), json=form, repeatable=False)
         async with connect(url, settings_from()) as likeness:
-            return await likeness.ask(call)
+            there_were = (await likeness.ask(_KEYS)).items
+            return await likeness.ask(call), not there_were
 
-    made = finish(ask())
+    made, is_first = finish(ask())
+    if is_first:
+        _note("This is the first key: from now on requests without a key are refused.")
+        if ScopeName.ADMIN not in scope:
+            _note(
+                "It may not administer, and no other key may: make one with --scope admin, too, "
+                "where the store is."
+            )
     # Alone on its line, so that a script can take it.
     lines = [made.model_dump_json() if as_json else made.key]
     if signing and not as_json:
@@ -76,7 +86,7 @@ def list_(url: Url = None, as_json: Json = False) -> None:
 
     async def ask() -> KeysAnswer:
         async with connect(url, settings_from()) as likeness:
-            return await likeness.ask(Call("GET", "/keys", of(KeysAnswer)))
+            return await likeness.ask(_KEYS)
 
     found = finish(ask())
     if as_json:
@@ -101,9 +111,23 @@ def list_(url: Url = None, as_json: Json = False) -> None:
 def revoke(key_id: Annotated[str, typer.Argument(help="As listed.")], url: Url = None) -> None:
     """Let a key count no longer, at every replica, from the next request on."""
 
-    async def ask() -> KeyAnswer:
+    async def ask() -> tuple[KeyAnswer, bool]:
         async with connect(url, settings_from()) as likeness:
-            return await likeness.ask(Call("DELETE", path("keys", key_id), of(KeyAnswer)))
+            counting = [
+                key.key_id for key in (await likeness.ask(_KEYS)).items if key.revoked_at is None
+            ]
+            revoked = await likeness.ask(Call("DELETE", path("keys", key_id), of(KeyAnswer)))
+            return revoked, counting == [key_id]
 
-    key = finish(ask())
+    key, was_last = finish(ask())
     show(f"revoked  {key.key_id}  {key.name}")
+    if was_last:
+        _note(
+            "This was the last key: requests are refused until another is made where the store "
+            "is, with the service stopped if the store is a file."
+        )
+
+
+def _note(sentence: str) -> None:
+    # Not on stdout, where a script takes the key from.
+    show(sentence, title="note", to=err)

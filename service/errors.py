@@ -164,24 +164,25 @@ class AccessError(ServiceError):
 
 
 _NEW_KEY = (
-    "If no key is left that counts, make one on the machine that has the store, with the settings "
-    "of the service: `likeness keys create NAME --scope admin`. A store in a file is free for that "
-    "while the service is stopped."
+    "If there is none, make one on the machine that has the store, with the settings of the "
+    "service: `likeness keys create NAME --scope admin`. A store in a file is free for that while "
+    "the service is stopped."
 )
 
 
 class KeyMissing(AccessError):
     code = "key_missing"
-    advice = _NEW_KEY
+    advice = f"Commands with --url take a key from LIKENESS_API_KEY. {_NEW_KEY}"
 
 
 class KeyInvalid(AccessError):
     code = "key_invalid"
-    advice = _NEW_KEY
+    advice = f"Use a key that counts. {_NEW_KEY}"
 
 
 class KeyForbidden(AccessError):
     code = "key_forbidden"
+    advice = f"Use a key that has this scope. {_NEW_KEY}"
 
 
 class KeyBusy(AccessError):

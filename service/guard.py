@@ -24,7 +24,7 @@ from service.errors import (
 from service.key_limits import KEY_USE, KeyLimits
 from service.keys import Scope as KeyScope
 from service.loopback import host_of, is_address, is_own_name, is_passed_on
-from service.paths import has_route
+from service.paths import route_of
 from service.problems import problem, request_id
 from service.service import Service
 from service.settings import Settings
@@ -102,7 +102,10 @@ class Guard:
                 receive = await self._admit(service, scope, body, stack)
             except ServiceError as error:
                 # What there is and what is not, the document tells everybody.
-                if not isinstance(error, AccessError) or has_route(scope):
+                route = route_of(scope)
+                if not isinstance(error, AccessError) or route is not None:
+                    # For the log, which tells routes and no paths.
+                    scope["route"] = route
                     await problem(error, request_id(scope))(scope, receive, body.send)
                     return
             await self._app(scope, receive, body.send)
@@ -122,6 +125,7 @@ class Guard:
         if operation is None:
             key = await self._key(service, headers, scope["path"])
             if key is not None:
+                scope.setdefault("state", {})[KEY_ID] = key.key_id
                 _check(key, _scope_of(scope["method"], scope["path"]))
         else:
             body.declare(headers)

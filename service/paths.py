@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from starlette.routing import Match
+from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -13,12 +13,20 @@ def hides_a_slash(scope: Scope) -> bool:
     return b"%2f" in (scope.get("raw_path") or b"").lower()
 
 
+def route_of(scope: Scope) -> BaseRoute | None:
+    """Return the route at the path of a request that takes its method, None if there is none."""
+    if hides_a_slash(scope):
+        return None
+    for route in scope["app"].routes:
+        match, found = route.matches(scope)
+        if match is Match.FULL:
+            return found.get("route", route)  # type: ignore[no-any-return]
+    return None
+
+
 def has_route(scope: Scope) -> bool:
     """Tell whether there is something at the path of a request that takes its method."""
-    routes = scope["app"].routes
-    return not hides_a_slash(scope) and any(
-        route.matches(scope)[0] is Match.FULL for route in routes
-    )
+    return route_of(scope) is not None
 
 
 def methods_at(scope: Scope) -> list[str]:

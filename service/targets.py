@@ -31,7 +31,11 @@ class ExactTarget:
 
 
 class HeadAsGet:
-    """Answer HEAD as GET is answered, headers and all, without the body (RFC 9110, 9.3.2)."""
+    """Answer HEAD as GET is answered, headers and all, without the body (RFC 9110, 9.3.2).
+
+    The outermost layer: all others read the body, or write it in other words. So the log calls
+    it GET.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -46,12 +50,7 @@ class HeadAsGet:
                 message = {**message, "body": b""}
             await send(message)
 
-        as_get = {**scope, "method": "GET"}
-        try:
-            await self._app(as_get, receive, without_body)
-        finally:
-            # For the layers around, which tell what was asked for.
-            scope["route"] = as_get.get("route")
+        await self._app({**scope, "method": "GET"}, receive, without_body)
 
 
 def _fault(scope: Scope) -> RequestError | None:

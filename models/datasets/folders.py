@@ -18,7 +18,8 @@ _OF_SYSTEMS = frozenset(
     (
         *("@eadir", "@recycle", "@tmp", "@sharebin", "#recycle", "#snapshot"),
         *("@recently-snapshot", "lost+found", "__macosx", "$recycle.bin", "$recycle"),
-        *("recycler", "system volume information", "network trash folder", "temporary items"),
+        *("recycler", "recycled", "found.000", "@__thumb", "system volume information"),
+        *("network trash folder", "temporary items"),
         *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
     )
 )

@@ -23,7 +23,7 @@ class Translation:
 class Translated:
     """Translate the problems of the requests that are another service's, those of all layers.
 
-    The outermost layer: metrics count what the problem was called here.
+    Outside what counts and logs, where a problem is called what it is called here.
     """
 
     def __init__(

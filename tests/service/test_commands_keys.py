@@ -44,3 +44,14 @@ def test_without_a_master_key_the_command_says_what_to_set(
     monkeypatch.delenv("LIKENESS_MASTER_KEYS")
     refused = likeness("keys", "create", "door", "--scope", "verify", "--signing")
     assert (refused.exit_code, "LIKENESS_MASTER_KEYS_FILE" in refused.stderr) == (2, True)
+
+
+def test_first_key_and_last_one_say_that_they_close_the_service() -> None:
+    first = likeness("keys", "create", "shop", "--scope", "verify")
+    second = likeness("keys", "create", "ops", "--scope", "admin")
+    said = [
+        likeness("keys", "revoke", made.stdout.split("_")[1]).stderr for made in (first, second)
+    ]
+    assert "first key" in first.stderr
+    assert "--scope admin" in first.stderr
+    assert ["key:" in each for each in (second.stderr, *said)] == [False, False, True]

@@ -112,6 +112,8 @@ def test_head_is_answered_as_get_is_but_for_the_body(
         if "get" in item
     ]
     compat = ["/api/v1/recognition/faces", "/api/v1/recognition/subjects"]
+    # Problems in other words.
+    compat += ["/api/v1/recognition/nothing", "/api/v1/recognition/faces?page=-1"]
     for path in [*paths, *compat, "/docs", "/openapi.json", "/ui", "/ui/app.js", "/nowhere"]:
         got, head = admin.get(path), admin.head(path)
         assert (head.status_code, head.content) == (got.status_code, b""), path

@@ -21,11 +21,10 @@ def read_token(listing: str, token: str | None) -> str | None:
     if token is None:
         return None
     try:
-        data = urlsafe_b64decode(token)
-        position = data[_SUM_BYTES:].decode()
+        position = urlsafe_b64decode(token)[_SUM_BYTES:].decode()
     except ValueError as exc:
         raise _invalid() from exc
-    if data[:_SUM_BYTES] != _sum(listing, position):
+    if write_token(listing, position) != token:
         raise _invalid()
     return position
 

@@ -165,7 +165,7 @@ def test_token_that_a_listing_did_not_give_is_a_typed_exception(staff: Any) -> N
     of_faces = staff.list_faces(CollectionId=STAFF, MaxResults=1)["NextToken"]
     of_collections = staff.list_collections(MaxResults=1)["NextToken"]
     wrong = staff.exceptions.InvalidPaginationTokenException
-    for token in ("zzz", "é", "", of_collections, of_faces[:-4], of_faces + "AAAA"):
+    for token in ("zzz", "é", "", of_collections, of_faces[:-4], of_faces + "AAAA", of_faces + "!"):
         with pytest.raises(wrong):
             staff.list_faces(CollectionId=STAFF, NextToken=token)
         if token != of_collections:
