@@ -180,7 +180,12 @@ def held(name: str, fingerprint: str) -> Call[frozenset[str]]:
 
     def photos(answer: SubjectAnswer) -> frozenset[str]:
         now = datetime.now(UTC)
-        made = (one for one in answer.templates if one.fingerprint == fingerprint)
+        lost = {(each.template_id, each.fingerprint) for each in answer.damaged}
+        made = (
+            one
+            for one in answer.templates
+            if one.fingerprint == fingerprint and (one.template_id, fingerprint) not in lost
+        )
         return frozenset(
             one.image_sha256 for one in made if one.expires_at is None or one.expires_at > now
         )

@@ -67,6 +67,9 @@ CATALOGUE: Final[Mapping[str, Described]] = MappingProxyType(
         ),
         "likeness_store_up": Described("1 if the store answered when the metrics were asked for."),
         "likeness_templates": Described("Templates in the store, when it last answered."),
+        "likeness_damaged_values": Described(
+            "Values in the store that cannot be read and are left out, as far as was met."
+        ),
         "likeness_swept_timestamp_seconds": Described(
             "When everything that had expired was erased last, Unix time."
         ),

@@ -17,7 +17,7 @@ from models.errors import (
 from models.face import Policy
 from models.template import Template, cosine, similarities, similarity
 from service.caller import Caller
-from service.errors import DifferentPeople, TemplatesExpired, ThresholdTooLow
+from service.errors import DifferentPeople, TemplatesDamaged, TemplatesExpired, ThresholdTooLow
 from service.hygiene import agreement_floor, strangers
 from service.metrics import Metrics
 from service.pipeline import Probe
@@ -104,8 +104,8 @@ class Comparing:
     async def compare(self, form: VerifyRequest, caller: Caller) -> Compared:
         """Compare photos with a subject's templates, or two photos with each other.
 
-        Raises SubjectNotFound, TemplatesExpired, FingerprintMismatch, DifferentPeople, and what
-        the pipeline raises.
+        Raises SubjectNotFound, TemplatesDamaged, TemplatesExpired, FingerprintMismatch,
+        DifferentPeople, and what the pipeline raises.
         """
         policy = form.policy or self.policy
         if form.subject is not None and form.image is not None:
@@ -218,14 +218,19 @@ class Comparing:
 def comparable(held: SubjectTemplates, fingerprint: str) -> list[GalleryTemplate]:
     """Return the templates of a subject that one bundle made; there is one at least.
 
-    Raises TemplatesExpired, FingerprintMismatch.
+    Raises TemplatesDamaged, TemplatesExpired, FingerprintMismatch.
     """
+    ours = held.made_by(fingerprint)
+    if not ours and any(each.fingerprint in (None, fingerprint) for each in held.damaged):
+        raise TemplatesDamaged(
+            "What is stored of this subject's face cannot be read: it was damaged in the database. "
+            "Enrol the subject again, from the same photos or others, or restore a backup."
+        )
     if not held.templates:
         raise TemplatesExpired(
             "Every template of this subject has expired: it counts as deleted, and is erased "
             "soon. Enrol the subject again."
         )
-    ours = held.made_by(fingerprint)
     if not ours:
         raise FingerprintMismatch(
             "The subject has no template that was made by the bundle now served "

@@ -20,6 +20,7 @@ _EVERYWHERE = (
     "not_ready",
     "draining",
     "store_unavailable",
+    "store_damaged",
 )
 _WITH_KEY = ("key_missing", "key_invalid", "key_forbidden", "key_busy", "proxy_not_allowed")
 _WITHOUT_KEY = ("host_not_allowed", "proxy_not_allowed")
@@ -66,6 +67,7 @@ _OWN: Final[dict[str, tuple[str, ...]]] = {
     "/verify": (
         *_LIVENESS,
         "subject_not_found",
+        "templates_damaged",
         "templates_expired",
         "different_people",
         *_AT_A_POINT,

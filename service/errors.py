@@ -50,6 +50,7 @@ ServiceError
 └── StoreError
     ├── SubjectNotFound
     ├── SubjectExists            the new name is taken
+    ├── TemplatesDamaged         the subject has no other that could be compared
     ├── TemplatesExpired         the subject has no other, and is about to be erased
     ├── TemplateNotFound
     ├── TemplateIdTaken          the id exists with another image
@@ -59,6 +60,7 @@ ServiceError
     ├── IdempotencyConflict      the key was used for another request
     ├── NoMasterKey              nothing can be sealed without one
     ├── StoreUnavailable
+    ├── StoreDamaged             what was asked for is stored and cannot be read
     └── StoreInUse               another process holds the store; raised at start
 
 The errors of the numerics are in `models.errors`, those of the store written down in
@@ -73,6 +75,7 @@ from service.store_errors import CollectionExists as CollectionExists
 from service.store_errors import CollectionNotFound as CollectionNotFound
 from service.store_errors import IdempotencyConflict as IdempotencyConflict
 from service.store_errors import NoMasterKey as NoMasterKey
+from service.store_errors import StoreDamaged as StoreDamaged
 from service.store_errors import StoreError as StoreError
 from service.store_errors import StoreInUse as StoreInUse
 from service.store_errors import StoreUnavailable as StoreUnavailable
@@ -81,6 +84,7 @@ from service.store_errors import SubjectExists as SubjectExists
 from service.store_errors import SubjectNotFound as SubjectNotFound
 from service.store_errors import TemplateIdTaken as TemplateIdTaken
 from service.store_errors import TemplateNotFound as TemplateNotFound
+from service.store_errors import TemplatesDamaged as TemplatesDamaged
 from service.store_errors import TemplatesExpired as TemplatesExpired
 
 

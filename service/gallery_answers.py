@@ -20,6 +20,20 @@ class TemplateAnswer(Answer):
     expires_at: datetime | None = Field(None, description="never matched from then on")
 
 
+class DamageAnswer(Answer):
+    """Name what is stored and cannot be read; it is left out everywhere."""
+
+    part: str = Field(
+        examples=["vector"], description="key, metadata, terms, times, quality, vector or photo"
+    )
+    reason: str = Field(examples=["Its seal cannot be opened."])
+    template_id: str | None = Field(None, description="whose it is, if it is a template's")
+    fingerprint: str | None = Field(None, description="of the bundle that made the template")
+
+
+_DAMAGED = "what is stored of it and cannot be read"
+
+
 class TermsAnswer(Answer):
     consent: str | None = Field(examples=["form 12, signed 2026-11-23"], description="the ground")
     purpose: str | None = Field(examples=["staff entrance"], description="what for")
@@ -32,6 +46,7 @@ class SubjectSummaryAnswer(Answer):
     metadata: dict[str, str] = Field(examples=[{"source": "onboarding"}])
     terms: TermsAnswer
     fingerprints: list[str] = Field(description="of the bundles that made its templates")
+    damaged: list[DamageAnswer] = Field([], description=_DAMAGED + ", templates not looked at")
 
 
 class SubjectAnswer(Answer):
@@ -40,6 +55,7 @@ class SubjectAnswer(Answer):
     metadata: dict[str, str] = Field(examples=[{"source": "onboarding"}])
     terms: TermsAnswer
     templates: list[TemplateAnswer]
+    damaged: list[DamageAnswer] = Field([], description=_DAMAGED)
 
 
 class SubjectsAnswer(Answer):
@@ -85,6 +101,7 @@ class ExportAnswer(Answer):
     terms: TermsAnswer
     templates: list[ExportedTemplateAnswer]
     photos: list[PhotoAnswer] = Field(description="those that were kept")
+    damaged: list[DamageAnswer] = Field([], description=_DAMAGED + ", and is left out here")
 
 
 class RenamedAnswer(Answer):

@@ -53,7 +53,7 @@ async def readyz(request: Request, service: Running) -> Health:
     """Answer 200 while requests can be served: warm, store reachable, not shutting down."""
     _check_ready(request.app, service)
     await service.store.ping()
-    return Health()
+    return Health(damaged=len(await service.store.damage()))
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
@@ -69,6 +69,7 @@ async def metrics_page(app: FastAPI) -> bytes:
         async with asyncio.timeout(_STORE_S):
             await service.store.ping()
             templates: int | None = (await service.store.count()).templates
+            service.metrics.damaged(len(await service.store.damage()))
     except (StoreUnavailable, TimeoutError):
         templates = None
     service.metrics.store_up(templates)

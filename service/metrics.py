@@ -93,6 +93,7 @@ class Metrics:
         self._store_seconds = self._histogram("likeness_store_seconds", _STAGE_S)
         self._store_up = self._gauge("likeness_store_up")
         self._templates = self._gauge("likeness_templates")
+        self._damaged = self._gauge("likeness_damaged_values")
         self._swept = self._gauge("likeness_swept_timestamp_seconds")
         self._ready = self._gauge("likeness_ready")
         self._loop_lag = self._histogram("likeness_loop_lag_seconds", _LAG_S)
@@ -188,6 +189,10 @@ class Metrics:
         self._store_up.set(templates is not None)
         if templates is not None:
             self._templates.set(templates)
+
+    def damaged(self, values: int) -> None:
+        """Set how many values of the store cannot be read."""
+        self._damaged.set(values)
 
     def swept(self) -> None:
         """Say that all that had expired is erased."""

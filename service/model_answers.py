@@ -135,3 +135,6 @@ class ModelAnswer(Answer):
 
 class Health(Answer):
     status: Literal["ok"] = "ok"
+    damaged: int = Field(
+        0, description="values in the store that cannot be read and are left out, as far as was met"
+    )

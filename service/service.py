@@ -123,7 +123,7 @@ async def open_service(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
         for each in (first, second):
             if each is not None:
                 _check_point(settings, each)
-                await store.compare_by(each.fingerprint, each.bundle.cohort)
+                await store.compare_by(each.fingerprint, each.bundle.cohort, each.bundle.dimension)
         liveness = await stack.enter_async_context(open_liveness(settings, metrics))
         sampler = asyncio.create_task(metrics.sample_loop_lag())
         stack.callback(sampler.cancel)

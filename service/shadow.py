@@ -16,7 +16,7 @@ from models.proportion import proportion
 from service.answers import VerifyAnswer
 from service.caller import Caller
 from service.comparing import Comparing, rule_of
-from service.errors import OverloadError, SubjectNotFound, TemplatesExpired
+from service.errors import OverloadError, SubjectNotFound, TemplatesDamaged, TemplatesExpired
 from service.metrics import Metrics, Unshadowed
 from service.pipeline import Pipeline
 from service.recogniser import Recogniser
@@ -155,7 +155,7 @@ def _quiet(recogniser: Recogniser, metrics: Metrics) -> Recogniser:
 
 def _reason(error: BaseException) -> Unshadowed:
     match error:
-        case SubjectNotFound() | TemplatesExpired() | FingerprintMismatch():
+        case SubjectNotFound() | TemplatesExpired() | TemplatesDamaged() | FingerprintMismatch():
             return "no_template"
         case Uncalibrated() | UnknownOperatingPoint():
             return "no_point"

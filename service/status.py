@@ -67,6 +67,7 @@ STATUS: Mapping[str, int] = MappingProxyType(
         "other_photo": 422,
         "subject_not_found": 404,
         "subject_exists": 409,
+        "templates_damaged": 409,
         "templates_expired": 404,
         "template_not_found": 404,
         "template_id_taken": 409,
@@ -76,6 +77,7 @@ STATUS: Mapping[str, int] = MappingProxyType(
         "idempotency_conflict": 422,
         "no_master_key": 409,
         "store_unavailable": 503,
+        "store_damaged": 409,
         "store_in_use": 503,
         "internal_error": 500,
     }

@@ -15,6 +15,10 @@ class SubjectExists(StoreError):
     code = "subject_exists"
 
 
+class TemplatesDamaged(StoreError):
+    code = "templates_damaged"
+
+
 class TemplatesExpired(StoreError):
     code = "templates_expired"
 
@@ -50,6 +54,10 @@ class NoMasterKey(StoreError):
 class StoreUnavailable(StoreError):
     code = "store_unavailable"
     retry_after_s = 2
+
+
+class StoreDamaged(StoreError):
+    code = "store_damaged"
 
 
 class StoreInUse(StoreError):

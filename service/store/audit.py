@@ -31,6 +31,7 @@ Action = Literal[
     "switched",
     "key_created",
     "key_revoked",
+    "damaged",
 ]
 
 START: Final = "0" * 64

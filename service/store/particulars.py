@@ -4,18 +4,24 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from service.store.records import Terms
-from service.store.vault import Cipher, Owner, Vault, Wrapped
+from service.errors import StoreDamaged
+from service.store.damage import Reading, metadata_of, terms_of
+from service.store.records import Damage, Terms
+from service.store.vault import Cipher, Owner, Vault
 
 
 @dataclass(frozen=True, slots=True)
 class Particulars:
-    """Hold them opened, and what opens and seals the subject's templates and photos."""
+    """Hold them opened, and what opens and seals the subject's templates and photos.
+
+    What cannot be read is empty, and `damaged` says so.
+    """
 
     owner: Owner
     metadata: dict[str, str]
     terms: Terms
     cipher: Cipher
+    damaged: tuple[Damage, ...] = ()
 
     @classmethod
     def open(
@@ -29,13 +35,26 @@ class Particulars:
         wrapped: bytes | None,
     ) -> "Particulars":
         """Open what the row of a subject and that of its key hold. Raises StoreUnavailable."""
-        cipher = vault.cipher(Wrapped.read(key_id, master, wrapped))
-        return cls(
-            owner,
-            json.loads(cipher.open(metadata, owner.metadata)),
-            Terms() if terms is None else Terms(**json.loads(cipher.open(terms, owner.terms))),
-            cipher,
+        reading = Reading(owner.subject)
+        cipher = reading.cipher(vault, key_id, master, wrapped)
+        none: dict[str, str] = {}
+        noted = reading.take(
+            "metadata", lambda: metadata_of(cipher.open(metadata, owner.metadata)), none
         )
+        agreed = Terms()
+        if terms is not None:
+            agreed = reading.take(
+                "terms", lambda: terms_of(cipher.open(terms, owner.terms)), agreed
+            )
+        return cls(owner, noted, agreed, cipher, tuple(reading.damaged))
+
+    def check_whole(self) -> None:
+        """Raise StoreDamaged if anything could not be read, which writing it anew would lose."""
+        if self.damaged:
+            raise StoreDamaged(
+                f"The {self.damaged[0].part} of this subject cannot be read: enrol it again with "
+                "new metadata and terms, delete it, or restore a backup."
+            )
 
 
 def sealed_metadata(cipher: Cipher, owner: Owner, metadata: Mapping[str, str]) -> bytes:

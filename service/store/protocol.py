@@ -14,6 +14,7 @@ from service.store.records import (
     Change,
     Collection,
     Counts,
+    Damage,
     Deleted,
     Enrolled,
     Idempotency,
@@ -41,6 +42,11 @@ class Store(Protocol):
     or in the default one, which is named "" and always there. What takes a subject finds it
     wherever it is. Whatever changes is in the audit log, with the id of the key `by` which it
     was asked for.
+
+    A value that was damaged, and cannot be read, is left out of every answer: it is named in the
+    log and the audit log, and in what is shown of its subject; all else is served. Deleting the
+    subject, or enrolling the photo again, mends it. Where nothing can be answered without it,
+    methods raise StoreDamaged.
     """
 
     async def enroll(
@@ -71,13 +77,14 @@ class Store(Protocol):
         """Return what a probe is compared with to verify a subject. Raises SubjectNotFound."""
         ...
 
-    async def compare_by(self, fingerprint: str, cohort: Cohort) -> None:
+    async def compare_by(self, fingerprint: str, cohort: Cohort, dimension: int = 0) -> None:
         """Let the templates of a bundle be searched by the scores of its cohort from now on.
 
         What was placed by another cohort, or by none, is placed anew before this returns; of a
         large gallery that may take minutes, in which a store may refuse to enrol. Each process
         says it of each bundle that it loads, with `NO_COHORT` if the bundle has none, before
         it enrols or searches. A fingerprint of which it was never said is searched by cosines.
+        With a dimension, vectors of the bundle that have another count as damaged.
         """
         ...
 
@@ -265,6 +272,10 @@ class Store(Protocol):
 
     async def audit(self, after: int, limit: int) -> list[AuditEntry]:
         """Return entries of the audit log beyond a number, at most `limit`, oldest first."""
+        ...
+
+    async def damage(self) -> tuple[Damage, ...]:
+        """Return what this process has met that cannot be read, and is damaged still."""
         ...
 
     async def ping(self) -> None:

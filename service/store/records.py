@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Generic, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,6 +118,23 @@ class ExportedTemplate:
         )
 
 
+Part = Literal["key", "metadata", "terms", "times", "quality", "vector", "photo"]
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Name a value that is stored and cannot be read: whose it is, what it is, and why.
+
+    `fingerprint` is of the bundle that made the template, if the value is a template's.
+    """
+
+    subject: str
+    part: Part
+    reason: str = field(compare=False)
+    template_id: str | None = None
+    fingerprint: str | None = None
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class GalleryTemplate:
     """Hold what a probe is compared with; `vector` is (d,) float32 of unit length.
@@ -133,11 +150,15 @@ class GalleryTemplate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SubjectTemplates:
-    """Hold the unexpired templates of one subject, oldest first; empty if all have expired."""
+    """Hold the unexpired templates of one subject, oldest first; empty if all have expired.
+
+    Those that cannot be read are left out, and `damaged` says so.
+    """
 
     subject: str
     collection: str
     templates: tuple[GalleryTemplate, ...]
+    damaged: tuple[Damage, ...] = ()
 
     def made_by(self, fingerprint: str) -> list[GalleryTemplate]:
         """Return those of one bundle."""
@@ -159,7 +180,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class SubjectSummary:
-    """Describe a subject; `templates` counts those stored, expired ones included."""
+    """Describe a subject; `templates` counts those stored, expired ones included.
+
+    `damaged` tells of what is shown here, not of templates.
+    """
 
     subject: str
     templates: int
@@ -168,6 +192,7 @@ class SubjectSummary:
     terms: Terms
     fingerprints: tuple[str, ...]
     collection: str
+    damaged: tuple[Damage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +205,7 @@ class SubjectDetail:
     terms: Terms
     templates: tuple[StoredTemplate, ...]
     collection: str
+    damaged: tuple[Damage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +227,7 @@ class Photo:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SubjectExport:
-    """Hold everything stored about a subject."""
+    """Hold everything stored about a subject but what is `damaged`, and cannot be read."""
 
     subject: str
     created_at: datetime
@@ -209,6 +235,7 @@ class SubjectExport:
     terms: Terms
     templates: tuple[ExportedTemplate, ...]
     photos: tuple[Photo, ...] = ()
+    damaged: tuple[Damage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ anew and takes them off the list; nothing but that reads the old form.
 
 from typing import Final
 
-from service.errors import StoreUnavailable
+from service.errors import StoreDamaged, StoreUnavailable
 from service.store.vault import Cipher, Owner, Vault, Wrapped
 
 # Keys bound in one transaction.
@@ -49,7 +49,7 @@ def bound_key(vault: Vault, wrapped: Wrapped, use: str) -> Wrapped:
     """Wrap a key for its use; one that cannot be opened stays as it is."""
     try:
         return vault.bind(wrapped, use)
-    except StoreUnavailable:
+    except (StoreDamaged, StoreUnavailable):
         return wrapped
 
 
@@ -57,6 +57,6 @@ def resealed(cipher: Cipher, sealed: bytes, before: str, after: str) -> bytes:
     """Seal a value as something else; one that cannot be opened stays so, as it is."""
     try:
         value = cipher.open(sealed, before)
-    except StoreUnavailable:
+    except StoreDamaged:
         return sealed
     return cipher.seal(value, after)

@@ -10,14 +10,15 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from service.errors import InvalidSettings, StoreUnavailable
+from service.errors import InvalidSettings, StoreDamaged, StoreUnavailable
 
 KEY_BYTES: Final = 32
 # A version, the nonce and the tag: 32 bytes, so that float32 numbers stay in step.
@@ -31,7 +32,7 @@ class Cipher(Protocol):
     def seal(self, value: bytes, about: str) -> bytes: ...
 
     def open(self, sealed: bytes, about: str) -> bytes:
-        """Raises StoreUnavailable if it was changed, or is something else."""
+        """Raises StoreDamaged if it was changed, or is something else."""
         ...
 
 
@@ -43,6 +44,19 @@ class Clear:
 
     def open(self, sealed: bytes, about: str) -> bytes:
         return sealed
+
+
+class Lost:
+    """Open nothing: the key cannot be read."""
+
+    def seal(self, value: bytes, about: str) -> bytes:
+        raise StoreDamaged(
+            "The key of this subject is damaged, and nothing can be stored under it: delete the "
+            "subject and enrol it again, or restore a backup."
+        )
+
+    def open(self, sealed: bytes, about: str) -> bytes:
+        raise StoreDamaged("The key that opens it is damaged.")
 
 
 class Sealer:
@@ -62,9 +76,8 @@ class Sealer:
                 raise InvalidTag
             return self._aead.decrypt(nonce, rest, about.encode())
         except InvalidTag as exc:
-            raise StoreUnavailable(
-                "Something sealed in the database cannot be opened: it was changed, or put in "
-                "the place of another. Restore a backup."
+            raise StoreDamaged(
+                "Its seal cannot be opened: it was changed, or put in the place of another."
             ) from exc
 
 
@@ -92,11 +105,11 @@ class Wrapped:
 
     @classmethod
     def read(cls, key_id: str | None, master: str | None, blob: bytes | None) -> "Wrapped | None":
-        """Return the key of a row, None if it has none. Raises StoreUnavailable if it is gone."""
+        """Return the key of a row, None if it has none. Raises StoreDamaged if it is gone."""
         if key_id is None:
             return None
         if master is None or blob is None:
-            raise StoreUnavailable("The key of this subject was destroyed: it is erased.")
+            raise StoreDamaged("The key is not there: it was destroyed, or lost.")
         return cls(key_id, master, blob)
 
 
@@ -137,14 +150,46 @@ class Vault:
         return self._wrap(wrapped.key_id, use, self.unwrap(wrapped))
 
     def unwrap(self, wrapped: Wrapped) -> bytes:
-        """Return a key, 32 bytes. Raises StoreUnavailable without its master key."""
+        """Return a key, 32 bytes.
+
+        Raises StoreUnavailable without its master key, StoreDamaged if that does not open it.
+        """
         master = self._masters.get(wrapped.master)
-        if master is None:
-            raise StoreUnavailable(
-                f"A key in the database is sealed by the master key {wrapped.master}, which this "
-                "process was not given; start it with the same LIKENESS_MASTER_KEYS as the others."
-            )
-        return master.open(wrapped.blob, _wrapping(wrapped.key_id, wrapped.use))
+        about = _wrapping(wrapped.key_id, wrapped.use)
+        if master is not None:
+            return master.open(wrapped.blob, about)
+        # Perhaps it is the name of the master key that is damaged.
+        for each in self._masters.values():
+            with suppress(StoreDamaged):
+                return each.open(wrapped.blob, about)
+        raise StoreUnavailable(
+            f"A key in the database is sealed by the master key {wrapped.master}, which this "
+            "process was not given; start it with the same LIKENESS_MASTER_KEYS as the others."
+        )
+
+    def opens(self, wrapped: Wrapped) -> bool:
+        """Tell whether a key can be unwrapped."""
+        try:
+            self.unwrap(wrapped)
+        except (StoreDamaged, StoreUnavailable):
+            return False
+        return True
+
+    def openable(self, keys: Iterable[Wrapped], limit: int) -> tuple[list[Wrapped], int]:
+        """Return the first keys that can be unwrapped, and how many before them cannot.
+
+        One that is damaged stays as it is, and must not be for ever what is left to do.
+        """
+        good: list[Wrapped] = []
+        damaged = 0
+        for each in keys:
+            if self.opens(each):
+                good.append(each)
+            else:
+                damaged += 1
+            if len(good) >= limit:
+                break
+        return good, damaged
 
     def _wrap(self, key_id: str, use: str, key: bytes) -> Wrapped:
         assert self.current is not None

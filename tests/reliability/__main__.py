@@ -22,6 +22,7 @@ PARTS = {
     "fuzz": "Mutated images and requests",
     "memory": "Memory per request",
     "folders": "Hostile folders, lists and names",
+    "damage": "Damaged rows and pages",
     "storm": "Killed while it writes",
     "faults": "What it stands on fails",
     "unread": "Answers that are not read",

@@ -16,6 +16,7 @@ from tests.service.store_collection_end_contract import (
     CollectionEndContract,
     LastingCollectionContract,
 )
+from tests.service.store_damage_contract import DamageContract
 from tests.service.store_enrol_contract import EnrolContract, RepeatContract
 from tests.service.store_key_contract import KeyContract
 from tests.service.store_race_contract import RaceContract
@@ -178,7 +179,9 @@ class StoreContract(
         assert all([(await task).templates[0].created for task in asked])
 
 
-class LastingStoreContract(LastingCollectionContract, LastingCohortContract, StoreContract):
+class LastingStoreContract(
+    LastingCollectionContract, LastingCohortContract, DamageContract, StoreContract
+):
     """Inherit this for an engine whose store outlives the process."""
 
     async def test_reopened_store_holds_and_finds_what_was_enrolled(

@@ -4,7 +4,7 @@ import base64
 
 import pytest
 
-from service.errors import InvalidSettings, StoreUnavailable
+from service.errors import InvalidSettings, StoreDamaged
 from service.keys import KeyRing, make_key, signing_pair
 from service.store import Store, Vault, open_store
 from service.store.vault import Wrapped, to_sign
@@ -52,7 +52,7 @@ class SigningContract:
             "(SELECT signing_key_id FROM kept WHERE kept.key_id <> keys.key_id)",
         )
         for access_key_id, _ in signers:
-            with pytest.raises(StoreUnavailable, match="cannot be opened"):
+            with pytest.raises(StoreDamaged, match="cannot be opened"):
                 await KeyRing(store, Vault([MASTER])).signer(access_key_id)
 
     async def test_secret_of_an_earlier_release_is_bound_when_the_store_is_opened(
@@ -69,7 +69,7 @@ class SigningContract:
             _, held = await KeyRing(again, Vault([MASTER])).signer(access_key_id)
             assert held == secret
             run(url, "UPDATE data_keys SET wrapped = ?", old.blob)
-            with pytest.raises(StoreUnavailable):
+            with pytest.raises(StoreDamaged):
                 await KeyRing(again, Vault([MASTER])).signer(access_key_id)
 
     async def test_store_that_seals_nothing_but_a_secret_needs_its_master_key(

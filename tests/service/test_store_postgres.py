@@ -2,12 +2,20 @@
 
 import pytest
 
-from service.errors import StoreUnavailable
+from models.cohort import NO_COHORT
 from service.store import Store, Vault, open_store
 from tests.postgres import Cluster
 from tests.service.store_contract import LastingStoreContract
+from tests.service.store_damage_contract import SealedDamageContract
 from tests.service.store_inside import run
-from tests.service.store_samples import FINGERPRINT, MASTER, Clock, template, vector_of
+from tests.service.store_samples import (
+    FINGERPRINT,
+    MASTER,
+    Clock,
+    names_found,
+    template,
+    vector_of,
+)
 from tests.service.store_seal_contract import SealContract
 from tests.service.store_signing_contract import SigningContract
 
@@ -18,7 +26,7 @@ class TestPostgres(LastingStoreContract):
         return cluster.new_database()
 
 
-class TestSealedPostgres(SealContract, SigningContract, LastingStoreContract):
+class TestSealedPostgres(SealContract, SealedDamageContract, SigningContract, LastingStoreContract):
     @pytest.fixture
     def url(self, cluster: Cluster) -> str:
         return cluster.new_database()
@@ -47,7 +55,7 @@ class TestSealedPostgres(SealContract, SigningContract, LastingStoreContract):
             found = await store.search(vector_of(face), FINGERPRINT, 9)
             assert {each.subject for each in found if each.cosine > 0.99} <= {face} - {"eve"}
 
-    async def test_seeds_that_change_places_turn_no_other_table(
+    async def test_seeds_that_change_places_turn_no_table_and_all_are_made_anew(
         self, store: Store, url: str
     ) -> None:
         await store.create_collection("vault")
@@ -59,6 +67,7 @@ class TestSealedPostgres(SealContract, SigningContract, LastingStoreContract):
             "UPDATE spaces SET key_id = (SELECT key_id FROM kept WHERE kept.space <> spaces.space)",
         )
         replica = await open_store(url, Clock(), Vault([MASTER]))
-        with pytest.raises(StoreUnavailable, match="cannot be opened"):
-            await replica.search(vector_of("ada"), FINGERPRINT, 9)
+        await replica.compare_by(FINGERPRINT, NO_COHORT)
+        assert await names_found(replica, "ada") == ["ada"]
+        assert await names_found(replica, "eve", collection="vault") == ["eve"]
         await replica.close()

@@ -20,6 +20,7 @@ from service.errors import InvalidSettings, StoreInUse, StoreUnavailable
 from service.store import Idempotency, Store, Vault, open_store
 from service.store.sqlite.store import SqliteStore
 from tests.service.store_contract import LastingStoreContract, StoreContract
+from tests.service.store_damage_contract import SealedDamageContract
 from tests.service.store_inside import run
 from tests.service.store_samples import MASTER, Clock, names_found, template, vector_of
 from tests.service.store_seal_contract import SealContract
@@ -44,7 +45,9 @@ class TestSqliteFile(LastingStoreContract):
         return f"sqlite:///{tmp_path}/contract.db"
 
 
-class TestSealedSqliteFile(SealContract, SigningContract, LastingStoreContract):
+class TestSealedSqliteFile(
+    SealContract, SealedDamageContract, SigningContract, LastingStoreContract
+):
     @pytest.fixture
     def url(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/contract.db"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from service.errors import StoreUnavailable, SubjectNotFound
+from service.errors import StoreDamaged, StoreUnavailable, SubjectNotFound
 from service.store import Store, open_store
 from tests.reliability.store_faults import full_disk
 from tests.service.store_samples import names_found, template
@@ -99,7 +99,7 @@ async def test_damaged_file_fails_the_questions_and_not_the_store(store: Store, 
     copy = path.with_suffix(".copy")
     shutil.copyfile(path, copy)
     spoil(path)
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreDamaged):
         await store.templates_of("ada")
     with copy.open("rb") as good, path.open("r+b") as file:
         shutil.copyfileobj(good, file)

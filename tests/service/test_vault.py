@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.errors import InvalidSettings, StoreUnavailable
+from service.errors import InvalidSettings, StoreDamaged, StoreUnavailable
 from service.store.vault import Sealer, Vault, Wrapped, master_id
 from tests.service.store_samples import MASTER, OTHER_MASTER
 
@@ -10,13 +10,13 @@ from tests.service.store_samples import MASTER, OTHER_MASTER
 def test_sealed_value_is_opened_by_its_key_alone() -> None:
     sealed = Sealer(MASTER).seal(b"value", "photo")
     assert Sealer(MASTER).open(sealed, "photo") == b"value"
-    with pytest.raises(StoreUnavailable, match="cannot be opened"):
+    with pytest.raises(StoreDamaged, match="cannot be opened"):
         Sealer(OTHER_MASTER).open(sealed, "photo")
 
 
 def test_value_does_not_pass_for_another() -> None:
     sealed = Sealer(MASTER).seal(b"value", "photo")
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreDamaged):
         Sealer(MASTER).open(sealed, "metadata")
 
 
@@ -24,13 +24,13 @@ def test_value_does_not_pass_for_another() -> None:
 def test_one_changed_bit_is_noticed(at: int) -> None:
     sealed = bytearray(Sealer(MASTER).seal(b"value", "photo"))
     sealed[at] ^= 1
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreDamaged):
         Sealer(MASTER).open(bytes(sealed), "photo")
 
 
 @pytest.mark.parametrize("sealed", [b"", b"LKv1", b"LKv1" + bytes(8), b'{"clear": 1}'])
 def test_what_was_never_sealed_is_not_opened(sealed: bytes) -> None:
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreDamaged):
         Sealer(MASTER).open(sealed, "photo")
 
 
@@ -55,7 +55,7 @@ def test_wrapped_key_opens_what_it_sealed_under_every_master_key_that_is_given()
 def test_wrapped_key_does_not_pass_for_that_of_another_subject() -> None:
     vault = Vault([MASTER])
     one, other = vault.new_key()[0], vault.new_key()[0]
-    with pytest.raises(StoreUnavailable):
+    with pytest.raises(StoreDamaged):
         vault.unwrap(Wrapped(one.key_id, one.master, other.blob))
 
 
@@ -66,7 +66,7 @@ def test_key_of_an_unknown_master_key_names_it() -> None:
 
 
 def test_destroyed_key_opens_nothing() -> None:
-    with pytest.raises(StoreUnavailable, match="erased"):
+    with pytest.raises(StoreDamaged, match="destroyed"):
         Wrapped.read("id", None, None)
 
 

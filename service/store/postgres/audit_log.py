@@ -1,11 +1,14 @@
 """Write and read the audit log of a PostgreSQL database."""
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 
 from service.store.audit import START, AuditEntry, Event, seal
+from service.store.damage import counts_of, damage_events, readable
 from service.store.postgres.migrations import Connection
 from service.store.postgres.queries import utc
+from service.store.records import Damage
 
 _COLUMNS = "number, at, action, subject_sha256, key_id, counts, previous, digest"
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('likeness.audit', 3))"
@@ -35,6 +38,16 @@ async def append(connection: Connection, event: Event, now: datetime) -> AuditEn
     return entry
 
 
+async def append_damage(connection: Connection, found: Sequence[Damage], now: datetime) -> None:
+    """Log of which subjects something cannot be read, unless the log says so already."""
+    rows = await connection.execute(
+        "SELECT DISTINCT subject_sha256 FROM likeness.audit WHERE action = 'damaged'"
+    )
+    known = {subject for (subject,) in await rows.fetchall()}
+    for event in damage_events(found, known):
+        await append(connection, event, now)
+
+
 async def read(connection: Connection, after: int, limit: int) -> list[AuditEntry]:
     """Return at most `limit` entries beyond a number."""
     found = await connection.execute(
@@ -55,5 +68,12 @@ def _entry(
     digest: str,
 ) -> AuditEntry:
     return AuditEntry(
-        number, utc(at), action, subject_sha256, key_id, json.loads(counts), previous, digest
+        number,
+        utc(at),
+        action,
+        subject_sha256,
+        key_id,
+        readable(lambda: counts_of(counts)) or {},
+        previous,
+        digest,
     )

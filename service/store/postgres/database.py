@@ -10,7 +10,7 @@ from pgvector.psycopg import register_vector_async
 from psycopg import AsyncConnection, IsolationLevel, errors
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from service.errors import InvalidSettings, StoreUnavailable
+from service.errors import InvalidSettings, StoreDamaged, StoreUnavailable
 from service.store.postgres.migrations import Connection, migrate
 from service.store.refusals import closed
 
@@ -161,6 +161,12 @@ class Database:
         try:
             async with asyncio.timeout(patience_s), lend() as connection:
                 return await query(connection)
+        except (errors.DataCorrupted, errors.IndexCorrupted) as exc:
+            raise StoreDamaged(
+                f"What was asked for lies in a damaged part of the database ({_said(exc)}). An "
+                "administrator of PostgreSQL has to look at it: REINDEX mends an index, for a "
+                "table restore a backup."
+            ) from exc
         except (psycopg.Error, TimeoutError) as exc:
             raise StoreUnavailable(
                 f"The database cannot be used now ({_said(exc)}); try again later."

@@ -10,6 +10,7 @@ from pgvector import HalfVector
 from psycopg import errors
 
 from models.cohort import Cohort, Vectors
+from service.errors import StoreDamaged
 from service.store.cohorts import fitting, logged_placing
 from service.store.postgres.migrations import Connection
 from service.store.postgres.queries import vector_of
@@ -112,9 +113,12 @@ async def _batches(connection: Connection, fingerprint: str) -> AsyncIterator[li
 def _opened(rows: Sequence[Any], vault: Vault, fingerprint: str) -> list[_Block]:
     blocks: dict[_Name, tuple[list[int], list[Vectors]]] = {}
     for collection, subject, template_id, number, image, blob, *key in rows:
-        wrapped = Wrapped.read(*key)
         about = Owner(subject, collection).vector(template_id, image, fingerprint)
-        vector = vector_of(vault.cipher(wrapped), blob, about)
+        try:
+            wrapped = Wrapped.read(*key)
+            vector = vector_of(vault.cipher(wrapped), blob, about)
+        except StoreDamaged:
+            continue  # named where somebody asks for it
         name = collection, len(vector), wrapped is not None
         numbers, vectors = blocks.setdefault(name, ([], []))
         numbers.append(number)

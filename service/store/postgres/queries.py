@@ -1,22 +1,23 @@
 """Read from a PostgreSQL database: one statement each, and so one state of the database."""
 
-import json
-from collections.abc import Sequence
+import struct
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from itertools import groupby
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from pgvector import Vector
 
-from service.errors import StoreError
+from service.errors import StoreDamaged, StoreError
+from service.store.damage import Reading, checked, photo_of, quality_of, template_of
 from service.store.particulars import Particulars
 from service.store.postgres.migrations import Connection
 from service.store.records import (
     Counts,
     ExportedTemplate,
-    GalleryTemplate,
     Page,
     Photo,
     StoredTemplate,
@@ -26,28 +27,38 @@ from service.store.records import (
     SubjectTemplates,
 )
 from service.store.refusals import no_subject, no_such_template, no_template
-from service.store.vault import Cipher, Owner, Vault, Wrapped, of_photo
+from service.store.vault import Cipher, Owner, Vault
 
 _TEMPLATE = (
     "template_id, subject, fingerprint, image_sha256, quality, templates.created_at, expires_at"
 )
+
+_NOTHING: Final[dict[str, float]] = {}
 
 _PARTICULARS = "metadata, terms, key_id, master, wrapped"
 _HEAD = f"subjects.created_at, collection, {_PARTICULARS}"
 
 
 async def templates_of(
-    connection: Connection, vault: Vault, subject: str, now: datetime
+    connection: Connection,
+    vault: Vault,
+    subject: str,
+    now: datetime,
+    dimensions: Mapping[str, int],
 ) -> SubjectTemplates:
     """Return the unexpired templates of a subject. Raises SubjectNotFound."""
-    found = await templates_of_each(connection, vault, [subject], now)
+    found = await templates_of_each(connection, vault, [subject], now, dimensions)
     if not found:
         raise no_subject()
     return found[0]
 
 
 async def templates_of_each(
-    connection: Connection, vault: Vault, subjects: Sequence[str], now: datetime
+    connection: Connection,
+    vault: Vault,
+    subjects: Sequence[str],
+    now: datetime,
+    dimensions: Mapping[str, int],
 ) -> list[SubjectTemplates]:
     """Return the same of several subjects, leaving out those that are not there."""
     rows = await _rows(
@@ -61,27 +72,28 @@ async def templates_of_each(
         [now, list(subjects)],
     )
     return [
-        _templates(vault, subject, list(own))
+        _templates(vault, subject, list(own), dimensions)
         for subject, own in groupby(rows, key=lambda row: str(row[0]))
     ]
 
 
-def _templates(vault: Vault, subject: str, rows: Sequence[Any]) -> SubjectTemplates:
+def _templates(
+    vault: Vault, subject: str, rows: Sequence[Any], dimensions: Mapping[str, int]
+) -> SubjectTemplates:
     _, collection, *key = rows[0][:5]
-    cipher, owner = vault.cipher(Wrapped.read(*key)), Owner(subject, collection)
+    reading, owner = Reading(subject), Owner(subject, collection)
+    cipher = reading.cipher(vault, *key)
+    templates = []
+    for name, blob, image, made_by, quality in (row[5:] for row in rows):
+        if name is not None:
+            about = owner.vector(name, image, made_by)
+            read = partial(vector_of, cipher, blob, about, dimensions.get(made_by))
+            templates.append(template_of(reading, read, name, made_by, quality))
     return SubjectTemplates(
         subject,
         collection,
-        tuple(
-            GalleryTemplate(
-                name,
-                vector_of(cipher, blob, owner.vector(name, image, made_by)),
-                made_by,
-                json.loads(quality),
-            )
-            for name, blob, image, made_by, quality in (row[5:] for row in rows)
-            if name is not None
-        ),
+        tuple(each for each in templates if each is not None),
+        tuple(reading.damaged),
     )
 
 
@@ -112,13 +124,23 @@ async def subjects(
     return Page(items, items[-1].subject if len(rows) > limit else None)
 
 
-async def subject_detail(connection: Connection, vault: Vault, subject: str) -> SubjectDetail:
+async def subject_detail(
+    connection: Connection, vault: Vault, subject: str, dimensions: Mapping[str, int]
+) -> SubjectDetail:
     """Describe a subject and its templates. Raises SubjectNotFound."""
-    rows = await _subject_rows(connection, subject, _TEMPLATE)
+    rows = await _subject_rows(connection, subject, f"vector, {_TEMPLATE}")
     at, collection, *head = rows[0][:7]
     held = Particulars.open(vault, Owner(subject, collection), *head)
-    stored = tuple(_stored(*row[7:]) for row in rows if row[7] is not None)
-    return SubjectDetail(subject, utc(at), held.metadata, held.terms, stored, collection)
+    reading = Reading(subject, [*held.damaged])
+    stored = []
+    for blob, *row in (row[7:] for row in rows):
+        if blob is not None:
+            stored.append(_stored(reading, *row))
+            _vector(reading, held, blob, stored[-1], dimensions)
+    damaged = tuple(reading.damaged)
+    return SubjectDetail(
+        subject, utc(at), held.metadata, held.terms, tuple(stored), collection, damaged
+    )
 
 
 async def subject_of(connection: Connection, template_id: str) -> str:
@@ -133,26 +155,35 @@ async def subject_of(connection: Connection, template_id: str) -> str:
     return str(rows[0][0])
 
 
-async def export(connection: Connection, vault: Vault, subject: str) -> SubjectExport:
+async def export(
+    connection: Connection, vault: Vault, subject: str, dimensions: Mapping[str, int]
+) -> SubjectExport:
     """Return everything stored about a subject. Raises SubjectNotFound."""
     photo = """(SELECT photo FROM likeness.photos WHERE photos.subject = subjects.subject
         AND photos.image_sha256 = templates.image_sha256)"""
     rows = await _subject_rows(connection, subject, f"{photo}, vector, {_TEMPLATE}")
     at, collection, *head = rows[0][:7]
     held = Particulars.open(vault, Owner(subject, collection), *head)
-    photos: dict[str, Photo] = {}
+    reading = Reading(subject, [*held.damaged])
+    photos: dict[str, Photo | None] = {}
     templates = []
     for photo, blob, *row in (row[7:] for row in rows):
         if blob is not None:
-            stored = _stored(*row)
+            stored = _stored(reading, *row)
             image = stored.image_sha256
-            about = held.owner.vector(stored.template_id, image, stored.fingerprint)
-            vector = vector_of(held.cipher, blob, about)
-            templates.append(ExportedTemplate.of(stored, vector))
-            if photo is not None:
-                photos[image] = Photo(image, held.cipher.open(photo, of_photo(image)))
+            vector = _vector(reading, held, blob, stored, dimensions)
+            if vector is not None:
+                templates.append(ExportedTemplate.of(stored, vector))
+            if photo is not None and image not in photos:
+                photos[image] = photo_of(reading, held.cipher, image, photo)
     return SubjectExport(
-        subject, utc(at), held.metadata, held.terms, tuple(templates), tuple(photos.values())
+        subject,
+        utc(at),
+        held.metadata,
+        held.terms,
+        tuple(templates),
+        tuple(each for each in photos.values() if each is not None),
+        tuple(reading.damaged),
     )
 
 
@@ -200,9 +231,31 @@ async def particulars_of(connection: Connection, vault: Vault, subject: str) -> 
     return Particulars.open(vault, Owner(subject, collection), *held)
 
 
-def vector_of(cipher: Cipher, blob: bytes, about: str) -> NDArray[np.float32]:
-    """Return the (d,) float32 vector of a blob that is sealed as `about`."""
-    return array_of(Vector.from_binary(cipher.open(blob, about)))
+def vector_of(
+    cipher: Cipher, blob: bytes, about: str, dimension: int | None = None
+) -> NDArray[np.float32]:
+    """Return the (d,) float32 unit vector of a blob that is sealed as `about`.
+
+    Raises StoreDamaged, also if it has another dimension than it should.
+    """
+    try:
+        vector = array_of(Vector.from_binary(cipher.open(blob, about)))
+    except (ValueError, struct.error) as exc:
+        raise StoreDamaged("It has the form of no vector.") from exc
+    return checked(vector, dimension)
+
+
+def _vector(
+    reading: Reading,
+    held: Particulars,
+    blob: bytes,
+    stored: StoredTemplate,
+    dimensions: Mapping[str, int],
+) -> NDArray[np.float32] | None:
+    name, made_by = stored.template_id, stored.fingerprint
+    about = held.owner.vector(name, stored.image_sha256, made_by)
+    read = partial(vector_of, held.cipher, blob, about, dimensions.get(made_by))
+    return reading.take("vector", read, None, name, made_by)
 
 
 def array_of(vector: Vector) -> NDArray[np.float32]:
@@ -241,10 +294,12 @@ def _summary(
         held.terms,
         tuple(made_by or ()),
         held.owner.collection,
+        held.damaged,
     )
 
 
 def _stored(
+    reading: Reading,
     template_id: str,
     subject: str,
     fingerprint: str,
@@ -258,7 +313,7 @@ def _stored(
         subject,
         fingerprint,
         image_sha256,
-        json.loads(quality),
+        reading.take("quality", lambda: quality_of(quality), _NOTHING, template_id, fingerprint),
         utc(created_at),
         None if expires_at is None else utc(expires_at),
     )

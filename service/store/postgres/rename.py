@@ -49,6 +49,7 @@ async def rename(
         binary=True,
     )
     held = await particulars_of(connection, vault, subject)
+    held.check_whole()
     owner = Owner(to, held.owner.collection)
     renamed = await connection.execute(
         _RENAME,

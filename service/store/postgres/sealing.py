@@ -3,17 +3,18 @@
 from datetime import datetime
 
 import numpy as np
-from pgvector import HalfVector, Vector
+from pgvector import HalfVector
 
+from service.errors import StoreDamaged
 from service.store.audit import Event
 from service.store.particulars import Particulars
 from service.store.postgres import spaces as tables
 from service.store.postgres.audit_log import append
 from service.store.postgres.migrations import Connection
-from service.store.postgres.queries import array_of, particulars_of
+from service.store.postgres.queries import particulars_of, vector_of
 from service.store.postgres.spaces import Space, Spaces
 from service.store.records import Resealed
-from service.store.vault import Owner, Sealer, Vault, Wrapped, of_photo, to_sign, to_turn
+from service.store.vault import Clear, Owner, Sealer, Vault, Wrapped, of_photo, to_sign, to_turn
 
 # One step along the index for each master key, however many keys there are.
 _MASTERS = """WITH RECURSIVE used AS (
@@ -22,6 +23,9 @@ _MASTERS = """WITH RECURSIVE used AS (
         SELECT (SELECT min(master) FROM likeness.data_keys WHERE master > used.master)
         FROM used WHERE used.master IS NOT NULL
     ) SELECT master FROM used WHERE master IS NOT NULL"""
+_KEY = """key_id, master, wrapped,
+    (SELECT keys.key_id FROM likeness.keys WHERE signing_key_id = data_keys.key_id),
+    (SELECT space FROM likeness.spaces WHERE spaces.key_id = data_keys.key_id)"""
 _OTHERS = "FROM likeness.data_keys WHERE (master < %(current)s OR master > %(current)s)"
 
 
@@ -31,7 +35,10 @@ async def make_ready(connection: Connection, vault: Vault, now: datetime) -> Non
     Raises InvalidSettings without a master key that is in use.
     """
     masters = await (await connection.execute(_MASTERS)).fetchall()
-    vault.check([master for (master,) in masters])
+    vault.check(
+        [master for (master,) in masters if not await _opens_one(connection, vault, master)]
+    )
+    await _drop_lost_spaces(connection, vault)
     # By `master`, which is gone with the key and has an index.
     # The tables of a collection that was deleted since came back too, without what turns them;
     # or those by a cohort of before, and all is to be placed anew.
@@ -56,6 +63,34 @@ async def make_ready(connection: Connection, vault: Vault, now: datetime) -> Non
     await append(connection, Event("erased_again", counts=counts), now)
 
 
+async def _opens_one(connection: Connection, vault: Vault, master: str) -> bool:
+    """Tell whether the name of a master key that is not given is one that is given, damaged."""
+    if master in vault.knows:
+        return False
+    found = await connection.execute(
+        f"SELECT {_KEY} FROM likeness.data_keys WHERE master = %s LIMIT 1", [master], binary=True
+    )
+    rows = await found.fetchall()
+    return any(vault.opens(_wrapped(*row)) for row in rows)
+
+
+async def _drop_lost_spaces(connection: Connection, vault: Vault) -> None:
+    """Let tables to search whose keys are damaged be made anew, from the templates."""
+    found = await connection.execute(
+        f"""SELECT {_KEY} FROM likeness.data_keys
+        WHERE master IS NOT NULL AND key_id IN (SELECT key_id FROM likeness.spaces)""",
+        binary=True,
+    )
+    rows = await found.fetchall()
+    lost = [row[0] for row in rows if not vault.opens(_wrapped(*row))]
+    await connection.execute(
+        """WITH gone AS (
+            DELETE FROM likeness.spaces WHERE key_id = ANY(%s) RETURNING fingerprint
+        ) DELETE FROM likeness.cohorts USING gone WHERE cohorts.fingerprint = gone.fingerprint""",
+        [lost],
+    )
+
+
 async def sealed_particulars_of(
     connection: Connection, spaces: Spaces, subject: str
 ) -> Particulars:
@@ -68,25 +103,38 @@ async def sealed_particulars_of(
     return await particulars_of(connection, spaces.vault, subject)
 
 
-async def rewrap(connection: Connection, vault: Vault, limit: int) -> int:
-    """Wrap at most `limit` keys by the current master key; return how many."""
-    found = await connection.execute(
-        f"""SELECT key_id, master, wrapped,
-            (SELECT keys.key_id FROM likeness.keys WHERE signing_key_id = data_keys.key_id),
-            (SELECT space FROM likeness.spaces WHERE spaces.key_id = data_keys.key_id)
-        {_OTHERS}
-        LIMIT %(limit)s FOR UPDATE SKIP LOCKED""",
-        {"current": vault.current, "limit": limit},
-        binary=True,
-    )
-    rows = await found.fetchall()
-    for key_id, master, blob, api_key, space in rows:
-        new = vault.rewrap(Wrapped(key_id, master, blob, use_of(api_key, space)))
-        await connection.execute(
-            "UPDATE likeness.data_keys SET master = %s, wrapped = %s WHERE key_id = %s",
-            [new.master, new.blob, new.key_id],
+async def rewrap(connection: Connection, vault: Vault, limit: int) -> tuple[int, int]:
+    """Wrap at most `limit` keys by the current master key; return how many, and how many cannot.
+
+    One that is damaged stays as it is, and must not be for ever what is left to do.
+    """
+    done, damaged, after = 0, 0, ""
+    while done < limit:
+        found = await connection.execute(
+            f"""SELECT {_KEY} {_OTHERS} AND data_keys.key_id > %(after)s
+            ORDER BY data_keys.key_id LIMIT %(limit)s FOR UPDATE SKIP LOCKED""",
+            {"current": vault.current, "limit": limit - done, "after": after},
+            binary=True,
         )
-    return len(rows)
+        rows = await found.fetchall()
+        if not rows:
+            break
+        after = rows[-1][0]
+        keys, lost = vault.openable((_wrapped(*row) for row in rows), limit)
+        damaged += lost
+        done += len(keys)
+        for new in map(vault.rewrap, keys):
+            await connection.execute(
+                "UPDATE likeness.data_keys SET master = %s, wrapped = %s WHERE key_id = %s",
+                [new.master, new.blob, new.key_id],
+            )
+    return done, damaged
+
+
+def _wrapped(
+    key_id: str, master: str, blob: bytes, api_key: str | None, space: int | None
+) -> Wrapped:
+    return Wrapped(key_id, master, blob, use_of(api_key, space))
 
 
 def use_of(api_key: str | None, space: int | None) -> str:
@@ -106,9 +154,15 @@ async def clear_subjects(connection: Connection, limit: int) -> list[str]:
 
 
 async def resealed(
-    connection: Connection, vault: Vault, keys: int, subjects: int, by: str | None, now: datetime
+    connection: Connection,
+    vault: Vault,
+    keys: int,
+    subjects: int,
+    damaged: int,
+    by: str | None,
+    now: datetime,
 ) -> Resealed:
-    """Count what is left to do, and log what was done."""
+    """Count what is left to do but for `damaged` keys, and log what was done."""
     found = await connection.execute(
         f"""SELECT (SELECT count(*) {_OTHERS})
             + (SELECT count(*) FROM likeness.subjects WHERE key_id IS NULL)""",
@@ -118,7 +172,7 @@ async def resealed(
     if keys or subjects:
         counts = {"keys": keys, "subjects": subjects}
         await append(connection, Event("resealed", key_id=by, counts=counts), now)
-    return Resealed(keys, subjects, left)
+    return Resealed(keys, subjects, left - damaged)
 
 
 async def _seal_subject(connection: Connection, spaces: Spaces, subject: str) -> None:
@@ -167,14 +221,17 @@ async def _seal_templates(
         binary=True,
     )
     for number, template_id, image, made_by, blob in await templates.fetchall():
-        vector = array_of(Vector.from_binary(blob))
-        name = owner.collection, made_by, len(vector)
         sealed = await connection.execute(
             "UPDATE likeness.templates SET vector = %s WHERE number = %s",
             [sealer.seal(blob, owner.vector(template_id, image, made_by)), number],
         )
         if not sealed.rowcount:
             continue  # it has expired and is swept away
+        try:
+            vector = vector_of(Clear(), blob, "")
+        except StoreDamaged:
+            continue  # there is nothing to find it by
+        name = owner.collection, made_by, len(vector)
         before = await spaces.clear(connection, *name)
         held = None if before is None else await _take(connection, before, number)
         space = await spaces.within(connection, *name)

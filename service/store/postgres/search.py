@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -16,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cohort import Cohort
+from service.store.damage import Reading
 from service.store.postgres.database import Database
 from service.store.postgres.migrations import Connection
 from service.store.postgres.queries import vector_of
 from service.store.postgres.spaces import Space
-from service.store.records import Candidate, Clock
+from service.store.records import Candidate, Clock, Damage
 from service.store.vault import Owner, Vault, Wrapped
 
 # The index is asked for more rows than subjects are wanted, as some are of one subject or have
@@ -71,31 +73,34 @@ async def search(
     limit: int,
     clock: Clock,
     besides: str | None,
+    damaged: list[Damage],
 ) -> list[Candidate]:
     """Return the `limit` most similar subjects in some tables, best first; one read for each.
 
-    The subject `besides` is left out.
+    The subject `besides` is left out, and so is what cannot be read, which is added to `damaged`.
     """
     if not spaces or limit < 1:
         return []
     # Of one vector that takes less time than a thread does; of those it is compared with, more.
     probe = _Probe(vector, cohort, cohort.mean(vector) / 2, besides)
 
-    async def near(space: Space, rows: int) -> list[Found]:
+    async def near(space: Space, rows: int) -> tuple[list[Found], bool]:
+        """Return those that are near, and whether there are no others."""
         suggested = await database.read(lambda c: _nearest(c, space, probe, rows))
-        return await asyncio.to_thread(_compared, suggested, space, vault, probe)
+        found = await asyncio.to_thread(_compared, suggested, space, vault, probe, damaged)
+        return found, len(suggested) < rows
 
     async def of_near(space: Space) -> list[Found]:
         suggested = await database.read(
             lambda c: _of_nearest_subjects(c, space, probe, 2 * limit, clock())
         )
-        return await asyncio.to_thread(_compared, suggested, space, vault, probe)
+        return await asyncio.to_thread(_compared, suggested, space, vault, probe, damaged)
 
     rows = max(_FEWEST_ROWS, 4 * limit)
     while rows <= _MOST_ROWS:
         found = [await near(space, rows) for space in spaces]
-        best = _best([*chain(*found)], clock())
-        if len(best) >= limit or all(len(each) < rows for each in found):
+        best = _best([*chain(*(each for each, _ in found))], clock())
+        if len(best) >= limit or all(is_all for _, is_all in found):
             return best[:limit]
         rows *= 4
     return _best([*chain(*[await of_near(space) for space in spaces])], clock())[:limit]
@@ -157,10 +162,13 @@ def _best(found: Sequence[Found], now: datetime) -> list[Candidate]:
     return list(candidates.values())
 
 
-def _compared(rows: Sequence[Any], space: Space, vault: Vault, probe: _Probe) -> list[Found]:
+def _compared(
+    rows: Sequence[Any], space: Space, vault: Vault, probe: _Probe, damaged: list[Damage]
+) -> list[Found]:
+    rows, vectors = _opened(rows, space, vault, damaged)
     if not rows:
         return []
-    held = np.stack([_vector(vault, space.collection, *row) for row in rows])
+    held = np.stack(vectors)
     cosines = np.clip(held @ probe.vector, -1.0, 1.0)
     scores = cosines - probe.cohort.means(held) / 2 - np.float32(probe.common)
     return [
@@ -171,9 +179,25 @@ def _compared(rows: Sequence[Any], space: Space, vault: Vault, probe: _Probe) ->
     ]
 
 
+def _opened(
+    rows: Sequence[Any], space: Space, vault: Vault, damaged: list[Damage]
+) -> tuple[list[Any], list[NDArray[np.float32]]]:
+    """Return the rows whose vectors (d,) can be read, and these; the others are damaged."""
+    whole, vectors = [], []
+    for row in rows:
+        reading = Reading(row[0])
+        read = partial(_vector, vault, space, *row)
+        vector = reading.take("vector", read, None, template_id=row[1], fingerprint=row[4])
+        damaged += reading.damaged
+        if vector is not None:
+            whole.append(row)
+            vectors.append(vector)
+    return whole, vectors
+
+
 def _vector(
     vault: Vault,
-    collection: str,
+    space: Space,
     subject: str,
     template_id: str,
     expires_at: datetime | None,
@@ -182,5 +206,6 @@ def _vector(
     blob: bytes,
     *key: Any,
 ) -> NDArray[np.float32]:
-    about = Owner(subject, collection).vector(template_id, image, made_by)
-    return vector_of(vault.cipher(Wrapped(*key) if key else None), blob, about)
+    about = Owner(subject, space.collection).vector(template_id, image, made_by)
+    cipher = vault.cipher(Wrapped.read(*key) if key else None)
+    return vector_of(cipher, blob, about, space.dimension)

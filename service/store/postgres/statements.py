@@ -11,12 +11,14 @@ from typing import Any
 
 from pgvector import Vector
 
+from service.errors import StoreDamaged
 from service.store.audit import Event
+from service.store.damage import recorded_of
 from service.store.particulars import Particulars, sealed_metadata, sealed_terms
 from service.store.postgres.audit_log import append
 from service.store.postgres.collections import hold
 from service.store.postgres.migrations import Connection
-from service.store.postgres.queries import not_found
+from service.store.postgres.queries import not_found, vector_of
 from service.store.postgres.sealing import sealed_particulars_of
 from service.store.postgres.spaces import Space, Spaces
 from service.store.records import (
@@ -174,8 +176,7 @@ async def _recorded(
     request_sha256, outcome = row
     if request_sha256 != idempotency.request_sha256:
         raise key_reused()
-    templates = (EnrolledTemplate(name, created) for name, created in json.loads(outcome))
-    return Enrolled(tuple(templates), replayed=True)
+    return recorded_of(outcome)
 
 
 async def _record(
@@ -244,22 +245,25 @@ async def _add(
     subject, cipher = held.owner.subject, held.cipher
     # Locked: what is recorded of them is not to miss that a sweep erases them meanwhile.
     found = await connection.execute(
-        """SELECT subject, image_sha256, fingerprint, template_id, expires_at
+        """SELECT subject, image_sha256, fingerprint, template_id, expires_at, vector
         FROM likeness.templates
         WHERE template_id = %s OR (subject = %s AND image_sha256 = %s) FOR KEY SHARE""",
         [template.template_id, subject, template.image_sha256],
+        binary=True,
     )
     rows = await found.fetchall()
     if any(row[:2] != (subject, template.image_sha256) for row in rows):
         raise id_taken()
-    template_id, expires_at = rows[0][3:] if rows else (template.template_id, None)
+    template_id, expires_at = rows[0][3:5] if rows else (template.template_id, None)
     if template.expires_at is not None:
         expires_at = template.expires_at
         await connection.execute(
             "UPDATE likeness.templates SET expires_at = %s WHERE template_id = %s",
             [expires_at, template_id],
         )
-    created = all(row[2] != template.fingerprint for row in rows)
+    whole = [row for row in rows if _is_whole(held, template, *row)]
+    created = all(row[2] != template.fingerprint for row in whole)
+    photos = await _drop_damaged(connection, subject, template, len(rows) > len(whole) and created)
     if created:
         made = await connection.execute(
             """INSERT INTO likeness.templates (template_id, subject, fingerprint, image_sha256,
@@ -291,4 +295,53 @@ async def _add(
                 cipher.seal(template.photo, of_photo(template.image_sha256)),
             ],
         )
+    for photo in photos:
+        await connection.execute(
+            """INSERT INTO likeness.photos (subject, image_sha256, photo) VALUES (%s, %s, %s)
+            ON CONFLICT DO NOTHING""",
+            photo,
+        )
     return EnrolledTemplate(template_id, created)
+
+
+def _is_whole(
+    held: Particulars,
+    template: NewTemplate,
+    subject: str,
+    image_sha256: str,
+    fingerprint: str,
+    template_id: str,
+    expires_at: datetime | None,
+    vector: bytes,
+) -> bool:
+    about = held.owner.vector(template_id, image_sha256, fingerprint)
+    try:
+        found = vector_of(held.cipher, vector, about)
+    except StoreDamaged:
+        return False
+    return fingerprint != template.fingerprint or len(found) == len(template.vector)
+
+
+async def _drop_damaged(
+    connection: Connection, subject: str, template: NewTemplate, is_damaged: bool
+) -> list[Any]:
+    """Delete what the same bundle made of the photo and cannot be read: it is made anew.
+
+    Returns the photo, which goes with it and stays if no other is given.
+    """
+    if not is_damaged:
+        return []
+    of_image = [subject, template.image_sha256]
+    photos = await connection.execute(
+        """SELECT subject, image_sha256, photo FROM likeness.photos
+        WHERE subject = %s AND image_sha256 = %s""",
+        of_image,
+        binary=True,
+    )
+    kept = await photos.fetchall()
+    await connection.execute(
+        """DELETE FROM likeness.templates
+        WHERE subject = %s AND image_sha256 = %s AND fingerprint = %s""",
+        [*of_image, template.fingerprint],
+    )
+    return kept

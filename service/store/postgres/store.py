@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from models.cohort import Cohort
 from models.errors import LikenessError
 from service.errors import StoreUnavailable
 from service.store.audit import AuditEntry
+from service.store.damage import DamageLog
 from service.store.postgres import (
     api_keys,
     audit_log,
@@ -34,6 +36,7 @@ from service.store.records import (
     Clock,
     Collection,
     Counts,
+    Damage,
     Deleted,
     Enrolled,
     Idempotency,
@@ -62,6 +65,7 @@ class PostgresStore:
         self._vault = vault
         self._spaces = Spaces(database, vault)
         self._clock = clock
+        self._damage = DamageLog(self._record)
 
     @classmethod
     async def open(cls, url: str, clock: Clock, vault: Vault) -> "PostgresStore":
@@ -110,11 +114,17 @@ class PostgresStore:
         return await self._database.finish(self._spaces.using(place_and_write))
 
     async def templates_of(self, subject: str) -> SubjectTemplates:
-        return await self._database.read(
-            lambda connection: queries.templates_of(connection, self._vault, subject, self._clock())
+        found = await self._database.read(
+            lambda c: queries.templates_of(
+                c, self._vault, subject, self._clock(), self._damage.dimensions
+            )
         )
+        return self._damage.noted(found)
 
-    async def compare_by(self, fingerprint: str, cohort: Cohort) -> None:
+    async def compare_by(self, fingerprint: str, cohort: Cohort, dimension: int = 0) -> None:
+        if dimension:
+            self._damage.dimensions[fingerprint] = dimension
+
         async def place() -> None:
             self._spaces.cohorts.put(fingerprint, cohort)
             placed_by = await self._database.read(lambda c: placing.placed_by(c, fingerprint))
@@ -127,9 +137,12 @@ class PostgresStore:
         await self._database.finish(place())
 
     async def templates_of_each(self, subjects: Sequence[str]) -> list[SubjectTemplates]:
-        return await self._database.read(
-            lambda c: queries.templates_of_each(c, self._vault, subjects, self._clock())
+        found = await self._database.read(
+            lambda c: queries.templates_of_each(
+                c, self._vault, subjects, self._clock(), self._damage.dimensions
+            )
         )
+        return [self._damage.noted(each) for each in found]
 
     async def search(
         self,
@@ -142,27 +155,48 @@ class PostgresStore:
         async def find_and_look() -> list[Candidate]:
             spaces = await self._spaces.to_search(collection, fingerprint, len(vector))
             cohort = self._spaces.cohorts.of(fingerprint, len(vector))
-            return await searching.search(
-                self._database, spaces, self._vault, cohort, vector, limit, self._clock, besides
+            damaged: list[Damage] = []
+            found = await searching.search(
+                self._database,
+                spaces,
+                self._vault,
+                cohort,
+                vector,
+                limit,
+                self._clock,
+                besides,
+                damaged,
             )
+            self._damage.note(damaged)
+            return found
 
         return await self._spaces.using(find_and_look)
 
     async def subjects(
         self, after: str | None, limit: int, collection: str = ""
     ) -> Page[SubjectSummary]:
-        return await self._database.read(
+        page = await self._database.read(
             lambda c: queries.subjects(c, self._vault, after, limit, collection)
         )
+        self._damage.note(chain(*(each.damaged for each in page.items)))
+        return page
 
     async def subject(self, subject: str) -> SubjectDetail:
-        return await self._database.read(lambda c: queries.subject_detail(c, self._vault, subject))
+        return self._damage.noted(
+            await self._database.read(
+                lambda c: queries.subject_detail(c, self._vault, subject, self._damage.dimensions)
+            )
+        )
 
     async def subject_of(self, template_id: str) -> str:
         return await self._database.read(lambda c: queries.subject_of(c, template_id))
 
     async def export(self, subject: str) -> SubjectExport:
-        return await self._database.read(lambda c: queries.export(c, self._vault, subject))
+        return self._damage.noted(
+            await self._database.read(
+                lambda c: queries.export(c, self._vault, subject, self._damage.dimensions)
+            )
+        )
 
     async def odd_names(self, after: str | None, limit: int) -> Page[OddName]:
         return await self._database.read(lambda c: names.odd_names(c, after, limit))
@@ -276,9 +310,13 @@ class PostgresStore:
         if self._vault.current is None:
             raise no_master_key()
 
+        damaged = 0
+
         async def rewrap(connection: Connection) -> Resealed:
-            keys = await sealing.rewrap(connection, self._vault, limit)
-            return await sealing.resealed(connection, self._vault, keys, 0, by, self._clock())
+            nonlocal damaged
+            keys, damaged = await sealing.rewrap(connection, self._vault, limit)
+            now = self._clock()
+            return await sealing.resealed(connection, self._vault, keys, 0, damaged, by, now)
 
         async def seal(connection: Connection, subject: str) -> None:
             await statements.lock_subject(connection, subject)
@@ -295,7 +333,9 @@ class PostgresStore:
                     partial(self._database.write, partial(seal, subject=subject))
                 )
             return await self._database.write(
-                lambda c: sealing.resealed(c, self._vault, 0, len(names), by, self._clock())
+                lambda c: sealing.resealed(
+                    c, self._vault, 0, len(names), damaged, by, self._clock()
+                )
             )
 
         return await self._database.finish(work())
@@ -315,10 +355,17 @@ class PostgresStore:
     async def audit(self, after: int, limit: int) -> list[AuditEntry]:
         return await self._database.read(lambda c: audit_log.read(c, after, limit))
 
+    async def damage(self) -> tuple[Damage, ...]:
+        return await self._damage.present(self.export)
+
+    async def _record(self, new: Sequence[Damage]) -> None:
+        await self._database.write(lambda c: audit_log.append_damage(c, new, self._clock()))
+
     async def ping(self) -> None:
         await self._database.read(_check_writable)
 
     async def close(self) -> None:
+        await self._damage.settled()
         await self._database.close()
 
 

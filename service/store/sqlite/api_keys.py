@@ -5,6 +5,7 @@ import sqlite3
 from datetime import datetime
 
 from service.store.audit import Event
+from service.store.damage import LONG_AGO, moment_of, readable, scopes_of
 from service.store.records import ApiKey
 from service.store.sqlite.audit_log import append
 from service.store.sqlite.queries import stamp
@@ -87,12 +88,13 @@ def _key(
     return ApiKey(
         key_id,
         name,
-        tuple(json.loads(scopes)),
+        # Damaged, a key is good for nothing.
+        tuple(readable(lambda: scopes_of(scopes)) or ()),
         salt,
         digest,
         per_s,
         at_once,
-        datetime.fromisoformat(created_at),
-        None if revoked_at is None else datetime.fromisoformat(revoked_at),
+        readable(lambda: moment_of(created_at)) or LONG_AGO,
+        None if revoked_at is None else readable(lambda: moment_of(revoked_at)) or LONG_AGO,
         Wrapped.held(signing_key_id, master, wrapped, to_sign(key_id)),
     )

@@ -2,9 +2,12 @@
 
 import json
 import sqlite3
+from collections.abc import Sequence
 from datetime import datetime
 
 from service.store.audit import START, AuditEntry, Event, seal
+from service.store.damage import LONG_AGO, counts_of, damage_events, moment_of, readable
+from service.store.records import Damage
 from service.store.sqlite.queries import stamp
 
 _COLUMNS = "number, at, action, subject_sha256, key_id, counts, previous, digest"
@@ -33,6 +36,18 @@ def append(connection: sqlite3.Connection, event: Event, now: datetime) -> Audit
     return entry
 
 
+def append_damage(connection: sqlite3.Connection, found: Sequence[Damage], now: datetime) -> None:
+    """Log of which subjects something cannot be read, unless the log says so already."""
+    known = {
+        subject
+        for (subject,) in connection.execute(
+            "SELECT DISTINCT subject_sha256 FROM audit WHERE action = 'damaged'"
+        )
+    }
+    for event in damage_events(found, known):
+        append(connection, event, now)
+
+
 def read(connection: sqlite3.Connection, after: int, limit: int) -> list[AuditEntry]:
     """Return at most `limit` entries beyond a number."""
     rows = connection.execute(
@@ -53,11 +68,11 @@ def _entry(
 ) -> AuditEntry:
     return AuditEntry(
         number,
-        datetime.fromisoformat(at),
+        readable(lambda: moment_of(at)) or LONG_AGO,
         action,
         subject_sha256,
         key_id,
-        json.loads(counts),
+        readable(lambda: counts_of(counts)) or {},
         previous,
         digest,
     )

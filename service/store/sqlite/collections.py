@@ -4,6 +4,7 @@ import sqlite3
 from datetime import datetime
 
 from service.store.audit import Event
+from service.store.damage import LONG_AGO, moment_of, readable
 from service.store.records import Collection, Counts, Deleted, Page
 from service.store.refusals import collection_exists, no_collection
 from service.store.sqlite.audit_log import append
@@ -80,4 +81,5 @@ def delete(
 
 
 def _collection(name: str, created_at: str, subjects: int, templates: int) -> Collection:
-    return Collection(name, datetime.fromisoformat(created_at), Counts(subjects, templates))
+    created = readable(lambda: moment_of(created_at)) or LONG_AGO
+    return Collection(name, created, Counts(subjects, templates))

@@ -41,6 +41,8 @@ def connect(name: str, busy_timeout_s: float) -> sqlite3.Connection:
     connection = sqlite3.connect(
         name, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False
     )
+    # What is no text must not keep the other rows from being read.
+    connection.text_factory = lambda raw: raw.decode(errors="replace")
     try:
         for setting in (
             "journal_mode = WAL",

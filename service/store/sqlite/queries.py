@@ -2,21 +2,33 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.errors import StoreError, SubjectNotFound
+from models.cohort import are_unit
+from service.errors import StoreDamaged, StoreError, SubjectNotFound
+from service.store.damage import (
+    LONG_AGO,
+    NO_VECTOR,
+    Reading,
+    checked,
+    moment_of,
+    photo_of,
+    quality_of,
+    template_of,
+)
 from service.store.particulars import Particulars
 from service.store.records import (
     Counts,
+    Damage,
     ExportedTemplate,
-    GalleryTemplate,
     Page,
-    Photo,
     StoredTemplate,
     SubjectDetail,
     SubjectExport,
@@ -25,47 +37,68 @@ from service.store.records import (
 )
 from service.store.refusals import no_subject, no_such_template, no_template
 from service.store.sqlite.index import Entry
-from service.store.vault import Cipher, Owner, Vault, Wrapped, of_photo
+from service.store.sqlite.writer import is_damaged
+from service.store.vault import Cipher, Owner, Vault, Wrapped
 
 FLOAT32 = np.dtype("<f4")
 
 _HEAD = "created_at, collection, metadata, terms, key_id, master, wrapped"
+# Read at a time, which is plenty for numpy and little memory.
+_AT_ONCE = 4096
+_ENTRIES = """SELECT number, key_id, master, wrapped, template_id, subject, image_sha256,
+    fingerprint, vector, expires_at, collection
+    FROM templates JOIN subjects USING (subject) LEFT JOIN data_keys USING (key_id)"""
 _COLUMNS = "template_id, subject, fingerprint, image_sha256, quality, created_at, expires_at"
 
 
 def templates_of(
-    connection: sqlite3.Connection, vault: Vault, subject: str, now: datetime
+    connection: sqlite3.Connection,
+    vault: Vault,
+    subject: str,
+    now: datetime,
+    dimensions: Mapping[str, int],
 ) -> SubjectTemplates:
     """Return the unexpired templates of a subject. Raises SubjectNotFound."""
     _, held = particulars_of(connection, vault, subject)
     rows = connection.execute(
-        "SELECT template_id, vector, image_sha256, fingerprint, quality FROM templates "
+        "SELECT template_id, vector, image_sha256, fingerprint, quality, expires_at FROM templates "
         "WHERE subject = ? AND (expires_at IS NULL OR expires_at > ?) ORDER BY number",
         (subject, stamp(now)),
     ).fetchall()
+    # What is wrong with its metadata is none of a comparison's business.
+    reading = Reading(subject, [each for each in held.damaged if each.part == "key"])
+    templates = []
+    for name, blob, image, made_by, quality, expires_at in rows:
+        if _expiry(reading, expires_at, name, made_by) == LONG_AGO:
+            continue
+        about = held.owner.vector(name, image, made_by)
+        read = partial(vector_of, held.cipher, blob, about, dimensions.get(made_by))
+        templates.append(template_of(reading, read, name, made_by, quality))
     return SubjectTemplates(
         subject,
         held.owner.collection,
-        tuple(
-            GalleryTemplate(
-                name,
-                vector_of(held.cipher, blob, held.owner.vector(name, image, made_by)),
-                made_by,
-                json.loads(quality),
-            )
-            for name, blob, image, made_by, quality in rows
-        ),
+        tuple(each for each in templates if each is not None),
+        tuple(reading.damaged),
     )
 
 
 def templates_of_each(
-    connection: sqlite3.Connection, vault: Vault, subjects: Sequence[str], now: datetime
+    connection: sqlite3.Connection,
+    vault: Vault,
+    subjects: Sequence[str],
+    now: datetime,
+    dimensions: Mapping[str, int],
 ) -> list[SubjectTemplates]:
     """Return the same of several subjects, leaving out those that are not there."""
     found = []
     for subject in subjects:
         with suppress(SubjectNotFound):
-            found.append(templates_of(connection, vault, subject, now))
+            try:
+                found.append(templates_of(connection, vault, subject, now, dimensions))
+            except sqlite3.DatabaseError as exc:
+                if not is_damaged(exc):
+                    raise
+                found.append(SubjectTemplates(subject, "", (), (lost_page(subject),)))
     return found
 
 
@@ -89,15 +122,27 @@ def subjects(
     return Page(items, items[-1].subject if len(rows) > limit else None)
 
 
-def subject_detail(connection: sqlite3.Connection, vault: Vault, subject: str) -> SubjectDetail:
+def subject_detail(
+    connection: sqlite3.Connection, vault: Vault, subject: str, dimensions: Mapping[str, int]
+) -> SubjectDetail:
     """Describe a subject and its templates. Raises SubjectNotFound."""
     created_at, held = particulars_of(connection, vault, subject)
     rows = connection.execute(
-        f"SELECT {_COLUMNS} FROM templates WHERE subject = ? ORDER BY number", (subject,)
+        f"SELECT vector, {_COLUMNS} FROM templates WHERE subject = ? ORDER BY number", (subject,)
     ).fetchall()
-    stored = tuple(_stored(*row) for row in rows)
+    reading = Reading(subject, [*held.damaged])
+    stored = []
+    for blob, *row in rows:
+        stored.append(_stored(reading, *row))
+        _vector(reading, held, blob, stored[-1], dimensions)
     return SubjectDetail(
-        subject, created_at, held.metadata, held.terms, stored, held.owner.collection
+        subject,
+        reading.take("times", lambda: moment_of(created_at), None) or LONG_AGO,
+        held.metadata,
+        held.terms,
+        tuple(stored),
+        held.owner.collection,
+        tuple(reading.damaged),
     )
 
 
@@ -111,28 +156,33 @@ def subject_of(connection: sqlite3.Connection, template_id: str) -> str:
     return str(rows[0][0])
 
 
-def export(connection: sqlite3.Connection, vault: Vault, subject: str) -> SubjectExport:
+def export(
+    connection: sqlite3.Connection, vault: Vault, subject: str, dimensions: Mapping[str, int]
+) -> SubjectExport:
     """Return everything stored about a subject. Raises SubjectNotFound."""
     created_at, held = particulars_of(connection, vault, subject)
     rows = connection.execute(
         f"SELECT vector, {_COLUMNS} FROM templates WHERE subject = ? ORDER BY number", (subject,)
     ).fetchall()
+    reading = Reading(subject, [*held.damaged])
     templates = []
     for blob, *row in rows:
-        stored = _stored(*row)
-        about = held.owner.vector(stored.template_id, stored.image_sha256, stored.fingerprint)
-        vector = vector_of(held.cipher, blob, about)
-        templates.append(ExportedTemplate.of(stored, vector))
+        stored = _stored(reading, *row)
+        vector = _vector(reading, held, blob, stored, dimensions)
+        if vector is not None:
+            templates.append(ExportedTemplate.of(stored, vector))
     photos = connection.execute(
         "SELECT image_sha256, photo FROM photos WHERE subject = ? ORDER BY number", (subject,)
     ).fetchall()
+    kept = [photo_of(reading, held.cipher, image, blob) for image, blob in photos]
     return SubjectExport(
         subject,
-        created_at,
+        reading.take("times", lambda: moment_of(created_at), None) or LONG_AGO,
         held.metadata,
         held.terms,
         tuple(templates),
-        tuple(Photo(image, held.cipher.open(blob, of_photo(image))) for image, blob in photos),
+        tuple(each for each in kept if each is not None),
+        tuple(reading.damaged),
     )
 
 
@@ -163,24 +213,80 @@ def entries(
     vault: Vault,
     template_id: str | None = None,
     fingerprint: str | None = None,
+    damaged: list[Damage] | None = None,
 ) -> Iterator[Entry]:
     """Return templates as the index holds them, expired ones included.
 
-    All of them, or those of one id, or the one that one bundle has of it.
+    All of them, or those of one id, or the one that one bundle has of it. What cannot be read is
+    left out, and added to `damaged`.
     """
+    damaged = [] if damaged is None else damaged
     chosen = {"template_id": template_id, "fingerprint": fingerprint}
     given = {name: value for name, value in chosen.items() if value is not None}
     where = " AND ".join(f"{name} = :{name}" for name in given) or "true"
-    rows = connection.execute(
-        "SELECT key_id, master, wrapped, template_id, subject, image_sha256, fingerprint, vector, "
-        "expires_at, collection FROM templates JOIN subjects USING (subject) "
-        f"LEFT JOIN data_keys USING (key_id) WHERE {where} ORDER BY number",
-        given,
-    )
-    for *key, template_id, subject, image, fingerprint, blob, expires_at, collection in rows:
-        about = Owner(subject, collection).vector(template_id, image, fingerprint)
-        vector = vector_of(vault.cipher(Wrapped.read(*key)), blob, about)
-        yield Entry(template_id, subject, fingerprint, vector, _moment(expires_at), collection)
+    if given:
+        yield from _read(vault, connection.execute(f"{_ENTRIES} WHERE {where}", given), damaged)
+        return
+    last = 0
+    try:
+        while rows := connection.execute(
+            f"{_ENTRIES} WHERE number > ? ORDER BY number LIMIT ?", (last, _AT_ONCE)
+        ).fetchall():
+            yield from _read(vault, rows, damaged)
+            last = rows[-1][0]
+    except sqlite3.DatabaseError as exc:
+        if not is_damaged(exc):
+            raise
+        yield from _rest(connection, vault, last, damaged)
+
+
+def _rest(
+    connection: sqlite3.Connection, vault: Vault, last: int, damaged: list[Damage]
+) -> Iterator[Entry]:
+    """Return templates beyond a number one by one: some of them are in a damaged page.
+
+    Which there are is read from an index, which lies in other pages.
+    """
+    listed = connection.execute(
+        "SELECT number, subject, fingerprint FROM templates WHERE number > ? "
+        "ORDER BY subject, image_sha256, fingerprint",
+        (last,),
+    ).fetchall()
+    for number, subject, fingerprint in listed:
+        try:
+            rows = connection.execute(f"{_ENTRIES} WHERE number = ?", (number,)).fetchall()
+        except sqlite3.DatabaseError as exc:
+            if not is_damaged(exc):
+                raise
+            damaged.append(lost_page(subject, fingerprint))
+        else:
+            yield from _read(vault, rows, damaged)
+
+
+def _read(vault: Vault, rows: Iterable[Any], damaged: list[Damage]) -> Iterator[Entry]:
+    found: dict[int, list[Entry]] = {}
+    for _, *key, template_id, subject, image, made_by, blob, expires_at, collection in rows:
+        about = Owner(subject, collection).vector(template_id, image, made_by)
+        try:
+            vector = _numbers(vault.cipher(Wrapped.read(*key)), blob, about)
+            expires = moment_of(expires_at)
+        except StoreDamaged:
+            reading = Reading(subject)
+            read = partial(_numbers, reading.cipher(vault, *key), blob, about)
+            reading.take("vector", read, None, template_id, made_by)
+            _expiry(reading, expires_at, template_id, made_by)
+            damaged += reading.damaged
+            continue
+        entry = Entry(template_id, subject, made_by, vector, expires, collection)
+        found.setdefault(len(vector), []).append(entry)
+    for entries_ in found.values():
+        good = are_unit(np.stack([entry.vector for entry in entries_])).tolist()
+        for entry, is_good in zip(entries_, good, strict=True):
+            if is_good:
+                yield entry
+            else:
+                of_template = entry.template_id, entry.fingerprint
+                damaged.append(Damage(entry.subject, "vector", NO_VECTOR, *of_template))
 
 
 def not_found(connection: sqlite3.Connection, subject: str) -> StoreError:
@@ -194,14 +300,39 @@ def stamp(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 
-def vector_of(cipher: Cipher, blob: bytes, about: str) -> NDArray[np.float32]:
-    """Return the (d,) float32 vector of a blob that is sealed as `about`."""
-    return np.frombuffer(cipher.open(blob, about), FLOAT32).astype(np.float32)
+def vector_of(
+    cipher: Cipher, blob: bytes, about: str, dimension: int | None = None
+) -> NDArray[np.float32]:
+    """Return the (d,) float32 unit vector of a blob that is sealed as `about`.
+
+    Raises StoreDamaged, also if it has another dimension than it should.
+    """
+    return checked(_numbers(cipher, blob, about), dimension)
+
+
+def _numbers(cipher: Cipher, blob: bytes, about: str) -> NDArray[np.float32]:
+    opened = cipher.open(blob, about)
+    if not opened or len(opened) % FLOAT32.itemsize:
+        raise StoreDamaged("It has the length of no vector.")
+    return np.frombuffer(opened, FLOAT32).astype(np.float32)
+
+
+def _vector(
+    reading: Reading,
+    held: Particulars,
+    blob: bytes,
+    stored: StoredTemplate,
+    dimensions: Mapping[str, int],
+) -> NDArray[np.float32] | None:
+    name, made_by = stored.template_id, stored.fingerprint
+    about = held.owner.vector(name, stored.image_sha256, made_by)
+    read = partial(vector_of, held.cipher, blob, about, dimensions.get(made_by))
+    return reading.take("vector", read, None, name, made_by)
 
 
 def particulars_of(
     connection: sqlite3.Connection, vault: Vault, subject: str
-) -> tuple[datetime, Particulars]:
+) -> tuple[str, Particulars]:
     """Return since when a subject is stored, and its particulars. Raises SubjectNotFound."""
     rows = connection.execute(
         f"SELECT {_HEAD} FROM subjects LEFT JOIN data_keys USING (key_id) WHERE subject = ?",
@@ -211,22 +342,25 @@ def particulars_of(
         raise no_subject()
     created_at, collection, *held = rows[0]
     owner = Owner(subject, collection)
-    return datetime.fromisoformat(created_at), Particulars.open(vault, owner, *held)
+    return created_at, Particulars.open(vault, owner, *held)
 
 
 def _summary(created_at: str, held: Particulars, templates: int, made_by: str) -> SubjectSummary:
+    reading = Reading(held.owner.subject, [*held.damaged])
     return SubjectSummary(
         held.owner.subject,
         templates,
-        datetime.fromisoformat(created_at),
+        reading.take("times", lambda: moment_of(created_at), None) or LONG_AGO,
         held.metadata,
         held.terms,
         tuple(sorted(json.loads(made_by))),
         held.owner.collection,
+        tuple(reading.damaged),
     )
 
 
 def _stored(
+    reading: Reading,
     template_id: str,
     subject: str,
     fingerprint: str,
@@ -235,16 +369,25 @@ def _stored(
     created_at: str,
     expires_at: str | None,
 ) -> StoredTemplate:
+    of_template = template_id, fingerprint
     return StoredTemplate(
         template_id,
         subject,
         fingerprint,
         image_sha256,
-        json.loads(quality),
-        datetime.fromisoformat(created_at),
-        _moment(expires_at),
+        reading.take("quality", lambda: quality_of(quality), {}, *of_template),
+        reading.take("times", lambda: moment_of(created_at), None, *of_template) or LONG_AGO,
+        _expiry(reading, expires_at, *of_template),
     )
 
 
-def _moment(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
+def _expiry(
+    reading: Reading, text: str | None, template_id: str, fingerprint: str
+) -> datetime | None:
+    """Return when a template expires; one whose expiry cannot be read has expired."""
+    return reading.take("times", lambda: moment_of(text), LONG_AGO, template_id, fingerprint)
+
+
+def lost_page(subject: str, fingerprint: str | None = None) -> Damage:
+    """Return that a template lies in a page of the file that cannot be read."""
+    return Damage(subject, "vector", "Its page of the database file is damaged.", None, fingerprint)

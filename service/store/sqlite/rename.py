@@ -36,6 +36,7 @@ def rename(
     if connection.execute("SELECT 1 FROM subjects WHERE subject = ?", (to,)).fetchall():
         raise name_taken()
     _, held = particulars_of(connection, vault, subject)
+    held.check_whole()
     owner = Owner(to, held.owner.collection)
     # Photos first: they go with their last template.
     photos = _taken(connection, "photos", _PHOTO, subject)

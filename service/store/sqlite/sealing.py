@@ -25,10 +25,8 @@ def make_ready(connection: sqlite3.Connection, vault: Vault, now: datetime) -> N
     masters = connection.execute(
         "SELECT DISTINCT master FROM data_keys WHERE master IS NOT NULL"
     ).fetchall()
-    vault.check([master for (master,) in masters])
-    lost = connection.execute("PRAGMA foreign_key_check(subjects)").fetchall()
-    if lost:
-        raise keys_lost(len(lost))
+    vault.check([master for (master,) in masters if not _opens_one(connection, vault, master)])
+    _check_keys(connection)
     bind(connection, vault)
     connection.execute("BEGIN IMMEDIATE")
     # By `master`, which is gone with the key and has an index.
@@ -45,6 +43,32 @@ def make_ready(connection: sqlite3.Connection, vault: Vault, now: datetime) -> N
         counts = {"subjects": len(erased), "templates": templates}
         append(connection, Event("erased_again", counts=counts), now)
     connection.execute("COMMIT")
+
+
+def _opens_one(connection: sqlite3.Connection, vault: Vault, master: str) -> bool:
+    """Tell whether the name of a master key that is not given is one that is given, damaged."""
+    row = connection.execute(
+        "SELECT key_id, master, wrapped, "
+        "(SELECT keys.key_id FROM keys WHERE signing_key_id = data_keys.key_id) "
+        "FROM data_keys WHERE master = ? LIMIT 1",
+        (master,),
+    ).fetchone()
+    return master not in vault.knows and vault.opens(_wrapped(*row))
+
+
+def _wrapped(key_id: str, master: str, blob: bytes, api_key: str | None) -> Wrapped:
+    return Wrapped(key_id, master, blob, "" if api_key is None else to_sign(api_key))
+
+
+def _check_keys(connection: sqlite3.Connection) -> None:
+    """Raise StoreUnavailable if no subject's key is there: a lone one may be damaged."""
+    lost = len(connection.execute("PRAGMA foreign_key_check(subjects)").fetchall())
+    if lost:
+        ((sealed,),) = connection.execute(
+            "SELECT count(*) FROM subjects WHERE key_id IS NOT NULL"
+        ).fetchall()
+        if lost == sealed:
+            raise keys_lost(lost)
 
 
 def sealed_particulars_of(
@@ -67,15 +91,16 @@ def reseal(
     # Two ranges, as an index finds them.
     others = "FROM data_keys WHERE (master < :current OR master > :current)"
     current = {"current": vault.current}
-    keys = connection.execute(
+    rows = connection.execute(
         "SELECT key_id, master, wrapped, "
         "(SELECT keys.key_id FROM keys WHERE signing_key_id = data_keys.key_id) "
-        f"{others} LIMIT :limit",
-        {**current, "limit": limit},
-    ).fetchall()
-    for key_id, master, blob, api_key in keys:
-        use = "" if api_key is None else to_sign(api_key)
-        new = vault.rewrap(Wrapped(key_id, master, blob, use))
+        f"{others}",
+        current,
+    )
+    keys, damaged = vault.openable((_wrapped(*row) for row in rows), limit)
+    rows.close()
+    for each in keys:
+        new = vault.rewrap(each)
         connection.execute(
             "UPDATE data_keys SET master = ?, wrapped = ? WHERE key_id = ?",
             (new.master, new.blob, new.key_id),
@@ -92,6 +117,7 @@ def reseal(
     if keys or clear:
         counts = {"keys": len(keys), "subjects": len(clear)}
         append(connection, Event("resealed", key_id=by, counts=counts), now)
+    left -= damaged
     return Done(Resealed(len(keys), len(clear), left), erases=True, compacts=left == 0)
 
 

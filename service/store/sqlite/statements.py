@@ -4,8 +4,11 @@ import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
+from service.errors import StoreDamaged
 from service.store.audit import Event
+from service.store.damage import moment_of, recorded_of
 from service.store.particulars import Particulars, sealed_metadata, sealed_terms
 from service.store.records import (
     Deleted,
@@ -26,7 +29,7 @@ from service.store.refusals import (
 from service.store.sqlite import collections
 from service.store.sqlite.audit_log import append
 from service.store.sqlite.index import Entry
-from service.store.sqlite.queries import FLOAT32, entries, not_found, stamp
+from service.store.sqlite.queries import FLOAT32, entries, not_found, stamp, vector_of
 from service.store.sqlite.sealing import sealed_particulars_of
 from service.store.sqlite.writer import Done
 from service.store.vault import Vault, of_photo
@@ -153,8 +156,7 @@ def _recorded(connection: sqlite3.Connection, idempotency: Idempotency) -> Enrol
     ((request_sha256, outcome),) = rows
     if request_sha256 != idempotency.request_sha256:
         raise key_reused()
-    templates = (EnrolledTemplate(name, created) for name, created in json.loads(outcome))
-    return Enrolled(tuple(templates), replayed=True)
+    return recorded_of(outcome)
 
 
 def _record(
@@ -162,7 +164,8 @@ def _record(
 ) -> None:
     outcome = json.dumps([(each.template_id, each.created) for each in enrolled.templates])
     connection.execute(
-        "INSERT INTO idempotency (key, request_sha256, outcome, created_at) VALUES (?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO idempotency (key, request_sha256, outcome, created_at) "
+        "VALUES (?, ?, ?, ?)",
         (idempotency.key, idempotency.request_sha256, outcome, stamp(now)),
     )
     connection.executemany(
@@ -237,19 +240,22 @@ def _add(
     """Add a template unless it is there; the photo has the id that it had, and one expiry."""
     subject, cipher = held.owner.subject, held.cipher
     rows = connection.execute(
-        "SELECT subject, image_sha256, fingerprint, template_id, expires_at FROM templates "
-        "WHERE template_id = ? OR (subject = ? AND image_sha256 = ?)",
+        "SELECT subject, image_sha256, fingerprint, template_id, expires_at, vector "
+        "FROM templates WHERE template_id = ? OR (subject = ? AND image_sha256 = ?)",
         (template.template_id, subject, template.image_sha256),
     ).fetchall()
     if any(row[:2] != (subject, template.image_sha256) for row in rows):
         raise id_taken()
-    template_id, expires_at = rows[0][3:] if rows else (template.template_id, None)
+    template_id = rows[0][3] if rows else template.template_id
+    whole = [row for row in rows if _is_whole(held, template, *row)]
+    expires_at = whole[0][4] if whole else None
+    created = all(row[2] != template.fingerprint for row in whole)
+    photos = _drop_damaged(connection, subject, template, len(rows) > len(whole) and created)
     if template.expires_at is not None:
         expires_at = stamp(template.expires_at)
         connection.execute(
             "UPDATE templates SET expires_at = ? WHERE template_id = ?", (expires_at, template_id)
         )
-    created = all(row[2] != template.fingerprint for row in rows)
     if created:
         connection.execute(
             "INSERT INTO templates (template_id, subject, fingerprint, image_sha256, quality, "
@@ -275,7 +281,52 @@ def _add(
             "ON CONFLICT DO NOTHING",
             (subject, template.image_sha256, photo),
         )
+    for photo in photos:
+        connection.execute("INSERT OR IGNORE INTO photos VALUES (NULL, ?, ?, ?)", photo)
     return EnrolledTemplate(template_id, created)
+
+
+def _is_whole(
+    held: Particulars,
+    template: NewTemplate,
+    subject: str,
+    image_sha256: str,
+    fingerprint: str,
+    template_id: str,
+    expires_at: str | None,
+    vector: bytes,
+) -> bool:
+    about = held.owner.vector(template_id, image_sha256, fingerprint)
+    try:
+        found = vector_of(held.cipher, vector, about)
+        moment_of(expires_at)
+    except StoreDamaged:
+        return False
+    return fingerprint != template.fingerprint or len(found) == len(template.vector)
+
+
+def _drop_damaged(
+    connection: sqlite3.Connection,
+    subject: str,
+    template: NewTemplate,
+    is_damaged: bool,
+) -> list[Any]:
+    """Delete what the same bundle made of the photo and cannot be read: it is made anew.
+
+    Returns the photo, which goes with it and stays if no other is given.
+    """
+    if not is_damaged:
+        return []
+    of_image = subject, template.image_sha256
+    photos = connection.execute(
+        "SELECT subject, image_sha256, photo FROM photos WHERE subject = ? AND image_sha256 = ?",
+        of_image,
+    ).fetchall()
+    connection.execute(
+        "DELETE FROM templates WHERE subject = ? AND image_sha256 = ? AND fingerprint = ?",
+        (*of_image, template.fingerprint),
+    )
+    return photos
 
 
 def _ids(cursor: sqlite3.Cursor) -> list[str]:

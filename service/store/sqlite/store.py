@@ -1,11 +1,13 @@
 """Keep templates in one SQLite file, for one process."""
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +18,7 @@ from models.cohort import Cohort
 from service.errors import StoreUnavailable
 from service.store.audit import AuditEntry
 from service.store.cohorts import logged_placing
+from service.store.damage import DamageLog
 from service.store.records import (
     ApiKey,
     Candidate,
@@ -23,6 +26,7 @@ from service.store.records import (
     Clock,
     Collection,
     Counts,
+    Damage,
     Deleted,
     Enrolled,
     Idempotency,
@@ -56,8 +60,10 @@ from service.store.sqlite.index import VectorIndex
 from service.store.sqlite.log import Log
 from service.store.sqlite.migrations import migrate
 from service.store.sqlite.rename import rename
-from service.store.sqlite.writer import Done, Work, Writer
+from service.store.sqlite.writer import WAY_OUT, Done, Work, Writer, is_damaged, roll_back
 from service.store.vault import Vault
+
+logger = logging.getLogger("likeness")
 
 T = TypeVar("T")
 
@@ -80,13 +86,15 @@ class SqliteStore:
         self._index = VectorIndex()
         self._readers = Readers()
         self._closing: asyncio.Future[None] | None = None
+        self._damage = DamageLog(self._record)
         # A database in memory is one connection's own: it is read through the writer.
         self._is_memory = name == MEMORY
         with ExitStack() as stack:
             try:
                 self._writer = self._open(name, stack)
             except sqlite3.Error as exc:
-                raise StoreUnavailable(f"The database {name} cannot be opened: {exc}.") from exc
+                what = f"The database {name} cannot be opened: {exc}."
+                raise StoreUnavailable(f"{what} {WAY_OUT}" if is_damaged(exc) else what) from exc
             self._threads = ThreadPoolExecutor(_READERS, "likeness-store-reader")
             stack.callback(self._threads.shutdown)
             self._parts = stack.pop_all()
@@ -102,10 +110,19 @@ class SqliteStore:
         log = Log(connection, file)
         stack.callback(log.close)
         migrate(connection)
-        statements.forget_requests(connection, self._clock())
-        sealing.make_ready(connection, self._vault, self._clock())
-        names.settle(connection, self._vault, self._clock())
-        self._index.apply((), queries.entries(connection, self._vault))
+        try:
+            statements.forget_requests(connection, self._clock())
+            sealing.make_ready(connection, self._vault, self._clock())
+            names.settle(connection, self._vault, self._clock())
+        except sqlite3.DatabaseError as exc:
+            roll_back(connection)
+            if not is_damaged(exc):
+                raise
+            logger.error("%s (%s)", WAY_OUT, exc)
+        damaged: list[Damage] = []
+        self._index.apply((), queries.entries(connection, self._vault, damaged=damaged))
+        if new := self._damage.know(damaged):
+            audit_log.append_damage(connection, new, self._clock())
         for _ in range(0 if self._is_memory else _READERS):
             reader = connect(name, self._busy_timeout_s)
             stack.callback(reader.close)
@@ -141,11 +158,17 @@ class SqliteStore:
         )
 
     async def templates_of(self, subject: str) -> SubjectTemplates:
-        return await self._read(
-            lambda c: queries.templates_of(c, self._vault, subject, self._clock())
+        found = await self._read(
+            lambda c: queries.templates_of(
+                c, self._vault, subject, self._clock(), self._damage.dimensions
+            )
         )
+        return self._damage.noted(found)
 
-    async def compare_by(self, fingerprint: str, cohort: Cohort) -> None:
+    async def compare_by(self, fingerprint: str, cohort: Cohort, dimension: int = 0) -> None:
+        if dimension:
+            self._damage.dimensions[fingerprint] = dimension
+
         def place() -> None:
             with logged_placing(self._index.count(fingerprint)):
                 self._index.compare_by(fingerprint, cohort)
@@ -153,9 +176,12 @@ class SqliteStore:
         await self._in_thread(place)
 
     async def templates_of_each(self, subjects: Sequence[str]) -> list[SubjectTemplates]:
-        return await self._read(
-            lambda c: queries.templates_of_each(c, self._vault, subjects, self._clock())
+        found = await self._read(
+            lambda c: queries.templates_of_each(
+                c, self._vault, subjects, self._clock(), self._damage.dimensions
+            )
         )
+        return [self._damage.noted(each) for each in found]
 
     async def search(
         self,
@@ -174,18 +200,28 @@ class SqliteStore:
     async def subjects(
         self, after: str | None, limit: int, collection: str = ""
     ) -> Page[SubjectSummary]:
-        return await self._read(
+        page = await self._read(
             lambda c: queries.subjects(c, self._vault, after, limit, collection)
         )
+        self._damage.note(chain(*(each.damaged for each in page.items)))
+        return page
 
     async def subject(self, subject: str) -> SubjectDetail:
-        return await self._read(partial(queries.subject_detail, vault=self._vault, subject=subject))
+        return self._damage.noted(
+            await self._read(
+                lambda c: queries.subject_detail(c, self._vault, subject, self._damage.dimensions)
+            )
+        )
 
     async def subject_of(self, template_id: str) -> str:
         return await self._read(partial(queries.subject_of, template_id=template_id))
 
     async def export(self, subject: str) -> SubjectExport:
-        return await self._read(partial(queries.export, vault=self._vault, subject=subject))
+        return self._damage.noted(
+            await self._read(
+                lambda c: queries.export(c, self._vault, subject, self._damage.dimensions)
+            )
+        )
 
     async def odd_names(self, after: str | None, limit: int) -> Page[OddName]:
         return await self._read(partial(names.odd_names, after=after, limit=limit))
@@ -312,11 +348,22 @@ class SqliteStore:
     async def audit(self, after: int, limit: int) -> list[AuditEntry]:
         return await self._read(partial(audit_log.read, after=after, limit=limit))
 
+    async def damage(self) -> tuple[Damage, ...]:
+        return await self._damage.present(self.export)
+
+    async def _record(self, new: Sequence[Damage]) -> None:
+        def record(connection: sqlite3.Connection) -> Done[None]:
+            audit_log.append_damage(connection, new, self._clock())
+            return Done(None)
+
+        await self._write(record)
+
     async def ping(self) -> None:
         await self._write(statements.touch)
 
     async def close(self) -> None:
         if self._closing is None:
+            await self._damage.settled()
             self._closing = asyncio.ensure_future(asyncio.to_thread(self._parts.close))
         # Shielded: who stops waiting must not leave the database half closed.
         await asyncio.shield(self._closing)

@@ -11,7 +11,7 @@ from threading import Thread
 from typing import Generic, TypeVar
 
 from models.errors import LikenessError
-from service.errors import StoreUnavailable
+from service.errors import StoreDamaged, StoreUnavailable
 from service.store.refusals import closed
 from service.store.sqlite.file import DatabaseFile
 from service.store.sqlite.index import Entry, VectorIndex
@@ -21,6 +21,12 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 _MAX_GROUP = 128
+
+WAY_OUT = (
+    "The database file is damaged, and what lies in its other pages is served. Stop the service, "
+    "keep a copy of the file, and restore a backup; without one, "
+    "`sqlite3 likeness.db .recover | sqlite3 saved.db` saves what can be read."
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,9 +197,19 @@ def _is_full(exc: Exception) -> bool:
     return isinstance(exc, sqlite3.Error) and exc.sqlite_errorcode == sqlite3.SQLITE_FULL
 
 
-def unavailable(exc: sqlite3.Error) -> StoreUnavailable:
+def is_damaged(exc: sqlite3.Error) -> bool:
+    """Tell whether SQLite says that a page of the file is not what it should be."""
+    code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def unavailable(exc: sqlite3.Error) -> StoreUnavailable | StoreDamaged:
     """Say what SQLite says, as an error of ours."""
-    error = StoreUnavailable(f"The database cannot be used now ({exc}); try again later.")
+    error: StoreUnavailable | StoreDamaged
+    if is_damaged(exc):
+        error = StoreDamaged(f"What was asked for lies in a damaged part. {WAY_OUT}")
+    else:
+        error = StoreUnavailable(f"The database cannot be used now ({exc}); try again later.")
     error.__cause__ = exc
     return error
 

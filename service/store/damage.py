@@ -1,0 +1,252 @@
+"""What is stored and cannot be read: it is named and left out, and all else is served.
+
+A disk may lose a byte, and whoever writes to the database may change one. Each value is read by
+itself: one that is damaged harms its template or its subject, and nobody else.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
+
+from models.cohort import are_unit
+from service.errors import StoreDamaged, StoreError
+from service.store.audit import Event, subject_sha256
+from service.store.records import (
+    Damage,
+    Enrolled,
+    EnrolledTemplate,
+    GalleryTemplate,
+    Part,
+    Photo,
+    SubjectDetail,
+    SubjectExport,
+    SubjectTemplates,
+    Terms,
+)
+from service.store.vault import Cipher, Lost, Vault, Wrapped, of_photo
+
+logger = logging.getLogger("likeness")
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+# What stands for a time that cannot be read: a template whose expiry that is never matches.
+LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# Of so many subjects at most it is looked up whether they are damaged still.
+_LOOKED_AT: Final = 100
+
+_METADATA = TypeAdapter(dict[str, str])
+_TERMS = TypeAdapter(Terms)
+_QUALITY = TypeAdapter(dict[str, float])
+_COUNTS = TypeAdapter(dict[str, int])
+_SCOPES = TypeAdapter(list[str])
+_OUTCOME = TypeAdapter(list[tuple[str, bool]])
+
+
+@dataclass(slots=True)
+class Reading:
+    """Read the values of a subject one by one, and collect what cannot be read."""
+
+    subject: str
+    damaged: list[Damage] = field(default_factory=list)
+
+    def take(
+        self,
+        part: Part,
+        read: Callable[[], T],
+        otherwise: U,
+        template_id: str | None = None,
+        fingerprint: str | None = None,
+    ) -> T | U:
+        """Return what is read, or something else if that raises StoreDamaged."""
+        try:
+            return read()
+        except StoreDamaged as error:
+            self.damaged.append(
+                Damage(self.subject, part, error.sentence, template_id, fingerprint)
+            )
+            return otherwise
+
+    def cipher(self, vault: Vault, *key: Any) -> Cipher:
+        """Return what opens the subject's values; with a damaged key nothing does."""
+        cipher = self.take("key", lambda: vault.cipher(Wrapped.read(*key)), None)
+        return Lost() if cipher is None else cipher
+
+
+def metadata_of(data: bytes) -> dict[str, str]:
+    return _read(_METADATA, data)
+
+
+def terms_of(data: bytes) -> Terms:
+    return _read(_TERMS, data)
+
+
+def quality_of(text: str) -> dict[str, float]:
+    return _read(_QUALITY, text)
+
+
+def counts_of(text: str) -> dict[str, int]:
+    return _read(_COUNTS, text)
+
+
+def scopes_of(text: str) -> list[str]:
+    return _read(_SCOPES, text)
+
+
+def readable(read: Callable[[], T | None]) -> T | None:
+    """Return what is read, None if it is damaged."""
+    try:
+        return read()
+    except StoreDamaged:
+        return None
+
+
+def damage_events(found: Iterable[Damage], known: Collection[str]) -> list[Event]:
+    """Return an entry for each subject of which something is damaged, but for those known."""
+    counts = Counter(each.subject for each in found)
+    return [
+        Event("damaged", subject, counts={"values": count})
+        for subject, count in counts.items()
+        if subject_sha256(subject) not in known
+    ]
+
+
+def recorded_of(outcome: str) -> Enrolled | None:
+    """Return the outcome of a request that is recorded; one that cannot be read is none."""
+    try:
+        templates = _OUTCOME.validate_json(outcome)
+    except ValidationError:
+        return None
+    return Enrolled(tuple(EnrolledTemplate(*each) for each in templates), replayed=True)
+
+
+def moment_of(text: str | None) -> datetime | None:
+    """Return a time that is stored as text. Raises StoreDamaged."""
+    if text is None:
+        return None
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as exc:
+        raise StoreDamaged("It is no time.") from exc
+
+
+def template_of(
+    reading: Reading,
+    read: Callable[[], NDArray[np.float32]],
+    template_id: str,
+    fingerprint: str,
+    quality: str,
+) -> GalleryTemplate | None:
+    """Return a template whose vector `(d,)` is read so; None if that is damaged."""
+    vector = reading.take("vector", read, None, template_id, fingerprint)
+    if vector is None:
+        return None
+    none: dict[str, float] = {}
+    measures = reading.take("quality", lambda: quality_of(quality), none, template_id, fingerprint)
+    return GalleryTemplate(template_id, vector, fingerprint, measures)
+
+
+def photo_of(reading: Reading, cipher: Cipher, image_sha256: str, blob: bytes) -> Photo | None:
+    """Return a photo that is stored, None if it is damaged."""
+    photo = reading.take("photo", lambda: cipher.open(blob, of_photo(image_sha256)), None)
+    return None if photo is None else Photo(image_sha256, photo)
+
+
+def checked(vector: NDArray[np.float32], dimension: int | None) -> NDArray[np.float32]:
+    """Return a vector `(d,)` if it is a unit vector of that dimension. Raises StoreDamaged."""
+    if dimension not in (None, len(vector)):
+        raise StoreDamaged("It has another length than the vectors of its bundle.")
+    if not are_unit(vector[None])[0]:
+        raise StoreDamaged(NO_VECTOR)
+    return vector
+
+
+NO_VECTOR: Final = "It is no vector of unit length."
+
+
+Found = TypeVar("Found", SubjectTemplates, SubjectDetail, SubjectExport)
+
+
+class DamageLog:
+    """Name each damaged value once: in the log, and by `record` in the audit log.
+
+    `dimensions` are by fingerprint how many numbers a bundle's vectors have, if that is known.
+    """
+
+    def __init__(self, record: Callable[[Sequence[Damage]], Awaitable[object]]) -> None:
+        self.dimensions: dict[str, int] = {}
+        self._record = record
+        self._known: dict[Damage, None] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def noted(self, found: Found) -> Found:
+        """Note what is damaged of what was found, and return it."""
+        self.note(found.damaged)
+        return found
+
+    def know(self, found: Iterable[Damage]) -> list[Damage]:
+        """Log what was not known; return it."""
+        new = [each for each in dict.fromkeys(found) if each not in self._known]
+        for each in new:
+            self._known[each] = None
+            logger.error(
+                "damaged in the store and left out: the %s%s of the subject with the SHA-256 %s. "
+                "%s Enrol the photo again, delete the subject, or restore a backup.",
+                each.part,
+                "" if each.template_id is None else f" of the template {each.template_id}",
+                subject_sha256(each.subject),
+                each.reason,
+            )
+        return new
+
+    def note(self, found: Iterable[Damage]) -> None:
+        """Log what was not known, and see to it that it is recorded."""
+        new = self.know(found)
+        if new:
+            task = asyncio.create_task(self._see_to(new))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def settled(self) -> None:
+        """Wait until all that was noted is recorded."""
+        await asyncio.gather(*self._tasks)
+
+    async def present(
+        self, export: Callable[[str], Awaitable[SubjectExport]]
+    ) -> tuple[Damage, ...]:
+        """Return what is damaged still; `export` finds all that is stored of a subject."""
+        await self.settled()
+        for subject in list(dict.fromkeys(each.subject for each in self._known))[:_LOOKED_AT]:
+            try:
+                left = (await export(subject)).damaged
+            except StoreDamaged:
+                continue
+            except StoreError:
+                left = ()
+            of_subject = [each for each in self._known if each.subject == subject]
+            for each in of_subject:
+                if each not in left:
+                    del self._known[each]
+        return tuple(self._known)
+
+    async def _see_to(self, new: Sequence[Damage]) -> None:
+        try:
+            await self._record(new)
+        except StoreError as error:
+            logger.warning("the audit log could not be told of damage: %s", error.sentence)
+
+
+def _read(adapter: TypeAdapter[T], data: bytes | str) -> T:
+    try:
+        return adapter.validate_json(data)
+    except ValidationError:
+        # Its text repeats what is stored.
+        raise StoreDamaged("It is no JSON of the right form.") from None
