@@ -216,9 +216,8 @@ async def test_repeated_request_may_bring_a_new_token(
     assert first["images"] == second["images"]
 
 
-@pytest.mark.parametrize("token", ["", "x" * 4097])
-async def test_token_is_bounded(client: httpx.AsyncClient, token: str) -> None:
-    assert await code(await enroll(client, liveness_token=token)) == (422, "invalid_request")
+async def test_token_is_bounded(client: httpx.AsyncClient) -> None:
+    assert await code(await enroll(client, liveness_token="x" * 4097)) == (422, "invalid_request")
 
 
 def test_requiring_tokens_needs_somebody_who_checks_them() -> None:

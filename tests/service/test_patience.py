@@ -57,7 +57,7 @@ ANSWERS: dict[tuple[str, str], object] = {
     ("GET", "/readyz"): {"status": "ok"},
     ("GET", "/subjects"): {"items": [], "next": None},
     ("POST", "/enroll"): {"subject": SUBJECT, "images": IMAGES, "fingerprint": "f"},
-    ("DELETE", "/subjects/ada"): DELETED,
+    ("DELETE", "/subjects"): DELETED,
 }
 
 

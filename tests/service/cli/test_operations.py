@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,8 @@ def test_ctrl_c_ends_a_command_and_its_processes_without_a_traceback(tmp_path: P
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Tests that run in the background have it ignored, and so have their children.
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as process:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
         while len(children.read_text().split()) < 2:  # workers, who are interrupted as well
