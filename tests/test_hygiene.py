@@ -124,14 +124,23 @@ def test_repeated_request_gets_the_same_outcome_refusals_included(client: httpx.
 
 
 def test_request_repeated_after_an_erasure_is_judged_anew(client: httpx.Client) -> None:
-    headers = {"Idempotency-Key": "changed"}
+    headers = {"Idempotency-Key": "erased"}
     enroll(client, GRACE, STRANGER, headers=headers)
-    enroll(client, STRANGER, accept_inconsistent="true")
+    client.delete("/subjects/grace")
+    enroll(client, STRANGER)
     repeated = enroll(client, GRACE, STRANGER, headers=headers)
     assert [image["status"] for image in repeated.json()["images"]] == [
         "failed",
         "already_enrolled",
     ]
+
+
+def test_repeated_request_to_a_changed_gallery_is_a_conflict(client: httpx.Client) -> None:
+    headers = {"Idempotency-Key": "changed"}
+    enroll(client, GRACE, STRANGER, headers=headers)
+    enroll(client, STRANGER, accept_inconsistent="true")
+    repeated = enroll(client, GRACE, STRANGER, headers=headers)
+    assert (repeated.status_code, repeated.json()["code"]) == (422, "idempotency_conflict")
 
 
 def test_refusals_and_warnings_are_counted_by_reason(client: httpx.Client) -> None:
