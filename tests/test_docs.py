@@ -15,7 +15,7 @@ from service.settings import Settings
 from tests.docs import README, SECTIONS, section
 
 ROOT = README.parent
-PAGES = [README, *sorted((ROOT / "deploy").rglob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "deploy").rglob("*.md"))]
 
 
 @pytest.mark.parametrize("name", SECTIONS)
@@ -62,7 +62,8 @@ def test_only_what_the_layout_allows_lies_at_top_level() -> None:
     ).stdout.split("\n")
     top = {Path(name).parts[0] for name in listed if name}
     allowed = {"Dockerfile", "docker-compose.yml", "pyproject.toml", "service", "models", "tests",
-               "README.md", "LICENSE", "Makefile", "deploy"}  # fmt: skip
+               "README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE",
+               "Makefile", "deploy"}  # fmt: skip
     assert {name for name in top - allowed if not name.startswith(".")} == set()
 
 
