@@ -50,6 +50,12 @@ def _overwrite_gap(descriptor: int, number: int, size: int) -> None:
     cells = int.from_bytes(page[head + 3 : head + 5], "big")
     content = int.from_bytes(page[head + 5 : head + 7], "big") or 1 << 16
     begin = head + _HEADS[page[head]] + 2 * cells
-    gap = page[begin : min(content, size)]
+    cells_at = (
+        int.from_bytes(page[at : at + 2], "big") for at in range(begin - 2 * cells, begin, 2)
+    )
+    # A damaged head could call rows a gap.
+    if not begin <= content <= size or any(at < content for at in cells_at):
+        return
+    gap = page[begin:content]
     if any(gap):
         os.pwrite(descriptor, bytes(len(gap)), start + begin)
