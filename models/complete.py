@@ -21,8 +21,6 @@ MAX_SCANS = 64
 _MAX_CHUNKS = 65_536
 # Pixels times scans; a large photo is allowed fewer of them.
 MAX_DRAWN = 10**9
-# Of zeros at the end of a file, so many may be its last scan's.
-_SCAN_ZEROS = 4
 _MAX_SEGMENTS = 4096
 
 # Inside a scan, \xff stands before 0 or before one of the restart markers.
@@ -123,10 +121,9 @@ def end_jpeg(data: bytes) -> tuple[bytes, bool]:
         return data, True
     if _unseen_coefficients(data):
         raise UndecodableImage("The JPEG file ends before its last scan.")
-    kept = data.rstrip(b"\0")
-    # A scan may end in zeros of its own, and ignores a few more. Without one behind it, \xff is
-    # half an end.
-    kept = (kept + bytes(min(len(data) - len(kept), _SCAN_ZEROS))).rstrip(b"\xff")
+    kept = data.rstrip(b"\0") if data.endswith(b"\0\0") else data
+    # Inside a scan a zero follows \xff; without one it is half an end.
+    kept = kept + b"\0" if kept.endswith(b"\xff") and kept != data else kept.rstrip(b"\xff")
     return kept + b"\xff\xd9", False
 
 

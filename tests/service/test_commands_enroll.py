@@ -6,7 +6,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from models.rejected import read_rejected
-from service.cli.app import EXIT_ERROR, app
+from service.cli.app import app
+from service.terminal import EXIT_SOME_FAILED
 from tests.photos import mirrored, photo_bytes
 
 
@@ -32,7 +33,7 @@ def likeness(*words: object) -> Result:
 
 def test_enroll_names_the_code_of_a_refusal(people: Path) -> None:
     result = likeness("enroll", "grace", *sorted((people / "grace").iterdir()))
-    assert result.exit_code == EXIT_ERROR
+    assert result.exit_code == EXIT_SOME_FAILED
     refused = result.output.splitlines()[-1]
     assert "c.png  inconsistent: " in refused
 

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from service.cli.app import EXIT_ERROR, EXIT_NO_MATCH, app
+from service.terminal import EXIT_SOME_FAILED
 from tests.photos import mirrored, photo_bytes
 
 
@@ -77,7 +78,7 @@ def test_enroll_goes_on_after_a_broken_photo(photos: dict[str, str]) -> None:
 
 
 def test_enroll_fails_if_any_photo_did(photos: dict[str, str]) -> None:
-    assert likeness("enroll", "grace", photos["broken"]).exit_code == EXIT_ERROR
+    assert likeness("enroll", "grace", photos["broken"]).exit_code == EXIT_SOME_FAILED
 
 
 def test_a_service_that_is_not_there_is_one_line(photos: dict[str, str]) -> None:
