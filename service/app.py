@@ -34,8 +34,8 @@ from service.targets import ExactTarget, HeadAsGet
 from service.tracing import open_tracer
 from service.ui_routes import ui_router
 
-# A scrape that comes alone waits for nothing; a crowd of them costs as much as four a second.
-METRICS_APART_S = 0.25
+# A probe that comes alone waits for nothing; a crowd of them costs as much as four a second.
+PROBES_APART_S = 0.25
 
 DESCRIPTION = """Face verification with decisions that can be defended.
 
@@ -78,7 +78,8 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.gate = gate
     app.state.map_drawing = asyncio.Lock()
-    app.state.metrics_page = Shared(lambda: health_routes.metrics_page(app), METRICS_APART_S)
+    app.state.metrics_page = Shared(lambda: health_routes.metrics_page(app), PROBES_APART_S)
+    app.state.damage = Shared(lambda: app.state.service.store.damage(), PROBES_APART_S)
     install(app)
     for module in (
         routes,

@@ -10,7 +10,7 @@ from models.calibration import ERRORS_WANTED
 from models.decision import default_point
 from models.errors import LikenessError
 from service.answers import OperatingPointAnswer
-from service.errors import DecoderStalled, EncoderStopped, NotReady, StoreUnavailable
+from service.errors import DecoderStalled, EncoderStopped, NotReady, StoreError
 from service.metrics import CONTENT_TYPE
 from service.model_answers import (
     BatchAnswer,
@@ -53,7 +53,7 @@ async def readyz(request: Request, service: Running) -> Health:
     """Answer 200 while requests can be served: warm, store reachable, not shutting down."""
     _check_ready(request.app, service)
     await service.store.ping()
-    return Health(damaged=len(await service.store.damage()))
+    return Health(damaged=len(await request.app.state.damage.get()))
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
@@ -70,7 +70,7 @@ async def metrics_page(app: FastAPI) -> bytes:
             await service.store.ping()
             templates: int | None = (await service.store.count()).templates
             service.metrics.damaged(len(await service.store.damage()))
-    except (StoreUnavailable, TimeoutError):
+    except (StoreError, TimeoutError):
         templates = None
     service.metrics.store_up(templates)
     try:

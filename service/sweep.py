@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from service.errors import StoreUnavailable
+from service.errors import StoreError
 from service.metrics import Metrics
 from service.store import Store
 
@@ -14,7 +14,7 @@ _AT_ONCE = 500
 
 
 async def sweep(store: Store) -> int:
-    """Erase everything that has expired; return how many templates. Raises StoreUnavailable."""
+    """Erase everything that has expired; return how many templates. Raises StoreError."""
     erased = 0
     while True:
         templates = (await store.sweep(_AT_ONCE)).templates
@@ -24,12 +24,12 @@ async def sweep(store: Store) -> int:
 
 
 async def sweep_forever(store: Store, every_s: float, metrics: Metrics) -> None:
-    """Sweep now and then, until cancelled; a store that is away is tried again next time."""
+    """Sweep now and then, until cancelled; what is away or damaged is tried again next time."""
     while True:
         try:
             if erased := await sweep(store):
                 logger.info("%d templates had expired and are erased", erased)
             metrics.swept()
-        except StoreUnavailable as error:
+        except StoreError as error:
             logger.warning("what has expired could not be erased: %s", error.sentence)
         await asyncio.sleep(every_s)

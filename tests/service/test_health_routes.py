@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.app import create_app
-from service.errors import StoreUnavailable
+from service.errors import StoreDamaged, StoreError, StoreUnavailable
 from service.settings import Settings
 from tests.checkpoints import write_bundle
 from tests.in_process import client_of
@@ -36,14 +36,15 @@ async def shown(app: FastAPI) -> dict[str, float]:
     }
 
 
+@pytest.mark.parametrize("error", [StoreUnavailable, StoreDamaged])
 async def test_metrics_say_what_is_away_and_what_takes_how_long(
-    app: FastAPI, monkeypatch: pytest.MonkeyPatch
+    app: FastAPI, monkeypatch: pytest.MonkeyPatch, error: type[StoreError]
 ) -> None:
     before = await shown(app)
     store = app.state.service.store
 
     async def away() -> None:
-        raise StoreUnavailable("The database is away.")
+        raise error("The database is away.")
 
     async def hangs() -> None:
         await asyncio.Event().wait()

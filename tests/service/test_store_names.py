@@ -85,6 +85,25 @@ async def test_names_get_the_form_of_today_unless_two_would_become_one(
     await store.close()
 
 
+async def test_damaged_subject_keeps_its_name_and_nobody_from_starting(
+    url: str, vault: Vault
+) -> None:
+    await stored_by_an_earlier_release(url, vault)
+    damaged, renamed = "Zoe\u0308", "Zo\u00eb"
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as lite:
+            lite.execute("UPDATE subjects SET metadata = x'00' WHERE subject = ?", (damaged,))
+            lite.commit()
+    else:
+        with psycopg.connect(url, autocommit=True) as database:
+            database.execute(
+                "UPDATE likeness.subjects SET metadata = %s WHERE subject = %s", [b"\0", damaged]
+            )
+    store = await open_store(url, vault=vault)
+    assert await names_in(store) == {*RENAMED.values(), *KEPT, *LEFT, damaged} - {renamed}
+    await store.close()
+
+
 async def test_what_is_left_is_listed_until_it_is_renamed_or_erased(
     url: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from service.errors import StoreUnavailable
+from service.errors import StoreDamaged, StoreError, StoreUnavailable
 from service.metrics import Metrics
 from service.store import Deleted, Store, open_store
 from service.sweep import sweep, sweep_forever
@@ -36,8 +36,12 @@ async def test_everything_is_erased_however_much_there_is(store: Store, clock: C
     assert (await store.count()).subjects == 0
 
 
-async def test_store_that_is_away_is_tried_again(
-    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("error", [StoreUnavailable, StoreDamaged])
+async def test_store_that_is_away_or_damaged_is_tried_again(
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: type[StoreError],
 ) -> None:
     again = asyncio.Event()
     asked = 0
@@ -46,7 +50,7 @@ async def test_store_that_is_away_is_tried_again(
         nonlocal asked
         asked += 1
         if asked == 1:
-            raise StoreUnavailable("The disk is gone.")
+            raise error("The disk is gone.")
         again.set()
         return Deleted(0, 0)
 

@@ -1,11 +1,10 @@
 """Put names of earlier releases in a PostgreSQL database into the one form."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 
-import psycopg
-
-from service.errors import StoreUnavailable, SubjectExists, SubjectNotFound
+from service.errors import StoreDamaged, SubjectExists, SubjectNotFound
 from service.store.names import is_odd, log_left, new_names, odd_name
 from service.store.postgres.database import Database
 from service.store.postgres.migrations import Connection
@@ -39,14 +38,10 @@ async def odd_names(connection: Connection, after: str | None, limit: int) -> Pa
 
 
 async def _rename(database: Database, vault: Vault, clock: Clock, subject: str, to: str) -> None:
-    try:
+    # Another replica may be first; and what is damaged must not keep the others from their names,
+    # nor the service from starting.
+    with suppress(SubjectExists, SubjectNotFound, StoreDamaged):
         await database.write(lambda c: rename(c, vault, subject, to, None, clock()))
-    except (SubjectExists, SubjectNotFound):  # or another replica was first
-        return
-    except StoreUnavailable as exc:
-        # What is damaged must not keep the others from their names, nor the service from starting.
-        if isinstance(exc.__cause__, psycopg.Error | TimeoutError):
-            raise
 
 
 async def _marked(connection: Connection) -> list[str]:
