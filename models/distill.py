@@ -220,7 +220,11 @@ def _report(
 
 
 def export(arguments: argparse.Namespace) -> None:
-    """Write the averaged student as `encoder/` and `head.safetensors`, in float16."""
+    """Write the averaged student as `encoder/` and `head.safetensors`, in float16.
+
+    It takes crops of STUDENT_SIZE and STUDENT_MARGIN by the template `arcface`: `bundle.json` has
+    to say so, and its figures have to be measured anew.
+    """
     student = Run(new_student(arguments.init), Schedule(), arguments.work, "cpu").average
     head = Head.from_tensors(student.head.state_dict())
     save_weights(arguments.out, ClipEncoder(student.encoder.half()), head.half())

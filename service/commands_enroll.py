@@ -18,7 +18,6 @@ from service.enroll_answers import EnrolledImage
 from service.local import connect
 from service.photo_folders import EnrolledPhoto, people_in
 from service.terminal import (
-    EXIT_SOME_FAILED,
     SHOWN,
     File,
     Json,
@@ -111,8 +110,7 @@ def enroll(
             show(f"{image.status.replace('_', ' '):17}{file}{reason}")
             for line in doubts(image):
                 show(f"{'':17}{line}")
-    if any(image.status == "failed" for image in images):
-        raise typer.Exit(EXIT_SOME_FAILED)
+    exit_status([image for image in images if image.status == "failed"])
 
 
 def enroll_folder(

@@ -11,7 +11,7 @@ from models.decision import CONDITION_NAMES
 from models.errors import ImageError
 from models.rejected import UNREADABLE, RejectedFile
 from service.cli.captures import capture_photos, open_embedder
-from service.cli.places import check_folder
+from service.cli.places import check_folder, check_named
 from service.terminal import (
     Outside,
     bar,
@@ -109,8 +109,7 @@ def evaluate(
     from models.page import render
     from models.report import own_calibration, with_strangers
 
-    if write and bundle is None:
-        fail("Name the bundle that is to be changed by --bundle, or a folder for a copy by --out.")
+    check_named(write, bundle)
     if photos is None and strangers is None:
         fail("Name a folder of photos of people you know, or --strangers, or both.")
     for place in (report, *(() if out_folder is None else (out_folder,))):

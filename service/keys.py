@@ -100,20 +100,17 @@ class KeyRing:
     def remembers(self, shown: str) -> bool:
         """Tell whether this was a right key before; whether it still counts the store knows."""
         form = _FORM.fullmatch(shown)
-        if form is None:
-            return False
-        known = self._right.get(form[1])
-        return known is not None and hmac.compare_digest(known[0], _digest(form[2]))
+        return form is not None and self._was_right(form[1], _digest(form[2]))
 
     async def holder(self, shown: str) -> ApiKey:
         """Return whose key this is. Raises KeyInvalid, StoreUnavailable."""
         form = _FORM.fullmatch(shown)
         if form is None:
             raise _invalid()
-        key = await self._find(form[1], is_stranger=not self.remembers(shown))
+        short = _digest(form[2])
+        key = await self._find(form[1], is_stranger=not self._was_right(form[1], short))
         if key is None or key.revoked_at is not None:
             raise _invalid()
-        short = _digest(form[2])
         if not self._is_known(key, short):
             if key.salt:
                 async with self._deriving[key.key_id]:
@@ -142,9 +139,12 @@ class KeyRing:
         async with self._strangers:
             return await self._store.key(key_id)
 
+    def _was_right(self, key_id: str, short: bytes) -> bool:
+        known = self._right.get(key_id)
+        return known is not None and hmac.compare_digest(known[0], short)
+
     def _is_known(self, key: ApiKey, short: bytes) -> bool:
-        known = self._right.get(key.key_id)
-        return known is not None and known[1] == key.digest and hmac.compare_digest(known[0], short)
+        return self._was_right(key.key_id, short) and self._right[key.key_id][1] == key.digest
 
     def _remember(self, key: ApiKey, short: bytes) -> None:
         self._right[key.key_id] = (short, key.digest)

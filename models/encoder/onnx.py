@@ -43,8 +43,9 @@ class OnnxEncoder:
         self.width = _width(graph.output[0], source)
         steps = "".join(_described(node) for node in graph.node)
         self.architecture = f"onnx, {hashlib.sha256(steps.encode()).hexdigest()}"
-        check_numbers(_tensors(graph), source)
-        self._digest = digest_of(_tensors(graph))
+        weights = list(_tensors(graph))
+        check_numbers(weights, source)
+        self._digest = digest_of(weights)
 
     @classmethod
     def load(cls, path: Path) -> "OnnxEncoder":

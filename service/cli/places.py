@@ -29,10 +29,15 @@ def check_free(folder: Path) -> None:
     check_folder(folder)
 
 
-def check_target(write: bool, out_folder: Path | None, bundle: str | None) -> None:
-    """Stop unless it is said where a changed bundle belongs: in itself or in a new folder."""
+def check_named(write: bool, bundle: str | None) -> None:
+    """Stop if a bundle is to be changed and it is not said which."""
     if write and bundle is None:
         fail("Name the bundle that is to be changed by --bundle, or a folder for a copy by --out.")
+
+
+def check_target(write: bool, out_folder: Path | None, bundle: str | None) -> None:
+    """Stop unless it is said where a changed bundle belongs: in itself or in a new folder."""
+    check_named(write, bundle)
     if write == (out_folder is not None):
         fail("Name a folder for a copy of the bundle by --out, or say --write.")
     if out_folder is not None:

@@ -175,21 +175,21 @@ class Vault:
             return False
         return True
 
-    def openable(self, keys: Iterable[Wrapped], limit: int) -> tuple[list[Wrapped], int]:
-        """Return the first keys that can be unwrapped, and how many before them cannot.
+    def rewrap_some(self, keys: Iterable[Wrapped], limit: int) -> tuple[list[Wrapped], int]:
+        """Rewrap the first `limit` keys that can be; return these, and how many before cannot.
 
         One that is damaged stays as it is, and must not be for ever what is left to do.
         """
-        good: list[Wrapped] = []
+        rewrapped: list[Wrapped] = []
         damaged = 0
         for each in keys:
-            if self.opens(each):
-                good.append(each)
-            else:
+            try:
+                rewrapped.append(self.rewrap(each))
+            except (StoreDamaged, StoreUnavailable):
                 damaged += 1
-            if len(good) >= limit:
+            if len(rewrapped) >= limit:
                 break
-        return good, damaged
+        return rewrapped, damaged
 
     def _wrap(self, key_id: str, use: str, key: bytes) -> Wrapped:
         assert self.current is not None

@@ -136,7 +136,7 @@ async def subject_detail(
     for blob, *row in (row[7:] for row in rows):
         if blob is not None:
             stored.append(_stored(reading, *row))
-            _vector(reading, held, blob, stored[-1], dimensions)
+            held.vector(vector_of, blob, stored[-1], reading, dimensions)
     damaged = tuple(reading.damaged)
     return SubjectDetail(
         subject, utc(at), held.metadata, held.terms, tuple(stored), collection, damaged
@@ -171,7 +171,7 @@ async def export(
         if blob is not None:
             stored = _stored(reading, *row)
             image = stored.image_sha256
-            vector = _vector(reading, held, blob, stored, dimensions)
+            vector = held.vector(vector_of, blob, stored, reading, dimensions)
             if vector is not None:
                 templates.append(ExportedTemplate.of(stored, vector))
             if photo is not None and image not in photos:
@@ -243,19 +243,6 @@ def vector_of(
     except (ValueError, struct.error) as exc:
         raise StoreDamaged("It has the form of no vector.") from exc
     return checked(vector, dimension)
-
-
-def _vector(
-    reading: Reading,
-    held: Particulars,
-    blob: bytes,
-    stored: StoredTemplate,
-    dimensions: Mapping[str, int],
-) -> NDArray[np.float32] | None:
-    name, made_by = stored.template_id, stored.fingerprint
-    about = held.owner.vector(name, stored.image_sha256, made_by)
-    read = partial(vector_of, held.cipher, blob, about, dimensions.get(made_by))
-    return reading.take("vector", read, None, name, made_by)
 
 
 def array_of(vector: Vector) -> NDArray[np.float32]:

@@ -120,10 +120,10 @@ async def rewrap(connection: Connection, vault: Vault, limit: int) -> tuple[int,
         if not rows:
             break
         after = rows[-1][0]
-        keys, lost = vault.openable((_wrapped(*row) for row in rows), limit)
+        keys, lost = vault.rewrap_some((_wrapped(*row) for row in rows), limit)
         damaged += lost
         done += len(keys)
-        for new in map(vault.rewrap, keys):
+        for new in keys:
             await connection.execute(
                 "UPDATE likeness.data_keys SET master = %s, wrapped = %s WHERE key_id = %s",
                 [new.master, new.blob, new.key_id],

@@ -11,7 +11,6 @@ from typing import Any
 
 from pgvector import Vector
 
-from service.errors import StoreDamaged
 from service.store.audit import Event
 from service.store.damage import recorded_of
 from service.store.particulars import Particulars, sealed_metadata, sealed_terms
@@ -261,7 +260,7 @@ async def _add(
             "UPDATE likeness.templates SET expires_at = %s WHERE template_id = %s",
             [expires_at, template_id],
         )
-    whole = [row for row in rows if _is_whole(held, template, *row)]
+    whole = [row for row in rows if held.holds(vector_of, row[5], row[3], row[2], template)]
     created = all(row[2] != template.fingerprint for row in whole)
     photos = await _drop_damaged(connection, subject, template, len(rows) > len(whole) and created)
     if created:
@@ -302,24 +301,6 @@ async def _add(
             photo,
         )
     return EnrolledTemplate(template_id, created)
-
-
-def _is_whole(
-    held: Particulars,
-    template: NewTemplate,
-    subject: str,
-    image_sha256: str,
-    fingerprint: str,
-    template_id: str,
-    expires_at: datetime | None,
-    vector: bytes,
-) -> bool:
-    about = held.owner.vector(template_id, image_sha256, fingerprint)
-    try:
-        found = vector_of(held.cipher, vector, about)
-    except StoreDamaged:
-        return False
-    return fingerprint != template.fingerprint or len(found) == len(template.vector)
 
 
 async def _drop_damaged(

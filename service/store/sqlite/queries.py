@@ -134,7 +134,7 @@ def subject_detail(
     stored = []
     for blob, *row in rows:
         stored.append(_stored(reading, *row))
-        _vector(reading, held, blob, stored[-1], dimensions)
+        held.vector(vector_of, blob, stored[-1], reading, dimensions)
     return SubjectDetail(
         subject,
         reading.take("times", lambda: moment_of(created_at), None) or LONG_AGO,
@@ -168,7 +168,7 @@ def export(
     templates = []
     for blob, *row in rows:
         stored = _stored(reading, *row)
-        vector = _vector(reading, held, blob, stored, dimensions)
+        vector = held.vector(vector_of, blob, stored, reading, dimensions)
         if vector is not None:
             templates.append(ExportedTemplate.of(stored, vector))
     photos = connection.execute(
@@ -315,19 +315,6 @@ def _numbers(cipher: Cipher, blob: bytes, about: str) -> NDArray[np.float32]:
     if not opened or len(opened) % FLOAT32.itemsize:
         raise StoreDamaged("It has the length of no vector.")
     return np.frombuffer(opened, FLOAT32).astype(np.float32)
-
-
-def _vector(
-    reading: Reading,
-    held: Particulars,
-    blob: bytes,
-    stored: StoredTemplate,
-    dimensions: Mapping[str, int],
-) -> NDArray[np.float32] | None:
-    name, made_by = stored.template_id, stored.fingerprint
-    about = held.owner.vector(name, stored.image_sha256, made_by)
-    read = partial(vector_of, held.cipher, blob, about, dimensions.get(made_by))
-    return reading.take("vector", read, None, name, made_by)
 
 
 def particulars_of(

@@ -47,13 +47,15 @@ def make_ready(connection: sqlite3.Connection, vault: Vault, now: datetime) -> N
 
 def _opens_one(connection: sqlite3.Connection, vault: Vault, master: str) -> bool:
     """Tell whether the name of a master key that is not given is one that is given, damaged."""
+    if master in vault.knows:
+        return False
     row = connection.execute(
         "SELECT key_id, master, wrapped, "
         "(SELECT keys.key_id FROM keys WHERE signing_key_id = data_keys.key_id) "
         "FROM data_keys WHERE master = ? LIMIT 1",
         (master,),
     ).fetchone()
-    return master not in vault.knows and vault.opens(_wrapped(*row))
+    return vault.opens(_wrapped(*row))
 
 
 def _wrapped(key_id: str, master: str, blob: bytes, api_key: str | None) -> Wrapped:
@@ -97,10 +99,9 @@ def reseal(
         f"{others}",
         current,
     )
-    keys, damaged = vault.openable((_wrapped(*row) for row in rows), limit)
+    keys, damaged = vault.rewrap_some((_wrapped(*row) for row in rows), limit)
     rows.close()
-    for each in keys:
-        new = vault.rewrap(each)
+    for new in keys:
         connection.execute(
             "UPDATE data_keys SET master = ?, wrapped = ? WHERE key_id = ?",
             (new.master, new.blob, new.key_id),

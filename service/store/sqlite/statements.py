@@ -247,7 +247,11 @@ def _add(
     if any(row[:2] != (subject, template.image_sha256) for row in rows):
         raise id_taken()
     template_id = rows[0][3] if rows else template.template_id
-    whole = [row for row in rows if _is_whole(held, template, *row)]
+    whole = [
+        row
+        for row in rows
+        if held.holds(vector_of, row[5], row[3], row[2], template) and _is_moment(row[4])
+    ]
     expires_at = whole[0][4] if whole else None
     created = all(row[2] != template.fingerprint for row in whole)
     photos = _drop_damaged(connection, subject, template, len(rows) > len(whole) and created)
@@ -286,23 +290,12 @@ def _add(
     return EnrolledTemplate(template_id, created)
 
 
-def _is_whole(
-    held: Particulars,
-    template: NewTemplate,
-    subject: str,
-    image_sha256: str,
-    fingerprint: str,
-    template_id: str,
-    expires_at: str | None,
-    vector: bytes,
-) -> bool:
-    about = held.owner.vector(template_id, image_sha256, fingerprint)
+def _is_moment(text: str | None) -> bool:
     try:
-        found = vector_of(held.cipher, vector, about)
-        moment_of(expires_at)
+        moment_of(text)
     except StoreDamaged:
         return False
-    return fingerprint != template.fingerprint or len(found) == len(template.vector)
+    return True
 
 
 def _drop_damaged(
