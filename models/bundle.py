@@ -26,13 +26,13 @@ from models.decision import (
     GroupRates,
     OperatingPoint,
 )
-from models.detectors import DetectorName, DetectorSource, find_detector
 from models.encoder.dlib import DlibEncoder
 from models.encoder.encoder import Encoder, check_numbers, digest, weights_of
 from models.encoder.head import Head, check_fit
 from models.encoder.onnx import OnnxEncoder
 from models.encoder.pixels import PixelSpec
 from models.errors import InvalidBundle
+from models.photo.detectors import DetectorName, DetectorSource, find_detector
 from models.photo.quality_head import Capture, QualityCard, QualityHead, read_quality
 from models.probability import Logistic
 from models.rate_curve import RateCurve

@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 
 from models.datasets.folders import read_photo_file
-from models.detectors import DetectorSource
 from models.errors import LikenessError
-from models.face import Detector, Framing, Pixels
-from models.portrait import take_portrait
+from models.photo.crop import take_portrait
+from models.photo.detectors import DetectorSource
+from models.photo.face import Detector, Framing, Pixels
 from models.rejected import UNREADABLE
 
 

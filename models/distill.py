@@ -32,11 +32,11 @@ from models.bundle import save_weights
 from models.calibration import fnmr_at, pair_accuracy, threshold_at
 from models.crops import CropSet, cut
 from models.datasets.folders import photos_in
-from models.detectors import DetectorSource
 from models.encoder.clip import ClipEncoder
 from models.encoder.head import Head
 from models.evaluate import compared, pair_scores
-from models.face import Framing
+from models.photo.detectors import DetectorSource
+from models.photo.face import Framing
 from models.protocols import LabelledSet, read_labelled
 from models.student import Goal, Student, Teacher, batch_loss, new_student, student_vectors
 from models.views import CROP_MARGIN, CROP_SIZE, Jitter

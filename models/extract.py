@@ -12,9 +12,9 @@ from models.crops import Cutter
 from models.datasets.folders import read_photo_file
 from models.embedder import Embedder
 from models.errors import DegenerateVector
-from models.face import Pixels
 from models.feature_cache import FeatureCache, Features
 from models.fitted import FittedBatches
+from models.photo.face import Pixels
 
 _PHOTOS_AT_ONCE = 1024
 

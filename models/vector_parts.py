@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import LikenessError
-from models.face import Box
+from models.photo.face import Box
 from models.rejected import RejectedFile, read_rejected, write_rejected
 from models.whole import whole_file
 

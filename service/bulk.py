@@ -15,7 +15,7 @@ from models.datasets.folders import read_photo_file
 from models.embedder import Embedder
 from models.encoder.device import choose_device
 from models.errors import LikenessError
-from models.face import Policy
+from models.photo.face import Policy
 from models.rejected import UNREADABLE
 from service.batcher import Batcher
 from service.caller import Caller

@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Self
 
-from models.image import PixelBudget
+from models.photo.image import PixelBudget
 from service.settings import Settings
 
 

@@ -25,7 +25,7 @@ from service.model_answers import Health, ModelAnswer
 from service.refused import Forbidden, Invalid, NotFound, Refused, RejectedPhoto
 
 if TYPE_CHECKING:
-    from models.face import Policy
+    from models.photo.face import Policy
 
 Photo = bytes | str | PathLike[str] | BinaryIO
 

@@ -14,7 +14,7 @@ from models.errors import (
     ImageError,
     LikenessError,
 )
-from models.face import Policy
+from models.photo.face import Policy
 from models.template import Template, cosine, similarities, similarity
 from service.caller import Caller
 from service.errors import DifferentPeople, TemplatesDamaged, TemplatesExpired, ThresholdTooLow

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.bundle import Bundle
-from models.face import Policy
+from models.photo.face import Policy
 from models.rejected import RejectedFile
 from models.vector_parts import About, VectorRow
 from service.bulk import Bulk, Taken, open_bulk

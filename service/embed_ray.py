@@ -9,7 +9,7 @@ from pathlib import Path
 
 from models.bundle import BUILTIN_NAMES
 from models.errors import LikenessError
-from models.face import Policy
+from models.photo.face import Policy
 from models.vector_parts import About
 from service.bulk import batch_size
 from service.embed_files import Row

@@ -11,8 +11,8 @@ from typing import Final, Literal
 import numpy as np
 
 from models.decision import ConditionName, OperatingPoint
+from models.photo.quality import HARMFUL, Issue, Quality, issues
 from models.photo.quality_head import issues_of
-from models.quality import HARMFUL, Issue, Quality, issues
 from models.template import Template, similarities
 from service.errors import EnrolmentError, Inconsistent, LowQuality
 

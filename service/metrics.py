@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from models.decision import Outcome
-from models.quality import Quality
+from models.photo.quality import Quality
 from service.catalogue import CATALOGUE as CATALOGUE
 from service.exposition import ByLabel, WithoutCreated
 from service.job import Dropped, Failed
@@ -32,7 +32,7 @@ _FACES = (0, 1, 2, 3, 5, 10, 20)
 # Finer at the top: that is where thresholds lie.
 _SCORES = tuple(step / 20 for step in range(-4, 16)) + tuple(step / 40 for step in range(32, 41))
 _MARGINS = (-0.5, -0.2, -0.1, -0.05, -0.02, 0.0, 0.02, 0.05, 0.1, 0.2)
-# Each has an edge where `models.quality` begins to see an issue.
+# Each has an edge where `models.photo.quality` begins to see an issue.
 _QUALITY = {
     "face_px": (32, 48, 64, 96, 128, 192, 256, 384, 512, 1024),
     "sharpness": (2, 4, 6, 8, 12, 16, 24, 32, 48),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from models.embedder import Row
 from models.errors import LikenessError, naming
-from models.face import Policy
+from models.photo.face import Policy
 from models.template import Template
 from service.batcher import Batcher, Done
 from service.caller import Caller

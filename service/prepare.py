@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import LikenessError, release
-from models.face import Box, Detector, Framing, Points, Policy
-from models.image import Limits
-from models.portrait import Portrait, take_portrait, take_portraits
-from models.quality import Quality, measure
+from models.photo.crop import Portrait, take_portrait, take_portraits
+from models.photo.face import Box, Detector, Framing, Points, Policy
+from models.photo.image import Limits
+from models.photo.quality import Quality, measure
 from service.caller import Caller
 from service.errors import DeadlinePassed, DecoderStalled
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from models.errors import LikenessError
-from models.face import Policy
+from models.photo.face import Policy
 from service.embed_files import Row
 from service.embed_local import LocalEngine, open_local
 from service.settings import Settings

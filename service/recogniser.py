@@ -24,7 +24,7 @@ from models.embedder import Embedder, Row
 from models.encoder.device import choose_precision
 from models.encoder.engine import device_for
 from models.errors import InvalidBundle
-from models.image import Limits
+from models.photo.image import Limits
 from models.photo.quality_head import Capture
 from models.template import Template
 from service.batcher import Batcher

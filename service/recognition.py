@@ -9,7 +9,7 @@ from datetime import datetime
 from uuid import uuid4
 
 from models.errors import FingerprintMismatch, LikenessError
-from models.face import Policy
+from models.photo.face import Policy
 from models.photo.quality_head import Capture
 from models.template import Template
 from service.answers import (

@@ -18,8 +18,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from models.face import Policy
 from models.names import as_id, as_name
+from models.photo.face import Policy
 from service.body import ImageBytes
 from service.keys import Scope
 

@@ -9,9 +9,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, SecretStr, StringConstraints, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from models.detectors import DetectorName
 from models.encoder.engine import EngineChoice
-from models.face import Policy
+from models.photo.detectors import DetectorName
+from models.photo.face import Policy
 from service.errors import InvalidSettings
 from service.hygiene import QualityGate
 from service.loopback import is_loopback

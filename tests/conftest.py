@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.image import decode
+from models.photo.image import decode
 from models.weights import has_dlib
 from tests.photos import Name, photo_bytes
 from tests.postgres import Cluster, running_cluster

@@ -225,7 +225,7 @@ class _Walk:
 
 
 def _begins_as_one(path: Path) -> bool:
-    from models.image import begins_as_photo  # loads decoders, for the few that need them
+    from models.photo.image import begins_as_photo  # loads decoders, for the few that need them
 
     try:
         with path.open("rb") as file:

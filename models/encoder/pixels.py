@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.face import Framing, TemplateName
+from models.photo.face import Framing, TemplateName
 
 Triple = tuple[float, float, float]
 

@@ -15,7 +15,7 @@ from models.embedder import Embedder, Row
 from models.errors import LikenessError
 from models.evaluation.conditions import degraded_all
 from models.extract import Progress, ignore
-from models.face import Pixels
+from models.photo.face import Pixels
 
 # A condition, or none: the photo as it is.
 Kind = ConditionName | Literal["none"]

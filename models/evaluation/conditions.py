@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.decision import ConditionName
-from models.face import Framing, Pixels
+from models.photo.face import Framing, Pixels
 
 Random = np.random.Generator
 Points = NDArray[np.float64]

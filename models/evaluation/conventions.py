@@ -16,7 +16,7 @@ from models.encoder.encoder import Encoder
 from models.encoder.engine import open_engine
 from models.encoder.pixels import PixelSpec, Triple, stack
 from models.errors import InvalidBundle
-from models.face import Pixels
+from models.photo.face import Pixels
 
 _CPU = torch.device("cpu")
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)

@@ -20,7 +20,7 @@ from safetensors.numpy import load_file, save
 
 from models.decision import CONDITION_NAMES, ConditionName
 from models.errors import InvalidBundle
-from models.quality import Issue
+from models.photo.quality import Issue
 
 Array = NDArray[np.float32]
 

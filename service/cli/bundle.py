@@ -120,8 +120,8 @@ def _faces(photos: Path | None, pixels: "PixelSpec") -> "tuple[FaceSet, str]":
 
     from models.crops import Cutter
     from models.datasets.folders import photos_in
-    from models.detectors import find_detector
     from models.evaluation.conventions import ENOUGH, FaceSet, retaken
+    from models.photo.detectors import find_detector
 
     detector = find_detector("yunet", pixels.template, settings_from().weights)
     files = _portraits() if photos is None else _spread(photos_in(photos), _MOST_FACES)

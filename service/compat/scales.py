@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from models.decision import OperatingPoint, rule_at
-from models.detectors import DetectorName, DlibDetector
+from models.photo.detectors import DetectorName, DlibDetector
 from models.probability import Logistic
 
 _DECIMALS = 5

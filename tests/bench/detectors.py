@@ -14,9 +14,9 @@ import numpy as np
 
 from models.crops import Cutter
 from models.datasets.folders import photos_in
-from models.detectors import DetectorSource
 from models.errors import LikenessError
-from models.face import Detector, Framing, Pixels, find
+from models.photo.detectors import DetectorSource
+from models.photo.face import Detector, Framing, Pixels, find
 from models.weights import has_dlib
 from tests.bench.machine import describe_machine, markdown
 from tests.bench.stages import ROUNDS, timed

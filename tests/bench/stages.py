@@ -13,9 +13,9 @@ from models.embedder import Embedder
 from models.encoder.device import choose_device, choose_precision
 from models.encoder.engine import EngineName
 from models.encoder.onnx import OnnxEncoder
-from models.face import DETECTION_SIDE, align, find
-from models.image import decode
-from models.quality import measure
+from models.photo.face import DETECTION_SIDE, align, find
+from models.photo.image import decode
+from models.photo.quality import measure
 from tests.bench.bodies import photos
 from tests.bench.machine import markdown
 

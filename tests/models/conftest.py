@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from models.bundle import Bundle, load_bundle
-from models.detectors import DlibDetector, YuNetDetector
 from models.embedder import Embedder
-from models.face import Framing, align, find
+from models.photo.detectors import DlibDetector, YuNetDetector
+from models.photo.face import Framing, align, find
 from models.weights import YUNET, locate
 from tests.checkpoints import write_bundle
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.complete import MAX_DRAWN, MAX_SCANS, check_png, check_scans, check_tiles
 from models.errors import UndecodableImage
-from models.image import decode
+from models.photo.image import decode
+from models.photo.integrity import MAX_DRAWN, MAX_SCANS, check_png, check_scans, check_tiles
 from tests.images import chunk, encode, noise, png
 
 PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from models.crops import CropSet, cut
 from models.datasets.folders import photos_in
-from models.detectors import DetectorSource, YuNetDetector
-from models.face import Framing, align, find
-from models.image import decode
+from models.photo.detectors import DetectorSource, YuNetDetector
+from models.photo.face import Framing, align, find
+from models.photo.image import decode
 from tests.images import encode, picture
 from tests.photos import photo_bytes
 
@@ -92,8 +92,8 @@ WORKERS_AND_WAIT = """
 import multiprocessing, sys, threading
 from pathlib import Path
 from models.crops import Cutter
-from models.detectors import DetectorSource
-from models.face import Framing
+from models.photo.detectors import DetectorSource
+from models.photo.face import Framing
 
 if __name__ == "__main__":
     with Cutter(DetectorSource("yunet"), Framing(120, 0.3), workers=1) as cutter:

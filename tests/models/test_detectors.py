@@ -6,7 +6,10 @@ import pytest
 from numpy.typing import NDArray
 
 from models.bundle import load_bundle
-from models.detectors import (
+from models.embedder import Embedder, Row
+from models.encoder.device import choose_device
+from models.errors import InvalidBundle
+from models.photo.detectors import (
     DetectorName,
     DetectorSource,
     DlibDetector,
@@ -15,10 +18,7 @@ from models.detectors import (
     find_detector,
     scale_to,
 )
-from models.embedder import Embedder, Row
-from models.encoder.device import choose_device
-from models.errors import InvalidBundle
-from models.face import Box, Detector, Framing, align, find
+from models.photo.face import Box, Detector, Framing, align, find
 from models.weights import YUNET, locate
 
 Pixels = NDArray[np.uint8]

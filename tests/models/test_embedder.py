@@ -12,13 +12,13 @@ from torch import Tensor, nn
 
 from models.bundle import Bundle, load_bundle
 from models.decision import Outcome, rule_at
-from models.detectors import DetectorSource
 from models.embedder import Embedder, Row
 from models.encoder.clip import ClipEncoder
 from models.encoder.device import Precision
 from models.encoder.engine import EngineName
 from models.encoder.pixels import PixelSpec
 from models.errors import DegenerateVector, DeviceLost, InvalidBundle, OutOfMemory
+from models.photo.detectors import DetectorSource
 from models.template import similarity
 from service.recogniser import load_embedder
 from service.settings import Settings

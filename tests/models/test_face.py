@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.detectors import NoDetector, YuNetDetector
 from models.errors import FaceTooSmall, NoFace, SeveralFaces
-from models.face import (
+from models.photo.detectors import NoDetector, YuNetDetector
+from models.photo.face import (
     Box,
     Crop,
     Face,

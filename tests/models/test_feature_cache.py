@@ -5,9 +5,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import Bundle, load_bundle
-from models.detectors import DetectorSource
 from models.encoder.pixels import PixelSpec
 from models.feature_cache import FeatureCache, cache_key
+from models.photo.detectors import DetectorSource
 from tests.checkpoints import write_bundle
 
 SHAPE = (2, 3)

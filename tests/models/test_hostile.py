@@ -1,7 +1,7 @@
 import pytest
 
 from models.errors import ImageError
-from models.image import decode
+from models.photo.image import decode
 from tests.hostile import Case, corpus
 
 CASES = list(corpus())

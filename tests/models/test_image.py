@@ -13,7 +13,7 @@ from models.errors import (
     TooManyPixels,
     UndecodableImage,
 )
-from models.image import Limits, PixelBudget, decode, orientation
+from models.photo.image import Limits, PixelBudget, decode, orientation
 from tests.images import chunk, encode, exif, noise, picture, png, retag
 
 Array = NDArray[np.uint8]

@@ -7,12 +7,12 @@ import pytest
 from PIL import Image as Pillow
 from PIL import ImageOps
 
-from models.detectors import YuNetDetector
 from models.embedder import Embedder, Row
 from models.errors import FaceTooSmall, UndecodableImage
-from models.face import Framing, align, find
-from models.image import decode
-from models.portrait import Portrait, take_portrait, take_portraits
+from models.photo.crop import Portrait, take_portrait, take_portraits
+from models.photo.detectors import YuNetDetector
+from models.photo.face import Framing, align, find
+from models.photo.image import decode
 from tests.images import encode
 from tests.odd import odd_photos
 from tests.photos import group_photo, jpeg, open_photo

@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.detectors import YuNetDetector
-from models.face import Box, Face, Found, Framing, Pixels, align, find
-from models.quality import HARMFUL, Limits, Quality, issues, measure
+from models.photo.detectors import YuNetDetector
+from models.photo.face import Box, Face, Found, Framing, Pixels, align, find
+from models.photo.quality import HARMFUL, Limits, Quality, issues, measure
 
 FRAMING = Framing(112, 0.0, "arcface")
 

@@ -6,7 +6,7 @@ import pytest
 from pyarrow import dataset
 
 from models.errors import LikenessError
-from models.face import Box
+from models.photo.face import Box
 from models.rejected import RejectedFile
 from models.vector_parts import (
     FORMATS,

@@ -6,10 +6,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.detectors import YuNetDetector
 from models.errors import NoFace
-from models.face import Box, Face, Framing, find, find_all
-from models.portrait import take_portrait
+from models.photo.crop import take_portrait
+from models.photo.detectors import YuNetDetector
+from models.photo.face import Box, Face, Framing, find, find_all
 from tests.photos import jpeg
 
 Pixels = NDArray[np.uint8]

@@ -16,11 +16,11 @@ from time import process_time
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from models.detectors import DetectorSource
 from models.errors import LikenessError
-from models.face import Framing
-from models.image import decode
-from models.portrait import take_portrait
+from models.photo.crop import take_portrait
+from models.photo.detectors import DetectorSource
+from models.photo.face import Framing
+from models.photo.image import decode
 from tests.reliability.mutations import bent
 from tests.reliability.samples import images
 

@@ -8,10 +8,10 @@ from multiprocessing.context import ForkServerContext
 import torch
 from torch import Tensor
 
-from models.detectors import NoDetector
 from models.encoder.engine import Engine
-from models.face import Face
-from models.image import Limits, Pixels
+from models.photo.detectors import NoDetector
+from models.photo.face import Face
+from models.photo.image import Limits, Pixels
 from service.app import create_app
 from service.keys import KeyRing
 from service.model_answers import ModelAnswer

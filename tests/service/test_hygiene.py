@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from models.decision import OperatingPoint, Rate
-from models.detectors import DetectorSource
-from models.face import Framing
-from models.portrait import take_portrait
-from models.quality import HARMFUL, Quality, issues, measure
+from models.photo.crop import take_portrait
+from models.photo.detectors import DetectorSource
+from models.photo.face import Framing
+from models.photo.quality import HARMFUL, Quality, issues, measure
 from models.template import Template
 from service.errors import Inconsistent, LowQuality
 from service.hygiene import New, Standard, Verdict, alarm_point, judge, strangers

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from models.quality import Quality
+from models.photo.quality import Quality
 from service.metrics import CATALOGUE, Metrics, QueueMetrics
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from models.bundle import BUILTIN_FOLDER, read_manifest
-from models.detectors import DetectorSource
 from models.embedder import Row
 from models.errors import NoFace, NotAnImage
-from models.image import Limits
+from models.photo.detectors import DetectorSource
+from models.photo.image import Limits
 from models.template import Template
 from service.batcher import Batcher, Crop
 from service.caller import Caller

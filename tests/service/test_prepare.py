@@ -9,9 +9,9 @@ from time import monotonic
 import pytest
 
 from models.bundle import BUILTIN_FOLDER, read_manifest
-from models.detectors import NoDetector
-from models.face import Face
-from models.image import Limits, Pixels
+from models.photo.detectors import NoDetector
+from models.photo.face import Face
+from models.photo.image import Limits, Pixels
 from service.caller import Caller
 from service.errors import DeadlinePassed, DecoderStalled
 from service.prepare import DecodePool, Preparation, Prepared

@@ -3,7 +3,7 @@
 from uuid import uuid4
 
 from models.errors import NoFace, naming
-from models.face import Policy
+from models.photo.face import Policy
 from models.template import Template
 from service import recognition
 from service.caller import Caller

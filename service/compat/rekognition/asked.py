@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from models.detectors import DetectorName
+from models.photo.detectors import DetectorName
 from service.caller import Caller
 from service.comparing import check_floor
 from service.compat.scales import likeness

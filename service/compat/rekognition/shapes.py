@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, ConfigDict
 from pydantic.alias_generators import to_pascal
 
-from models.detectors import DetectorName
+from models.photo.detectors import DetectorName
 from service.answers import Answer
 from service.compat.scales import face_probability
 from service.prepare import FaceReport

@@ -4,7 +4,6 @@ import torch
 from numpy.typing import NDArray
 from transformers import CLIPImageProcessorPil
 
-from models.detectors import NoDetector
 from models.encoder.pixels import (
     CLIP_MEAN,
     CLIP_STD,
@@ -14,7 +13,8 @@ from models.encoder.pixels import (
     stack,
     standardise,
 )
-from models.face import Framing, align, find, fit
+from models.photo.detectors import NoDetector
+from models.photo.face import Framing, align, find, fit
 
 Pixels = NDArray[np.uint8]
 

@@ -12,7 +12,7 @@ from models.embedder import Embedder, Row
 from models.errors import LikenessError
 from models.evaluation.captures import capture
 from models.evaluation.conditions import degraded, degraded_all
-from models.face import Framing
+from models.photo.face import Framing
 from tests.photos import photo_bytes
 
 ARCFACE = Framing(112, 0.0, "arcface")

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from models.cohort import NO_COHORT, Cohort
 from models.crops import cut
 from models.decision import ConditionRates, OperatingPoint, Rate
-from models.detectors import DetectorSource
 from models.errors import LikenessError
 from models.evaluation.captures import Captures
 from models.evaluation.strangers import (
@@ -22,7 +21,8 @@ from models.evaluation.strangers import (
     merged,
     read_grouped,
 )
-from models.face import Framing
+from models.photo.detectors import DetectorSource
+from models.photo.face import Framing
 from models.rejected import UNREADABLE
 
 RATE = Rate(0.1, 0.1, 0.1)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from models.image import decode
 from models.photo.depth import stretch, to_8_bits
+from models.photo.image import decode
 from tests.images import noise, png
 
 

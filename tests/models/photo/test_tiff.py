@@ -7,7 +7,7 @@ import pytest
 import tifffile
 
 from models.errors import TooManyPixels, UnsupportedImage
-from models.image import Limits, decode
+from models.photo.image import Limits, decode
 from models.photo.tiff import directories
 from tests.images import encode, exif, noise, picture, retag
 from tests.odd import raw_file

@@ -9,7 +9,7 @@ import pytest
 
 from models.bundle import BUILTIN_FOLDER, BUILTIN_NAMES, Calibration, read_manifest
 from models.decision import OperatingPoint, rule_at
-from models.detectors import DetectorName, DlibDetector, YuNetDetector
+from models.photo.detectors import DetectorName, DlibDetector, YuNetDetector
 from models.probability import Logistic
 from service.compat.scales import face_probability, likeness
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import InvalidBundle
-from models.face import Box, Detector, Face, Pixels, Points, TemplateName
+from models.photo.face import Box, Detector, Face, Pixels, Points, TemplateName
 from models.weights import YUNET, YUNET_OF_ITS_MAKERS, check_hash, dlib_file, has_dlib, locate
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.errors import FaceTooSmall, NoFace, SeveralFaces
-from models.turns import turned, turned_back
+from models.photo.turns import turned, turned_back
 
 Pixels = NDArray[np.uint8]
 Points = NDArray[np.float32]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from models.face import Crop, Found
+from models.photo.face import Crop, Found
 
 # The side of the face's square at which it is measured: as it is in a crop of 112 pixels that
 # shows as much around the face as dlib's does.

@@ -23,7 +23,6 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, STRIPOFFSETS, TILEOFFSETS, TiffIm
 from PIL.WebPImagePlugin import WebPImageFile
 from pillow_heif import HeifImageFile
 
-from models import complete
 from models.errors import (
     ImageTooLarge,
     NotAnImage,
@@ -31,8 +30,9 @@ from models.errors import (
     TooManyPixels,
     UndecodableImage,
 )
-from models.metered import Metered
 from models.photo import depth, tiff
+from models.photo import integrity as complete
+from models.photo.metered import Metered
 
 Pixels = NDArray[np.uint8]
 

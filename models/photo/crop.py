@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 from models.errors import NoFace
-from models.face import (
+from models.photo.face import (
     DETECTION_SIDE,
     Crop,
     Detector,
@@ -16,7 +16,7 @@ from models.face import (
     find,
     find_all,
 )
-from models.image import DEFAULT_LIMITS, Image, Limits, decode
+from models.photo.image import DEFAULT_LIMITS, Image, Limits, decode
 
 
 @dataclass(frozen=True, slots=True)
