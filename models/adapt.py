@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from models.bundle import Bundle, EncoderReference, load_bundle, write_manifest
-from models.crops import CropSet, cut
+from models.datasets.crops import CropSet, cut
 from models.encoder.clip import ClipEncoder
 from models.encoder.head import Head
 from models.errors import LikenessError

@@ -30,17 +30,17 @@ from torch import Tensor, nn
 
 from models.bundle import save_weights
 from models.calibration import fnmr_at, pair_accuracy, threshold_at
-from models.crops import CropSet, cut
+from models.datasets.atomic import whole_file
+from models.datasets.crops import CropSet, cut
 from models.datasets.folders import photos_in
+from models.datasets.labelled import LabelledSet, read_labelled
 from models.encoder.clip import ClipEncoder
 from models.encoder.head import Head
 from models.evaluate import compared, pair_scores
 from models.photo.detectors import DetectorSource
 from models.photo.face import Framing
-from models.protocols import LabelledSet, read_labelled
 from models.student import Goal, Student, Teacher, batch_loss, new_student, student_vectors
 from models.views import CROP_MARGIN, CROP_SIZE, Jitter
-from models.whole import whole_file
 
 LOG_FIELDS = ("step", "images", "rate", "loss", "cosine", "images_per_s", "accuracy", "tar_1e-3")
 

@@ -43,14 +43,14 @@ from models.comparisons import (
     scores_of,
     subset,
 )
+from models.datasets.embedded import embed_photos as embed_photos
+from models.datasets.labelled import LabelledSet as LabelledSet
+from models.datasets.labelled import read_labelled as read_labelled
 from models.decision import ConditionRates, FusionRates, OperatingPoint
 from models.decision import GroupRates as GroupRates
-from models.embedded import embed_photos as embed_photos
 from models.errors import LikenessError
 from models.evaluation.strangers import more_telling
 from models.probability import fit_probability
-from models.protocols import LabelledSet as LabelledSet
-from models.protocols import read_labelled as read_labelled
 from models.rate_curve import rate_curve
 
 FOLDS = 10

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.extract import Extracted
+from models.datasets.features import Extracted
 
 # Cosine of features less their mean. With the built-in encoders nearly all photos that were
 # recoded, scaled to 0.7, mirrored or brightened reach it, and most that lost a rim of 3 %; of 120

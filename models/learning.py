@@ -13,11 +13,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.datasets.atomic import whole_file
 from models.errors import LikenessError
 from models.identity_loss import IdentityLoss, LossName
 from models.judge import Judge
 from models.splits import Split
-from models.whole import whole_file
 
 
 @dataclass(frozen=True, slots=True)

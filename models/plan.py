@@ -6,11 +6,11 @@ from typing import Literal, Protocol
 
 import torch
 
+from models.datasets.labelled import LabelledSet
 from models.encoder.device import Precision
 from models.leaks import Leak
 from models.learning import Epoch, Options
 from models.lora import Lora
-from models.protocols import LabelledSet
 from models.report import Report
 from models.splits import Shares, Split
 

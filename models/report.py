@@ -13,13 +13,14 @@ from models.bundle import Bundle, Calibration
 from models.calibration import ERRORS_NEEDED, FMR_TARGETS, operating_points, point_name
 from models.cohort import LOWEST_SCORE
 from models.comparisons import NOT_ENROLLED, Comparisons, Scores
+from models.datasets.embedded import Embedded
+from models.datasets.labelled import LabelledSet
 from models.decision import (
     ConditionRates,
     FusionRates,
     OperatingPoint,
     default_point,
 )
-from models.embedded import Embedded
 from models.errors import LikenessError
 from models.evaluate import (
     FoldAccuracy,
@@ -37,7 +38,6 @@ from models.evaluation.captures import Captures
 from models.evaluation.fusion import fusion_rates
 from models.evaluation.reject import RejectRates, reject_rates
 from models.evaluation.strangers import StrangerSet, condition_rates_of, merged
-from models.protocols import LabelledSet
 from models.template import Template
 
 TABLE_TARGETS = (1e-1, *FMR_TARGETS)

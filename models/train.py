@@ -26,19 +26,19 @@ from models.bundle import (
 from models.card import model_card
 from models.cohort import NO_COHORT, write_cohort
 from models.curves import curves_csv, draw_curves
+from models.datasets.embedded import with_head
+from models.datasets.feature_cache import FeatureCache, cache_key
+from models.datasets.features import Extracted, Extractor
+from models.datasets.labelled import LabelledSet, select
 from models.datasets.spreadsheets import write_table
-from models.embedded import with_head
 from models.embedder import Embedder
 from models.encoder.head import Head
 from models.errors import LikenessError
-from models.extract import Extracted, Extractor
-from models.feature_cache import FeatureCache, cache_key
 from models.head_learner import Features, HeadLearner
 from models.leaks import Leak, find_leaks
 from models.learning import Identities, Training
 from models.page import render
 from models.plan import Listener, Plan, Trained
-from models.protocols import LabelledSet, select
 from models.report import Report, make_report
 from models.splits import Split, split_people
 

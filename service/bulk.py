@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from models.datasets.folders import read_photo_file
+from models.datasets.rejected import UNREADABLE
 from models.embedder import Embedder
 from models.encoder.device import choose_device
 from models.errors import LikenessError
 from models.photo.face import Policy
-from models.rejected import UNREADABLE
 from service.batcher import Batcher
 from service.caller import Caller
 from service.metrics import Metrics

@@ -16,7 +16,7 @@ from models.bundle import (
     load_bundle,
     read_manifest,
 )
-from models.rejected import write_rejected
+from models.datasets.rejected import write_rejected
 from service.async_client import AsyncLikeness
 from service.call import Call, of
 from service.change import switch_store

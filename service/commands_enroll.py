@@ -11,7 +11,7 @@ import typer
 from rich.progress import Progress
 
 from models.datasets.people import identity_of
-from models.rejected import RejectedFile, write_rejected
+from models.datasets.rejected import RejectedFile, write_rejected
 from service.calls import Terms
 from service.cli.places import check_file
 from service.enroll_answers import EnrolledImage

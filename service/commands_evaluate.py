@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from models.datasets.rejected import UNREADABLE, RejectedFile
 from models.decision import CONDITION_NAMES
 from models.errors import ImageError
-from models.rejected import UNREADABLE, RejectedFile
 from service.cli.captures import capture_photos, open_embedder
 from service.cli.places import check_folder, check_named
 from service.terminal import (
@@ -27,9 +27,9 @@ from service.terminal import (
 
 if TYPE_CHECKING:
     from models.bundle import Bundle, Calibration
+    from models.datasets.labelled import LabelledSet
     from models.embedder import Embedder
     from models.evaluation.strangers import GroupedPhotos, StrangerSet
-    from models.protocols import LabelledSet
     from models.report import Conditions, Report
 
 R = TypeVar("R")
@@ -171,7 +171,7 @@ def _write(
 
 
 def _read(photos: Path, pairs: Path | None, groups: Path | None, outside: bool) -> "LabelledSet":
-    from models.protocols import read_protocol, with_groups
+    from models.datasets.labelled import read_protocol, with_groups
 
     labelled = read_protocol(photos, pairs, outside)
     if groups is not None:
@@ -214,7 +214,7 @@ def _measure(
     keep_points: bool,
 ) -> "Report":
     """Embed labelled photos and measure."""
-    from models.embedded import embed
+    from models.datasets.embedded import embed
     from models.report import make_report
 
     with bar("embedding") as progress:

@@ -20,7 +20,7 @@ from service.terminal import (
 )
 
 if TYPE_CHECKING:
-    from models.protocols import LabelledSet
+    from models.datasets.labelled import LabelledSet
     from models.tsne import FaceMap
 
 
@@ -45,7 +45,7 @@ def draw_map(
     The gallery is that of the store in the settings, or of the service at --url.
     """
     require("matplotlib", "sklearn")
-    from models.protocols import read_protocol
+    from models.datasets.labelled import read_protocol
     from models.tsne import caption, draw_png, render
 
     check_folder(out_folder)
@@ -64,7 +64,7 @@ def draw_map(
 def map_of_folder(labelled: "LabelledSet", bundle: str | None) -> "FaceMap":
     """Map the photos that have a face, and say how many have none."""
     from models.bundle import load_bundle
-    from models.embedded import embed
+    from models.datasets.embedded import embed
     from models.tsne import make_map
 
     loaded = load_bundle(bundle, weights=settings_from().weights)

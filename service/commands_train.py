@@ -100,11 +100,11 @@ def train(
     files that cannot be used are listed, and the exit status is 1 for that reason.
     """
     require("matplotlib", "pytorch_metric_learning", "peft")
+    from models.datasets.labelled import read_people, read_protocol
     from models.encoder.device import choose_device, choose_precision
     from models.learning import Options
     from models.lora import Lora
     from models.plan import Plan
-    from models.protocols import read_people, read_protocol
     from models.train import smaller
     from models.train import train as run
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Protocol
 
 from models.datasets.folders import FolderContents, contents_of, is_text, some_photos
+from models.datasets.rejected import UNREADABLE, RejectedFile
+from models.datasets.vectors import About, Format, VectorFolder, VectorRow, only_writer
 from models.photo.face import Policy
-from models.rejected import UNREADABLE, RejectedFile
-from models.vector_parts import About, Format, VectorFolder, VectorRow, only_writer
 from service.terminal import photo_progress
 
 Row = VectorRow | RejectedFile

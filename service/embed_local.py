@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.bundle import Bundle
+from models.datasets.rejected import RejectedFile
+from models.datasets.vectors import About, VectorRow
 from models.photo.face import Policy
-from models.rejected import RejectedFile
-from models.vector_parts import About, VectorRow
 from service.bulk import Bulk, Taken, open_bulk
 from service.embed_files import Row
 from service.pipeline import Probe

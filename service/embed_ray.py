@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.bundle import BUILTIN_NAMES
+from models.datasets.vectors import About
 from models.errors import LikenessError
 from models.photo.face import Policy
-from models.vector_parts import About
 from service.bulk import batch_size
 from service.embed_files import Row
 from service.embed_local import about

@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from fastapi import Depends, Path
 
-from models.names import as_id
+from models.datasets.names import as_id
 from service.errors import FieldError, SubjectNotFound
 from service.problems import invalid_fields
 from service.schemas import StoredName

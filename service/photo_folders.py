@@ -10,7 +10,7 @@ from typing import Generic, TypeVar, Unpack
 
 from models.datasets.folders import is_text, read_photo_file
 from models.datasets.people import list_people
-from models.rejected import UNREADABLE
+from models.datasets.rejected import UNREADABLE
 from service.answers import EmbeddedImage, ProblemAnswer
 from service.call import Call
 from service.calls import Embedding, Terms, embed_photo, enroll_photo

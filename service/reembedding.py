@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from models.datasets.folders import contents_of, read_photo_file
-from models.rejected import UNREADABLE, RejectedFile
+from models.datasets.rejected import UNREADABLE, RejectedFile
 from service.async_client import AsyncLikeness
 from service.call import Call, of
 from service.change_answers import LackingAnswer, LackingTemplate, ReembeddedAnswer

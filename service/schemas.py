@@ -18,7 +18,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from models.names import as_id, as_name
+from models.datasets.names import as_id, as_name
 from models.photo.face import Policy
 from service.body import ImageBytes
 from service.keys import Scope

@@ -25,8 +25,8 @@ from rich.progress import (
 from rich.text import Text
 from typer.core import TyperGroup
 
+from models.datasets.rejected import RejectedFile
 from models.errors import LikenessError
-from models.rejected import RejectedFile
 from service.refused import Refused
 from service.settings import Settings, load_settings
 

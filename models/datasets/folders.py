@@ -6,8 +6,8 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Final
 
+from models.datasets.rejected import UNREADABLE, RejectedFile
 from models.errors import LikenessError
-from models.rejected import UNREADABLE, RejectedFile
 
 _OF_CAMERAS = (".jpg", ".jpeg", ".jfif", ".heic", ".heif", ".avif")
 _OF_OTHERS = (".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")

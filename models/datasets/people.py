@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from models.datasets.folders import contents_of, is_file, is_text, no_photos
+from models.datasets.names import as_name
+from models.datasets.rejected import UNREADABLE, RejectedFile
 from models.datasets.tables import Row, Table, read_table
 from models.errors import LikenessError
-from models.names import as_name
-from models.rejected import UNREADABLE, RejectedFile
 
 BAD_NAME = "invalid_name"
 

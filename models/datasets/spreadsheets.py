@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from io import StringIO
 from pathlib import Path
 
-from models.whole import whole_file
+from models.datasets.atomic import whole_file
 
 # Spreadsheets compute what begins so, full-width forms too, and pass over blanks before it.
 _FORMULA = re.compile(r"[\s']*[=+\-@\uff1d\uff0b\uff0d\uff20]")

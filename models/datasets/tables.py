@@ -9,8 +9,8 @@ from io import StringIO
 from pathlib import Path
 from unicodedata import category
 
+from models.datasets.rejected import RejectedFile
 from models.errors import LikenessError
-from models.rejected import RejectedFile
 
 BAD_ROW = "invalid_row"
 

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cohort import Vectors
-from models.crops import Cutter
+from models.datasets.crops import Cutter
+from models.datasets.features import Progress, ignore
 from models.decision import CONDITION_NAMES, ConditionName
 from models.embedder import Embedder, Row
 from models.errors import LikenessError
 from models.evaluation.conditions import degraded_all
-from models.extract import Progress, ignore
 from models.photo.face import Pixels
 
 # A condition, or none: the photo as it is.

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from models.cohort import Cohort, Vectors
 from models.datasets.people import nothing_usable, rows_there
+from models.datasets.rejected import RejectedFile
 from models.datasets.tables import read_table
 from models.decision import (
     ConditionRates,
@@ -23,7 +24,6 @@ from models.decision import (
 )
 from models.errors import LikenessError
 from models.evaluation.captures import Captures, Kind
-from models.rejected import RejectedFile
 
 Mask = NDArray[np.bool_]
 

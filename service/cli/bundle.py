@@ -118,7 +118,7 @@ def _faces(photos: Path | None, pixels: "PixelSpec") -> "tuple[FaceSet, str]":
     """Return faces to try a network on, and what they are in words."""
     import numpy as np
 
-    from models.crops import Cutter
+    from models.datasets.crops import Cutter
     from models.datasets.folders import photos_in
     from models.evaluation.conventions import ENOUGH, FaceSet, retaken
     from models.photo.detectors import find_detector

@@ -109,9 +109,9 @@ def train_quality(
     """
     check_target(write, out_folder, bundle)
     from models.bundle import read_manifest, write_manifest
+    from models.datasets.labelled import read_people
     from models.evaluate import write_revised
     from models.photo.quality_head import write_quality
-    from models.protocols import read_people
     from models.training import quality
 
     labelled = read_people(photos, outside)

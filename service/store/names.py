@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from models.names import as_id, as_name, without_unseen
+from models.datasets.names import as_id, as_name, without_unseen
 from service.store.records import OddName
 
 logger = logging.getLogger("likeness")

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from models.crops import Cutter
+from models.datasets.crops import Cutter
 from models.datasets.folders import photos_in
 from models.errors import LikenessError
 from models.photo.detectors import DetectorSource

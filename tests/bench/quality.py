@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
+from models.datasets.labelled import LabelledSet, read_protocol, select
 from models.decision import Rule, rule_at
 from models.page import percent
 from models.photo.quality import HARMFUL, Limits, Quality, issues
-from models.protocols import LabelledSet, read_protocol, select
 from service.bulk import open_bulk
 from service.pipeline import Probe
 from service.settings import load_settings

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.crops import CropSet, cut
+from models.datasets.crops import CropSet, cut
 from models.datasets.folders import photos_in
 from models.photo.detectors import DetectorSource, YuNetDetector
 from models.photo.face import Framing, align, find
@@ -91,7 +91,7 @@ def test_loaded_crops_stay_on_disk(crops: CropSet, tmp_path: Path) -> None:
 WORKERS_AND_WAIT = """
 import multiprocessing, sys, threading
 from pathlib import Path
-from models.crops import Cutter
+from models.datasets.crops import Cutter
 from models.photo.detectors import DetectorSource
 from models.photo.face import Framing
 

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.bundle import load_bundle, save_weights, write_manifest
-from models.crops import CropSet
+from models.datasets.crops import CropSet
+from models.datasets.labelled import read_labelled
 from models.distill import Run, Schedule, Watch, batches, main, optimizers
 from models.embedder import Embedder, Row
 from models.encoder.clip import ClipEncoder
 from models.encoder.pixels import PixelSpec
-from models.protocols import read_labelled
 from models.student import STUDENT_MARGIN, STUDENT_SIZE, Student, new_student, student_vectors
 from models.views import CROP_SIZE, window
 from tests.checkpoints import tiny_head, tiny_manifest, vision_network

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from models.bundle import Bundle, load_bundle
-from models.embedded import Embedded, embed, with_head
+from models.datasets.embedded import Embedded, embed, with_head
+from models.datasets.features import Extracted
+from models.datasets.labelled import LabelledSet
 from models.encoder.head import Head
-from models.extract import Extracted
-from models.protocols import LabelledSet
 from tests.photos import mirrored, photo_bytes
 
 IMAGES = ["grace.jpg", "gone.jpg", "mirrored.jpg"]

@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 
 from models.bundle import load_bundle
-from models.crops import cut
+from models.datasets.crops import cut
+from models.datasets.feature_cache import FeatureCache
+from models.datasets.features import Extracted, Extractor
 from models.embedder import Embedder
 from models.errors import OutOfMemory
-from models.extract import Extracted, Extractor
-from models.feature_cache import FeatureCache
 from tests.images import encode, picture
 from tests.photos import mirrored, photo_bytes
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from models.datasets.features import silent
+from models.datasets.fitted import FittedBatches
 from models.errors import OutOfMemory
-from models.extract import silent
-from models.fitted import FittedBatches
 
 
 class Machine:

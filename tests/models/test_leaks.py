@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.bundle import load_bundle
+from models.datasets.features import Extracted, Extractor
 from models.embedder import Embedder
-from models.extract import Extracted, Extractor
 from models.leaks import Leak, find_leaks
 from tests.photos import jpeg
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.names import as_id, as_name, without_unseen
+from models.datasets.names import as_id, as_name, without_unseen
 
 
 @pytest.mark.parametrize(

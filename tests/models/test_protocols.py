@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.datasets.labelled import read_people, read_protocol, select, with_groups
 from models.errors import LikenessError
-from models.protocols import read_people, read_protocol, select, with_groups
 
 LFW = """2\t1
 Ada_Lovelace\t1\t2

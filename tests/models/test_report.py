@@ -9,13 +9,13 @@ import pytest
 
 from models.bundle import Bundle, Calibration
 from models.cohort import NO_COHORT
+from models.datasets.embedded import Embedded
+from models.datasets.labelled import LabelledSet
 from models.decision import ConditionRates, GroupRates, OperatingPoint, Rate
-from models.embedded import Embedded
 from models.errors import LikenessError
 from models.evaluation.captures import Captures
 from models.evaluation.strangers import GroupedPhotos, StrangerSet
 from models.page import percent, render
-from models.protocols import LabelledSet
 from models.report import Report, det_curve, make_report, with_strangers
 from tests.images import encode, picture
 

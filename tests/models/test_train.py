@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from models.bundle import Bundle, load_bundle, read_manifest
-from models.embedded import embed
+from models.datasets.embedded import embed
+from models.datasets.labelled import read_folder, read_people, select
 from models.encoder.clip import ClipEncoder
 from models.errors import LikenessError
 from models.learning import Epoch, Options
 from models.lora import Lora
 from models.plan import Plan, Trained
-from models.protocols import read_folder, read_people, select
 from models.splits import Shares
 from models.train import smaller, train
 from tests.checkpoints import write_bundle, write_full

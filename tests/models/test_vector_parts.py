@@ -5,10 +5,8 @@ import numpy as np
 import pytest
 from pyarrow import dataset
 
-from models.errors import LikenessError
-from models.photo.face import Box
-from models.rejected import RejectedFile
-from models.vector_parts import (
+from models.datasets.rejected import RejectedFile
+from models.datasets.vectors import (
     FORMATS,
     About,
     Format,
@@ -16,6 +14,8 @@ from models.vector_parts import (
     VectorRow,
     only_writer,
 )
+from models.errors import LikenessError
+from models.photo.face import Box
 
 ABOUT = About("tiny", "f" * 64, 4)
 

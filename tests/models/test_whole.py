@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from models.whole import whole_file
+from models.datasets.atomic import whole_file
 
 
 def test_a_file_stands_at_its_place_once_it_is_complete(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from schemathesis.core.failures import AcceptedNegativeData, Failure
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.openapi.checks import RejectedPositiveData
 
-from models.names import as_id
+from models.datasets.names import as_id
 from tests.images import encode, noise, picture
 from tests.photos import reencoded
 from tests.reliability.contract import ANSWERS, OWN_KEY

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from models.rejected import read_rejected
+from models.datasets.rejected import read_rejected
 from service.cli.app import EXIT_ERROR, app
 from service.store import open_store
 from service.terminal import EXIT_SOME_FAILED

@@ -15,8 +15,8 @@ import pytest
 from pyarrow import Table, parquet
 from typer.testing import CliRunner
 
+from models.datasets.rejected import read_rejected
 from models.errors import InvalidBundle, LikenessError
-from models.rejected import read_rejected
 from service.cli.app import EXIT_ERROR, app
 from service.embed_ray import checked
 from service.ray_worker import Done, Work, Worker

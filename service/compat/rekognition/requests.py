@@ -6,7 +6,7 @@ from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, StringC
 from pydantic.alias_generators import to_pascal
 from pydantic_core import PydanticCustomError
 
-from models.names import as_id
+from models.datasets.names import as_id
 from service.schemas import Body, Photo
 
 _MOST = 4096

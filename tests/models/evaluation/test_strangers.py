@@ -8,7 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from models.cohort import NO_COHORT, Cohort
-from models.crops import cut
+from models.datasets.crops import cut
+from models.datasets.rejected import UNREADABLE
 from models.decision import ConditionRates, OperatingPoint, Rate
 from models.errors import LikenessError
 from models.evaluation.captures import Captures
@@ -23,7 +24,6 @@ from models.evaluation.strangers import (
 )
 from models.photo.detectors import DetectorSource
 from models.photo.face import Framing
-from models.rejected import UNREADABLE
 
 RATE = Rate(0.1, 0.1, 0.1)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from models.rejected import read_rejected
+from models.datasets.rejected import read_rejected
 from service.cli.app import app
 from service.local import connect
 from service.settings import load_settings

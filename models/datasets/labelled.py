@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from models.comparisons import pair_places
 from models.datasets.folders import PHOTO_SUFFIXES, is_file, is_text
+from models.datasets.names import without_unseen
 from models.datasets.people import list_people, nothing_usable, path_below, rows_inside
+from models.datasets.rejected import UNREADABLE, RejectedFile
 from models.datasets.tables import Row, Table, read_table
 from models.errors import LikenessError
-from models.names import without_unseen
-from models.rejected import UNREADABLE, RejectedFile
 
 # A folder has no pairs of its own: so many of each kind are drawn, as LFW's View 2 has.
 PAIRS_OF_A_KIND = 3000

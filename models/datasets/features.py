@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.crops import Cutter
+from models.datasets.crops import Cutter
+from models.datasets.feature_cache import FeatureCache, Features
+from models.datasets.fitted import FittedBatches
 from models.datasets.folders import read_photo_file
 from models.embedder import Embedder
 from models.errors import DegenerateVector
-from models.feature_cache import FeatureCache, Features
-from models.fitted import FittedBatches
 from models.photo.face import Pixels
 
 _PHOTOS_AT_ONCE = 1024

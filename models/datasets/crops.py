@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 
 from models.datasets.folders import read_photo_file
+from models.datasets.rejected import UNREADABLE
 from models.errors import LikenessError
 from models.photo.crop import take_portrait
 from models.photo.detectors import DetectorSource
 from models.photo.face import Detector, Framing, Pixels
-from models.rejected import UNREADABLE
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import Bundle, fingerprint
+from models.datasets.atomic import whole_file
 from models.encoder.device import Precision
-from models.whole import whole_file
 
 Features = NDArray[np.float32]
 

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle
 from models.cohort import are_unit
+from models.datasets.features import Extracted, Extractor, Progress
+from models.datasets.features import ignore as ignore
+from models.datasets.labelled import LabelledSet
 from models.embedder import Embedder, unit_vectors
 from models.encoder.head import Head
 from models.errors import DegenerateVector
-from models.extract import Extracted, Extractor, Progress
-from models.extract import ignore as ignore
-from models.protocols import LabelledSet
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from models.datasets.atomic import whole_file
+from models.datasets.rejected import RejectedFile, read_rejected, write_rejected
 from models.errors import LikenessError
 from models.photo.face import Box
-from models.rejected import RejectedFile, read_rejected, write_rejected
-from models.whole import whole_file
 
 Format = Literal["parquet", "npz"]
 FORMATS: tuple[Format, ...] = get_args(Format)
