@@ -32,10 +32,10 @@ from models.encoder.head import Head, check_fit
 from models.encoder.onnx import OnnxEncoder
 from models.encoder.pixels import PixelSpec
 from models.errors import InvalidBundle
+from models.evaluation.probability import Logistic
+from models.evaluation.rate_curve import RateCurve
 from models.photo.detectors import DetectorName, DetectorSource, find_detector
 from models.photo.quality_head import Capture, QualityCard, QualityHead, read_quality
-from models.probability import Logistic
-from models.rate_curve import RateCurve
 from models.template import Template
 from models.weights import DLIB_LICENCE, SFACE, YUNET, check_hash, has_dlib, locate
 

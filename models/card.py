@@ -8,9 +8,9 @@ from importlib.metadata import version
 import numpy as np
 
 from models.bundle import Manifest, licences_of
-from models.page import interval, percent
+from models.evaluation.page import interval, percent
+from models.evaluation.report import Report
 from models.plan import Plan, Trained
-from models.report import Report
 
 LIBRARIES = ("torch", "transformers", "numpy")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from models.errors import DegenerateVector, Uncalibrated, UnknownOperatingPoint
-from models.probability import Logistic
+from models.evaluation.probability import Logistic
 
 Outcome = Literal["match", "no_match", "inconclusive"]
 

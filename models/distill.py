@@ -29,7 +29,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.bundle import save_weights
-from models.calibration import fnmr_at, pair_accuracy, threshold_at
 from models.datasets.atomic import whole_file
 from models.datasets.crops import CropSet, cut
 from models.datasets.folders import photos_in
@@ -37,6 +36,7 @@ from models.datasets.labelled import LabelledSet, read_labelled
 from models.encoder.clip import ClipEncoder
 from models.encoder.head import Head
 from models.evaluate import compared, pair_scores
+from models.evaluation.rates import fnmr_at, pair_accuracy, threshold_at
 from models.photo.detectors import DetectorSource
 from models.photo.face import Framing
 from models.student import Goal, Student, Teacher, batch_loss, new_student, student_vectors

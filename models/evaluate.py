@@ -17,7 +17,6 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from models.bootstrap import Bootstrap
 from models.bundle import (
     Bundle,
     Calibration,
@@ -26,15 +25,15 @@ from models.bundle import (
     load_bundle,
     write_manifest,
 )
-from models.calibration import (
-    ERRORS_WANTED,
-    best_threshold,
-    equal_error_rate,
-    operating_points,
-    pair_accuracy,
-)
 from models.cohort import LOWEST_SCORE, NO_COHORT, Cohort
-from models.comparisons import (
+from models.datasets.embedded import embed_photos as embed_photos
+from models.datasets.labelled import LabelledSet as LabelledSet
+from models.datasets.labelled import read_labelled as read_labelled
+from models.decision import ConditionRates, FusionRates, OperatingPoint
+from models.decision import GroupRates as GroupRates
+from models.errors import LikenessError
+from models.evaluation.bootstrap import Bootstrap
+from models.evaluation.comparisons import (
     NOT_ENROLLED,
     Comparisons,
     Scores,
@@ -43,15 +42,16 @@ from models.comparisons import (
     scores_of,
     subset,
 )
-from models.datasets.embedded import embed_photos as embed_photos
-from models.datasets.labelled import LabelledSet as LabelledSet
-from models.datasets.labelled import read_labelled as read_labelled
-from models.decision import ConditionRates, FusionRates, OperatingPoint
-from models.decision import GroupRates as GroupRates
-from models.errors import LikenessError
+from models.evaluation.probability import fit_probability
+from models.evaluation.rate_curve import rate_curve
+from models.evaluation.rates import (
+    ERRORS_WANTED,
+    best_threshold,
+    equal_error_rate,
+    operating_points,
+    pair_accuracy,
+)
 from models.evaluation.strangers import more_telling
-from models.probability import fit_probability
-from models.rate_curve import rate_curve
 
 FOLDS = 10
 

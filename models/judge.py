@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from models.calibration import fnmr_at, threshold_at
-from models.comparisons import compare, pair_places
+from models.evaluation.comparisons import compare, pair_places
+from models.evaluation.rates import fnmr_at, threshold_at
 
 _PAIRS = 1_000_000
 # A rate that rests on fewer false matches says more about the draw than about the vectors.

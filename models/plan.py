@@ -8,10 +8,10 @@ import torch
 
 from models.datasets.labelled import LabelledSet
 from models.encoder.device import Precision
+from models.evaluation.report import Report
 from models.leaks import Leak
 from models.learning import Epoch, Options
 from models.lora import Lora
-from models.report import Report
 from models.splits import Shares, Split
 
 

@@ -34,12 +34,12 @@ from models.datasets.spreadsheets import write_table
 from models.embedder import Embedder
 from models.encoder.head import Head
 from models.errors import LikenessError
+from models.evaluation.page import render
+from models.evaluation.report import Report, make_report
 from models.head_learner import Features, HeadLearner
 from models.leaks import Leak, find_leaks
 from models.learning import Identities, Training
-from models.page import render
 from models.plan import Listener, Plan, Trained
-from models.report import Report, make_report
 from models.splits import Split, split_people
 
 SMOKE_PEOPLE, SMOKE_PHOTOS, SMOKE_EPOCHS = 16, 8, 5

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from models.bundle import Bundle, Calibration
     from models.datasets.labelled import LabelledSet
     from models.embedder import Embedder
+    from models.evaluation.report import Conditions, Report
     from models.evaluation.strangers import GroupedPhotos, StrangerSet
-    from models.report import Conditions, Report
 
 R = TypeVar("R")
 K = TypeVar("K")
@@ -106,8 +106,8 @@ def evaluate(
     cannot be used are listed, and the exit status is 1 for that reason.
     """
     require("matplotlib")
-    from models.page import render
-    from models.report import own_calibration, with_strangers
+    from models.evaluation.page import render
+    from models.evaluation.report import own_calibration, with_strangers
 
     check_named(write, bundle)
     if photos is None and strangers is None:
@@ -192,7 +192,7 @@ def _under_conditions(labelled: "LabelledSet", embedder: "Embedder") -> "Conditi
     """Embed some of the photos under every condition, if it is known who is who."""
     import numpy as np
 
-    from models.report import Conditions
+    from models.evaluation.report import Conditions
 
     if not labelled.complete:
         return None
@@ -215,7 +215,7 @@ def _measure(
 ) -> "Report":
     """Embed labelled photos and measure."""
     from models.datasets.embedded import embed
-    from models.report import make_report
+    from models.evaluation.report import make_report
 
     with bar("embedding") as progress:
         embedded = embed(labelled, bundle, progress)
@@ -237,7 +237,7 @@ def _strangers(photos: "GroupedPhotos", embedder: "Embedder", conditions: bool) 
 
 def print_rates(measured: "Report | Calibration") -> None:
     """Print by group and by condition how often strangers match, and what more photos are worth."""
-    from models.page import percent
+    from models.evaluation.page import percent
 
     for group, of_group in _by(measured.groups, lambda row: row.group):
         rates = (
@@ -267,7 +267,7 @@ def _by(rows: Sequence[R], key: Callable[[R], K]) -> list[tuple[K, list[R]]]:
 
 def print_report(report: "Report", folder: Path) -> None:
     """Print the rates and where the rest is."""
-    from models.page import interval, marks, percent
+    from models.evaluation.page import interval, marks, percent
 
     measured = report.calibration
     show(measured.data, title=report.bundle)

@@ -21,7 +21,7 @@ from service.terminal import (
 
 if TYPE_CHECKING:
     from models.datasets.labelled import LabelledSet
-    from models.tsne import FaceMap
+    from models.evaluation.face_map import FaceMap
 
 
 def draw_map(
@@ -46,7 +46,7 @@ def draw_map(
     """
     require("matplotlib", "sklearn")
     from models.datasets.labelled import read_protocol
-    from models.tsne import caption, draw_png, render
+    from models.evaluation.face_map import caption, draw_png, render
 
     check_folder(out_folder)
     labelled = None if photos is None else read_protocol(photos, outside=outside)
@@ -65,7 +65,7 @@ def map_of_folder(labelled: "LabelledSet", bundle: str | None) -> "FaceMap":
     """Map the photos that have a face, and say how many have none."""
     from models.bundle import load_bundle
     from models.datasets.embedded import embed
-    from models.tsne import make_map
+    from models.evaluation.face_map import make_map
 
     loaded = load_bundle(bundle, weights=settings_from().weights)
     with bar("embedding") as progress:
@@ -80,7 +80,7 @@ def map_of_folder(labelled: "LabelledSet", bundle: str | None) -> "FaceMap":
 
 def map_of_gallery(url: str | None) -> "FaceMap":
     """Map the templates of the bundle that is served, and say how many are of others."""
-    from models.tsne import MOST_POINTS, make_map
+    from models.evaluation.face_map import MOST_POINTS, make_map
     from service.gallery_vectors import GalleryVectors, fetch_vectors
     from service.local import connect
 

@@ -180,7 +180,7 @@ class Terminal:
 
 def print_trained(trained: "Trained", folder: Path) -> None:
     """Print what came out and where it is."""
-    from models.page import interval, percent
+    from models.evaluation.page import interval, percent
 
     best = trained.best
     if best.accuracy is not None:

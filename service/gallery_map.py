@@ -8,7 +8,7 @@ from time import monotonic
 import numpy as np
 from numpy.typing import NDArray
 
-from models.layout import Layout, lay_out
+from models.evaluation.layout import Layout, lay_out
 from service.errors import SubjectNotFound
 from service.map_answers import MapAnswer, MapPointAnswer
 from service.service import Service

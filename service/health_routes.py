@@ -6,9 +6,9 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from models.bundle import Bundle, Calibration
-from models.calibration import ERRORS_WANTED
 from models.decision import default_point
 from models.errors import LikenessError
+from models.evaluation.rates import ERRORS_WANTED
 from service.answers import OperatingPointAnswer
 from service.errors import DecoderStalled, EncoderStopped, NotReady, StoreError
 from service.metrics import CONTENT_TYPE

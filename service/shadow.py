@@ -12,7 +12,7 @@ from typing import Final
 
 from models.decision import Outcome, Rate
 from models.errors import FingerprintMismatch, Uncalibrated, UnknownOperatingPoint
-from models.proportion import proportion
+from models.evaluation.proportion import proportion
 from service.answers import VerifyAnswer
 from service.caller import Caller
 from service.comparing import Comparing, rule_of

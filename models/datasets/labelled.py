@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.comparisons import pair_places
 from models.datasets.folders import PHOTO_SUFFIXES, is_file, is_text
 from models.datasets.names import without_unseen
 from models.datasets.people import list_people, nothing_usable, path_below, rows_inside
 from models.datasets.rejected import UNREADABLE, RejectedFile
 from models.datasets.tables import Row, Table, read_table
 from models.errors import LikenessError
+from models.evaluation.comparisons import pair_places
 
 # A folder has no pairs of its own: so many of each kind are drawn, as LFW's View 2 has.
 PAIRS_OF_A_KIND = 3000

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.comparisons import Comparisons
+from models.evaluation.comparisons import Comparisons
 
 SHARES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 

@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 
 from models.decision import OperatingPoint, rule_at
+from models.evaluation.probability import Logistic
 from models.photo.detectors import DetectorName, DlibDetector
-from models.probability import Logistic
 
 _DECIMALS = 5
 # Whoever sets `det_prob_threshold` has CompreFace's default in mind: 0.8 is a face beyond doubt.

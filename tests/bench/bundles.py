@@ -20,9 +20,9 @@ from models.datasets.embedded import embed
 from models.datasets.labelled import LabelledSet, read_people, read_protocol
 from models.encoder.device import choose_precision
 from models.evaluate import calibrate
+from models.evaluation.page import interval, percent
 from models.identity_loss import LossName
 from models.learning import Epoch, Options
-from models.page import interval, percent
 from models.plan import Plan
 from models.train import train
 from tests.bench.machine import describe_machine, markdown

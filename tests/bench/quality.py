@@ -19,7 +19,7 @@ from PIL import Image, ImageFilter
 
 from models.datasets.labelled import LabelledSet, read_protocol, select
 from models.decision import Rule, rule_at
-from models.page import percent
+from models.evaluation.page import percent
 from models.photo.quality import HARMFUL, Limits, Quality, issues
 from service.bulk import open_bulk
 from service.pipeline import Probe

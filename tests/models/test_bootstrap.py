@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from models.bootstrap import Bootstrap
-from models.calibration import operating_points
-from models.comparisons import Comparisons
+from models.evaluation.bootstrap import Bootstrap
+from models.evaluation.comparisons import Comparisons
+from models.evaluation.rates import operating_points
 
 
 def test_intervals_are_wider_where_errors_come_from_few_people() -> None:

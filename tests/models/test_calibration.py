@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.calibration import (
+from models.cohort import LOWEST_SCORE
+from models.evaluation.rates import (
     Comparisons,
     all_pairs,
     equal_error_rate,
@@ -13,7 +14,6 @@ from models.calibration import (
     pair_accuracy,
     threshold_at,
 )
-from models.cohort import LOWEST_SCORE
 
 
 def scores(*values: float) -> NDArray[np.float32]:

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from models.calibration import fnmr_at
-from models.comparisons import (
+from models.evaluation.comparisons import (
     NOT_ENROLLED,
     Comparisons,
     all_pairs,
@@ -11,6 +10,7 @@ from models.comparisons import (
     pair_places,
     subset,
 )
+from models.evaluation.rates import fnmr_at
 
 
 def test_huge_sets_are_compared_in_part() -> None:

@@ -10,9 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.bundle import Bundle, Calibration, load_bundle, read_manifest, write_manifest
-from models.calibration import all_pairs, fmr_at, fnmr_at
 from models.cohort import NO_COHORT
-from models.comparisons import Comparisons
 from models.decision import (
     ConditionName,
     ConditionRates,
@@ -39,6 +37,8 @@ from models.evaluate import (
     write_calibration,
 )
 from models.evaluation.captures import capture
+from models.evaluation.comparisons import Comparisons
+from models.evaluation.rates import all_pairs, fmr_at, fnmr_at
 from models.evaluation.strangers import Strangers, read_grouped
 from tests.checkpoints import write_vision_only
 from tests.images import encode, picture

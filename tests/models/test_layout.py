@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.layout import lay_out
+from models.evaluation.layout import lay_out
 
 
 def people(count: int, photos: int, spread: float = 0.05) -> NDArray[np.float32]:

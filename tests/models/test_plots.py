@@ -5,8 +5,8 @@ from xml.etree import ElementTree
 import pytest
 
 from models.decision import OperatingPoint, Rate
-from models.plots import draw_det, draw_histogram
-from models.report import Curve, Histogram
+from models.evaluation.plots import draw_det, draw_histogram
+from models.evaluation.report import Curve, Histogram
 
 POINT = OperatingPoint(
     name="fmr_1e-3",

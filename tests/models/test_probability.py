@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from models.comparisons import NOT_ENROLLED, Comparisons
-from models.probability import Logistic, fit_probability
+from models.evaluation.comparisons import NOT_ENROLLED, Comparisons
+from models.evaluation.probability import Logistic, fit_probability
 
 
 def drawn(distance: float, people: int = 80, seed: int = 0) -> Comparisons:

@@ -1,6 +1,6 @@
 import pytest
 
-from models.proportion import proportion
+from models.evaluation.proportion import proportion
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from models.bundle import BUILTIN_FOLDER, BUILTIN_NAMES, read_manifest
-from models.calibration import fmr_at, fnmr_at
-from models.comparisons import NOT_ENROLLED, Comparisons
-from models.rate_curve import rate_curve
+from models.evaluation.comparisons import NOT_ENROLLED, Comparisons
+from models.evaluation.rate_curve import rate_curve
+from models.evaluation.rates import fmr_at, fnmr_at
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from models.datasets.labelled import LabelledSet
 from models.decision import ConditionRates, GroupRates, OperatingPoint, Rate
 from models.errors import LikenessError
 from models.evaluation.captures import Captures
+from models.evaluation.page import percent, render
+from models.evaluation.report import Report, det_curve, make_report, with_strangers
 from models.evaluation.strangers import GroupedPhotos, StrangerSet
-from models.page import percent, render
-from models.report import Report, det_curve, make_report, with_strangers
 from tests.images import encode, picture
 
 PEOPLE = 60

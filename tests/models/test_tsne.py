@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.errors import LikenessError
-from models.tsne import FaceMap, caption, draw_png, make_map, render, silhouette
+from models.evaluation.face_map import FaceMap, caption, draw_png, make_map, render, silhouette
 
 PEOPLE = [name for name in ("ada", "grace", "</script><b>") for _ in range(6)]
 FILES = [f"{at}.jpg" for at in range(len(PEOPLE))]

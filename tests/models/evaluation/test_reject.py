@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.comparisons import Comparisons
+from models.evaluation.comparisons import Comparisons
 from models.evaluation.reject import SHARES, reject_rates
 
 

@@ -7,8 +7,8 @@ a comparison counts as often as both of its people were drawn (Bolle et al. 2004
 import numpy as np
 from numpy.typing import NDArray
 
-from models.comparisons import Comparisons
 from models.decision import Rate
+from models.evaluation.comparisons import Comparisons
 
 _BLOCK = 256
 

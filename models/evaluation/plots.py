@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.decision import OperatingPoint
-from models.report import Curve, Histogram
+from models.evaluation.report import Curve, Histogram
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.comparisons import NOT_ENROLLED, Comparisons, Scores, halves
+from models.evaluation.comparisons import NOT_ENROLLED, Comparisons, Scores, halves
 
 _COMPARISONS_NEEDED = 30
 _STEPS = 100

@@ -3,7 +3,7 @@
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from models.comparisons import NOT_ENROLLED, Comparisons
+from models.evaluation.comparisons import NOT_ENROLLED, Comparisons
 
 STEPS = 81
 

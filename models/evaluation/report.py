@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.bundle import Bundle, Calibration
-from models.calibration import ERRORS_NEEDED, FMR_TARGETS, operating_points, point_name
 from models.cohort import LOWEST_SCORE
-from models.comparisons import NOT_ENROLLED, Comparisons, Scores
 from models.datasets.embedded import Embedded
 from models.datasets.labelled import LabelledSet
 from models.decision import (
@@ -35,7 +33,9 @@ from models.evaluate import (
     with_evidence,
 )
 from models.evaluation.captures import Captures
+from models.evaluation.comparisons import NOT_ENROLLED, Comparisons, Scores
 from models.evaluation.fusion import fusion_rates
+from models.evaluation.rates import ERRORS_NEEDED, FMR_TARGETS, operating_points, point_name
 from models.evaluation.reject import RejectRates, reject_rates
 from models.evaluation.strangers import StrangerSet, condition_rates_of, merged
 from models.template import Template

@@ -1,6 +1,6 @@
 """A flat map of a few hundred vectors in which neighbours stay neighbours: exact t-SNE.
 
-`models.tsne` maps thousands with scikit-learn, which the service does without.
+`models.evaluation.face_map` maps thousands with scikit-learn, which the service does without.
 """
 
 from collections.abc import Callable

@@ -12,9 +12,9 @@ from models.bundle import Calibration
 from models.datasets.folders import read_photo_file
 from models.decision import OperatingPoint, Rate
 from models.errors import LikenessError
+from models.evaluation.plots import draw_det, draw_histogram
+from models.evaluation.report import Report, TableRow, WorstError
 from models.photo.image import decode
-from models.plots import draw_det, draw_histogram
-from models.report import Report, TableRow, WorstError
 
 _THUMBNAIL = 160
 

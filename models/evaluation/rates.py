@@ -8,12 +8,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from models.bootstrap import Bootstrap
 from models.cohort import LOWEST_SCORE
-from models.comparisons import Comparisons as Comparisons
-from models.comparisons import Scores, halves
-from models.comparisons import all_pairs as all_pairs
 from models.decision import OperatingPoint
+from models.evaluation.bootstrap import Bootstrap
+from models.evaluation.comparisons import Comparisons as Comparisons
+from models.evaluation.comparisons import Scores, halves
+from models.evaluation.comparisons import all_pairs as all_pairs
 
 FMR_TARGETS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 # With 30 errors the true rate lies within 30 % of the measured one at 90 % confidence
