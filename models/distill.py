@@ -39,8 +39,8 @@ from models.evaluate import compared, pair_scores
 from models.evaluation.rates import fnmr_at, pair_accuracy, threshold_at
 from models.photo.detectors import DetectorSource
 from models.photo.face import Framing
-from models.student import Goal, Student, Teacher, batch_loss, new_student, student_vectors
-from models.views import CROP_MARGIN, CROP_SIZE, Jitter
+from models.training.augment import CROP_MARGIN, CROP_SIZE, Jitter
+from models.training.student import Goal, Student, Teacher, batch_loss, new_student, student_vectors
 
 LOG_FIELDS = ("step", "images", "rate", "loss", "cosine", "images_per_s", "accuracy", "tar_1e-3")
 

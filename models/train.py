@@ -13,7 +13,6 @@ from hashlib import sha256
 
 import numpy as np
 
-from models.adapt import adapt
 from models.bundle import (
     Bundle,
     Manifest,
@@ -23,9 +22,7 @@ from models.bundle import (
     save_head,
     write_manifest,
 )
-from models.card import model_card
 from models.cohort import NO_COHORT, write_cohort
-from models.curves import curves_csv, draw_curves
 from models.datasets.embedded import with_head
 from models.datasets.feature_cache import FeatureCache, cache_key
 from models.datasets.features import Extracted, Extractor
@@ -36,11 +33,14 @@ from models.encoder.head import Head
 from models.errors import LikenessError
 from models.evaluation.page import render
 from models.evaluation.report import Report, make_report
-from models.head_learner import Features, HeadLearner
-from models.leaks import Leak, find_leaks
-from models.learning import Identities, Training
-from models.plan import Listener, Plan, Trained
-from models.splits import Split, split_people
+from models.training.adapt import adapt
+from models.training.card import model_card
+from models.training.curves import curves_csv, draw_curves
+from models.training.head import Features, HeadLearner
+from models.training.leaks import Leak, find_leaks
+from models.training.loop import Identities, Training
+from models.training.plan import Listener, Plan, Trained
+from models.training.split import Split, split_people
 
 SMOKE_PEOPLE, SMOKE_PHOTOS, SMOKE_EPOCHS = 16, 8, 5
 NOT_GOOD_FOR = (

@@ -24,8 +24,8 @@ from service.terminal import (
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from models.learning import Epoch
-    from models.plan import Trained
+    from models.training.loop import Epoch
+    from models.training.plan import Trained
 
 
 class Loss(StrEnum):
@@ -102,11 +102,11 @@ def train(
     require("matplotlib", "pytorch_metric_learning", "peft")
     from models.datasets.labelled import read_people, read_protocol
     from models.encoder.device import choose_device, choose_precision
-    from models.learning import Options
-    from models.lora import Lora
-    from models.plan import Plan
     from models.train import smaller
     from models.train import train as run
+    from models.training.loop import Options
+    from models.training.lora import Lora
+    from models.training.plan import Plan
 
     check_folder(out_folder)
     labelled = read_people(photos, outside)

@@ -21,10 +21,10 @@ from models.datasets.labelled import LabelledSet, read_people, read_protocol
 from models.encoder.device import choose_precision
 from models.evaluate import calibrate
 from models.evaluation.page import interval, percent
-from models.identity_loss import LossName
-from models.learning import Epoch, Options
-from models.plan import Plan
 from models.train import train
+from models.training.loop import Epoch, Options
+from models.training.loss import LossName
+from models.training.plan import Plan
 from tests.bench.machine import describe_machine, markdown
 
 POINTS = ("fmr_1e-2", "fmr_1e-3", "fmr_1e-4")

@@ -19,8 +19,14 @@ from models.distill import Run, Schedule, Watch, batches, main, optimizers
 from models.embedder import Embedder, Row
 from models.encoder.clip import ClipEncoder
 from models.encoder.pixels import PixelSpec
-from models.student import STUDENT_MARGIN, STUDENT_SIZE, Student, new_student, student_vectors
-from models.views import CROP_SIZE, window
+from models.training.augment import CROP_SIZE, window
+from models.training.student import (
+    STUDENT_MARGIN,
+    STUDENT_SIZE,
+    Student,
+    new_student,
+    student_vectors,
+)
 from tests.checkpoints import tiny_head, tiny_manifest, vision_network
 from tests.images import encode, picture
 from tests.photos import photo_bytes

@@ -2,8 +2,8 @@ import numpy as np
 import torch
 
 from models.encoder.head import Head
-from models.head_learner import Features, HeadLearner, folded, unfolded
-from models.learning import Options
+from models.training.head import Features, HeadLearner, folded, unfolded
+from models.training.loop import Options
 
 
 def test_a_folded_head_does_to_raw_features_what_the_other_does_to_standardised() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from models.identity_loss import IdentityLoss, LossName
+from models.training.loss import IdentityLoss, LossName
 
 NAMES: tuple[LossName, ...] = get_args(LossName)
 

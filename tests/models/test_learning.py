@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.errors import LikenessError
-from models.head_learner import Features, HeadLearner
-from models.identity_loss import LossName
-from models.learning import Epoch, Identities, Options, Training
+from models.training.head import Features, HeadLearner
+from models.training.loop import Epoch, Identities, Options, Training
+from models.training.loss import LossName
 
 OPTIONS = Options(hidden=64, dimension=32, epochs=12, batch=64, rate=1e-2, seed=3)
 WIDTH, SIGNAL = 40, 12

@@ -3,7 +3,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.errors import LikenessError
-from models.splits import Shares, Split, split_people
+from models.training.split import Shares, Split, split_people
 
 PEOPLE = np.repeat(np.arange(40), 10)
 NAMES = [f"person {at}" for at in range(40)]

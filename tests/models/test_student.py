@@ -11,7 +11,8 @@ from torch.nn import functional
 from models.bundle import load_bundle, save_weights
 from models.embedder import Embedder
 from models.encoder.clip import ClipEncoder
-from models.student import (
+from models.training.augment import CROP_SIZE, Jitter
+from models.training.student import (
     Goal,
     Student,
     Teacher,
@@ -19,7 +20,6 @@ from models.student import (
     new_student,
     student_vectors,
 )
-from models.views import CROP_SIZE, Jitter
 from tests.checkpoints import tiny_head, vision_network
 
 CPU = torch.device("cpu")

@@ -14,11 +14,11 @@ from models.datasets.embedded import embed
 from models.datasets.labelled import read_folder, read_people, select
 from models.encoder.clip import ClipEncoder
 from models.errors import LikenessError
-from models.learning import Epoch, Options
-from models.lora import Lora
-from models.plan import Plan, Trained
-from models.splits import Shares
 from models.train import smaller, train
+from models.training.loop import Epoch, Options
+from models.training.lora import Lora
+from models.training.plan import Plan, Trained
+from models.training.split import Shares
 from tests.checkpoints import write_bundle, write_full
 from tests.people import PEOPLE, PHOTOS, write_people
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.views import (
+from models.training.augment import (
     CROP_MARGIN,
     CROP_SIZE,
     Jitter,

@@ -9,10 +9,10 @@ from models.datasets.crops import CropSet, cut
 from models.encoder.clip import ClipEncoder
 from models.encoder.head import Head
 from models.errors import LikenessError
-from models.learning import Identities, Training
-from models.lora import Crops, Lora, LoraLearner
-from models.plan import Listener, Plan
-from models.splits import Split
+from models.training.loop import Identities, Training
+from models.training.lora import Crops, Lora, LoraLearner
+from models.training.plan import Listener, Plan
+from models.training.split import Split
 
 
 def adapt(

@@ -9,10 +9,10 @@ import torch
 from models.datasets.labelled import LabelledSet
 from models.encoder.device import Precision
 from models.evaluation.report import Report
-from models.leaks import Leak
-from models.learning import Epoch, Options
-from models.lora import Lora
-from models.splits import Shares, Split
+from models.training.leaks import Leak
+from models.training.loop import Epoch, Options
+from models.training.lora import Lora
+from models.training.split import Shares, Split
 
 
 @dataclass(frozen=True, slots=True)

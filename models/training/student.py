@@ -14,7 +14,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel
 from models.encoder.onnx import OnnxEncoder
 from models.encoder.openvino import compiled, open_core
 from models.encoder.pixels import CLIP_MEAN, CLIP_STD, standardise
-from models.views import Jitter, extent_of, random_views, recolour, window
+from models.training.augment import Jitter, extent_of, random_views, recolour, window
 from models.weights import SFACE, locate
 
 STUDENT_SIZE, STUDENT_MARGIN = 112, 0.06

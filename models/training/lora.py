@@ -19,8 +19,8 @@ from models.embedder import unit_vectors
 from models.encoder.clip import ClipEncoder
 from models.encoder.head import Head
 from models.encoder.pixels import PixelSpec, standardise
-from models.learning import Options
-from models.views import Jitter, random_views, recolour
+from models.training.augment import Jitter, random_views, recolour
+from models.training.loop import Options
 
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
 _JUDGED_AT_ONCE = 64

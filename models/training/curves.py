@@ -6,7 +6,7 @@ from dataclasses import asdict, fields
 from io import StringIO
 from pathlib import Path
 
-from models.learning import Epoch
+from models.training.loop import Epoch
 
 LOSS, TAR, ACCURACY = "#475569", "#1a7f5a", "#c2410c"
 

@@ -10,7 +10,7 @@ import numpy as np
 from models.bundle import Manifest, licences_of
 from models.evaluation.page import interval, percent
 from models.evaluation.report import Report
-from models.plan import Plan, Trained
+from models.training.plan import Plan, Trained
 
 LIBRARIES = ("torch", "transformers", "numpy")
 

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from models.datasets.atomic import whole_file
 from models.errors import LikenessError
-from models.identity_loss import IdentityLoss, LossName
-from models.judge import Judge
-from models.splits import Split
+from models.training.judge import Judge
+from models.training.loss import IdentityLoss, LossName
+from models.training.split import Split
 
 
 @dataclass(frozen=True, slots=True)
