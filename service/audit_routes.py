@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from service.audit_answers import AuditAnswer, EntryAnswer
+from service.schemas.audit_answers import AuditAnswer, EntryAnswer
 from service.service import Running
 
 router = APIRouter(prefix="/audit", tags=["audit"])

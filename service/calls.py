@@ -9,20 +9,26 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, TypedDict, Unpack
 from uuid import uuid4
 
 from models.datasets.folders import read_photo_file
-from service.answers import EmbedAnswer, EmbeddedImage, IdentifyAnswer, ProblemAnswer, VerifyAnswer
 from service.call import Call, of, path
-from service.enroll_answers import EnrollAnswer, EnrolledImage
 from service.float_rows import MEDIA_TYPE as ROWS
 from service.float_rows import FloatRows, read_rows
-from service.gallery_answers import (
+from service.refused import Forbidden, Invalid, NotFound, Refused, RejectedPhoto
+from service.schemas.answers import (
+    EmbedAnswer,
+    EmbeddedImage,
+    IdentifyAnswer,
+    ProblemAnswer,
+    VerifyAnswer,
+)
+from service.schemas.enroll_answers import EnrollAnswer, EnrolledImage
+from service.schemas.gallery import (
     DeletedAnswer,
     ExportAnswer,
     RenamedAnswer,
     SubjectAnswer,
     SubjectsAnswer,
 )
-from service.model_answers import Health, ModelAnswer
-from service.refused import Forbidden, Invalid, NotFound, Refused, RejectedPhoto
+from service.schemas.model_answers import Health, ModelAnswer
 
 if TYPE_CHECKING:
     from models.photo.face import Policy

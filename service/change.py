@@ -8,13 +8,13 @@ import asyncio
 import hashlib
 
 from models.errors import naming
-from service.answers import RateAnswer
 from service.caller import Caller
-from service.change_answers import BothDecided, ChangeAnswer, ReembeddedAnswer, ShadowAnswer
 from service.errors import ChangeIncomplete, NoChange, OtherPhoto, PhotoNeeded
 from service.recogniser import Recogniser
 from service.recognition import measures_of
-from service.schemas import ReembedRequest, SwitchRequest
+from service.schemas.answers import RateAnswer
+from service.schemas.change_answers import BothDecided, ChangeAnswer, ReembeddedAnswer, ShadowAnswer
+from service.schemas.requests import ReembedRequest, SwitchRequest
 from service.service import Service
 from service.shadow import Tally
 from service.store import Change, Deleted, Photo, Store

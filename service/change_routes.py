@@ -7,19 +7,19 @@ from pydantic import JsonValue
 
 from service import change
 from service.body import read_model
-from service.change_answers import (
+from service.disconnect import run_until_disconnect
+from service.guard import By
+from service.names import subject_named
+from service.openapi import json_body, links, request_body
+from service.routes import read
+from service.schemas.change_answers import (
     ChangeAnswer,
     LackingAnswer,
     LackingTemplate,
     ReembeddedAnswer,
 )
-from service.disconnect import run_until_disconnect
-from service.gallery_answers import DeletedAnswer
-from service.guard import By
-from service.names import subject_named
-from service.openapi import json_body, links, request_body
-from service.routes import read
-from service.schemas import ReembedRequest, SwitchRequest
+from service.schemas.gallery import DeletedAnswer
+from service.schemas.requests import ReembedRequest, SwitchRequest
 from service.service import Running
 from service.store import Change
 

@@ -17,7 +17,6 @@ import httpx
 from models.datasets.folders import is_text
 from service import calls
 from service.call import Call, Page
-from service.gallery_answers import SubjectSummaryAnswer
 from service.patience import Patience, Tries
 from service.photo_folders import (
     AnyPath,
@@ -29,6 +28,7 @@ from service.photo_folders import (
     people_in,
 )
 from service.refused import Refused
+from service.schemas.gallery import SubjectSummaryAnswer
 from service.side_by_side import in_threads
 
 P = ParamSpec("P")

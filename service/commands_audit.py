@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from service.audit_answers import AuditAnswer
 from service.call import Call, of
 from service.local import connect
+from service.schemas.audit_answers import AuditAnswer
 from service.store.audit import START, AuditEntry, first_break
 from service.terminal import Url, fail, finish, settings_from, show
 

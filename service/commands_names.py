@@ -8,8 +8,8 @@ import typer
 
 from service.call import Call, of
 from service.calls import rename_subject
-from service.gallery_answers import OddNamesAnswer, RenamedAnswer
 from service.local import connect
+from service.schemas.gallery import OddNamesAnswer, RenamedAnswer
 from service.terminal import Json, Url, finish, settings_from, show
 
 names_app = typer.Typer(

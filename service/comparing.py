@@ -22,7 +22,7 @@ from service.hygiene import agreement_floor, strangers
 from service.metrics import Metrics
 from service.pipeline import Probe
 from service.recogniser import Recogniser
-from service.schemas import Choice, VerifyRequest
+from service.schemas.requests import Choice, VerifyRequest
 from service.store import Candidate, GalleryTemplate, Store, SubjectTemplates
 
 # Of so many subjects that the store suggests at least, all templates are compared.

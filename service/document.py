@@ -9,8 +9,8 @@ from pydantic import JsonValue
 
 from service.admission import ALWAYS_OPEN, IMAGE_ROUTES
 from service.guard import HEADER
-from service.problem_answers import Problem
 from service.problems import MEDIA_TYPE
+from service.schemas.problem import Problem
 from service.status import STATUS
 
 _EVERYWHERE = (

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.evaluation.layout import Layout, lay_out
 from service.errors import SubjectNotFound
-from service.map_answers import MapAnswer, MapPointAnswer
+from service.schemas.map_answers import MapAnswer, MapPointAnswer
 from service.service import Service
 from service.store import GalleryTemplate, SubjectSummary
 

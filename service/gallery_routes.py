@@ -6,17 +6,17 @@ from fastapi import APIRouter, Query, Request
 from pydantic import JsonValue
 
 from service.body import read_model
-from service.gallery_answers import (
+from service.guard import By
+from service.names import SubjectInPath, subject_named
+from service.openapi import json_body, links
+from service.schemas.gallery import (
     DeletedAnswer,
     ExportAnswer,
     RenamedAnswer,
     SubjectAnswer,
     SubjectsAnswer,
 )
-from service.guard import By
-from service.names import SubjectInPath, subject_named
-from service.openapi import json_body, links
-from service.schemas import RenameRequest, StoredId, StoredName
+from service.schemas.requests import RenameRequest, StoredId, StoredName
 from service.service import Running
 
 router = APIRouter(prefix="/subjects", tags=["gallery"])

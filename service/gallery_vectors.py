@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.async_client import AsyncLikeness
-from service.gallery_answers import SubjectSummaryAnswer
 from service.refused import NotFound
+from service.schemas.gallery import SubjectSummaryAnswer
 
 
 @dataclass(frozen=True, slots=True)

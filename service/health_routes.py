@@ -9,10 +9,11 @@ from models.bundle import Bundle, Calibration
 from models.decision import default_point
 from models.errors import LikenessError
 from models.evaluation.rates import ERRORS_WANTED
-from service.answers import OperatingPointAnswer
 from service.errors import DecoderStalled, EncoderStopped, NotReady, StoreError
 from service.metrics import CONTENT_TYPE
-from service.model_answers import (
+from service.recogniser import Recogniser
+from service.schemas.answers import OperatingPointAnswer
+from service.schemas.model_answers import (
     BatchAnswer,
     CohortAnswer,
     ConditionAnswer,
@@ -23,7 +24,6 @@ from service.model_answers import (
     LicenceAnswer,
     ModelAnswer,
 )
-from service.recogniser import Recogniser
 from service.service import Running, Service
 from service.settings import Settings
 

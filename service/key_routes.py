@@ -5,10 +5,10 @@ from fastapi import APIRouter, Request
 from service.body import read_model
 from service.errors import KeyNotFound
 from service.guard import By
-from service.key_answers import KeyAnswer, KeysAnswer, NewKeyAnswer
 from service.keys import make_key, signing_pair
 from service.openapi import json_body, links
-from service.schemas import NewKeyRequest
+from service.schemas.key_answers import KeyAnswer, KeysAnswer, NewKeyAnswer
+from service.schemas.requests import NewKeyRequest
 from service.service import Running
 from service.store import utc_now
 

@@ -14,9 +14,9 @@ from contextlib import asynccontextmanager
 import httpx
 from pydantic import BaseModel, StrictBool, ValidationError
 
-from service.answers import Liveness
 from service.errors import LivenessTokenNeeded, LivenessUnavailable, NotLive
 from service.metrics import Metrics
+from service.schemas.answers import Liveness
 from service.settings import Settings
 
 logger = logging.getLogger("likeness")

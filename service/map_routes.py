@@ -8,7 +8,7 @@ from models.evaluation.layout import MOST_VECTORS
 from service.disconnect import run_until_disconnect
 from service.errors import TooManyRequests
 from service.gallery_map import draw_map
-from service.map_answers import MapAnswer
+from service.schemas.map_answers import MapAnswer
 from service.service import Running
 
 router = APIRouter(tags=["gallery"])

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from service.gallery_answers import OddNamesAnswer
+from service.schemas.gallery import OddNamesAnswer
 from service.service import Running
 
 router = APIRouter(prefix="/names", tags=["gallery"])

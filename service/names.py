@@ -9,7 +9,7 @@ from fastapi import Depends, Path
 from models.datasets.names import as_id
 from service.errors import FieldError, SubjectNotFound
 from service.problems import invalid_fields
-from service.schemas import StoredName
+from service.schemas.requests import StoredName
 from service.service import Running
 from service.store import Store
 

@@ -11,10 +11,10 @@ from typing import Generic, TypeVar, Unpack
 from models.datasets.folders import is_text, read_photo_file
 from models.datasets.people import list_people
 from models.datasets.rejected import UNREADABLE
-from service.answers import EmbeddedImage, ProblemAnswer
 from service.call import Call
 from service.calls import Embedding, Terms, embed_photo, enroll_photo
-from service.enroll_answers import EnrolledImage
+from service.schemas.answers import EmbeddedImage, ProblemAnswer
+from service.schemas.enroll_answers import EnrolledImage
 
 T = TypeVar("T")
 AnyPath = str | PathLike[str]

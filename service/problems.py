@@ -20,7 +20,7 @@ from service.errors import (
     RouteNotFound,
 )
 from service.paths import methods_at
-from service.problem_answers import FieldProblem, Problem
+from service.schemas.problem import FieldProblem, Problem
 from service.status import retry_after_s, status
 
 logger = logging.getLogger("likeness")

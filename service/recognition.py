@@ -12,7 +12,11 @@ from models.errors import FingerprintMismatch, LikenessError
 from models.photo.face import Policy
 from models.photo.quality_head import Capture
 from models.template import Template
-from service.answers import (
+from service.caller import Caller
+from service.comparing import FusedCandidate, rule_of
+from service.pipeline import Probe
+from service.recogniser import Recogniser
+from service.schemas.answers import (
     CandidateAnswer,
     EmbedAnswer,
     EmbeddedImage,
@@ -20,12 +24,8 @@ from service.answers import (
     ProblemAnswer,
     VerifyAnswer,
 )
-from service.caller import Caller
-from service.comparing import FusedCandidate, rule_of
-from service.enroll_answers import EnrollAnswer, EnrolledImage
-from service.pipeline import Probe
-from service.recogniser import Recogniser
-from service.schemas import EmbedRequest, EnrollRequest, IdentifyRequest, VerifyRequest
+from service.schemas.enroll_answers import EnrollAnswer, EnrolledImage
+from service.schemas.requests import EmbedRequest, EnrollRequest, IdentifyRequest, VerifyRequest
 from service.service import Service
 from service.store import Idempotency, NewTemplate, check_ahead, utc_now
 from service.terms import terms_of

@@ -12,8 +12,8 @@ from models.datasets.folders import contents_of, read_photo_file
 from models.datasets.rejected import UNREADABLE, RejectedFile
 from service.async_client import AsyncLikeness
 from service.call import Call, of
-from service.change_answers import LackingAnswer, LackingTemplate, ReembeddedAnswer
 from service.refused import NotFound, RejectedPhoto
+from service.schemas.change_answers import LackingAnswer, LackingTemplate, ReembeddedAnswer
 from service.side_by_side import in_tasks
 
 PHOTO_NEEDED: Final = "photo_needed"

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from models.errors import FaceError, ImageError, LikenessError, PixelBudgetSpent
 from service.errors import BodyTooLarge, EnrolmentError, InvalidRequest, OtherPhoto, PhotoNeeded
-from service.problem_answers import Problem
+from service.schemas.problem import Problem
 
 
 class Refused(Exception):

@@ -8,10 +8,8 @@ from pydantic import BaseModel, JsonValue
 
 from service import recognition
 from service.accept import preferred
-from service.answers import EmbedAnswer, IdentifyAnswer, Liveness, VerifyAnswer
 from service.body import parse, read_fields
 from service.disconnect import run_until_disconnect
-from service.enroll_answers import EnrollAnswer
 from service.float_rows import MEDIA_TYPE as ROWS
 from service.guard import By, MayLower, MayName
 from service.key_limits import count_photos
@@ -19,7 +17,15 @@ from service.names import subject_named
 from service.openapi import links, request_body
 from service.problems import request_id
 from service.rows import rows_document, rows_response
-from service.schemas import EmbedRequest, EnrollRequest, IdentifyRequest, VerifyRequest, Witnessed
+from service.schemas.answers import EmbedAnswer, IdentifyAnswer, Liveness, VerifyAnswer
+from service.schemas.enroll_answers import EnrollAnswer
+from service.schemas.requests import (
+    EmbedRequest,
+    EnrollRequest,
+    IdentifyRequest,
+    VerifyRequest,
+    Witnessed,
+)
 from service.service import Running, Service
 
 router = APIRouter(tags=["recognition"])

@@ -4,9 +4,9 @@ import numpy as np
 from fastapi import Response
 from pydantic import JsonValue
 
-from service.answers import EmbedAnswer
 from service.body import BINARY
 from service.float_rows import MEDIA_TYPE
+from service.schemas.answers import EmbedAnswer
 
 HEADERS = {
     "x-likeness-rows": "Rows in the body, one per image sent.",

@@ -5,8 +5,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from service.answers import Answer
 from service.guard import By
+from service.schemas.answers import Answer
 from service.service import Running
 
 router = APIRouter(tags=["protection"])

@@ -17,7 +17,7 @@ from service.errors import InvalidSettings
 from service.health_routes import describe
 from service.keys import KeyRing
 from service.listener import AcceptingServer, allow_many_files, most_connections
-from service.model_answers import ModelAnswer
+from service.schemas.model_answers import ModelAnswer
 from service.service import Service
 from service.settings import Settings
 

@@ -13,14 +13,14 @@ from typing import Final
 from models.decision import Outcome, Rate
 from models.errors import FingerprintMismatch, Uncalibrated, UnknownOperatingPoint
 from models.evaluation.proportion import proportion
-from service.answers import VerifyAnswer
 from service.caller import Caller
 from service.comparing import Comparing, rule_of
 from service.errors import OverloadError, SubjectNotFound, TemplatesDamaged, TemplatesExpired
 from service.metrics import Metrics, Unshadowed
 from service.pipeline import Pipeline
 from service.recogniser import Recogniser
-from service.schemas import VerifyRequest
+from service.schemas.answers import VerifyAnswer
+from service.schemas.requests import VerifyRequest
 from service.settings import Settings
 from service.store import Store
 

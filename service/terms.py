@@ -1,7 +1,7 @@
 """On what ground a subject is stored and what for: asked for where a deployment says so."""
 
 from service.errors import FieldError, InvalidRequest
-from service.schemas import EnrollRequest
+from service.schemas.requests import EnrollRequest
 from service.store import Terms
 
 

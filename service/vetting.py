@@ -5,13 +5,13 @@ from hashlib import sha256
 
 from models.errors import LikenessError
 from models.template import Template
-from service.answers import CandidateAnswer
-from service.enroll_answers import DuplicateCheckAnswer
 from service.errors import EnrolmentError, SubjectNotFound
 from service.hygiene import New, Standard, agreement_floor, alarm_point, judge, low_quality
 from service.pipeline import Probe
 from service.recogniser import Recogniser
-from service.schemas import EnrollRequest
+from service.schemas.answers import CandidateAnswer
+from service.schemas.enroll_answers import DuplicateCheckAnswer
+from service.schemas.requests import EnrollRequest
 from service.service import Service
 
 # Those a face resembles most tell enough.

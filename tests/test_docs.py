@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from service.answers import VerifyAnswer
 from service.app import create_app
 from service.cli.app import app
+from service.schemas.answers import VerifyAnswer
 from service.settings import Settings
 from tests.docs import README, SECTIONS, section
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.problem_answers import Problem
 from service.problems import MEDIA_TYPE
+from service.schemas.problem import Problem
 from service.settings import Settings
 from service.status import STATUS
 from tests.proxy import HAPROXY, RULES, Does, Proxy, Replica, running_proxy

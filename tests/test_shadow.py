@@ -11,12 +11,12 @@ from fastapi import FastAPI
 from starlette.types import Message, Receive, Scope, Send
 from typer.testing import CliRunner
 
-from service.answers import VerifyAnswer
 from service.app import create_app
-from service.change_answers import ChangeAnswer, ShadowAnswer
 from service.cli.app import app as cli
 from service.errors import InvalidSettings
-from service.schemas import VerifyRequest
+from service.schemas.answers import VerifyAnswer
+from service.schemas.change_answers import ChangeAnswer, ShadowAnswer
+from service.schemas.requests import VerifyRequest
 from service.service import Service
 from service.settings import Settings, load_settings
 from service.shadow import Shadow, Tally

@@ -5,7 +5,6 @@ from typing import Annotated, TypeVar
 import typer
 from pydantic import BaseModel
 
-from service.answers import VerifyAnswer
 from service.app import create_app
 from service.calls import Choice
 from service.cli.bundle import bundle_app
@@ -24,7 +23,8 @@ from service.health_routes import describe
 from service.local import connect
 from service.logs import configure_logs
 from service.metrics import Metrics
-from service.model_answers import ModelAnswer
+from service.schemas.answers import VerifyAnswer
+from service.schemas.model_answers import ModelAnswer
 from service.serve import serve as serve_app
 from service.service import open_service
 from service.store import place_of

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.problem_answers import Problem
 from service.problems import MEDIA_TYPE
+from service.schemas.problem import Problem
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator
 import httpx
 from typer.testing import CliRunner
 
-from service.audit_answers import AuditAnswer, EntryAnswer
 from service.cli.app import app
+from service.schemas.audit_answers import AuditAnswer, EntryAnswer
 
 
 def verified(client: httpx.Client, receipts: Iterable[str]) -> str:

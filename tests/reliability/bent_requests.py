@@ -8,7 +8,7 @@ from typing import Literal, get_args
 import httpx
 from hypothesis import strategies as st
 
-from service.schemas import (
+from service.schemas.requests import (
     EmbedRequest,
     EnrollRequest,
     IdentifyRequest,

@@ -15,8 +15,8 @@ from service import calls
 from service.async_client import AsyncLikeness
 from service.call import Call, of
 from service.client import Likeness
-from service.key_answers import NewKeyAnswer
 from service.refused import Forbidden, Invalid, NotFound, Refused, RejectedPhoto
+from service.schemas.key_answers import NewKeyAnswer
 from tests.people import write_list
 from tests.photos import mirrored, photo_bytes
 from tests.server import RunningServer, running_server

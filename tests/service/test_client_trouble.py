@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.audit_answers import AuditAnswer
 from service.call import Call, of
 from service.client import Likeness
+from service.schemas.audit_answers import AuditAnswer
 from tests.checkpoints import write_bundle
 from tests.people import write_people
 from tests.photos import photo_bytes

@@ -8,8 +8,8 @@ from typer.testing import CliRunner, Result
 from models.bundle import read_manifest
 from models.decision import Evidence, OperatingPoint, Rate
 from models.evaluation.report import Report
-from service.answers import EvidenceAnswer, OperatingPointAnswer
 from service.cli.app import EXIT_ERROR, app
+from service.schemas.answers import EvidenceAnswer, OperatingPointAnswer
 from tests.checkpoints import write_bundle
 from tests.photos import mirrored, photo_bytes
 

@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from service.body import parse, read_fields
 from service.errors import InvalidRequest, ServiceError
-from service.schemas import EnrollRequest
+from service.schemas.requests import EnrollRequest
 from service.settings import Settings
 from tests.service.asgi_client import Client
 

@@ -10,7 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from service.app import create_app
-from service.map_answers import MapAnswer
+from service.schemas.map_answers import MapAnswer
 from service.service import Service
 from service.settings import Settings
 from service.store import NewTemplate

@@ -11,8 +11,8 @@ from service.async_client import AsyncLikeness
 from service.call import Call
 from service.client import Likeness
 from service.patience import Patience
-from service.problem_answers import Problem
 from service.refused import Busy, Forbidden, Invalid, NotFound, Refused, RejectedPhoto, Unavailable
+from service.schemas.problem import Problem
 
 SUBJECT = "ada"
 

@@ -3,8 +3,8 @@ from fastapi import Response
 from numpy.typing import NDArray
 
 from models.errors import NoFace, NotAnImage
-from service.answers import EmbedAnswer, EmbeddedImage, ProblemAnswer
 from service.rows import rows_document, rows_response
+from service.schemas.answers import EmbedAnswer, EmbeddedImage, ProblemAnswer
 
 # 0.1 is another number in float64 than in float32.
 FIRST = np.array([0.1, -0.2, 0.3], np.float32)

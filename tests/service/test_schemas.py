@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 from service.body import Fields, parse
 from service.errors import InvalidRequest
-from service.schemas import EnrollRequest, IdentifyRequest, NewKeyRequest, VerifyRequest
+from service.schemas.requests import EnrollRequest, IdentifyRequest, NewKeyRequest, VerifyRequest
 
 
 def fields(values: dict[str, JsonValue], *, are_text: bool) -> Fields:

@@ -9,7 +9,7 @@ import pytest
 from service.app import create_app
 from service.errors import InvalidSettings
 from service.keys import KeyRing, make_key
-from service.model_answers import ModelAnswer
+from service.schemas.model_answers import ModelAnswer
 from service.serve import DEVICE_LOST_EXIT, bind, check_exposure, serve
 from service.settings import Settings
 from service.store import open_store, utc_now

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Self
 
 from models.template import Template, similarity
-from service.answers import Answer
 from service.compat.compreface.requests import Options
 from service.compat.scales import face_probability, likeness
 from service.pipeline import Probe
 from service.recogniser import Recogniser
+from service.schemas.answers import Answer
 from service.service import Service
 
 

@@ -25,7 +25,7 @@ from service.compat.compreface.requests import ImageIds, Name
 from service.errors import SubjectNotFound
 from service.guard import By
 from service.names import SubjectInPath, subject_named
-from service.schemas import StoredName
+from service.schemas.requests import StoredName
 from service.service import Running
 from service.store import Photo
 

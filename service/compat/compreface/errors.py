@@ -9,7 +9,7 @@ from typing import Final
 from starlette.responses import JSONResponse
 
 from service.compat.translated import Translation
-from service.problem_answers import Problem
+from service.schemas.problem import Problem
 
 # The numbers are those of CompreFace's `CommonExceptionCode`.
 UNDEFINED: Final = 0

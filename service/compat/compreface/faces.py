@@ -24,7 +24,7 @@ from service.compat.compreface.answers import (
 from service.compat.compreface.collection import FaceCollection
 from service.compat.compreface.requests import TwoPhotos
 from service.pipeline import Probe
-from service.schemas import EnrollRequest
+from service.schemas.requests import EnrollRequest
 
 _MOST_PREDICTIONS = 100
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, RootModel
 from service.body import read_model
 from service.problems import request_id
 from service.routes import read
-from service.schemas import Photo, SubjectId
+from service.schemas.requests import Photo, SubjectId
 from service.service import Service
 
 M = TypeVar("M", bound=BaseModel)

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from service.compat.translated import Translation
-from service.problem_answers import Problem
+from service.schemas.problem import Problem
 
 MEDIA_TYPE: Final = "application/x-amz-json-1.1"
 

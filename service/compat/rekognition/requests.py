@@ -7,7 +7,7 @@ from pydantic.alias_generators import to_pascal
 from pydantic_core import PydanticCustomError
 
 from models.datasets.names import as_id
-from service.schemas import Body, Photo
+from service.schemas.requests import Body, Photo
 
 _MOST = 4096
 _UUID = r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from pydantic import Field
 
-from service.answers import Answer
+from service.schemas.answers import Answer
 
 
 class EntryAnswer(Answer):

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from service.answers import Answer
-from service.audit_answers import EntryAnswer
+from service.schemas.answers import Answer
+from service.schemas.audit_answers import EntryAnswer
 
 
 class TemplateAnswer(Answer):

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
-from service.answers import Answer
+from service.schemas.answers import Answer
 
 # A key has what it signs with, of which only this is told.
 _Has = Annotated[bool, BeforeValidator(lambda value: value not in (None, False))]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from pydantic import Field
 
 from models.decision import ConditionName
-from service.answers import Answer, OperatingPointAnswer, RateAnswer
+from service.schemas.answers import Answer, OperatingPointAnswer, RateAnswer
 
 if TYPE_CHECKING:
     from models.bundle import Licence

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from models.decision import Outcome
-from service.answers import Answer, RateAnswer
+from service.schemas.answers import Answer, RateAnswer
 
 
 class BothDecided(Answer):

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from service.answers import Answer
+from service.schemas.answers import Answer
 
 
 class MapPointAnswer(Answer):

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from models.decision import OperatingPoint
 from models.errors import LikenessError
-from service.answers import Answer, CandidateAnswer, FaceAnswer, Liveness, ProblemAnswer
+from service.schemas.answers import Answer, CandidateAnswer, FaceAnswer, Liveness, ProblemAnswer
 
 if TYPE_CHECKING:
     from service.pipeline import Probe
