@@ -18,19 +18,19 @@ from service import (
     routes,
     seal_routes,
 )
-from service.admission import Admission, Gate
-from service.boundary import Boundary
 from service.compat.compreface.install import install_compreface
 from service.compat.rekognition.install import install_rekognition
-from service.cors import Cors
 from service.document import DocumentedApp
-from service.guard import Guard
+from service.edge.admission import Admission, Gate
+from service.edge.boundary import Boundary
+from service.edge.cors import Cors
+from service.edge.guard import Guard
+from service.edge.problems import install
+from service.edge.targets import ExactTarget, HeadAsGet
 from service.made_once import Shared
 from service.metrics import Metrics
-from service.problems import install
 from service.service import open_service
 from service.settings import Settings
-from service.targets import ExactTarget, HeadAsGet
 from service.tracing import open_tracer
 from service.ui_routes import ui_router
 

@@ -7,9 +7,9 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic import JsonValue
 
-from service.admission import ALWAYS_OPEN, IMAGE_ROUTES
-from service.guard import HEADER
-from service.problems import MEDIA_TYPE
+from service.edge.admission import ALWAYS_OPEN, IMAGE_ROUTES
+from service.edge.guard import HEADER
+from service.edge.problems import MEDIA_TYPE
 from service.schemas.problem import Problem
 from service.status import STATUS
 

@@ -2,10 +2,10 @@
 
 from fastapi import APIRouter, Request
 
-from service.body import read_model
+from service.edge.body import read_model
+from service.edge.guard import By
+from service.edge.keys import make_key, signing_pair
 from service.errors import KeyNotFound
-from service.guard import By
-from service.keys import make_key, signing_pair
 from service.openapi import json_body, links
 from service.schemas.key_answers import KeyAnswer, KeysAnswer, NewKeyAnswer
 from service.schemas.requests import NewKeyRequest
@@ -24,7 +24,7 @@ router = APIRouter(prefix="/keys", tags=["keys"])
 async def create_key(request: Request, service: Running, by: By) -> NewKeyAnswer:
     """Make a key; it counts at once, and is shown in this answer only."""
     form = await read_model(request, NewKeyRequest)
-    vault = service.keys.vault if form.signing else None
+    vault = service.edge.keys.vault if form.signing else None
     kept, key = make_key(form.name, form.scopes, form.per_s, form.at_once, utc_now(), vault)
     await service.store.add_key(kept, by)
     access_key_id, secret = signing_pair(key) if form.signing else (None, None)

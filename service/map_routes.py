@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 
 from models.evaluation.layout import MOST_VECTORS
-from service.disconnect import run_until_disconnect
+from service.edge.disconnect import run_until_disconnect
 from service.errors import TooManyRequests
 from service.gallery_map import draw_map
 from service.schemas.map_answers import MapAnswer

@@ -7,8 +7,8 @@ from typing import Annotated, Final
 from fastapi import Depends, Path
 
 from models.datasets.names import as_id
+from service.edge.problems import invalid_fields
 from service.errors import FieldError, SubjectNotFound
-from service.problems import invalid_fields
 from service.schemas.requests import StoredName
 from service.service import Running
 from service.store import Store

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, JsonValue
 
-from service.body import BINARY
+from service.edge.body import BINARY
 
 _EXAMPLE = "/9j/4AAQSkZJRgABAQAAAQABAAD/"
 _PHOTO: JsonValue = {

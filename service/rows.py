@@ -4,7 +4,7 @@ import numpy as np
 from fastapi import Response
 from pydantic import JsonValue
 
-from service.body import BINARY
+from service.edge.body import BINARY
 from service.float_rows import MEDIA_TYPE
 from service.schemas.answers import EmbedAnswer
 

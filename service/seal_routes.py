@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from service.guard import By
+from service.edge.guard import By
 from service.schemas.answers import Answer
 from service.service import Running
 

@@ -11,8 +11,8 @@ from fastapi import Depends, Request
 from models.bundle import check_source
 from service.caller import Caller
 from service.comparing import Comparing
+from service.edge.keys import KeyRing
 from service.errors import InvalidSettings
-from service.keys import KeyRing
 from service.liveness import LivenessCheck, open_liveness
 from service.master_keys import open_vault
 from service.metrics import Metrics

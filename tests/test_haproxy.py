@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.problems import MEDIA_TYPE
+from service.edge.problems import MEDIA_TYPE
 from service.schemas.problem import Problem
 from service.settings import Settings
 from service.status import STATUS

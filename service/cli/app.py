@@ -19,13 +19,13 @@ from service.commands_map import draw_map
 from service.commands_master_key import master_key_app
 from service.commands_names import names_app
 from service.commands_train import train
+from service.edge.server import serve as serve_app
 from service.health_routes import describe
 from service.local import connect
 from service.logs import configure_logs
 from service.metrics import Metrics
 from service.schemas.answers import VerifyAnswer
 from service.schemas.model_answers import ModelAnswer
-from service.serve import serve as serve_app
 from service.service import open_service
 from service.store import place_of
 from service.terminal import EXIT_ERROR as EXIT_ERROR

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.problems import MEDIA_TYPE
+from service.edge.problems import MEDIA_TYPE
 from service.schemas.problem import Problem
 
 

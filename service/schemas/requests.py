@@ -20,8 +20,8 @@ from pydantic_core import PydanticCustomError
 
 from models.datasets.names import as_id, as_name
 from models.photo.face import Policy
-from service.body import ImageBytes
-from service.keys import Scope
+from service.edge.body import ImageBytes
+from service.edge.keys import Scope
 
 _DATE = re.compile(r"\d{4}-")
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from service.keys import SCOPES
+from service.edge.keys import SCOPES
 from tests.reliability.row import Row
 from tests.server import running_server
 

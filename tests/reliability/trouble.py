@@ -13,11 +13,11 @@ from models.photo.detectors import NoDetector
 from models.photo.face import Face
 from models.photo.image import Limits, Pixels
 from service.app import create_app
-from service.keys import KeyRing
+from service.edge.keys import KeyRing
+from service.edge.server import serve
 from service.pipeline import Pipeline
 from service.prepare import DecodePool, Preparation
 from service.schemas.model_answers import ModelAnswer
-from service.serve import serve
 from service.service import Service
 from service.settings import load_settings
 from service.store import open_store

@@ -17,7 +17,7 @@ from time import perf_counter
 
 import httpx
 
-from service.listener import allow_many_files
+from service.edge.listener import allow_many_files
 from tests.bench.machine import resident_mb
 from tests.checkpoints import write_bundle
 from tests.reliability.row import Row

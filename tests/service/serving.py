@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from service.connection import Config
-from service.listener import AcceptingServer
+from service.edge.connection import Config
+from service.edge.listener import AcceptingServer
+from service.edge.server import bind
 from service.metrics import Metrics
-from service.serve import bind
 from service.settings import Settings
 
 

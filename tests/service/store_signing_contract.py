@@ -4,8 +4,8 @@ import base64
 
 import pytest
 
+from service.edge.keys import KeyRing, make_key, signing_pair
 from service.errors import InvalidSettings, StoreDamaged
-from service.keys import KeyRing, make_key, signing_pair
 from service.store import Store, Vault, open_store
 from service.store.vault import Wrapped, to_sign
 from tests.service.store_inside import everything, run

@@ -5,7 +5,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.admission import Admission, Gate
+from service.edge.admission import Admission, Gate
 from service.errors import TooManyRequests
 from service.metrics import Metrics
 from service.settings import Settings

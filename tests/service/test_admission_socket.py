@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 import httpx
 from fastapi import FastAPI, Request
 
-from service.admission import Admission, Gate
-from service.boundary import Boundary
-from service.disconnect import run_until_disconnect
+from service.edge.admission import Admission, Gate
+from service.edge.boundary import Boundary
+from service.edge.disconnect import run_until_disconnect
+from service.edge.problems import install
 from service.metrics import Metrics
-from service.problems import install
 from service.settings import Settings
 from tests.service.serving import serving
 from tests.service.test_metrics import value

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import Request
 
-from service.body import Fields, ImageBytes, parse, read_fields
+from service.edge.body import Fields, ImageBytes, parse, read_fields
 from service.errors import ClientGone, InvalidRequest, ServiceError, UnsupportedBody
 from service.settings import Settings
 from tests.service.asgi_client import Client

@@ -7,12 +7,12 @@ import httpx
 import pytest
 from fastapi import APIRouter, FastAPI, Request
 
-from service.admission import Admission, Gate
-from service.boundary import Boundary
+from service.edge.admission import Admission, Gate
+from service.edge.boundary import Boundary
+from service.edge.problems import install
 from service.errors import ClientGone
 from service.logs import TextFormatter
 from service.metrics import Metrics
-from service.problems import install
 from service.settings import Settings
 from tests.in_process import client_of
 from tests.service.asgi_client import Client

@@ -10,12 +10,12 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request, Response
 
-from service.admission import Admission, Gate
-from service.boundary import Boundary
-from service.guard import KEY_ID
+from service.edge.admission import Admission, Gate
+from service.edge.boundary import Boundary
+from service.edge.guard import KEY_ID
+from service.edge.problems import install
+from service.edge.safe_headers import SAFE
 from service.metrics import Metrics
-from service.problems import install
-from service.safe_headers import SAFE
 from service.settings import Settings
 from tests.service.serving import serving
 from tests.service.test_metrics import value
@@ -389,7 +389,7 @@ async def test_one_connection_too_many_is_refused_where_none_is_idle() -> None:
 async def test_connection_that_is_not_read_makes_way_where_connections_run_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("service.connection._SLOW_S", 0.0)
+    monkeypatch.setattr("service.edge.connection._SLOW_S", 0.0)
     async with served(max_connections=8, drain_s=0) as (url, metrics), AsyncExitStack() as stack:
         for _ in range(8):
             deaf = await stack.enter_async_context(wired(url))
@@ -405,7 +405,7 @@ async def test_connection_that_is_not_read_makes_way_where_connections_run_out(
 async def test_client_that_does_not_read_its_answer_is_cut_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("service.connection._STALL_S", 0.2)
+    monkeypatch.setattr("service.edge.connection._STALL_S", 0.2)
     async with served() as (url, metrics):
         port = int(url.rpartition(":")[2])
         with socket.socket() as deaf:

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 from starlette.requests import Request
 
-from service.disconnect import run_until_disconnect
+from service.edge.disconnect import run_until_disconnect
 from service.errors import ClientGone, QueueFull
 from tests.service.asgi_client import Client
 

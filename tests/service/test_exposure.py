@@ -9,7 +9,7 @@ import pytest
 
 from service.app import create_app
 from service.docs_page import POLICY, render
-from service.safe_headers import SAFE
+from service.edge.safe_headers import SAFE
 from service.settings import Settings
 from tests.checkpoints import write_bundle
 from tests.images import encode, picture

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 
 from service.app import create_app
 from service.cli.app import app as commands
-from service.guard import ROUTES
+from service.edge.guard import ROUTES
 from service.settings import Settings
 from tests.checkpoints import write_bundle
 from tests.in_process import client_of

@@ -6,7 +6,7 @@ from time import process_time
 import pytest
 from starlette.requests import Request
 
-from service.body import parse, read_fields
+from service.edge.body import parse, read_fields
 from service.errors import InvalidRequest, ServiceError
 from service.schemas.requests import EnrollRequest
 from service.settings import Settings

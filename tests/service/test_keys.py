@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
+from service.edge.key_limits import KeyLimits
+from service.edge.keys import KeyRing, make_key, signing_pair
 from service.errors import KeyBusy, KeyInvalid, NoMasterKey, StoreUnavailable
-from service.key_limits import KeyLimits
-from service.keys import KeyRing, make_key, signing_pair
 from service.store import ApiKey, Store, Vault, open_store, utc_now
 from tests.service.store_samples import MASTER, OTHER_MASTER
 

@@ -4,7 +4,7 @@ import pytest
 from pydantic import AliasChoices, BaseModel, Field
 
 from service.app import create_app
-from service.body import ImageBytes
+from service.edge.body import ImageBytes
 from service.openapi import request_body
 from service.settings import Settings
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 from pydantic import JsonValue
 
-from service.body import Fields, parse
+from service.edge.body import Fields, parse
 from service.errors import InvalidRequest
 from service.schemas.requests import EnrollRequest, IdentifyRequest, NewKeyRequest, VerifyRequest
 

@@ -7,10 +7,10 @@ import socket
 import pytest
 
 from service.app import create_app
+from service.edge.keys import KeyRing, make_key
+from service.edge.server import DEVICE_LOST_EXIT, bind, check_exposure, serve
 from service.errors import InvalidSettings
-from service.keys import KeyRing, make_key
 from service.schemas.model_answers import ModelAnswer
-from service.serve import DEVICE_LOST_EXIT, bind, check_exposure, serve
 from service.settings import Settings
 from service.store import open_store, utc_now
 

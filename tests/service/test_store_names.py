@@ -7,7 +7,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from service.keys import make_key
+from service.edge.keys import make_key
 from service.store import Store, Vault, open_store, utc_now
 from service.store.audit import subject_sha256
 from service.store.postgres import migrations as postgres

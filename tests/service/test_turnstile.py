@@ -2,7 +2,7 @@
 
 import asyncio
 
-from service.turnstile import Turnstile
+from service.edge.turnstile import Turnstile
 
 
 async def test_crowd_begins_a_few_at_a_time_and_in_its_order() -> None:

@@ -5,7 +5,6 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
-from service.body import read_model
 from service.compat.compreface.answers import (
     DeletedCount,
     Example,
@@ -22,8 +21,9 @@ from service.compat.compreface.errors import (
 )
 from service.compat.compreface.paths import PREFIX
 from service.compat.compreface.requests import ImageIds, Name
+from service.edge.body import read_model
+from service.edge.guard import By
 from service.errors import SubjectNotFound
-from service.guard import By
 from service.names import SubjectInPath, subject_named
 from service.schemas.requests import StoredName
 from service.service import Running

@@ -23,10 +23,10 @@ from service.compat.compreface.requests import (
     TwoPhotos,
     read_photos,
 )
-from service.disconnect import run_until_disconnect
+from service.edge.disconnect import run_until_disconnect
+from service.edge.guard import By, MayEmbed
+from service.edge.problems import invalid_fields
 from service.errors import FieldError, KeyForbidden
-from service.guard import By, MayEmbed
-from service.problems import invalid_fields
 from service.service import Running, Service
 
 router = APIRouter(prefix=PREFIX, include_in_schema=False)

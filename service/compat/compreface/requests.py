@@ -9,8 +9,8 @@ from typing import TypeVar
 from fastapi import Request
 from pydantic import BaseModel, Field, RootModel
 
-from service.body import read_model
-from service.problems import request_id
+from service.edge.body import read_model
+from service.edge.problems import request_id
 from service.routes import read
 from service.schemas.requests import Photo, SubjectId
 from service.service import Service

@@ -28,8 +28,8 @@ from service.compat.compreface.requests import (
     Vectors,
     read_vectors,
 )
+from service.edge.problems import invalid_fields
 from service.errors import FieldError
-from service.problems import invalid_fields
 from service.service import Running
 
 router = APIRouter(prefix=PREFIX, include_in_schema=False)

@@ -30,12 +30,12 @@ from service.compat.rekognition.requests import (
     SearchFacesByImage,
 )
 from service.compat.rekognition.shapes import Face, FaceDetail, SeenFace, box_of, confidence_of
+from service.edge.problems import invalid_fields
 from service.errors import FieldError
 from service.face_enrolment import NewFace, enroll_faces, see_faces
 from service.face_enrolment import SeenFace as Seen
 from service.hygiene import Standard, harm
 from service.pipeline import Probe
-from service.problems import invalid_fields
 
 _REASONS: Final[dict[str, Reason]] = {
     "blurred": "LOW_SHARPNESS",

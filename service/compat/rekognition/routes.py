@@ -7,7 +7,6 @@ from typing import Any, Final, Generic, TypeVar
 
 from fastapi import APIRouter, Request, Response
 
-from service.body import read_json_body, validate
 from service.compat.rekognition import collections, faces
 from service.compat.rekognition.asked import Asked
 from service.compat.rekognition.errors import MEDIA_TYPE
@@ -27,13 +26,14 @@ from service.compat.rekognition.requests import (
 )
 from service.compat.rekognition.shapes import Shape
 from service.compat.rekognition.targets import PATH, operation_of, takes_photos
-from service.disconnect import run_until_disconnect
+from service.edge.body import read_json_body, validate
+from service.edge.disconnect import run_until_disconnect
+from service.edge.guard import By, MayLower
+from service.edge.key_limits import count_photos
+from service.edge.multipart import as_object
+from service.edge.problems import request_id
 from service.errors import RouteNotFound
-from service.guard import By, MayLower
-from service.key_limits import count_photos
-from service.problems import request_id
 from service.service import Running
-from service.wire import as_object
 
 router = APIRouter(include_in_schema=False)
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from starlette.types import Message, Receive, Scope
 
 from service.compat.rekognition.signature import Signed, check_body, read_signature, verify
-from service.unverified import Unverified
+from service.edge.unverified import Unverified
 
 
 def signature_of(scope: Scope) -> Signed:

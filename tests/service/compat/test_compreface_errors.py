@@ -4,13 +4,13 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from models.errors import LikenessError
-from service.boundary import Boundary
 from service.compat.compreface.errors import translate
 from service.compat.compreface.paths import is_ours
 from service.compat.translated import Translated
+from service.edge.boundary import Boundary
+from service.edge.problems import problem
 from service.errors import BodyTooLarge, QueueFull, StoreUnavailable
 from service.metrics import Metrics
-from service.problems import problem
 from tests.service.asgi_client import Client
 
 PATH = "/api/v1/recognition/recognize"

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.compat.rekognition.signature import check_body, read_signature, verify
+from service.edge.keys import KeyRing, make_key, signing_pair
 from service.errors import KeyInvalid, KeyMissing, ServiceError
-from service.keys import KeyRing, make_key, signing_pair
 from service.store import Vault, utc_now
 from tests.service.store_samples import MASTER, OTHER_MASTER
 from tests.service.store_seal_contract import opened

@@ -13,11 +13,11 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from models.errors import LikenessError
+from service.edge.guard import KEY_ID
+from service.edge.problems import problem
+from service.edge.safe_headers import add_safe_headers
 from service.errors import HeadTimeout, HeadTooLarge, MalformedRequest, TooManyRequests
-from service.guard import KEY_ID
 from service.metrics import Metrics
-from service.problems import problem
-from service.safe_headers import add_safe_headers
 from service.settings import Settings
 
 # Browsers and proxies send at most some 8 KiB, cookies included.

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import uvicorn
 
-from service.connection import Config, Connection
+from service.edge.connection import Config, Connection
 from service.errors import InvalidSettings
 
 logger = logging.getLogger("likeness")

@@ -22,10 +22,10 @@ from pydantic_core import PydanticCustomError
 from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
+from service.edge.multipart import Part, PartReader, as_object, read_json, read_query, read_value
+from service.edge.problems import field_errors, invalid_fields, printable
 from service.errors import ClientGone, FieldError, UnsupportedBody
-from service.problems import field_errors, invalid_fields, printable
 from service.settings import Settings
-from service.wire import Part, PartReader, as_object, read_json, read_query, read_value
 
 # Fields of text beside the images; no route takes half as many.
 _MAX_TEXT_PARTS = 32

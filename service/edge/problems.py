@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from models.errors import LikenessError
+from service.edge.paths import methods_at
 from service.errors import (
     ClientGone,
     FieldError,
@@ -19,7 +20,6 @@ from service.errors import (
     MethodNotAllowed,
     RouteNotFound,
 )
-from service.paths import methods_at
 from service.schemas.problem import FieldProblem, Problem
 from service.status import retry_after_s, status
 

@@ -4,9 +4,9 @@ from urllib.parse import unquote_to_bytes
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.edge.paths import hides_a_slash
+from service.edge.problems import problem, request_id
 from service.errors import InvalidRequest, RequestError, RouteNotFound
-from service.paths import hides_a_slash
-from service.problems import problem, request_id
 
 
 class ExactTarget:

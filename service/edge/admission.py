@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.compat.compreface.paths import takes_photos as takes_compreface_photos
 from service.compat.rekognition.targets import takes_photos as takes_rekognition_photos
+from service.edge.problems import problem, request_id
 from service.errors import (
     BodyTimeout,
     BodyTooLarge,
@@ -20,7 +21,6 @@ from service.errors import (
     TooManyRequests,
 )
 from service.metrics import Metrics
-from service.problems import problem, request_id
 from service.settings import Settings
 from service.ui_files import PATHS as UI_PATHS
 

@@ -7,12 +7,18 @@ from fastapi import Depends, Request
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.admission import ALWAYS_OPEN, Body, BodyLimits, Gate, takes_photos
 from service.compat.compreface.paths import is_ours as is_compreface
 from service.compat.compreface.paths import scope_of as compreface_scope
 from service.compat.rekognition.signed_body import proved, signature_of
 from service.compat.rekognition.targets import operation_of
 from service.compat.rekognition.targets import scope_of as rekognition_scope
+from service.edge.admission import ALWAYS_OPEN, Body, BodyLimits, Gate, takes_photos
+from service.edge.key_limits import KEY_USE, KeyLimits
+from service.edge.keys import Scope as KeyScope
+from service.edge.paths import route_of
+from service.edge.problems import problem, request_id
+from service.edge.turnstile import Turnstile
+from service.edge.unverified import Unverified
 from service.errors import (
     AccessError,
     HostNotAllowed,
@@ -21,16 +27,10 @@ from service.errors import (
     ProxyNotAllowed,
     ServiceError,
 )
-from service.key_limits import KEY_USE, KeyLimits
-from service.keys import Scope as KeyScope
 from service.loopback import host_of, is_address, is_own_name, is_passed_on
-from service.paths import route_of
-from service.problems import problem, request_id
 from service.service import Service
 from service.settings import Settings
 from service.store import ApiKey
-from service.turnstile import Turnstile
-from service.unverified import Unverified
 
 HEADER = "x-api-key"
 _BEARER = "bearer "
@@ -90,7 +90,7 @@ class Guard:
         if service is None:
             await self._app(scope, receive, send)
             return
-        if not service.keys.remembers(_shown(Headers(scope=scope)) or ""):
+        if not service.edge.keys.remembers(_shown(Headers(scope=scope)) or ""):
             await self._turnstile.go_through()
         if scope["path"] in ALWAYS_OPEN:
             await self._app(scope, receive, send)
@@ -142,7 +142,7 @@ class Guard:
         # CompreFace's clients always show a key, be it one of the service that they come from.
         any_will_do = self._settings.compreface and is_compreface(path)
         if shown is not None and not (any_will_do and await self._is_open(service, headers)):
-            return await service.keys.holder(shown)
+            return await service.edge.keys.holder(shown)
         if shown is None and not await self._is_open(service, headers):
             strange = self._settings.is_loopback and not self._is_known(headers)
             raise KeyMissing(_NEEDED + _BY_ITS_NAME if strange else _NEEDED)
@@ -160,13 +160,13 @@ class Guard:
         if await self._is_open(service, Headers(scope=scope)):
             return None, receive
         signed = signature_of(scope)
-        key, secret = await service.keys.signer(signed.access_key_id)
+        key, secret = await service.edge.keys.signer(signed.access_key_id)
         _check(key, rekognition_scope(operation))
         return key, await proved(scope, receive, signed, secret, self._unverified)
 
     async def _is_open(self, service: Service, headers: Headers) -> bool:
         """Tell whether no key is asked for yet. Raises ProxyNotAllowed if none would be."""
-        if not self._settings.is_loopback or await service.keys.has_been():
+        if not self._settings.is_loopback or await service.edge.keys.has_been():
             return False
         self._check_way(headers)
         return self._is_known(headers)

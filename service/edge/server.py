@@ -11,12 +11,12 @@ from types import FrameType
 
 from fastapi import FastAPI
 
-from service.admission import Gate
-from service.connection import Config
+from service.edge.admission import Gate
+from service.edge.connection import Config
+from service.edge.keys import KeyRing
+from service.edge.listener import AcceptingServer, allow_many_files, most_connections
 from service.errors import InvalidSettings
 from service.health_routes import describe
-from service.keys import KeyRing
-from service.listener import AcceptingServer, allow_many_files, most_connections
 from service.schemas.model_answers import ModelAnswer
 from service.service import Service
 from service.settings import Settings
@@ -107,7 +107,7 @@ async def serve(app: FastAPI, settings: Settings, announce: Announce) -> int:
     with listener:
         async with app.router.lifespan_context(app):
             service: Service = app.state.service
-            await check_exposure(settings, service.keys)
+            await check_exposure(settings, service.edge.keys)
             host, port = listener.getsockname()[:2]
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
             serving = await service.serving()

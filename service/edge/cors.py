@@ -5,8 +5,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.edge.problems import problem, request_id
 from service.errors import MethodNotAllowed
-from service.problems import problem, request_id
 from service.rows import HEADERS
 from service.settings import Settings
 

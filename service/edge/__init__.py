@@ -1,0 +1,1 @@
+"""Before a route: a socket becomes a checked request."""
