@@ -6,33 +6,30 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from service import (
-    audit_routes,
-    change_routes,
-    docs_routes,
-    gallery_routes,
-    health_routes,
-    key_routes,
-    map_routes,
-    name_routes,
-    routes,
-    seal_routes,
-)
+from service.api import audit as audit_routes
+from service.api import change as change_routes
+from service.api import docs as docs_routes
+from service.api import health as health_routes
+from service.api import keys as key_routes
+from service.api import map_routes, seal_routes
+from service.api import names as name_routes
+from service.api import recognition as routes
+from service.api import subjects as gallery_routes
+from service.api.document import DocumentedApp
+from service.api.made_once import Shared
+from service.api.pages import ui_router
 from service.compat.compreface.install import install_compreface
 from service.compat.rekognition.install import install_rekognition
-from service.document import DocumentedApp
 from service.edge.admission import Admission, Gate
 from service.edge.boundary import Boundary
 from service.edge.cors import Cors
 from service.edge.guard import Guard
 from service.edge.problems import install
 from service.edge.targets import ExactTarget, HeadAsGet
-from service.made_once import Shared
 from service.metrics import Metrics
 from service.service import open_service
 from service.settings import Settings
 from service.tracing import open_tracer
-from service.ui_routes import ui_router
 
 # A probe that comes alone waits for nothing; a crowd of them costs as much as four a second.
 PROBES_APART_S = 0.25

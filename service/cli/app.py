@@ -5,6 +5,7 @@ from typing import Annotated, TypeVar
 import typer
 from pydantic import BaseModel
 
+from service.api.health import describe
 from service.app import create_app
 from service.calls import Choice
 from service.cli.bundle import bundle_app
@@ -20,7 +21,6 @@ from service.commands_master_key import master_key_app
 from service.commands_names import names_app
 from service.commands_train import train
 from service.edge.server import serve as serve_app
-from service.health_routes import describe
 from service.local import connect
 from service.logs import configure_logs
 from service.metrics import Metrics

@@ -9,6 +9,7 @@ from typing import Self
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.ui_files import PATHS as UI_PATHS
 from service.compat.compreface.paths import takes_photos as takes_compreface_photos
 from service.compat.rekognition.targets import takes_photos as takes_rekognition_photos
 from service.edge.problems import problem, request_id
@@ -22,7 +23,6 @@ from service.errors import (
 )
 from service.metrics import Metrics
 from service.settings import Settings
-from service.ui_files import PATHS as UI_PATHS
 
 IMAGE_ROUTES = frozenset({"/enroll", "/verify", "/embed", "/identify", "/change/reembed"})
 # Served in every state, to everybody: they tell in which one the service is, and how to use it.

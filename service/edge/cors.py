@@ -5,9 +5,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.api.rows import HEADERS
 from service.edge.problems import problem, request_id
 from service.errors import MethodNotAllowed
-from service.rows import HEADERS
 from service.settings import Settings
 
 _MAX_AGE_S = 600

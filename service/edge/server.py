@@ -11,12 +11,12 @@ from types import FrameType
 
 from fastapi import FastAPI
 
+from service.api.health import describe
 from service.edge.admission import Gate
 from service.edge.connection import Config
 from service.edge.keys import KeyRing
 from service.edge.listener import AcceptingServer, allow_many_files, most_connections
 from service.errors import InvalidSettings
-from service.health_routes import describe
 from service.schemas.model_answers import ModelAnswer
 from service.service import Service
 from service.settings import Settings

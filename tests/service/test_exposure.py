@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from service.api.docs_page import POLICY, render
 from service.app import create_app
-from service.docs_page import POLICY, render
 from service.edge.safe_headers import SAFE
 from service.settings import Settings
 from tests.checkpoints import write_bundle

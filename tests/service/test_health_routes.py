@@ -52,7 +52,7 @@ async def test_metrics_say_what_is_away_and_what_takes_how_long(
     monkeypatch.setattr(store, "ping", away)
     during = await shown(app)
     monkeypatch.setattr(store, "ping", hangs)
-    monkeypatch.setattr("service.health_routes._STORE_S", 0.01)
+    monkeypatch.setattr("service.api.health._STORE_S", 0.01)
     hanging = await shown(app)
     monkeypatch.undo()
     app.state.gate.leave()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from service.made_once import Shared
+from service.api.made_once import Shared
 
 
 class Counted:

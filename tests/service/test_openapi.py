@@ -3,9 +3,9 @@ import json
 import pytest
 from pydantic import AliasChoices, BaseModel, Field
 
+from service.api.openapi import request_body
 from service.app import create_app
 from service.edge.body import ImageBytes
-from service.openapi import request_body
 from service.settings import Settings
 
 RAW = ("image/*", "application/octet-stream")

@@ -3,7 +3,7 @@ from fastapi import Response
 from numpy.typing import NDArray
 
 from models.errors import NoFace, NotAnImage
-from service.rows import rows_document, rows_response
+from service.api.rows import rows_document, rows_response
 from service.schemas.answers import EmbedAnswer, EmbeddedImage, ProblemAnswer
 
 # 0.1 is another number in float64 than in float32.

@@ -8,10 +8,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.api.pages import POLICY
+from service.api.ui_files import NAMES, PATHS
 from service.app import create_app
 from service.settings import Settings
-from service.ui_files import NAMES, PATHS
-from service.ui_routes import POLICY
 from tests.checkpoints import write_bundle
 from tests.in_process import client_of
 

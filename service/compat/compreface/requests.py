@@ -9,9 +9,9 @@ from typing import TypeVar
 from fastapi import Request
 from pydantic import BaseModel, Field, RootModel
 
+from service.api.recognition import read
 from service.edge.body import read_model
 from service.edge.problems import request_id
-from service.routes import read
 from service.schemas.requests import Photo, SubjectId
 from service.service import Service
 

@@ -2,11 +2,11 @@
 
 from fastapi import APIRouter, Request
 
+from service.api.openapi import json_body, links
 from service.edge.body import read_model
 from service.edge.guard import By
 from service.edge.keys import make_key, signing_pair
 from service.errors import KeyNotFound
-from service.openapi import json_body, links
 from service.schemas.key_answers import KeyAnswer, KeysAnswer, NewKeyAnswer
 from service.schemas.requests import NewKeyRequest
 from service.service import Running

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Final
 
-from service.made_once import Page
+from service.api.made_once import Page
 
 PAGE: Final = "/ui"
 _KINDS: Final = {

@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from pydantic import JsonValue
 
+from service.api.openapi import json_body, links
 from service.edge.body import read_model
 from service.edge.guard import By
 from service.names import SubjectInPath, subject_named
-from service.openapi import json_body, links
 from service.schemas.gallery import (
     DeletedAnswer,
     ExportAnswer,

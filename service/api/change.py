@@ -6,12 +6,12 @@ from fastapi import APIRouter, Query, Request
 from pydantic import JsonValue
 
 from service import change
+from service.api.openapi import json_body, links, request_body
+from service.api.recognition import read
 from service.edge.body import read_model
 from service.edge.disconnect import run_until_disconnect
 from service.edge.guard import By
 from service.names import subject_named
-from service.openapi import json_body, links, request_body
-from service.routes import read
 from service.schemas.change_answers import (
     ChangeAnswer,
     LackingAnswer,

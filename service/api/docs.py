@@ -4,8 +4,8 @@ import json
 
 from fastapi import APIRouter, FastAPI, Request, Response
 
-from service.docs_page import POLICY, render
-from service.made_once import Page
+from service.api.docs_page import POLICY, render
+from service.api.made_once import Page
 
 router = APIRouter(include_in_schema=False)
 

@@ -7,7 +7,9 @@ from fastapi import APIRouter, BackgroundTasks, Header, Request, Response
 from pydantic import BaseModel, JsonValue
 
 from service import recognition
-from service.accept import preferred
+from service.api.accept import preferred
+from service.api.openapi import links, request_body
+from service.api.rows import rows_document, rows_response
 from service.edge.body import parse, read_fields
 from service.edge.disconnect import run_until_disconnect
 from service.edge.guard import By, MayLower, MayName
@@ -15,8 +17,6 @@ from service.edge.key_limits import count_photos
 from service.edge.problems import request_id
 from service.float_rows import MEDIA_TYPE as ROWS
 from service.names import subject_named
-from service.openapi import links, request_body
-from service.rows import rows_document, rows_response
 from service.schemas.answers import EmbedAnswer, IdentifyAnswer, Liveness, VerifyAnswer
 from service.schemas.enroll_answers import EnrollAnswer
 from service.schemas.requests import (

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import APIRouter, Request, Response
 
-from service.made_once import Page
-from service.ui_files import read_files
+from service.api.made_once import Page
+from service.api.ui_files import read_files
 
 # Scripts, styles and pictures of ours alone; no text is ever taken for a script or for markup.
 POLICY = (
