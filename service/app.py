@@ -27,7 +27,7 @@ from service.edge.guard import Guard
 from service.edge.problems import install
 from service.edge.targets import ExactTarget, HeadAsGet
 from service.metrics import Metrics
-from service.service import open_service
+from service.recognition.service import open_service
 from service.settings import Settings
 from service.tracing import open_tracer
 

@@ -22,7 +22,7 @@ from service.caller import Caller
 from service.metrics import Metrics
 from service.pipeline import Pipeline, Probe
 from service.prepare import DecodePool
-from service.recogniser import load_embedder, open_pool
+from service.recognition.recogniser import load_embedder, open_pool
 from service.settings import Settings
 from service.side_by_side import in_tasks
 

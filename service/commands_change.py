@@ -19,11 +19,11 @@ from models.bundle import (
 from models.datasets.rejected import write_rejected
 from service.async_client import AsyncLikeness
 from service.call import Call, of
-from service.change import switch_store
 from service.cli.places import check_file
 from service.local import connect, show_store
 from service.master_keys import open_vault
-from service.recogniser import bundle_for, load_bundle_of
+from service.recognition.change import switch_store
+from service.recognition.recogniser import bundle_for, load_bundle_of
 from service.reembedding import Reembedded, Reembedding, by_digest
 from service.schemas.change_answers import ChangeAnswer
 from service.schemas.gallery import DeletedAnswer

@@ -16,7 +16,7 @@ from service.embed_files import Row
 from service.embed_local import about
 from service.ray_cluster import Cluster, Room, connected, room
 from service.ray_worker import BLOCKS_AT_A_TIME, Block, Done, Work, Worker
-from service.recogniser import load_bundle_of
+from service.recognition.recogniser import load_bundle_of
 from service.settings import Settings
 
 # Enough work that handing it over costs little: a second's or two.

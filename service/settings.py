@@ -13,8 +13,8 @@ from models.encoder.engine import EngineChoice
 from models.photo.detectors import DetectorName
 from models.photo.face import Policy
 from service.errors import InvalidSettings
-from service.hygiene import QualityGate
 from service.loopback import is_loopback
+from service.recognition.hygiene import QualityGate
 from service.settings_compat import CompatSettings
 from service.settings_exposure import ExposureSettings
 from service.settings_protection import ProtectionSettings

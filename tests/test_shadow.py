@@ -14,12 +14,12 @@ from typer.testing import CliRunner
 from service.app import create_app
 from service.cli.app import app as cli
 from service.errors import InvalidSettings
+from service.recognition.service import Service
+from service.recognition.shadow import Shadow, Tally
 from service.schemas.answers import VerifyAnswer
 from service.schemas.change_answers import ChangeAnswer, ShadowAnswer
 from service.schemas.requests import VerifyRequest
-from service.service import Service
 from service.settings import Settings, load_settings
-from service.shadow import Shadow, Tally
 from tests.in_process import client_of
 from tests.photos import photo_bytes, reencoded
 from tests.service.serving import serving
@@ -107,12 +107,12 @@ async def scenario(store: str) -> Seen:
         seen.shadows.append(await settled(client, 4))
         seen.metrics = (await client.get("/metrics")).text
         service: Service = app.state.service
-        assert service.shadow is not None
+        assert service.recognition.shadow is not None
         assert service.next is not None
         form = VerifyRequest(subject="ada", image=[ANOTHER])
         # Nobody gets a turn meanwhile: an offer waits for nothing.
         for _ in range(9):
-            await service.shadow.offer(form, seen.answers[0])
+            await service.recognition.shadow.offer(form, seen.answers[0])
         seen.shadows.append(await settled(client, 13))
         other = service.next.fingerprint
         async with serving(app, service.metrics) as url:
@@ -121,7 +121,7 @@ async def scenario(store: str) -> Seen:
         seen.printed = " ".join(switched.output.split())
         await client.post("/change/switch", json={"fingerprint": seen.answers[0].fingerprint})
         await service.next.batcher.close(0)
-        seen.order, failed = await verify_in_order(app, service.shadow)
+        seen.order, failed = await verify_in_order(app, service.recognition.shadow)
         seen.statuses.append(failed.status_code)
         seen.shadows.append(await settled(client, 14))
     return seen

@@ -5,13 +5,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from pydantic import JsonValue
 
-from service import change
 from service.api.openapi import json_body, links, request_body
 from service.api.recognition import read
 from service.edge.body import read_model
 from service.edge.disconnect import run_until_disconnect
 from service.edge.guard import By
-from service.names import subject_named
+from service.recognition import change
+from service.recognition.names import subject_named
+from service.recognition.service import Running
 from service.schemas.change_answers import (
     ChangeAnswer,
     LackingAnswer,
@@ -20,7 +21,6 @@ from service.schemas.change_answers import (
 )
 from service.schemas.gallery import DeletedAnswer
 from service.schemas.requests import ReembedRequest, SwitchRequest
-from service.service import Running
 from service.store import Change
 
 router = APIRouter(prefix="/change", tags=["change of bundle"])

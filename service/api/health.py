@@ -11,7 +11,8 @@ from models.errors import LikenessError
 from models.evaluation.rates import ERRORS_WANTED
 from service.errors import DecoderStalled, EncoderStopped, NotReady, StoreError
 from service.metrics import CONTENT_TYPE
-from service.recogniser import Recogniser
+from service.recognition.recogniser import Recogniser
+from service.recognition.service import Running, Service
 from service.schemas.answers import OperatingPointAnswer
 from service.schemas.model_answers import (
     BatchAnswer,
@@ -24,7 +25,6 @@ from service.schemas.model_answers import (
     LicenceAnswer,
     ModelAnswer,
 )
-from service.service import Running, Service
 from service.settings import Settings
 
 router = APIRouter(tags=["service"])

@@ -7,9 +7,9 @@ from service.edge.body import read_model
 from service.edge.guard import By
 from service.edge.keys import make_key, signing_pair
 from service.errors import KeyNotFound
+from service.recognition.service import Running
 from service.schemas.key_answers import KeyAnswer, KeysAnswer, NewKeyAnswer
 from service.schemas.requests import NewKeyRequest
-from service.service import Running
 from service.store import utc_now
 
 router = APIRouter(prefix="/keys", tags=["keys"])

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Query, Request
 from models.evaluation.layout import MOST_VECTORS
 from service.edge.disconnect import run_until_disconnect
 from service.errors import TooManyRequests
-from service.gallery_map import draw_map
+from service.recognition.face_map import draw_map
+from service.recognition.service import Running
 from service.schemas.map_answers import MapAnswer
-from service.service import Running
 
 router = APIRouter(tags=["gallery"])
 

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from service.recognition.service import Running
 from service.schemas.gallery import OddNamesAnswer
-from service.service import Running
 
 router = APIRouter(prefix="/names", tags=["gallery"])
 

@@ -6,7 +6,6 @@ from typing import Annotated, TypeVar
 from fastapi import APIRouter, BackgroundTasks, Header, Request, Response
 from pydantic import BaseModel, JsonValue
 
-from service import recognition
 from service.api.accept import preferred
 from service.api.openapi import links, request_body
 from service.api.rows import rows_document, rows_response
@@ -16,7 +15,9 @@ from service.edge.guard import By, MayLower, MayName
 from service.edge.key_limits import count_photos
 from service.edge.problems import request_id
 from service.float_rows import MEDIA_TYPE as ROWS
-from service.names import subject_named
+from service.recognition import walk as recognition
+from service.recognition.names import subject_named
+from service.recognition.service import Running, Service
 from service.schemas.answers import EmbedAnswer, IdentifyAnswer, Liveness, VerifyAnswer
 from service.schemas.enroll_answers import EnrollAnswer
 from service.schemas.requests import (
@@ -26,7 +27,6 @@ from service.schemas.requests import (
     VerifyRequest,
     Witnessed,
 )
-from service.service import Running, Service
 
 router = APIRouter(tags=["recognition"])
 M = TypeVar("M", bound=BaseModel)
@@ -65,7 +65,7 @@ async def witness(
     request: Request, service: Service, form: Witnessed, photos: Sequence[bytes]
 ) -> Liveness:
     """Have the liveness token checked, if the service does that, before anything is computed."""
-    check = service.liveness.check(
+    check = service.recognition.liveness.check(
         form.liveness_token, photos, request.url.path, request_id(request.scope)
     )
     return await run_until_disconnect(request, check)
@@ -120,8 +120,8 @@ async def verify(
     answer = await run_until_disconnect(
         request, recognition.verify(service, form, service.caller(), may_lower)
     )
-    if service.shadow is not None:
-        after.add_task(service.shadow.offer, form, answer)
+    if service.recognition.shadow is not None:
+        after.add_task(service.recognition.shadow.offer, form, answer)
     return answer.model_copy(update={"liveness": liveness})
 
 

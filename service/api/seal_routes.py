@@ -6,8 +6,8 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 
 from service.edge.guard import By
+from service.recognition.service import Running
 from service.schemas.answers import Answer
-from service.service import Running
 
 router = APIRouter(tags=["protection"])
 

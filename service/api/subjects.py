@@ -8,7 +8,8 @@ from pydantic import JsonValue
 from service.api.openapi import json_body, links
 from service.edge.body import read_model
 from service.edge.guard import By
-from service.names import SubjectInPath, subject_named
+from service.recognition.names import SubjectInPath, subject_named
+from service.recognition.service import Running
 from service.schemas.gallery import (
     DeletedAnswer,
     ExportAnswer,
@@ -17,7 +18,6 @@ from service.schemas.gallery import (
     SubjectsAnswer,
 )
 from service.schemas.requests import RenameRequest, StoredId, StoredName
-from service.service import Running
 
 router = APIRouter(prefix="/subjects", tags=["gallery"])
 _SAME: dict[str, JsonValue] = {"path.subject": "$request.path.subject"}

@@ -24,9 +24,9 @@ from service.edge.server import serve as serve_app
 from service.local import connect
 from service.logs import configure_logs
 from service.metrics import Metrics
+from service.recognition.service import open_service
 from service.schemas.answers import VerifyAnswer
 from service.schemas.model_answers import ModelAnswer
-from service.service import open_service
 from service.store import place_of
 from service.terminal import EXIT_ERROR as EXIT_ERROR
 from service.terminal import Commands, File, Json, Url, finish, settings_from, show, show_json

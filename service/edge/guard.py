@@ -28,7 +28,7 @@ from service.errors import (
     ServiceError,
 )
 from service.loopback import host_of, is_address, is_own_name, is_passed_on
-from service.service import Service
+from service.recognition.service import Service
 from service.settings import Settings
 from service.store import ApiKey
 

@@ -14,11 +14,11 @@ from models.decision import (
     Rule,
 )
 from models.errors import LikenessError
-from service.explanation import explain
+from service.recognition.explanation import explain
 
 if TYPE_CHECKING:  # who reads answers need not load what makes them: torch takes seconds
-    from service.comparing import Compared, FusedProbe, UnusedPhoto
     from service.pipeline import Probe
+    from service.recognition.verify import Compared, FusedProbe, UnusedPhoto
 
 Liveness = Literal["passed", "not_checked"]
 

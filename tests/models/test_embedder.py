@@ -20,7 +20,7 @@ from models.encoder.pixels import PixelSpec
 from models.errors import DegenerateVector, DeviceLost, InvalidBundle, OutOfMemory
 from models.photo.detectors import DetectorSource
 from models.template import similarity
-from service.recogniser import load_embedder
+from service.recognition.recogniser import load_embedder
 from service.settings import Settings
 from tests.checkpoints import SIZE, WIDTH, tiny_manifest
 

@@ -17,8 +17,8 @@ from service.edge.keys import KeyRing
 from service.edge.server import serve
 from service.pipeline import Pipeline
 from service.prepare import DecodePool, Preparation
+from service.recognition.service import Service
 from service.schemas.model_answers import ModelAnswer
-from service.service import Service
 from service.settings import load_settings
 from service.store import open_store
 

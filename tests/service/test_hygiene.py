@@ -12,7 +12,7 @@ from models.photo.face import Framing
 from models.photo.quality import HARMFUL, Quality, issues, measure
 from models.template import Template
 from service.errors import Inconsistent, LowQuality
-from service.hygiene import New, Standard, Verdict, alarm_point, judge, strangers
+from service.recognition.hygiene import New, Standard, Verdict, alarm_point, judge, strangers
 
 GOOD = Quality(100, 12, 130, 40, 0, 0.02, 1.5, ())
 BLURRED = Quality(100, 3, 130, 40, 0, 0.02, 1.5, ())

@@ -9,8 +9,8 @@ import pytest
 
 from service.errors import StoreDamaged, StoreError, StoreUnavailable
 from service.metrics import Metrics
+from service.recognition.sweep import sweep, sweep_forever
 from service.store import Deleted, Store, open_store
-from service.sweep import sweep, sweep_forever
 from tests.service.store_samples import Clock, template
 from tests.service.test_metrics import value
 

@@ -7,9 +7,9 @@ from models.template import Template, similarity
 from service.compat.compreface.requests import Options
 from service.compat.scales import face_probability, likeness
 from service.pipeline import Probe
-from service.recogniser import Recogniser
+from service.recognition.recogniser import Recogniser
+from service.recognition.service import Service
 from service.schemas.answers import Answer
-from service.service import Service
 
 
 class Box(Answer):

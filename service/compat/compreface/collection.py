@@ -8,7 +8,7 @@ from typing import Final, Self
 from models.template import Template
 from service.compat.compreface.answers import Example, Examples
 from service.errors import SubjectNotFound, TemplateNotFound
-from service.recogniser import Recogniser
+from service.recognition.recogniser import Recogniser
 from service.store import Change, Deleted, GalleryTemplate, Store
 
 _PAGE = 1000

@@ -24,9 +24,9 @@ from service.compat.compreface.requests import ImageIds, Name
 from service.edge.body import read_model
 from service.edge.guard import By
 from service.errors import SubjectNotFound
-from service.names import SubjectInPath, subject_named
+from service.recognition.names import SubjectInPath, subject_named
+from service.recognition.service import Running
 from service.schemas.requests import StoredName
-from service.service import Running
 from service.store import Photo
 
 router = APIRouter(prefix=f"{PREFIX}/recognition", include_in_schema=False)

@@ -5,7 +5,6 @@ from uuid import uuid4
 from models.errors import NoFace, naming
 from models.photo.face import Policy
 from models.template import Template
-from service import recognition
 from service.caller import Caller
 from service.compat.compreface.answers import (
     ComparedFace,
@@ -24,6 +23,7 @@ from service.compat.compreface.answers import (
 from service.compat.compreface.collection import FaceCollection
 from service.compat.compreface.requests import TwoPhotos
 from service.pipeline import Probe
+from service.recognition import walk as recognition
 from service.schemas.requests import EnrollRequest
 
 _MOST_PREDICTIONS = 100

@@ -27,7 +27,7 @@ from service.edge.disconnect import run_until_disconnect
 from service.edge.guard import By, MayEmbed
 from service.edge.problems import invalid_fields
 from service.errors import FieldError, KeyForbidden
-from service.service import Running, Service
+from service.recognition.service import Running, Service
 
 router = APIRouter(prefix=PREFIX, include_in_schema=False)
 

@@ -12,8 +12,8 @@ from pydantic import BaseModel, Field, RootModel
 from service.api.recognition import read
 from service.edge.body import read_model
 from service.edge.problems import request_id
+from service.recognition.service import Service
 from service.schemas.requests import Photo, SubjectId
-from service.service import Service
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -84,4 +84,4 @@ async def read_vectors(request: Request, service: Service, model: type[M]) -> M:
 
 
 async def _without_token(request: Request, service: Service) -> None:
-    await service.liveness.check(None, (), request.url.path, request_id(request.scope))
+    await service.recognition.liveness.check(None, (), request.url.path, request_id(request.scope))

@@ -30,7 +30,7 @@ from service.compat.compreface.requests import (
 )
 from service.edge.problems import invalid_fields
 from service.errors import FieldError
-from service.service import Running
+from service.recognition.service import Running
 
 router = APIRouter(prefix=PREFIX, include_in_schema=False)
 

@@ -5,11 +5,11 @@ from typing import Final
 
 from models.photo.detectors import DetectorName
 from service.caller import Caller
-from service.comparing import check_floor
 from service.compat.scales import likeness
-from service.hygiene import agreement_floor
-from service.recogniser import Recogniser
-from service.service import Service
+from service.recognition.hygiene import agreement_floor
+from service.recognition.recogniser import Recogniser
+from service.recognition.service import Service
+from service.recognition.verify import check_floor
 
 # Of Rekognition's own, in per cent, where a request says none.
 _DEFAULT: Final = 80.0

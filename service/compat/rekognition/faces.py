@@ -7,8 +7,6 @@ from uuid import UUID
 
 from models.errors import FaceTooSmall, NoFace, naming
 from models.template import similarity
-from service import recognition
-from service.comparing import FusedCandidate, comparable
 from service.compat.rekognition.answers import (
     Compared,
     ComparedMatch,
@@ -32,10 +30,12 @@ from service.compat.rekognition.requests import (
 from service.compat.rekognition.shapes import Face, FaceDetail, SeenFace, box_of, confidence_of
 from service.edge.problems import invalid_fields
 from service.errors import FieldError
-from service.face_enrolment import NewFace, enroll_faces, see_faces
-from service.face_enrolment import SeenFace as Seen
-from service.hygiene import Standard, harm
 from service.pipeline import Probe
+from service.recognition import walk as recognition
+from service.recognition.face_enrolment import NewFace, enroll_faces, see_faces
+from service.recognition.face_enrolment import SeenFace as Seen
+from service.recognition.hygiene import Standard, harm
+from service.recognition.verify import FusedCandidate, comparable
 
 _REASONS: Final[dict[str, Reason]] = {
     "blurred": "LOW_SHARPNESS",

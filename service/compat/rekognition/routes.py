@@ -33,7 +33,7 @@ from service.edge.key_limits import count_photos
 from service.edge.multipart import as_object
 from service.edge.problems import request_id
 from service.errors import RouteNotFound
-from service.service import Running
+from service.recognition.service import Running
 
 router = APIRouter(include_in_schema=False)
 
@@ -74,7 +74,9 @@ async def call(request: Request, service: Running, by: By, may_lower: MayLower) 
     members = await read_json_body(request, MEDIA_TYPE.encode())
     if takes_photos(request.scope):
         # Its clients have no proof of a living person to show.
-        await service.liveness.check(None, (), request.url.path, request_id(request.scope))
+        await service.recognition.liveness.check(
+            None, (), request.url.path, request_id(request.scope)
+        )
     operation = OPERATIONS[name]
     form = validate(as_object(members), operation.takes)
     count_photos(request.scope, form)

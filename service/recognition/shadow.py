@@ -14,11 +14,11 @@ from models.decision import Outcome, Rate
 from models.errors import FingerprintMismatch, Uncalibrated, UnknownOperatingPoint
 from models.evaluation.proportion import proportion
 from service.caller import Caller
-from service.comparing import Comparing, rule_of
 from service.errors import OverloadError, SubjectNotFound, TemplatesDamaged, TemplatesExpired
 from service.metrics import Metrics, Unshadowed
 from service.pipeline import Pipeline
-from service.recogniser import Recogniser
+from service.recognition.recogniser import Recogniser
+from service.recognition.verify import Comparing, rule_of
 from service.schemas.answers import VerifyAnswer
 from service.schemas.requests import VerifyRequest
 from service.settings import Settings

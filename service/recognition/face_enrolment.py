@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from models.errors import FaceTooSmall, NoFace
 from service.caller import Caller
 from service.errors import LowQuality
-from service.hygiene import Standard, low_quality
 from service.pipeline import Probe
-from service.recogniser import Recogniser
-from service.recognition import new_template
-from service.service import Service
-from service.terms import without_terms
+from service.recognition.hygiene import Standard, low_quality
+from service.recognition.recogniser import Recogniser
+from service.recognition.service import Service
+from service.recognition.terms import without_terms
+from service.recognition.walk import new_template
 
 
 @dataclass(frozen=True, slots=True)

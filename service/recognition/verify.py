@@ -18,10 +18,10 @@ from models.photo.face import Policy
 from models.template import Template, cosine, similarities, similarity
 from service.caller import Caller
 from service.errors import DifferentPeople, TemplatesDamaged, TemplatesExpired, ThresholdTooLow
-from service.hygiene import agreement_floor, strangers
 from service.metrics import Metrics
 from service.pipeline import Probe
-from service.recogniser import Recogniser
+from service.recognition.hygiene import agreement_floor, strangers
+from service.recognition.recogniser import Recogniser
 from service.schemas.requests import Choice, VerifyRequest
 from service.store import Candidate, GalleryTemplate, Store, SubjectTemplates
 

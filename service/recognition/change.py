@@ -10,13 +10,13 @@ import hashlib
 from models.errors import naming
 from service.caller import Caller
 from service.errors import ChangeIncomplete, NoChange, OtherPhoto, PhotoNeeded
-from service.recogniser import Recogniser
-from service.recognition import measures_of
+from service.recognition.recogniser import Recogniser
+from service.recognition.service import Service
+from service.recognition.shadow import Tally
+from service.recognition.walk import measures_of
 from service.schemas.answers import RateAnswer
 from service.schemas.change_answers import BothDecided, ChangeAnswer, ReembeddedAnswer, ShadowAnswer
 from service.schemas.requests import ReembedRequest, SwitchRequest
-from service.service import Service
-from service.shadow import Tally
 from service.store import Change, Deleted, Photo, Store
 
 
@@ -40,8 +40,8 @@ async def progress(service: Service) -> ChangeAnswer:
         lacking=lack.templates,
         without_photo=lack.without_photo,
         shadow=None
-        if service.shadow is None
-        else _shadow(service.shadow.tally(serving.fingerprint)),
+        if service.recognition.shadow is None
+        else _shadow(service.recognition.shadow.tally(serving.fingerprint)),
     )
 
 

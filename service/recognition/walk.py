@@ -13,9 +13,12 @@ from models.photo.face import Policy
 from models.photo.quality_head import Capture
 from models.template import Template
 from service.caller import Caller
-from service.comparing import FusedCandidate, rule_of
 from service.pipeline import Probe
-from service.recogniser import Recogniser
+from service.recognition.recogniser import Recogniser
+from service.recognition.service import Service
+from service.recognition.terms import terms_of
+from service.recognition.verify import FusedCandidate, rule_of
+from service.recognition.vetting import resembling, vet
 from service.schemas.answers import (
     CandidateAnswer,
     EmbedAnswer,
@@ -26,10 +29,7 @@ from service.schemas.answers import (
 )
 from service.schemas.enroll_answers import EnrollAnswer, EnrolledImage
 from service.schemas.requests import EmbedRequest, EnrollRequest, IdentifyRequest, VerifyRequest
-from service.service import Service
 from service.store import Idempotency, NewTemplate, check_ahead, utc_now
-from service.terms import terms_of
-from service.vetting import resembling, vet
 
 
 async def enroll(
@@ -115,7 +115,7 @@ async def verify(
     serving = await service.serving()
     usual = service.settings.operating_point
     rule = rule_of(form, serving.bundle, usual, may_lower=may_lower)
-    compared = await service.comparing(serving).compare(form, caller)
+    compared = await service.recognition.verify(serving).compare(form, caller)
     decision = rule.decide(compared.similarity, compared.conditions)
     service.metrics.decided(decision.outcome, compared.similarity, rule.threshold)
     return VerifyAnswer.of(
@@ -135,7 +135,7 @@ async def identify(
     usual = service.settings.operating_point
     rule = rule_of(form, serving.bundle, usual, may_lower=may_lower)
     fingerprint = serving.fingerprint
-    probe = await service.comparing(serving).probe(form.image, form.policy, caller)
+    probe = await service.recognition.verify(serving).probe(form.image, form.policy, caller)
     found = await search(service, serving, probe.template, form.limit)
     gallery = (await service.store.count("")).templates
     candidates = [
@@ -167,7 +167,7 @@ async def search(
     `besides` is left out. Raises FingerprintMismatch if all that could be compared is of other
     bundles.
     """
-    found = await service.comparing(serving).search(probe, limit, collection, besides)
+    found = await service.recognition.verify(serving).search(probe, limit, collection, besides)
     fingerprint = serving.fingerprint
     # One who is left out has templates to compare, or nobody would ask for others like it.
     if not found and besides is None and await service.store.has_others(fingerprint, collection):

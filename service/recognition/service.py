@@ -10,17 +10,17 @@ from fastapi import Depends, Request
 
 from models.bundle import check_source
 from service.caller import Caller
-from service.comparing import Comparing
 from service.edge.keys import KeyRing
 from service.errors import InvalidSettings
-from service.liveness import LivenessCheck, open_liveness
 from service.master_keys import open_vault
 from service.metrics import Metrics
-from service.recogniser import Recogniser, bundle_for, open_recogniser
+from service.recognition.liveness import LivenessCheck, open_liveness
+from service.recognition.recogniser import Recogniser, bundle_for, open_recogniser
+from service.recognition.shadow import Shadow, open_shadow
+from service.recognition.sweep import sweep_forever
+from service.recognition.verify import Comparing
 from service.settings import Settings
-from service.shadow import Shadow, open_shadow
 from service.store import Store, open_store
-from service.sweep import sweep_forever
 from service.timed_store import timed_store
 
 

@@ -6,13 +6,20 @@ from hashlib import sha256
 from models.errors import LikenessError
 from models.template import Template
 from service.errors import EnrolmentError, SubjectNotFound
-from service.hygiene import New, Standard, agreement_floor, alarm_point, judge, low_quality
 from service.pipeline import Probe
-from service.recogniser import Recogniser
+from service.recognition.hygiene import (
+    New,
+    Standard,
+    agreement_floor,
+    alarm_point,
+    judge,
+    low_quality,
+)
+from service.recognition.recogniser import Recogniser
+from service.recognition.service import Service
 from service.schemas.answers import CandidateAnswer
 from service.schemas.enroll_answers import DuplicateCheckAnswer
 from service.schemas.requests import EnrollRequest
-from service.service import Service
 
 # Those a face resembles most tell enough.
 _DUPLICATES = 5
@@ -76,7 +83,7 @@ async def resembling(
     if point is None:
         return none, None
     found = []
-    comparing = service.comparing(serving)
+    comparing = service.recognition.verify(serving)
     for probe in probes:
         near = await comparing.search(probe.template, _DUPLICATES, besides=subject)
         found.append(

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from models.evaluation.layout import Layout, lay_out
 from service.errors import SubjectNotFound
+from service.recognition.service import Service
 from service.schemas.map_answers import MapAnswer, MapPointAnswer
-from service.service import Service
 from service.store import GalleryTemplate, SubjectSummary
 
 _LONGEST_S = 10.0

@@ -9,8 +9,8 @@ from fastapi import Depends, Path
 from models.datasets.names import as_id
 from service.edge.problems import invalid_fields
 from service.errors import FieldError, SubjectNotFound
+from service.recognition.service import Running
 from service.schemas.requests import StoredName
-from service.service import Running
 from service.store import Store
 
 # What earlier releases took for a name.

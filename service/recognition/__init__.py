@@ -1,0 +1,1 @@
+"""What a route does between request and answer."""
