@@ -17,11 +17,11 @@ from models.embedder import Embedder
 from models.encoder.device import choose_device
 from models.errors import LikenessError
 from models.photo.face import Policy
-from service.batcher import Batcher
-from service.caller import Caller
 from service.metrics import Metrics
-from service.pipeline import Pipeline, Probe
-from service.prepare import DecodePool
+from service.pipeline.batcher import Batcher
+from service.pipeline.caller import Caller
+from service.pipeline.decode import DecodePool
+from service.pipeline.pipeline import Pipeline, Probe
 from service.recognition.recogniser import load_embedder, open_pool
 from service.settings import Settings
 from service.side_by_side import in_tasks

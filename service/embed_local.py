@@ -11,7 +11,7 @@ from models.datasets.vectors import About, VectorRow
 from models.photo.face import Policy
 from service.bulk import Bulk, Taken, open_bulk
 from service.embed_files import Row
-from service.pipeline import Probe
+from service.pipeline.pipeline import Probe
 from service.settings import Settings
 
 

@@ -13,7 +13,7 @@ from models.decision import Outcome
 from models.photo.quality import Quality
 from service.catalogue import CATALOGUE as CATALOGUE
 from service.exposition import ByLabel, WithoutCreated
-from service.job import Dropped, Failed
+from service.pipeline.job import Dropped, Failed
 from service.status import STATUS
 from service.tracing import Tracer, Untraced
 

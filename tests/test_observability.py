@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from models.decision import Outcome
-from service.job import Dropped, Failed
 from service.metrics import CATALOGUE, Stage
+from service.pipeline.job import Dropped, Failed
 from service.status import STATUS
 
 ROOT = Path(__file__).parent.parent

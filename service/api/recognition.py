@@ -96,7 +96,8 @@ async def enroll(
     form = await read(request, service, EnrollRequest)
     liveness = await witness(request, service, form, form.image)
     answer, created = await run_until_disconnect(
-        request, recognition.enroll(service, form, idempotency_key, by, may_name, service.caller())
+        request,
+        recognition.enroll(service, form, idempotency_key, by, may_name, service.pipeline.caller()),
     )
     response.status_code = 201 if created else 200
     return answer.model_copy(update={"liveness": liveness})
@@ -118,7 +119,7 @@ async def verify(
     photos = [*(form.image or ()), form.source_image, form.target_image]
     liveness = await witness(request, service, form, [photo for photo in photos if photo])
     answer = await run_until_disconnect(
-        request, recognition.verify(service, form, service.caller(), may_lower)
+        request, recognition.verify(service, form, service.pipeline.caller(), may_lower)
     )
     if service.recognition.shadow is not None:
         after.add_task(service.recognition.shadow.offer, form, answer)
@@ -131,7 +132,7 @@ async def identify(request: Request, service: Running, may_lower: MayLower) -> I
     form = await read(request, service, IdentifyRequest)
     liveness = await witness(request, service, form, form.image)
     answer = await run_until_disconnect(
-        request, recognition.identify(service, form, service.caller(), may_lower)
+        request, recognition.identify(service, form, service.pipeline.caller(), may_lower)
     )
     return answer.model_copy(update={"liveness": liveness})
 
@@ -147,5 +148,7 @@ async def embed(request: Request, service: Running) -> EmbedAnswer | Response:
     form = await read(request, service, EmbedRequest)
     # Before the encoder: an answer that nobody takes costs nothing.
     media = preferred(",".join(request.headers.getlist("accept")), ("application/json", ROWS))
-    answer = await run_until_disconnect(request, recognition.embed(service, form, service.caller()))
+    answer = await run_until_disconnect(
+        request, recognition.embed(service, form, service.pipeline.caller())
+    )
     return rows_response(answer) if media == ROWS else answer

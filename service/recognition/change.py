@@ -8,8 +8,8 @@ import asyncio
 import hashlib
 
 from models.errors import naming
-from service.caller import Caller
 from service.errors import ChangeIncomplete, NoChange, OtherPhoto, PhotoNeeded
+from service.pipeline.caller import Caller
 from service.recognition.recogniser import Recogniser
 from service.recognition.service import Service
 from service.recognition.shadow import Tally

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from models.errors import FaceTooSmall, NoFace
-from service.caller import Caller
 from service.errors import LowQuality
-from service.pipeline import Probe
+from service.pipeline.caller import Caller
+from service.pipeline.pipeline import Probe
 from service.recognition.hygiene import Standard, low_quality
 from service.recognition.recogniser import Recogniser
 from service.recognition.service import Service

@@ -27,10 +27,10 @@ from models.errors import InvalidBundle
 from models.photo.image import Limits
 from models.photo.quality_head import Capture
 from models.template import Template
-from service.batcher import Batcher
 from service.metrics import Metrics, QueueMetrics
-from service.pipeline import Pipeline
-from service.prepare import DecodePool, Preparation
+from service.pipeline.batcher import Batcher
+from service.pipeline.decode import DecodePool, Preparation
+from service.pipeline.pipeline import Pipeline
 from service.settings import Settings
 from service.store import GalleryTemplate, Store
 

@@ -9,11 +9,11 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from models.bundle import check_source
-from service.caller import Caller
 from service.edge.keys import KeyRing
 from service.errors import InvalidSettings
 from service.master_keys import open_vault
 from service.metrics import Metrics
+from service.pipeline.caller import Caller
 from service.recognition.liveness import LivenessCheck, open_liveness
 from service.recognition.recogniser import Recogniser, bundle_for, open_recogniser
 from service.recognition.shadow import Shadow, open_shadow

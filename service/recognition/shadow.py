@@ -13,10 +13,10 @@ from typing import Final
 from models.decision import Outcome, Rate
 from models.errors import FingerprintMismatch, Uncalibrated, UnknownOperatingPoint
 from models.evaluation.proportion import proportion
-from service.caller import Caller
 from service.errors import OverloadError, SubjectNotFound, TemplatesDamaged, TemplatesExpired
 from service.metrics import Metrics, Unshadowed
-from service.pipeline import Pipeline
+from service.pipeline.caller import Caller
+from service.pipeline.pipeline import Pipeline
 from service.recognition.recogniser import Recogniser
 from service.recognition.verify import Comparing, rule_of
 from service.schemas.answers import VerifyAnswer

@@ -16,10 +16,10 @@ from models.errors import (
 )
 from models.photo.face import Policy
 from models.template import Template, cosine, similarities, similarity
-from service.caller import Caller
 from service.errors import DifferentPeople, TemplatesDamaged, TemplatesExpired, ThresholdTooLow
 from service.metrics import Metrics
-from service.pipeline import Probe
+from service.pipeline.caller import Caller
+from service.pipeline.pipeline import Probe
 from service.recognition.hygiene import agreement_floor, strangers
 from service.recognition.recogniser import Recogniser
 from service.schemas.requests import Choice, VerifyRequest

@@ -6,7 +6,7 @@ from hashlib import sha256
 from models.errors import LikenessError
 from models.template import Template
 from service.errors import EnrolmentError, SubjectNotFound
-from service.pipeline import Probe
+from service.pipeline.pipeline import Probe
 from service.recognition.hygiene import (
     New,
     Standard,

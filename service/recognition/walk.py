@@ -12,8 +12,8 @@ from models.errors import FingerprintMismatch, LikenessError
 from models.photo.face import Policy
 from models.photo.quality_head import Capture
 from models.template import Template
-from service.caller import Caller
-from service.pipeline import Probe
+from service.pipeline.caller import Caller
+from service.pipeline.pipeline import Probe
 from service.recognition.recogniser import Recogniser
 from service.recognition.service import Service
 from service.recognition.terms import terms_of

@@ -17,7 +17,7 @@ from models.errors import LikenessError
 from service.recognition.explanation import explain
 
 if TYPE_CHECKING:  # who reads answers need not load what makes them: torch takes seconds
-    from service.pipeline import Probe
+    from service.pipeline.pipeline import Probe
     from service.recognition.verify import Compared, FusedProbe, UnusedPhoto
 
 Liveness = Literal["passed", "not_checked"]

@@ -10,7 +10,7 @@ from models.errors import LikenessError
 from service.schemas.answers import Answer, CandidateAnswer, FaceAnswer, Liveness, ProblemAnswer
 
 if TYPE_CHECKING:
-    from service.pipeline import Probe
+    from service.pipeline.pipeline import Probe
 
 
 class DuplicateCheckAnswer(Answer):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import ImageOps
 
 from service.bulk import Bulk, open_bulk
-from service.caller import Caller
+from service.pipeline.caller import Caller
 from service.settings import load_settings
 from tests.bench.machine import describe_machine, markdown
 from tests.photos import Name, jpeg, open_photo

@@ -15,8 +15,8 @@ from models.photo.image import Limits, Pixels
 from service.app import create_app
 from service.edge.keys import KeyRing
 from service.edge.server import serve
-from service.pipeline import Pipeline
-from service.prepare import DecodePool, Preparation
+from service.pipeline.decode import DecodePool, Preparation
+from service.pipeline.pipeline import Pipeline
 from service.recognition.service import Service
 from service.schemas.model_answers import ModelAnswer
 from service.settings import load_settings

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from models.errors import LikenessError
-from service.batcher import Batcher, Crop, Done
-from service.job import Dropped, Failed
+from service.pipeline.batcher import Batcher, Crop, Done
+from service.pipeline.job import Dropped, Failed
 
 Rule = Callable[[list[int]], Sequence[int | LikenessError]]
 PATIENCE_S = 30.0

@@ -1,6 +1,6 @@
 import pytest
 
-from service.batch_limit import BatchLimit
+from service.pipeline.batch_limit import BatchLimit
 
 
 def fill(limit: BatchLimit, times: int) -> None:

@@ -10,7 +10,7 @@ from service.errors import (
     DeadlinePassed,
     QueueFull,
 )
-from service.job import Failed
+from service.pipeline.job import Failed
 from tests.service.batching import (
     Encoder,
     Recorder,

@@ -7,12 +7,12 @@ from contextlib import suppress
 import pytest
 
 from models.errors import DeviceLost, LikenessError, OutOfMemory
-from service.batcher import Batcher
 from service.errors import (
     Draining,
     EncoderStalled,
     EncoderStopped,
 )
+from service.pipeline.batcher import Batcher
 from tests.service.batching import (
     PATIENCE_S,
     Encoder,

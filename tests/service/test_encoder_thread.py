@@ -8,8 +8,8 @@ from typing import cast
 import pytest
 import uvloop
 
-from service.encoder_thread import EncoderThread
 from service.errors import EncoderStalled, EncoderStopped
+from service.pipeline.encoder_thread import EncoderThread
 from tests.service.batching import PATIENCE_S
 
 SOON_S = 0.02

@@ -1,6 +1,6 @@
 import pytest
 
-from service.fair_queue import FairQueue
+from service.pipeline.fair_queue import FairQueue
 
 
 def queue_of(*lines: tuple[str, str]) -> FairQueue[str]:

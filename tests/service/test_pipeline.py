@@ -13,11 +13,11 @@ from models.errors import NoFace, NotAnImage
 from models.photo.detectors import DetectorSource
 from models.photo.image import Limits
 from models.template import Template
-from service.batcher import Batcher, Crop
-from service.caller import Caller
 from service.metrics import Metrics, QueueMetrics
-from service.pipeline import Pipeline, Probe
-from service.prepare import DecodePool, Preparation
+from service.pipeline.batcher import Batcher, Crop
+from service.pipeline.caller import Caller
+from service.pipeline.decode import DecodePool, Preparation
+from service.pipeline.pipeline import Pipeline, Probe
 from tests.images import encode, picture
 from tests.photos import group_photo, photo_bytes
 

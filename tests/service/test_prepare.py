@@ -12,9 +12,9 @@ from models.bundle import BUILTIN_FOLDER, read_manifest
 from models.photo.detectors import NoDetector
 from models.photo.face import Face
 from models.photo.image import Limits, Pixels
-from service.caller import Caller
 from service.errors import DeadlinePassed, DecoderStalled
-from service.prepare import DecodePool, Preparation, Prepared
+from service.pipeline.caller import Caller
+from service.pipeline.decode import DecodePool, Preparation, Prepared
 from tests.images import encode, picture
 from tests.service.batching import PATIENCE_S
 

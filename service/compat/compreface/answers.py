@@ -6,7 +6,7 @@ from typing import Self
 from models.template import Template, similarity
 from service.compat.compreface.requests import Options
 from service.compat.scales import face_probability, likeness
-from service.pipeline import Probe
+from service.pipeline.pipeline import Probe
 from service.recognition.recogniser import Recogniser
 from service.recognition.service import Service
 from service.schemas.answers import Answer

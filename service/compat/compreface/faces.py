@@ -5,7 +5,6 @@ from uuid import uuid4
 from models.errors import NoFace, naming
 from models.photo.face import Policy
 from models.template import Template
-from service.caller import Caller
 from service.compat.compreface.answers import (
     ComparedFace,
     Comparison,
@@ -22,7 +21,8 @@ from service.compat.compreface.answers import (
 )
 from service.compat.compreface.collection import FaceCollection
 from service.compat.compreface.requests import TwoPhotos
-from service.pipeline import Probe
+from service.pipeline.caller import Caller
+from service.pipeline.pipeline import Probe
 from service.recognition import walk as recognition
 from service.schemas.requests import EnrollRequest
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from models.photo.detectors import DetectorName
-from service.caller import Caller
 from service.compat.scales import likeness
+from service.pipeline.caller import Caller
 from service.recognition.hygiene import agreement_floor
 from service.recognition.recogniser import Recogniser
 from service.recognition.service import Service

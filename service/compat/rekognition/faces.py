@@ -30,7 +30,7 @@ from service.compat.rekognition.requests import (
 from service.compat.rekognition.shapes import Face, FaceDetail, SeenFace, box_of, confidence_of
 from service.edge.problems import invalid_fields
 from service.errors import FieldError
-from service.pipeline import Probe
+from service.pipeline.pipeline import Probe
 from service.recognition import walk as recognition
 from service.recognition.face_enrolment import NewFace, enroll_faces, see_faces
 from service.recognition.face_enrolment import SeenFace as Seen

@@ -80,7 +80,7 @@ async def call(request: Request, service: Running, by: By, may_lower: MayLower) 
     operation = OPERATIONS[name]
     form = validate(as_object(members), operation.takes)
     count_photos(request.scope, form)
-    asked = Asked(service, await service.serving(), service.caller(), by, may_lower)
+    asked = Asked(service, await service.serving(), service.pipeline.caller(), by, may_lower)
     answer = await run_until_disconnect(request, operation.does(asked, form))
     headers = {"x-amzn-requestid": request_id(request.scope) or ""}
     return Response(answer.written(), media_type=MEDIA_TYPE, headers=headers)

@@ -8,10 +8,10 @@ from models.embedder import Row
 from models.errors import LikenessError, naming
 from models.photo.face import Policy
 from models.template import Template
-from service.batcher import Batcher, Done
-from service.caller import Caller
 from service.metrics import Metrics
-from service.prepare import DecodePool, FaceReport, Prepared
+from service.pipeline.batcher import Batcher, Done
+from service.pipeline.caller import Caller
+from service.pipeline.decode import DecodePool, FaceReport, Prepared
 
 
 @dataclass(frozen=True, slots=True)

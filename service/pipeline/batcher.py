@@ -16,12 +16,12 @@ from contextlib import suppress
 from typing import Generic, TypeVar
 
 from models.errors import DeviceLost, LikenessError
-from service.batch_limit import BatchLimit
-from service.encoder_thread import EncoderThread
 from service.errors import DeadlinePassed, Draining, EncoderStalled, EncoderStopped, QueueFull
-from service.fair_queue import FairQueue
-from service.forward import Forward
-from service.job import Crop, Done, Dropped, Job, Observer, Silent
+from service.pipeline.batch_limit import BatchLimit
+from service.pipeline.encoder_thread import EncoderThread
+from service.pipeline.fair_queue import FairQueue
+from service.pipeline.forward import Forward
+from service.pipeline.job import Crop, Done, Dropped, Job, Observer, Silent
 
 __all__ = ["Batcher", "Crop", "Done", "Embed", "Observer", "Silent"]
 

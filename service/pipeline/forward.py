@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 from models.errors import DeviceLost, LikenessError, OutOfMemory, WrongRowCount
-from service.batch_limit import BatchLimit
-from service.encoder_thread import EncoderThread, Pass
 from service.errors import EncoderFailed
-from service.job import Crop, Job, Observer
+from service.pipeline.batch_limit import BatchLimit
+from service.pipeline.encoder_thread import EncoderThread, Pass
+from service.pipeline.job import Crop, Job, Observer
 
 logger = logging.getLogger("likeness")
 

@@ -17,8 +17,8 @@ from models.photo.crop import Portrait, take_portrait, take_portraits
 from models.photo.face import Box, Detector, Framing, Points, Policy
 from models.photo.image import Limits
 from models.photo.quality import Quality, measure
-from service.caller import Caller
 from service.errors import DeadlinePassed, DecoderStalled
+from service.pipeline.caller import Caller
 
 
 @dataclass(frozen=True, slots=True)

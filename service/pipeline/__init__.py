@@ -1,0 +1,1 @@
+"""From bytes to vectors, for many requests at once."""
