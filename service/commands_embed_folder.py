@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
+from service.bulk.files import Engine, embed_files
+from service.bulk.local import open_local
+from service.bulk.ray import open_ray
+from service.bulk.ray_cluster import Cluster
 from service.cli.places import check_folder
-from service.embed_files import Engine, embed_files
-from service.embed_local import open_local
-from service.embed_ray import open_ray
-from service.ray_cluster import Cluster
 from service.settings import Settings
 from service.terminal import (
     exit_status,

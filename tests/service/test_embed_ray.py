@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 
 from models.datasets.rejected import read_rejected
 from models.errors import InvalidBundle, LikenessError
+from service.bulk.ray import checked
+from service.bulk.ray_worker import Done, Work, Worker
 from service.cli.app import EXIT_ERROR, app
-from service.embed_ray import checked
-from service.ray_worker import Done, Work, Worker
 from service.settings import load_settings
 from service.terminal import EXIT_SOME_FAILED
 from tests.checkpoints import write_bundle

@@ -9,8 +9,8 @@ from typing import TypedDict
 
 from models.errors import LikenessError
 from models.photo.face import Policy
-from service.embed_files import Row
-from service.embed_local import LocalEngine, open_local
+from service.bulk.files import Row
+from service.bulk.local import LocalEngine, open_local
 from service.settings import Settings
 
 # While the encoder has photos of one block, those of the next are decoded.

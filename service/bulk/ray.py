@@ -11,11 +11,11 @@ from models.bundle import BUILTIN_NAMES
 from models.datasets.vectors import About
 from models.errors import LikenessError
 from models.photo.face import Policy
-from service.bulk import batch_size
-from service.embed_files import Row
-from service.embed_local import about
-from service.ray_cluster import Cluster, Room, connected, room
-from service.ray_worker import BLOCKS_AT_A_TIME, Block, Done, Work, Worker
+from service.bulk.files import Row
+from service.bulk.local import about
+from service.bulk.plan import batch_size
+from service.bulk.ray_cluster import Cluster, Room, connected, room
+from service.bulk.ray_worker import BLOCKS_AT_A_TIME, Block, Done, Work, Worker
 from service.recognition.recogniser import load_bundle_of
 from service.settings import Settings
 

@@ -9,8 +9,8 @@ from models.bundle import Bundle
 from models.datasets.rejected import RejectedFile
 from models.datasets.vectors import About, VectorRow
 from models.photo.face import Policy
-from service.bulk import Bulk, Taken, open_bulk
-from service.embed_files import Row
+from service.bulk.files import Row
+from service.bulk.plan import Bulk, Taken, open_bulk
 from service.pipeline.pipeline import Probe
 from service.settings import Settings
 

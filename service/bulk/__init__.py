@@ -1,0 +1,1 @@
+"""Large folders of photos, on this machine or on a cluster."""
