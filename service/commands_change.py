@@ -21,7 +21,6 @@ from service.async_client import AsyncLikeness
 from service.call import Call, of
 from service.cli.places import check_file
 from service.local import connect, show_store
-from service.master_keys import open_vault
 from service.recognition.change import switch_store
 from service.recognition.recogniser import bundle_for, load_bundle_of
 from service.reembedding import Reembedded, Reembedding, by_digest
@@ -29,6 +28,7 @@ from service.schemas.change_answers import ChangeAnswer
 from service.schemas.gallery import DeletedAnswer
 from service.settings import Settings
 from service.store import open_store
+from service.store.master_keys import open_vault
 from service.terminal import (
     Url,
     exit_status,

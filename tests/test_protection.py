@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.master_keys import new_master_key
+from service.store.master_keys import new_master_key
 from tests.checkpoints import write_bundle
 from tests.photos import photo_bytes
 from tests.server import RunningServer, running_server

@@ -11,7 +11,6 @@ from fastapi import Depends, Request
 from models.bundle import check_source
 from service.edge.keys import KeyRing
 from service.errors import InvalidSettings
-from service.master_keys import open_vault
 from service.metrics import Metrics
 from service.pipeline.caller import Caller
 from service.recognition.liveness import LivenessCheck, open_liveness
@@ -21,7 +20,8 @@ from service.recognition.sweep import sweep_forever
 from service.recognition.verify import Comparing
 from service.settings import Settings
 from service.store import Store, open_store
-from service.timed_store import timed_store
+from service.store.master_keys import open_vault
+from service.store.timed import timed_store
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import pytest
 from service.async_client import AsyncLikeness
 from service.calls import Choice, Terms
 from service.client import Likeness
-from service.master_keys import new_master_key
+from service.store.master_keys import new_master_key
 from tests.photos import mirrored, photo_bytes
 from tests.server import RunningServer, running_server
 

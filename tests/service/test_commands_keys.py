@@ -6,8 +6,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from service.cli.app import app as commands
-from service.master_keys import new_master_key
 from service.schemas.key_answers import NewKeyAnswer
+from service.store.master_keys import new_master_key
 from tests.checkpoints import write_bundle
 
 

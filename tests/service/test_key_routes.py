@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from service.master_keys import new_master_key
 from service.settings import load_settings
+from service.store.master_keys import new_master_key
 from tests.checkpoints import write_bundle
 from tests.in_process import opened
 

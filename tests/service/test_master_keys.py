@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from service.errors import InvalidSettings
-from service.master_keys import new_master_key, open_vault, read_keys
 from service.settings import Settings, load_settings
+from service.store.master_keys import new_master_key, open_vault, read_keys
 from service.store.vault import master_id
 from tests.service.store_samples import MASTER, OTHER_MASTER
 
