@@ -26,10 +26,10 @@ from service.edge.cors import Cors
 from service.edge.guard import Guard
 from service.edge.problems import install
 from service.edge.targets import ExactTarget, HeadAsGet
-from service.metrics import Metrics
+from service.observe.metrics import Metrics
+from service.observe.traces import open_tracer
 from service.recognition.service import open_service
 from service.settings import Settings
-from service.tracing import open_tracer
 
 # A probe that comes alone waits for nothing; a crowd of them costs as much as four a second.
 PROBES_APART_S = 0.25

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from models.bundle import BUILTIN_FOLDER, BUILTIN_NAMES, read_manifest
 from models.decision import Rate
-from service.metrics import CATALOGUE
+from service.observe.metrics import CATALOGUE
 from service.settings import PREFIX, Settings
 from service.settings_exposure import ExposureSettings
 from service.status import STATUS

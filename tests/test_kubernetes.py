@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from service.app import create_app
-from service.metrics import CATALOGUE, Metrics
+from service.observe.metrics import CATALOGUE, Metrics
 from service.settings import PREFIX, Settings, load_settings, unknown_variables
 from service.store.postgres.database import CONNECTIONS
 

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from models.decision import Outcome
-from service.metrics import CATALOGUE, Stage
+from service.observe.metrics import CATALOGUE, Stage
 from service.pipeline.job import Dropped, Failed
 from service.status import STATUS
 

@@ -115,7 +115,7 @@ async def scenario(store: str) -> Seen:
             await service.recognition.shadow.offer(form, seen.answers[0])
         seen.shadows.append(await settled(client, 13))
         other = service.next.fingerprint
-        async with serving(app, service.metrics) as url:
+        async with serving(app, service.observe.metrics) as url:
             words = ["switch", "--to", other, "--url", url, "--accept-missing"]
             switched = await asyncio.to_thread(CliRunner().invoke, cli, words)
         seen.printed = " ".join(switched.output.split())

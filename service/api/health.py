@@ -10,7 +10,7 @@ from models.decision import default_point
 from models.errors import LikenessError
 from models.evaluation.rates import ERRORS_WANTED
 from service.errors import DecoderStalled, EncoderStopped, NotReady, StoreError
-from service.metrics import CONTENT_TYPE
+from service.observe.metrics import CONTENT_TYPE
 from service.recognition.recogniser import Recogniser
 from service.recognition.service import Running, Service
 from service.schemas.answers import OperatingPointAnswer
@@ -69,16 +69,16 @@ async def metrics_page(app: FastAPI) -> bytes:
         async with asyncio.timeout(_STORE_S):
             await service.store.ping()
             templates: int | None = (await service.store.count()).templates
-            service.metrics.damaged(len(await service.store.damage()))
+            service.observe.metrics.damaged(len(await service.store.damage()))
     except (StoreError, TimeoutError):
         templates = None
-    service.metrics.store_up(templates)
+    service.observe.metrics.store_up(templates)
     try:
         _check_ready(app, service)
-        service.metrics.ready(templates is not None)
+        service.observe.metrics.ready(templates is not None)
     except LikenessError:
-        service.metrics.ready(False)
-    return service.metrics.render()
+        service.observe.metrics.ready(False)
+    return service.observe.metrics.render()
 
 
 def _check_ready(app: FastAPI, service: Service) -> None:

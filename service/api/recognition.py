@@ -54,7 +54,7 @@ async def read(
     request: Request, service: Service, model: type[M], query: Mapping[str, list[str]] | None = None
 ) -> M:
     """Read and check the fields of a request, those in the query first if any count there."""
-    with service.metrics.timed("read"):
+    with service.observe.metrics.timed("read"):
         fields = await read_fields(request, service.settings)
         form = parse(fields if query is None else fields.after(query), model)
     count_photos(request.scope, form)

@@ -17,7 +17,7 @@ from models.embedder import Embedder
 from models.encoder.device import choose_device
 from models.errors import LikenessError
 from models.photo.face import Policy
-from service.metrics import Metrics
+from service.observe.metrics import Metrics
 from service.pipeline.batcher import Batcher
 from service.pipeline.caller import Caller
 from service.pipeline.decode import DecodePool

@@ -22,8 +22,8 @@ from service.commands_names import names_app
 from service.commands_train import train
 from service.edge.server import serve as serve_app
 from service.local import connect
-from service.logs import configure_logs
-from service.metrics import Metrics
+from service.observe.logs import configure_logs
+from service.observe.metrics import Metrics
 from service.recognition.service import open_service
 from service.schemas.answers import VerifyAnswer
 from service.schemas.model_answers import ModelAnswer

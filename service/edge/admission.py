@@ -21,7 +21,7 @@ from service.errors import (
     ServiceError,
     TooManyRequests,
 )
-from service.metrics import Metrics
+from service.observe.metrics import Metrics
 from service.settings import Settings
 
 IMAGE_ROUTES = frozenset({"/enroll", "/verify", "/embed", "/identify", "/change/reembed"})

@@ -13,14 +13,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models.errors import release
-from service.answered import Answered
 from service.edge.admission import ALWAYS_OPEN, IMAGE_ROUTES
 from service.edge.guard import KEY_ID
 from service.edge.problems import PROBLEM, internal_error
 from service.edge.safe_headers import add_safe_headers
-from service.logs import REQUEST_ID, log_request
-from service.metrics import Metrics
-from service.tracing import RequestSpan
+from service.observe.answered import Answered
+from service.observe.logs import REQUEST_ID, log_request
+from service.observe.metrics import Metrics
+from service.observe.traces import RequestSpan
 
 logger = logging.getLogger("likeness")
 

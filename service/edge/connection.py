@@ -17,7 +17,7 @@ from service.edge.guard import KEY_ID
 from service.edge.problems import problem
 from service.edge.safe_headers import add_safe_headers
 from service.errors import HeadTimeout, HeadTooLarge, MalformedRequest, TooManyRequests
-from service.metrics import Metrics
+from service.observe.metrics import Metrics
 from service.settings import Settings
 
 # Browsers and proxies send at most some 8 KiB, cookies included.

@@ -115,7 +115,7 @@ async def serve(app: FastAPI, settings: Settings, announce: Announce) -> int:
                 Config(
                     app,
                     settings,
-                    service.metrics,
+                    service.observe.metrics,
                     most_connections(settings.max_connections, files),
                 ),
                 app.state.gate,

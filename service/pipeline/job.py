@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import LikenessError
-from service.tracing import SPAN
+from service.observe.traces import SPAN
 
 R = TypeVar("R")
 Crop = NDArray[np.uint8]

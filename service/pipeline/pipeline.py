@@ -8,7 +8,7 @@ from models.embedder import Row
 from models.errors import LikenessError, naming
 from models.photo.face import Policy
 from models.template import Template
-from service.metrics import Metrics
+from service.observe.metrics import Metrics
 from service.pipeline.batcher import Batcher, Done
 from service.pipeline.caller import Caller
 from service.pipeline.decode import DecodePool, FaceReport, Prepared

@@ -58,7 +58,7 @@ async def reembed(
     with naming("image"):
         photo = _photo(held, form.image)
         probe = await other.pipeline.probe(photo, policy, caller)
-    with service.metrics.timed("store"):
+    with service.observe.metrics.timed("store"):
         created = await asyncio.shield(
             service.store.add_vector(
                 form.subject,

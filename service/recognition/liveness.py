@@ -15,7 +15,7 @@ import httpx
 from pydantic import BaseModel, StrictBool, ValidationError
 
 from service.errors import LivenessTokenNeeded, LivenessUnavailable, NotLive
-from service.metrics import Metrics
+from service.observe.metrics import Metrics
 from service.schemas.answers import Liveness
 from service.settings import Settings
 

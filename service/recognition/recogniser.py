@@ -27,7 +27,7 @@ from models.errors import InvalidBundle
 from models.photo.image import Limits
 from models.photo.quality_head import Capture
 from models.template import Template
-from service.metrics import Metrics, QueueMetrics
+from service.observe.metrics import Metrics, QueueMetrics
 from service.pipeline.batcher import Batcher
 from service.pipeline.decode import DecodePool, Preparation
 from service.pipeline.pipeline import Pipeline

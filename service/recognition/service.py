@@ -11,7 +11,7 @@ from fastapi import Depends, Request
 from models.bundle import check_source
 from service.edge.keys import KeyRing
 from service.errors import InvalidSettings
-from service.metrics import Metrics
+from service.observe.metrics import Metrics
 from service.pipeline.caller import Caller
 from service.recognition.liveness import LivenessCheck, open_liveness
 from service.recognition.recogniser import Recogniser, bundle_for, open_recogniser

@@ -14,7 +14,7 @@ from models.decision import Outcome, Rate
 from models.errors import FingerprintMismatch, Uncalibrated, UnknownOperatingPoint
 from models.evaluation.proportion import proportion
 from service.errors import OverloadError, SubjectNotFound, TemplatesDamaged, TemplatesExpired
-from service.metrics import Metrics, Unshadowed
+from service.observe.metrics import Metrics, Unshadowed
 from service.pipeline.caller import Caller
 from service.pipeline.pipeline import Pipeline
 from service.recognition.recogniser import Recogniser

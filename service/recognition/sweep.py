@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 from service.errors import StoreError
-from service.metrics import Metrics
+from service.observe.metrics import Metrics
 from service.store import Store
 
 logger = logging.getLogger("likeness")

@@ -17,7 +17,7 @@ from models.errors import (
 from models.photo.face import Policy
 from models.template import Template, cosine, similarities, similarity
 from service.errors import DifferentPeople, TemplatesDamaged, TemplatesExpired, ThresholdTooLow
-from service.metrics import Metrics
+from service.observe.metrics import Metrics
 from service.pipeline.caller import Caller
 from service.pipeline.pipeline import Probe
 from service.recognition.hygiene import agreement_floor, strangers

@@ -61,7 +61,7 @@ async def vet(
     for at, verdict in zip(usable, judge(new, list(held.values()), standard), strict=True):
         if verdict.refused is not None:
             vetted[at] = verdict.refused
-            service.metrics.enrolment_refused(verdict.refused.code)
+            service.observe.metrics.enrolment_refused(verdict.refused.code)
         else:
             doubts[at] = verdict.warnings
     return vetted, doubts

@@ -69,7 +69,7 @@ async def enroll(
     ]
     idempotency = None if key is None else Idempotency(key, _digest(form, probes))
     # Shielded: once the store has begun, the outcome must not depend on the caller staying.
-    with service.metrics.timed("store"):
+    with service.observe.metrics.timed("store"):
         enrolled = await asyncio.shield(
             service.store.enroll(form.subject, new, form.metadata, idempotency, by, terms)
         )
@@ -85,7 +85,7 @@ async def enroll(
         if check is not None and near:
             warnings.append(check.warning())
         for warning in warnings if stored.created else ():
-            service.metrics.enrolment_warned(warning.code)
+            service.observe.metrics.enrolment_warned(warning.code)
         images.append(
             EnrolledImage.of(
                 at,
@@ -117,7 +117,7 @@ async def verify(
     rule = rule_of(form, serving.bundle, usual, may_lower=may_lower)
     compared = await service.recognition.verify(serving).compare(form, caller)
     decision = rule.decide(compared.similarity, compared.conditions)
-    service.metrics.decided(decision.outcome, compared.similarity, rule.threshold)
+    service.observe.metrics.decided(decision.outcome, compared.similarity, rule.threshold)
     return VerifyAnswer.of(
         decision,
         compared,

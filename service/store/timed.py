@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from time import perf_counter
 from typing import cast
 
-from service.metrics import Metrics
+from service.observe.metrics import Metrics
 from service.store import Store
 
 

@@ -112,7 +112,7 @@ async def _troubled(service: Service, trouble: Trouble) -> Service:
     )
     await pool.warm()
     pipeline = Pipeline(
-        pool, first.batcher, first.embedder.template, service.metrics, settings.threads()
+        pool, first.batcher, first.embedder.template, service.observe.metrics, settings.threads()
     )
     await service.store.close()
     store = await open_store(settings.store, clock)

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from service.edge.connection import Config
 from service.edge.listener import AcceptingServer
 from service.edge.server import bind
-from service.metrics import Metrics
+from service.observe.metrics import Metrics
 from service.settings import Settings
 
 

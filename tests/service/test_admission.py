@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.edge.admission import Admission, Gate
 from service.errors import TooManyRequests
-from service.metrics import Metrics
+from service.observe.metrics import Metrics
 from service.settings import Settings
 from tests.service.asgi_client import Client
 

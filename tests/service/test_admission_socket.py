@@ -10,7 +10,7 @@ from service.edge.admission import Admission, Gate
 from service.edge.boundary import Boundary
 from service.edge.disconnect import run_until_disconnect
 from service.edge.problems import install
-from service.metrics import Metrics
+from service.observe.metrics import Metrics
 from service.settings import Settings
 from tests.service.serving import serving
 from tests.service.test_metrics import value

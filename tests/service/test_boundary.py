@@ -11,8 +11,8 @@ from service.edge.admission import Admission, Gate
 from service.edge.boundary import Boundary
 from service.edge.problems import install
 from service.errors import ClientGone
-from service.logs import TextFormatter
-from service.metrics import Metrics
+from service.observe.logs import TextFormatter
+from service.observe.metrics import Metrics
 from service.settings import Settings
 from tests.in_process import client_of
 from tests.service.asgi_client import Client

@@ -15,7 +15,7 @@ from service.edge.boundary import Boundary
 from service.edge.guard import KEY_ID
 from service.edge.problems import install
 from service.edge.safe_headers import SAFE
-from service.metrics import Metrics
+from service.observe.metrics import Metrics
 from service.settings import Settings
 from tests.service.serving import serving
 from tests.service.test_metrics import value

@@ -13,7 +13,7 @@ from fastapi import FastAPI, Request, Response
 
 from service.app import create_app
 from service.errors import InvalidSettings
-from service.metrics import Metrics
+from service.observe.metrics import Metrics
 from service.settings import Settings, load_settings
 from tests.checkpoints import write_bundle
 from tests.in_process import client_of

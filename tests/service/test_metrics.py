@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from prometheus_client.parser import text_string_to_metric_families
 
 from models.photo.quality import Quality
-from service.metrics import CATALOGUE, Metrics, QueueMetrics
+from service.observe.metrics import CATALOGUE, Metrics, QueueMetrics
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from models.errors import NoFace, NotAnImage
 from models.photo.detectors import DetectorSource
 from models.photo.image import Limits
 from models.template import Template
-from service.metrics import Metrics, QueueMetrics
+from service.observe.metrics import Metrics, QueueMetrics
 from service.pipeline.batcher import Batcher, Crop
 from service.pipeline.caller import Caller
 from service.pipeline.decode import DecodePool, Preparation

@@ -2,7 +2,7 @@
 
 import logging
 
-from service.sparing import KIND, LEFT_OUT, Sparing
+from service.observe.sparing import KIND, LEFT_OUT, Sparing
 
 
 class Time:

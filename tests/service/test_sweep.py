@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from service.errors import StoreDamaged, StoreError, StoreUnavailable
-from service.metrics import Metrics
+from service.observe.metrics import Metrics
 from service.recognition.sweep import sweep, sweep_forever
 from service.store import Deleted, Store, open_store
 from tests.service.store_samples import Clock, template

@@ -10,7 +10,7 @@ from service.compat.translated import Translated
 from service.edge.boundary import Boundary
 from service.edge.problems import problem
 from service.errors import BodyTooLarge, QueueFull, StoreUnavailable
-from service.metrics import Metrics
+from service.observe.metrics import Metrics
 from tests.service.asgi_client import Client
 
 PATH = "/api/v1/recognition/recognize"

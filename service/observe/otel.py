@@ -14,14 +14,14 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Link, Span, SpanKind, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from service.answered import Answered
-from service.tracing import SPAN
+from service.observe.answered import Answered
+from service.observe.traces import SPAN
 
 _NANOSECONDS: Final = 1_000_000_000
 
 
 class OtelTracer:
-    """Be a `service.tracing.Tracer`; the provider is this app's own, not the process's.
+    """Be a `service.observe.traces.Tracer`; the provider is this app's own, not the process's.
 
     At the end `give_up` is called where sending what is left takes more than `patience_s`.
     """
@@ -75,7 +75,7 @@ class OtelTracer:
 
 
 class OtelRequestSpan:
-    """Be a `service.tracing.RequestSpan`."""
+    """Be a `service.observe.traces.RequestSpan`."""
 
     def __init__(self, span: Span) -> None:
         self._span = span

@@ -11,11 +11,11 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 
 from models.decision import Outcome
 from models.photo.quality import Quality
-from service.catalogue import CATALOGUE as CATALOGUE
-from service.exposition import ByLabel, WithoutCreated
+from service.observe.catalogue import CATALOGUE as CATALOGUE
+from service.observe.exposition import ByLabel, WithoutCreated
+from service.observe.traces import Tracer, Untraced
 from service.pipeline.job import Dropped, Failed
 from service.status import STATUS
-from service.tracing import Tracer, Untraced
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 

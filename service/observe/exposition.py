@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from service.catalogue import CATALOGUE
+from service.observe.catalogue import CATALOGUE
 
 
 class ByLabel(Collector):

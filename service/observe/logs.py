@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final
 
-from service.answered import Answered
+from service.observe.answered import Answered
+from service.observe.sparing import KIND, LEFT_OUT, Sparing
 from service.settings import Settings
-from service.sparing import KIND, LEFT_OUT, Sparing
 
 logger = logging.getLogger("likeness.requests")
 

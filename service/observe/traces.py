@@ -11,8 +11,8 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Final, Protocol
 
-from service.answered import Answered
 from service.errors import InvalidSettings
+from service.observe.answered import Answered
 from service.settings import Settings
 
 logger = logging.getLogger("likeness")
@@ -79,7 +79,7 @@ async def open_tracer(settings: Settings) -> AsyncIterator[Tracer]:
     if not wanted or obstacle is not None:
         yield Untraced()
         return
-    from service.otel import open_otel
+    from service.observe.otel import open_otel
 
     tracer = open_otel()
     try:
