@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from service.call import Call, of
+from service.client.call import Call, of
 from service.local import connect
 from service.schemas.audit_answers import AuditAnswer
 from service.store.audit import START, AuditEntry, first_break

@@ -17,9 +17,9 @@ from models.bundle import (
     read_manifest,
 )
 from models.datasets.rejected import write_rejected
-from service.async_client import AsyncLikeness
-from service.call import Call, of
 from service.cli.places import check_file
+from service.client.aio import AsyncLikeness
+from service.client.call import Call, of
 from service.local import connect, show_store
 from service.recognition.change import switch_store
 from service.recognition.recogniser import bundle_for, load_bundle_of

@@ -12,10 +12,10 @@ from rich.progress import Progress
 
 from models.datasets.people import identity_of
 from models.datasets.rejected import RejectedFile, write_rejected
-from service.calls import Terms
 from service.cli.places import check_file
+from service.client.calls import Terms
+from service.client.folders import EnrolledPhoto, people_in
 from service.local import connect
-from service.photo_folders import EnrolledPhoto, people_in
 from service.schemas.enroll_answers import EnrolledImage
 from service.terminal import (
     SHOWN,

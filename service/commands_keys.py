@@ -7,7 +7,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from service.call import Call, of, path
+from service.client.call import Call, of, path
 from service.local import connect
 from service.schemas.key_answers import KeyAnswer, KeysAnswer, NewKeyAnswer
 from service.terminal import Json, Url, err, finish, out, settings_from, show, show_json, visible

@@ -3,7 +3,7 @@
 import typer
 
 from service.api.seal_routes import ResealedAnswer
-from service.call import Call, of
+from service.client.call import Call, of
 from service.local import connect
 from service.store.master_keys import new_master_key
 from service.terminal import Url, finish, settings_from, show

@@ -6,8 +6,8 @@ from urllib.parse import quote, unquote
 
 import typer
 
-from service.call import Call, of
-from service.calls import rename_subject
+from service.client.call import Call, of
+from service.client.calls import rename_subject
 from service.local import connect
 from service.schemas.gallery import OddNamesAnswer, RenamedAnswer
 from service.terminal import Json, Url, finish, settings_from, show

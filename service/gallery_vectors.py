@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from service.async_client import AsyncLikeness
-from service.refused import NotFound
+from service.client.aio import AsyncLikeness
+from service.client.errors import NotFound
 from service.schemas.gallery import SubjectSummaryAnswer
 
 

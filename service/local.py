@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager, suppress
 import httpx
 
 from service.app import create_app
-from service.async_client import AsyncLikeness
+from service.client.aio import AsyncLikeness
+from service.client.errors import Refused
+from service.client.retry import Patience
 from service.errors import InvalidSettings
-from service.patience import Patience
-from service.refused import Refused
 from service.settings import Settings
 from service.store import is_memory, place_of
 from service.terminal import err, show

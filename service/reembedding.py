@@ -10,11 +10,11 @@ from typing import Final
 
 from models.datasets.folders import contents_of, read_photo_file
 from models.datasets.rejected import UNREADABLE, RejectedFile
-from service.async_client import AsyncLikeness
-from service.call import Call, of
-from service.refused import NotFound, RejectedPhoto
+from service.client.aio import AsyncLikeness
+from service.client.call import Call, of
+from service.client.errors import NotFound, RejectedPhoto
+from service.client.side_by_side import in_tasks
 from service.schemas.change_answers import LackingAnswer, LackingTemplate, ReembeddedAnswer
-from service.side_by_side import in_tasks
 
 PHOTO_NEEDED: Final = "photo_needed"
 

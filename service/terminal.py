@@ -27,7 +27,7 @@ from typer.core import TyperGroup
 
 from models.datasets.rejected import RejectedFile
 from models.errors import LikenessError
-from service.refused import Refused
+from service.client.errors import Refused
 from service.settings import Settings, load_settings
 
 R = TypeVar("R")

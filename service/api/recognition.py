@@ -9,12 +9,12 @@ from pydantic import BaseModel, JsonValue
 from service.api.accept import preferred
 from service.api.openapi import links, request_body
 from service.api.rows import rows_document, rows_response
+from service.client.rows import MEDIA_TYPE as ROWS
 from service.edge.body import parse, read_fields
 from service.edge.disconnect import run_until_disconnect
 from service.edge.guard import By, MayLower, MayName
 from service.edge.key_limits import count_photos
 from service.edge.problems import request_id
-from service.float_rows import MEDIA_TYPE as ROWS
 from service.recognition import walk as recognition
 from service.recognition.names import subject_named
 from service.recognition.service import Running, Service

@@ -4,8 +4,8 @@ import numpy as np
 from fastapi import Response
 from pydantic import JsonValue
 
+from service.client.rows import MEDIA_TYPE
 from service.edge.body import BINARY
-from service.float_rows import MEDIA_TYPE
 from service.schemas.answers import EmbedAnswer
 
 HEADERS = {

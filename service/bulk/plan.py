@@ -17,6 +17,7 @@ from models.embedder import Embedder
 from models.encoder.device import choose_device
 from models.errors import LikenessError
 from models.photo.face import Policy
+from service.client.side_by_side import in_tasks
 from service.observe.metrics import Metrics
 from service.pipeline.batcher import Batcher
 from service.pipeline.caller import Caller
@@ -24,7 +25,6 @@ from service.pipeline.decode import DecodePool
 from service.pipeline.pipeline import Pipeline, Probe
 from service.recognition.recogniser import load_embedder, open_pool
 from service.settings import Settings
-from service.side_by_side import in_tasks
 
 BATCH_ON_CPU, BATCH_ON_GPU = 32, 256
 # Nobody waits for a lone photo here: a fuller batch costs less of the cores that decode.

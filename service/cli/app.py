@@ -7,9 +7,9 @@ from pydantic import BaseModel
 
 from service.api.health import describe
 from service.app import create_app
-from service.calls import Choice
 from service.cli.bundle import bundle_app
 from service.cli.captures import cohort_app, train_quality
+from service.client.calls import Choice
 from service.commands_audit import audit_app
 from service.commands_change import forget, reembed, switch
 from service.commands_embed_folder import embed_folder

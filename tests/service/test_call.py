@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
-from service import calls
-from service.call import Call, path
-from service.refused import NotFound, Refused
+from service.client import calls
+from service.client.call import Call, path
+from service.client.errors import NotFound, Refused
 
 
 @pytest.fixture

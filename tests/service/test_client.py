@@ -11,11 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service import calls
-from service.async_client import AsyncLikeness
-from service.call import Call, of
-from service.client import Likeness
-from service.refused import Forbidden, Invalid, NotFound, Refused, RejectedPhoto
+from service.client import Likeness, calls
+from service.client.aio import AsyncLikeness
+from service.client.call import Call, of
+from service.client.errors import Forbidden, Invalid, NotFound, Refused, RejectedPhoto
 from service.schemas.key_answers import NewKeyAnswer
 from tests.people import write_list
 from tests.photos import mirrored, photo_bytes
@@ -241,7 +240,7 @@ def test_a_client_loads_nothing_that_computes() -> None:
     heavy = {"torch", "transformers", "cv2", "PIL", "fastapi", "sqlite3", "prometheus_client"}
     program = (
         "import sys; from service.client import Likeness; "
-        "from service.async_client import AsyncLikeness; "
+        "from service.client.aio import AsyncLikeness; "
         f"print(sorted({heavy!r} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -7,9 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from service.async_client import AsyncLikeness
-from service.calls import Choice, Terms
 from service.client import Likeness
+from service.client.aio import AsyncLikeness
+from service.client.calls import Choice, Terms
 from service.store.master_keys import new_master_key
 from tests.photos import mirrored, photo_bytes
 from tests.server import RunningServer, running_server

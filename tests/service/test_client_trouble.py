@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.call import Call, of
 from service.client import Likeness
+from service.client.call import Call, of
 from service.schemas.audit_answers import AuditAnswer
 from tests.checkpoints import write_bundle
 from tests.people import write_people

@@ -7,11 +7,19 @@ from time import time
 import httpx
 import pytest
 
-from service.async_client import AsyncLikeness
-from service.call import Call
 from service.client import Likeness
-from service.patience import Patience
-from service.refused import Busy, Forbidden, Invalid, NotFound, Refused, RejectedPhoto, Unavailable
+from service.client.aio import AsyncLikeness
+from service.client.call import Call
+from service.client.errors import (
+    Busy,
+    Forbidden,
+    Invalid,
+    NotFound,
+    Refused,
+    RejectedPhoto,
+    Unavailable,
+)
+from service.client.retry import Patience
 from service.schemas.problem import Problem
 
 SUBJECT = "ada"

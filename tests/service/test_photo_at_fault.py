@@ -9,10 +9,10 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
-from service.async_client import AsyncLikeness
 from service.cli.app import app as commands
+from service.client.aio import AsyncLikeness
+from service.client.errors import RejectedPhoto
 from service.local import in_process
-from service.refused import RejectedPhoto
 from service.settings import Settings
 from tests.checkpoints import write_bundle
 from tests.images import encode, picture

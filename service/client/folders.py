@@ -11,8 +11,8 @@ from typing import Generic, TypeVar, Unpack
 from models.datasets.folders import is_text, read_photo_file
 from models.datasets.people import list_people
 from models.datasets.rejected import UNREADABLE
-from service.call import Call
-from service.calls import Embedding, Terms, embed_photo, enroll_photo
+from service.client.call import Call
+from service.client.calls import Embedding, Terms, embed_photo, enroll_photo
 from service.schemas.answers import EmbeddedImage, ProblemAnswer
 from service.schemas.enroll_answers import EnrolledImage
 

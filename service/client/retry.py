@@ -7,9 +7,9 @@ from time import monotonic
 
 import httpx
 
-from service.call import Call
+from service.client.call import Call
+from service.client.errors import Busy, Refused, Unavailable
 from service.errors import StoreUnavailable
-from service.refused import Busy, Refused, Unavailable
 
 # Nothing was sent: whatever the request is, nobody has begun to do it.
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)

@@ -10,11 +10,10 @@ from typing import Concatenate, ParamSpec, Self, TypeVar, Unpack
 import httpx
 
 from models.datasets.folders import is_text
-from service import calls
-from service.call import Call, Page
-from service.client import DEFAULT_URL, TIMEOUT_S, headers
-from service.patience import Patience, Tries
-from service.photo_folders import (
+from service.client import DEFAULT_URL, TIMEOUT_S, calls, headers
+from service.client.call import Call, Page
+from service.client.errors import Refused
+from service.client.folders import (
     AnyPath,
     EmbeddedPhoto,
     EnrolledPhoto,
@@ -23,9 +22,9 @@ from service.photo_folders import (
     embedding,
     people_in,
 )
-from service.refused import Refused
+from service.client.retry import Patience, Tries
+from service.client.side_by_side import in_tasks
 from service.schemas.gallery import SubjectSummaryAnswer
-from service.side_by_side import in_tasks
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, TypedDict, Unpack
 from uuid import uuid4
 
 from models.datasets.folders import read_photo_file
-from service.call import Call, of, path
-from service.float_rows import MEDIA_TYPE as ROWS
-from service.float_rows import FloatRows, read_rows
-from service.refused import Forbidden, Invalid, NotFound, Refused, RejectedPhoto
+from service.client.call import Call, of, path
+from service.client.errors import Forbidden, Invalid, NotFound, Refused, RejectedPhoto
+from service.client.rows import MEDIA_TYPE as ROWS
+from service.client.rows import FloatRows, read_rows
 from service.schemas.answers import (
     EmbedAnswer,
     EmbeddedImage,

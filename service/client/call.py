@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel
 
-from service.refused import Refused, foreign, refusal
+from service.client.errors import Refused, foreign, refusal
 
 M = TypeVar("M", bound=BaseModel)
 R = TypeVar("R")

@@ -1,8 +1,8 @@
-"""A client of the service that waits for answers; `service.async_client` has one that awaits them.
+"""A client of the service that waits for answers; `service.client.aio` has one that awaits them.
 
-Both ask the same of it (`service.calls`) and are as patient (`service.patience`): what failed
+Both ask the same of it (`service.client.calls`) and are as patient (`service.client.retry`): what failed
 and can end better is sent again, and an enrolment counts once all the same. They raise Refused,
-of one of the kinds in `service.refused`, and httpx.TransportError.
+of one of the kinds in `service.client.errors`, and httpx.TransportError.
 """
 
 import os
@@ -15,10 +15,10 @@ from typing import Concatenate, ParamSpec, Self, TypeVar, Unpack
 import httpx
 
 from models.datasets.folders import is_text
-from service import calls
-from service.call import Call, Page
-from service.patience import Patience, Tries
-from service.photo_folders import (
+from service.client import calls
+from service.client.call import Call, Page
+from service.client.errors import Refused
+from service.client.folders import (
     AnyPath,
     EmbeddedPhoto,
     EnrolledPhoto,
@@ -27,9 +27,9 @@ from service.photo_folders import (
     embedding,
     people_in,
 )
-from service.refused import Refused
+from service.client.retry import Patience, Tries
+from service.client.side_by_side import in_threads
 from service.schemas.gallery import SubjectSummaryAnswer
-from service.side_by_side import in_threads
 
 P = ParamSpec("P")
 T = TypeVar("T")
