@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 import httpx
 from starlette.types import ASGIApp
 
-from service.local import in_process
+from service.cli.local import in_process
 from service.settings import Settings
 
 

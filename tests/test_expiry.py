@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.cli.local import in_process
 from service.client.aio import AsyncLikeness
 from service.client.errors import Invalid
-from service.local import in_process
 from service.settings import Settings
 from tests.photos import photo_bytes
 from tests.service.store_inside import run

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
+from service.cli.terminal import EXIT_SOME_FAILED
 from service.store import open_store
-from service.terminal import EXIT_SOME_FAILED
 from tests.checkpoints import write_bundle
 from tests.people import write_people
 

@@ -10,10 +10,10 @@ from typer.testing import CliRunner, Result
 from models.bundle import BUILTIN_FOLDER, load_bundle, read_manifest
 from models.errors import InvalidBundle
 from service.cli.app import app
+from service.cli.terminal import EXIT_SOME_FAILED
 from service.recognition.recogniser import bundle_for
 from service.settings import Settings
 from service.store import open_store
-from service.terminal import EXIT_SOME_FAILED
 from tests.in_process import opened
 from tests.photos import photo_bytes, reencoded
 from tests.service.store_samples import template

@@ -10,7 +10,7 @@ from models.datasets.folders import FolderContents, contents_of, is_text, some_p
 from models.datasets.rejected import UNREADABLE, RejectedFile
 from models.datasets.vectors import About, Format, VectorFolder, VectorRow, only_writer
 from models.photo.face import Policy
-from service.terminal import photo_progress
+from service.cli.terminal import photo_progress
 
 Row = VectorRow | RejectedFile
 

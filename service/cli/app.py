@@ -7,29 +7,29 @@ from pydantic import BaseModel
 
 from service.api.health import describe
 from service.app import create_app
+from service.cli.audit import audit_app
 from service.cli.bundle import bundle_app
 from service.cli.captures import cohort_app, train_quality
+from service.cli.change import forget, reembed, switch
+from service.cli.embed_folder import embed_folder
+from service.cli.enroll import enroll, enroll_folder
+from service.cli.evaluate import evaluate
+from service.cli.keys import keys_app
+from service.cli.local import connect
+from service.cli.map import draw_map
+from service.cli.master_key import master_key_app
+from service.cli.names import names_app
+from service.cli.terminal import EXIT_ERROR as EXIT_ERROR
+from service.cli.terminal import Commands, File, Json, Url, finish, settings_from, show, show_json
+from service.cli.train import train
 from service.client.calls import Choice
-from service.commands_audit import audit_app
-from service.commands_change import forget, reembed, switch
-from service.commands_embed_folder import embed_folder
-from service.commands_enroll import enroll, enroll_folder
-from service.commands_evaluate import evaluate
-from service.commands_keys import keys_app
-from service.commands_map import draw_map
-from service.commands_master_key import master_key_app
-from service.commands_names import names_app
-from service.commands_train import train
 from service.edge.server import serve as serve_app
-from service.local import connect
 from service.observe.logs import configure_logs
 from service.observe.metrics import Metrics
 from service.recognition.service import open_service
 from service.schemas.answers import VerifyAnswer
 from service.schemas.model_answers import ModelAnswer
 from service.store import place_of
-from service.terminal import EXIT_ERROR as EXIT_ERROR
-from service.terminal import Commands, File, Json, Url, finish, settings_from, show, show_json
 
 T = TypeVar("T", bound=BaseModel)
 R = TypeVar("R")

@@ -8,7 +8,7 @@ import typer
 
 from models.errors import LikenessError
 from service.cli.places import check_free
-from service.terminal import err, fail, settings_from, show
+from service.cli.terminal import err, fail, settings_from, show
 
 if TYPE_CHECKING:
     from models.encoder.pixels import PixelSpec

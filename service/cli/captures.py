@@ -9,7 +9,7 @@ import typer
 from models.datasets.folders import FolderContents, contents_of, some_photos
 from models.decision import CONDITION_NAMES, ConditionName
 from service.cli.places import check_target
-from service.terminal import (
+from service.cli.terminal import (
     Outside,
     bar,
     exit_status,

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from service.terminal import fail
+from service.cli.terminal import fail
 
 
 def check_folder(folder: Path) -> None:

@@ -15,7 +15,7 @@ from statistics import median
 from time import perf_counter
 
 from models.datasets.folders import photos_in
-from service.terminal import EXIT_SOME_FAILED
+from service.cli.terminal import EXIT_SOME_FAILED
 from tests.bench.folders import write_photos
 from tests.bench.machine import describe_machine, markdown
 

@@ -15,7 +15,7 @@ from models.datasets.people import list_people
 from models.datasets.spreadsheets import harmless, original
 from models.errors import LikenessError
 from service.cli.app import app
-from service.terminal import EXIT_SOME_FAILED, is_printed, show, visible
+from service.cli.terminal import EXIT_SOME_FAILED, is_printed, show, visible
 from tests.checkpoints import write_bundle
 from tests.folders import SYSTEM, write_hostile
 from tests.people import write_people

@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from models.bundle import load_bundle
 from models.datasets.rejected import read_rejected
 from service.cli.app import EXIT_ERROR, app
-from service.terminal import EXIT_SOME_FAILED
+from service.cli.terminal import EXIT_SOME_FAILED
 from tests.checkpoints import write_bundle
 from tests.photos import mirrored, photo_bytes
 

@@ -7,7 +7,7 @@ from typer.testing import CliRunner, Result
 
 from models.datasets.rejected import read_rejected
 from service.cli.app import app
-from service.terminal import EXIT_SOME_FAILED
+from service.cli.terminal import EXIT_SOME_FAILED
 from tests.photos import mirrored, photo_bytes
 
 

@@ -8,8 +8,8 @@ from typer.testing import CliRunner, Result
 
 from models.datasets.rejected import read_rejected
 from service.cli.app import EXIT_ERROR, app
+from service.cli.terminal import EXIT_SOME_FAILED
 from service.store import open_store
-from service.terminal import EXIT_SOME_FAILED
 from tests.checkpoints import write_bundle
 from tests.people import write_list, write_people
 from tests.photos import photo_bytes

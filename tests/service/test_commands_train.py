@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 
 from models.bundle import load_bundle, read_manifest
 from service.cli.app import EXIT_ERROR, app
-from service.commands_train import user_cache
+from service.cli.train import user_cache
 from tests.checkpoints import write_bundle, write_hub_cache
 from tests.people import write_list, write_people
 

@@ -20,8 +20,8 @@ from models.errors import InvalidBundle, LikenessError
 from service.bulk.ray import checked
 from service.bulk.ray_worker import Done, Work, Worker
 from service.cli.app import EXIT_ERROR, app
+from service.cli.terminal import EXIT_SOME_FAILED
 from service.settings import load_settings
-from service.terminal import EXIT_SOME_FAILED
 from tests.checkpoints import write_bundle
 from tests.people import write_people
 from tests.photos import photo_bytes

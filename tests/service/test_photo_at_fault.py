@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from service.cli.app import app as commands
+from service.cli.local import in_process
 from service.client.aio import AsyncLikeness
 from service.client.errors import RejectedPhoto
-from service.local import in_process
 from service.settings import Settings
 from tests.checkpoints import write_bundle
 from tests.images import encode, picture

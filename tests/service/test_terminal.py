@@ -1,7 +1,7 @@
 import pytest
 import typer
 
-from service.terminal import EXIT_ERROR, require
+from service.cli.terminal import EXIT_ERROR, require
 
 
 def test_a_library_that_is_there_is_no_problem() -> None:

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from service.cli.app import EXIT_ERROR, EXIT_NO_MATCH, app
-from service.terminal import EXIT_SOME_FAILED
+from service.cli.terminal import EXIT_SOME_FAILED
 from tests.photos import mirrored, photo_bytes
 
 

@@ -11,9 +11,9 @@ from typer.testing import CliRunner, Result
 
 from models.datasets.rejected import read_rejected
 from service.cli.app import app
-from service.local import connect
+from service.cli.local import connect
+from service.cli.terminal import EXIT_ERROR, EXIT_SOME_FAILED, visible
 from service.settings import load_settings
-from service.terminal import EXIT_ERROR, EXIT_SOME_FAILED, visible
 from tests.checkpoints import write_bundle
 from tests.folders import write_hostile
 from tests.photos import photo_bytes

@@ -15,10 +15,10 @@ from typer.testing import CliRunner, Result
 
 from models.bundle import load_bundle
 from service.cli.app import app
+from service.cli.terminal import EXIT_ERROR
 from service.settings import load_settings
 from service.start import EXIT_STOPPED
 from service.store import open_store, place_of
-from service.terminal import EXIT_ERROR
 from tests.checkpoints import write_bundle
 from tests.people import write_people
 

@@ -7,10 +7,20 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from service.cli.local import connect
+from service.cli.terminal import (
+    Json,
+    Url,
+    err,
+    finish,
+    out,
+    settings_from,
+    show,
+    show_json,
+    visible,
+)
 from service.client.call import Call, of, path
-from service.local import connect
 from service.schemas.key_answers import KeyAnswer, KeysAnswer, NewKeyAnswer
-from service.terminal import Json, Url, err, finish, out, settings_from, show, show_json, visible
 
 _KEYS: Final = Call("GET", "/keys", of(KeysAnswer))
 

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
+from service.cli.local import connect
+from service.cli.terminal import Url, fail, finish, settings_from, show
 from service.client.call import Call, of
-from service.local import connect
 from service.schemas.audit_answers import AuditAnswer
 from service.store.audit import START, AuditEntry, first_break
-from service.terminal import Url, fail, finish, settings_from, show
 
 audit_app = typer.Typer(no_args_is_help=True, help="Show and verify the audit log.")
 

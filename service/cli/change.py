@@ -17,19 +17,10 @@ from models.bundle import (
     read_manifest,
 )
 from models.datasets.rejected import write_rejected
+from service.cli.local import connect, show_store
 from service.cli.places import check_file
-from service.client.aio import AsyncLikeness
-from service.client.call import Call, of
-from service.local import connect, show_store
-from service.recognition.change import switch_store
-from service.recognition.recogniser import bundle_for, load_bundle_of
-from service.reembedding import Reembedded, Reembedding, by_digest
-from service.schemas.change_answers import ChangeAnswer
-from service.schemas.gallery import DeletedAnswer
-from service.settings import Settings
-from service.store import open_store
-from service.store.master_keys import open_vault
-from service.terminal import (
+from service.cli.reembedding import Reembedded, Reembedding, by_digest
+from service.cli.terminal import (
     Url,
     exit_status,
     fail,
@@ -39,6 +30,15 @@ from service.terminal import (
     settings_from,
     show,
 )
+from service.client.aio import AsyncLikeness
+from service.client.call import Call, of
+from service.recognition.change import switch_store
+from service.recognition.recogniser import bundle_for, load_bundle_of
+from service.schemas.change_answers import ChangeAnswer
+from service.schemas.gallery import DeletedAnswer
+from service.settings import Settings
+from service.store import open_store
+from service.store.master_keys import open_vault
 
 Bundle = Annotated[str, typer.Option(help="Built-in name, directory, hub id or fingerprint.")]
 AcceptMissing = Annotated[

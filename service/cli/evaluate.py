@@ -12,7 +12,7 @@ from models.decision import CONDITION_NAMES
 from models.errors import ImageError
 from service.cli.captures import capture_photos, open_embedder
 from service.cli.places import check_folder, check_named
-from service.terminal import (
+from service.cli.terminal import (
     Outside,
     bar,
     err,

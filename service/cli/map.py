@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli.places import check_folder
-from service.terminal import (
+from service.cli.terminal import (
     Outside,
     Url,
     bar,
@@ -81,8 +81,8 @@ def map_of_folder(labelled: "LabelledSet", bundle: str | None) -> "FaceMap":
 def map_of_gallery(url: str | None) -> "FaceMap":
     """Map the templates of the bundle that is served, and say how many are of others."""
     from models.evaluation.face_map import MOST_POINTS, make_map
-    from service.gallery_vectors import GalleryVectors, fetch_vectors
-    from service.local import connect
+    from service.cli.gallery_vectors import GalleryVectors, fetch_vectors
+    from service.cli.local import connect
 
     async def fetch() -> GalleryVectors:
         async with connect(url, settings_from()) as likeness:

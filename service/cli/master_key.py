@@ -3,10 +3,10 @@
 import typer
 
 from service.api.seal_routes import ResealedAnswer
+from service.cli.local import connect
+from service.cli.terminal import Url, finish, settings_from, show
 from service.client.call import Call, of
-from service.local import connect
 from service.store.master_keys import new_master_key
-from service.terminal import Url, finish, settings_from, show
 
 master_key_app = typer.Typer(
     no_args_is_help=True, help="Make a master key of template protection, and rotate to it."

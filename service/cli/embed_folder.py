@@ -12,8 +12,7 @@ from service.bulk.local import open_local
 from service.bulk.ray import open_ray
 from service.bulk.ray_cluster import Cluster
 from service.cli.places import check_folder
-from service.settings import Settings
-from service.terminal import (
+from service.cli.terminal import (
     exit_status,
     fail,
     finish,
@@ -23,6 +22,7 @@ from service.terminal import (
     settings_from,
     show,
 )
+from service.settings import Settings
 
 
 class Format(StrEnum):

@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from service.cli.places import check_folder
-from service.terminal import (
+from service.cli.terminal import (
     Outside,
     err,
     exit_status,

@@ -12,12 +12,9 @@ from rich.progress import Progress
 
 from models.datasets.people import identity_of
 from models.datasets.rejected import RejectedFile, write_rejected
+from service.cli.local import connect
 from service.cli.places import check_file
-from service.client.calls import Terms
-from service.client.folders import EnrolledPhoto, people_in
-from service.local import connect
-from service.schemas.enroll_answers import EnrolledImage
-from service.terminal import (
+from service.cli.terminal import (
     SHOWN,
     File,
     Json,
@@ -32,6 +29,9 @@ from service.terminal import (
     show,
     show_json,
 )
+from service.client.calls import Terms
+from service.client.folders import EnrolledPhoto, people_in
+from service.schemas.enroll_answers import EnrolledImage
 
 AcceptQuality = Annotated[
     bool, typer.Option("--accept-quality", help="Enrol photos that are too poor, too.")

@@ -6,11 +6,11 @@ from urllib.parse import quote, unquote
 
 import typer
 
+from service.cli.local import connect
+from service.cli.terminal import Json, Url, finish, settings_from, show
 from service.client.call import Call, of
 from service.client.calls import rename_subject
-from service.local import connect
 from service.schemas.gallery import OddNamesAnswer, RenamedAnswer
-from service.terminal import Json, Url, finish, settings_from, show
 
 names_app = typer.Typer(
     no_args_is_help=True, help="Find and rename subjects whose names could not be given now."

@@ -6,13 +6,13 @@ from contextlib import asynccontextmanager, suppress
 import httpx
 
 from service.app import create_app
+from service.cli.terminal import err, show
 from service.client.aio import AsyncLikeness
 from service.client.errors import Refused
 from service.client.retry import Patience
 from service.errors import InvalidSettings
 from service.settings import Settings
 from service.store import is_memory, place_of
-from service.terminal import err, show
 
 # A service that is busy gets better within that time; one whose device is lost does not.
 PATIENCE = Patience(budget_s=120.0)
