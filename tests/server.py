@@ -56,7 +56,7 @@ def running_server(
         **settings,
     }
     with subprocess.Popen(
-        [*within, sys.executable, "-m", "service.start", "serve", "--port", str(port)],
+        [*within, sys.executable, "-m", "service.__main__", "serve", "--port", str(port)],
         env=environment,
         stdout=subprocess.PIPE,
         text=True,

@@ -40,7 +40,7 @@ def start(words: list[object], bundle: Path, store: Path) -> "subprocess.Popen[b
         "LIKENESS_MAX_BATCH": "4",
     }
     return subprocess.Popen(
-        [sys.executable, "-m", "service.start", *(str(word) for word in words)],
+        [sys.executable, "-m", "service.__main__", *(str(word) for word in words)],
         env=environment,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

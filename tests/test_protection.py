@@ -33,7 +33,7 @@ def settings(tmp_path: Path, bundle: Path) -> dict[str, str]:
 
 def likeness(settings: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "service.start", *words],
+        [sys.executable, "-m", "service.__main__", *words],
         env={**os.environ, **settings, "COLUMNS": "200"},
         capture_output=True,
         text=True,

@@ -27,7 +27,8 @@ def seconds(photos: Path, out: Path, engine: str, bundle: str) -> float:
     words = ["embed-folder", photos, "--out", out, "--engine", engine, "--bundle", bundle]
     began = perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", "service.start", *(str(word) for word in words)], capture_output=True
+        [sys.executable, "-m", "service.__main__", *(str(word) for word in words)],
+        capture_output=True,
     )
     if done.returncode not in (0, EXIT_SOME_FAILED):
         raise RuntimeError(done.stderr.decode())

@@ -94,13 +94,13 @@ def test_a_hub_id_trains_and_the_bundle_refers_to_the_commit(photos: Path, tmp_p
     environment = os.environ | {"HF_HOME": str(tmp_path / "hf")}
     words = ["train", str(photos), "--encoder", name, "--out", str(tmp_path / "out"), "--smoke"]
     trained = subprocess.run(
-        [sys.executable, "-m", "service.start", *words], env=environment, capture_output=True
+        [sys.executable, "-m", "service.__main__", *words], env=environment, capture_output=True
     )
     assert trained.returncode == 0, trained.stderr.decode()
     reference = read_manifest(tmp_path / "out").encoder
     assert (reference.source, reference.revision) == (name, commit)
     served = subprocess.run(
-        [sys.executable, "-m", "service.start", "info", "--json"],
+        [sys.executable, "-m", "service.__main__", "info", "--json"],
         env=environment | {"LIKENESS_BUNDLE": str(tmp_path / "out")},
         capture_output=True,
     )

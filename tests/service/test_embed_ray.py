@@ -75,7 +75,7 @@ def started(photos: Path, out: Path, bundle: Path, head: Head) -> "subprocess.Po
     words = ["embed-folder", photos, "--out", out, "--bundle", bundle.name]
     words += ["--engine", "ray", "--address", head.address, "--part", PART]
     return subprocess.Popen(
-        [sys.executable, "-m", "service.start", *(str(word) for word in words)],
+        [sys.executable, "-m", "service.__main__", *(str(word) for word in words)],
         cwd=bundle.parent,
         env={**head.environment, "LIKENESS_MAX_BATCH": "2"},
         stdout=subprocess.PIPE,

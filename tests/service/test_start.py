@@ -4,7 +4,7 @@ import sys
 
 PROGRAM = """
 import os, sys
-from service.start import main
+from service.__main__ import main
 sys.argv = ["likeness", "--help"]
 assert "torch" not in sys.modules
 try:

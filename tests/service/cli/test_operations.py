@@ -14,10 +14,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from models.bundle import load_bundle
+from service.__main__ import EXIT_STOPPED
 from service.cli.app import app
 from service.cli.terminal import EXIT_ERROR
 from service.settings import load_settings
-from service.start import EXIT_STOPPED
 from service.store import open_store, place_of
 from tests.checkpoints import write_bundle
 from tests.people import write_people
@@ -148,7 +148,7 @@ def test_what_a_user_does_wrong_is_a_line_in_every_command(
 def test_ctrl_c_ends_a_command_and_its_processes_without_a_traceback(tmp_path: Path) -> None:
     words = ["evaluate", write_people(tmp_path / "people", 4, 3), "--report", tmp_path / "report"]
     with subprocess.Popen(
-        [sys.executable, "-m", "service.start", *(str(word) for word in words)],
+        [sys.executable, "-m", "service.__main__", *(str(word) for word in words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
