@@ -32,17 +32,17 @@ lint: $(VENV)/installed-dev ## Check style and types
 	$(BIN)/mypy
 
 bench: $(VENV)/installed-dev ## Measure stages, encoders and the service on this machine
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.tools.bench
 
 bench-peers: $(VENV)/installed-dev ## Measure others beside us: infinity-emb, LitServe, a plain handler
-	$(BIN)/python -m tests.bench.peers
+	$(BIN)/python -m tests.tools.bench.peers
 
 # An hour and a half; ARGS="--only storm --scale 0.1" is one part, and a tenth of it.
 reliability: $(VENV)/installed-dev ## Attack, kill, starve, restart and soak the server
-	$(BIN)/python -m tests.reliability $(ARGS)
+	$(BIN)/python -m tests.tools.reliability $(ARGS)
 
 screenshot: $(VENV)/installed-dev ## Take a picture of the pages at /ui: build/ui.png
-	$(BIN)/python -m tests.screenshot build/ui.png
+	$(BIN)/python -m tests.tools.screenshot build/ui.png
 
 image: ## Build the container with docker, or with buildah where there is no docker
 	deploy/image.sh

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from models.decision import ConditionName
 from models.errors import FingerprintMismatch
 
-# By which power of the coherence scores of strangers spread further; see tests/bench/NOTES.md.
+# The power of the coherence by which the scores of strangers spread; tests/tools/bench/NOTES.md.
 _SPREAD = 0.2
 
 

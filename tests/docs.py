@@ -9,7 +9,7 @@ from service.observe.metrics import CATALOGUE
 from service.settings import PREFIX, Settings
 from service.settings_exposure import ExposureSettings
 from service.status import STATUS
-from tests.bench import plan
+from tests.tools.bench import plan
 
 README = Path(__file__).parent.parent / "README.md"
 _PAGES = README.parent / "deploy"

@@ -64,7 +64,7 @@ class Limits:
 
 
 # Where a photo makes a bad template: its person's comparisons fail at least twice as often as
-# others at the default bundle's FMR 1e-3 (`python -m tests.bench.quality DIR --worse`).
+# others at the default bundle's FMR 1e-3 (`python -m tests.tools.bench.quality DIR --worse`).
 HARMFUL = Limits(
     face_px=0,
     sharpness=0,

@@ -60,9 +60,7 @@ async def reembed(request: Request, service: Running, by: By) -> ReembeddedAnswe
     form = await read(request, service, ReembedRequest)
     name = await subject_named(service.store, form.subject)
     form = form.model_copy(update={"subject": name})
-    return await run_until_disconnect(
-        request, change.reembed(service, form, by, service.pipeline.caller())
-    )
+    return await run_until_disconnect(request, change.reembed(service, form, by, service.caller()))
 
 
 @router.post(

@@ -69,16 +69,16 @@ async def metrics_page(app: FastAPI) -> bytes:
         async with asyncio.timeout(_STORE_S):
             await service.store.ping()
             templates: int | None = (await service.store.count()).templates
-            service.observe.metrics.damaged(len(await service.store.damage()))
+            service.metrics.damaged(len(await service.store.damage()))
     except (StoreError, TimeoutError):
         templates = None
-    service.observe.metrics.store_up(templates)
+    service.metrics.store_up(templates)
     try:
         _check_ready(app, service)
-        service.observe.metrics.ready(templates is not None)
+        service.metrics.ready(templates is not None)
     except LikenessError:
-        service.observe.metrics.ready(False)
-    return service.observe.metrics.render()
+        service.metrics.ready(False)
+    return service.metrics.render()
 
 
 def _check_ready(app: FastAPI, service: Service) -> None:

@@ -24,7 +24,7 @@ router = APIRouter(prefix="/keys", tags=["keys"])
 async def create_key(request: Request, service: Running, by: By) -> NewKeyAnswer:
     """Make a key; it counts at once, and is shown in this answer only."""
     form = await read_model(request, NewKeyRequest)
-    vault = service.edge.keys.vault if form.signing else None
+    vault = service.keys.vault if form.signing else None
     kept, key = make_key(form.name, form.scopes, form.per_s, form.at_once, utc_now(), vault)
     await service.store.add_key(kept, by)
     access_key_id, secret = signing_pair(key) if form.signing else (None, None)

@@ -54,7 +54,7 @@ async def read(
     request: Request, service: Service, model: type[M], query: Mapping[str, list[str]] | None = None
 ) -> M:
     """Read and check the fields of a request, those in the query first if any count there."""
-    with service.observe.metrics.timed("read"):
+    with service.metrics.timed("read"):
         fields = await read_fields(request, service.settings)
         form = parse(fields if query is None else fields.after(query), model)
     count_photos(request.scope, form)
@@ -65,7 +65,7 @@ async def witness(
     request: Request, service: Service, form: Witnessed, photos: Sequence[bytes]
 ) -> Liveness:
     """Have the liveness token checked, if the service does that, before anything is computed."""
-    check = service.recognition.liveness.check(
+    check = service.liveness.check(
         form.liveness_token, photos, request.url.path, request_id(request.scope)
     )
     return await run_until_disconnect(request, check)
@@ -97,7 +97,7 @@ async def enroll(
     liveness = await witness(request, service, form, form.image)
     answer, created = await run_until_disconnect(
         request,
-        recognition.enroll(service, form, idempotency_key, by, may_name, service.pipeline.caller()),
+        recognition.enroll(service, form, idempotency_key, by, may_name, service.caller()),
     )
     response.status_code = 201 if created else 200
     return answer.model_copy(update={"liveness": liveness})
@@ -119,10 +119,10 @@ async def verify(
     photos = [*(form.image or ()), form.source_image, form.target_image]
     liveness = await witness(request, service, form, [photo for photo in photos if photo])
     answer = await run_until_disconnect(
-        request, recognition.verify(service, form, service.pipeline.caller(), may_lower)
+        request, recognition.verify(service, form, service.caller(), may_lower)
     )
-    if service.recognition.shadow is not None:
-        after.add_task(service.recognition.shadow.offer, form, answer)
+    if service.shadow is not None:
+        after.add_task(service.shadow.offer, form, answer)
     return answer.model_copy(update={"liveness": liveness})
 
 
@@ -132,7 +132,7 @@ async def identify(request: Request, service: Running, may_lower: MayLower) -> I
     form = await read(request, service, IdentifyRequest)
     liveness = await witness(request, service, form, form.image)
     answer = await run_until_disconnect(
-        request, recognition.identify(service, form, service.pipeline.caller(), may_lower)
+        request, recognition.identify(service, form, service.caller(), may_lower)
     )
     return answer.model_copy(update={"liveness": liveness})
 
@@ -148,7 +148,5 @@ async def embed(request: Request, service: Running) -> EmbedAnswer | Response:
     form = await read(request, service, EmbedRequest)
     # Before the encoder: an answer that nobody takes costs nothing.
     media = preferred(",".join(request.headers.getlist("accept")), ("application/json", ROWS))
-    answer = await run_until_disconnect(
-        request, recognition.embed(service, form, service.pipeline.caller())
-    )
+    answer = await run_until_disconnect(request, recognition.embed(service, form, service.caller()))
     return rows_response(answer) if media == ROWS else answer

@@ -41,5 +41,5 @@ def read_files() -> Mapping[str, Page]:
 
 
 def _read(name: str) -> Page:
-    content = (files("service") / "ui" / name).read_bytes()
+    content = (files("service.api") / "ui" / name).read_bytes()
     return Page.of(content, _KINDS[name.rpartition(".")[2]])

@@ -1,8 +1,8 @@
 """A client of the service that waits for answers; `service.client.aio` has one that awaits them.
 
-Both ask the same of it (`service.client.calls`) and are as patient (`service.client.retry`): what failed
-and can end better is sent again, and an enrolment counts once all the same. They raise Refused,
-of one of the kinds in `service.client.errors`, and httpx.TransportError.
+Both ask the same of it (`service.client.calls`) and are as patient (`service.client.retry`): what
+failed and can end better is sent again, and an enrolment counts once all the same. They raise
+Refused, of one of the kinds in `service.client.errors`, and httpx.TransportError.
 """
 
 import os

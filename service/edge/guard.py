@@ -90,7 +90,7 @@ class Guard:
         if service is None:
             await self._app(scope, receive, send)
             return
-        if not service.edge.keys.remembers(_shown(Headers(scope=scope)) or ""):
+        if not service.keys.remembers(_shown(Headers(scope=scope)) or ""):
             await self._turnstile.go_through()
         if scope["path"] in ALWAYS_OPEN:
             await self._app(scope, receive, send)
@@ -142,7 +142,7 @@ class Guard:
         # CompreFace's clients always show a key, be it one of the service that they come from.
         any_will_do = self._settings.compreface and is_compreface(path)
         if shown is not None and not (any_will_do and await self._is_open(service, headers)):
-            return await service.edge.keys.holder(shown)
+            return await service.keys.holder(shown)
         if shown is None and not await self._is_open(service, headers):
             strange = self._settings.is_loopback and not self._is_known(headers)
             raise KeyMissing(_NEEDED + _BY_ITS_NAME if strange else _NEEDED)
@@ -160,13 +160,13 @@ class Guard:
         if await self._is_open(service, Headers(scope=scope)):
             return None, receive
         signed = signature_of(scope)
-        key, secret = await service.edge.keys.signer(signed.access_key_id)
+        key, secret = await service.keys.signer(signed.access_key_id)
         _check(key, rekognition_scope(operation))
         return key, await proved(scope, receive, signed, secret, self._unverified)
 
     async def _is_open(self, service: Service, headers: Headers) -> bool:
         """Tell whether no key is asked for yet. Raises ProxyNotAllowed if none would be."""
-        if not self._settings.is_loopback or await service.edge.keys.has_been():
+        if not self._settings.is_loopback or await service.keys.has_been():
             return False
         self._check_way(headers)
         return self._is_known(headers)

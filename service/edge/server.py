@@ -107,7 +107,7 @@ async def serve(app: FastAPI, settings: Settings, announce: Announce) -> int:
     with listener:
         async with app.router.lifespan_context(app):
             service: Service = app.state.service
-            await check_exposure(settings, service.edge.keys)
+            await check_exposure(settings, service.keys)
             host, port = listener.getsockname()[:2]
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
             serving = await service.serving()
@@ -115,7 +115,7 @@ async def serve(app: FastAPI, settings: Settings, announce: Announce) -> int:
                 Config(
                     app,
                     settings,
-                    service.observe.metrics,
+                    service.metrics,
                     most_connections(settings.max_connections, files),
                 ),
                 app.state.gate,

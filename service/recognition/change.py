@@ -40,8 +40,8 @@ async def progress(service: Service) -> ChangeAnswer:
         lacking=lack.templates,
         without_photo=lack.without_photo,
         shadow=None
-        if service.recognition.shadow is None
-        else _shadow(service.recognition.shadow.tally(serving.fingerprint)),
+        if service.shadow is None
+        else _shadow(service.shadow.tally(serving.fingerprint)),
     )
 
 
@@ -58,7 +58,7 @@ async def reembed(
     with naming("image"):
         photo = _photo(held, form.image)
         probe = await other.pipeline.probe(photo, policy, caller)
-    with service.observe.metrics.timed("store"):
+    with service.metrics.timed("store"):
         created = await asyncio.shield(
             service.store.add_vector(
                 form.subject,

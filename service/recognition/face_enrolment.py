@@ -70,7 +70,7 @@ async def enroll_faces(
             new_template(service, photo, probe, face.template_id) for probe in face.seen.probes
         ]
         # Shielded: once the store has begun, the outcome must not depend on the caller staying.
-        with service.observe.metrics.timed("store"):
+        with service.metrics.timed("store"):
             await asyncio.shield(
                 service.store.enroll(
                     face.subject, templates, face.metadata, by=by, collection=collection

@@ -61,7 +61,7 @@ async def vet(
     for at, verdict in zip(usable, judge(new, list(held.values()), standard), strict=True):
         if verdict.refused is not None:
             vetted[at] = verdict.refused
-            service.observe.metrics.enrolment_refused(verdict.refused.code)
+            service.metrics.enrolment_refused(verdict.refused.code)
         else:
             doubts[at] = verdict.warnings
     return vetted, doubts
@@ -83,7 +83,7 @@ async def resembling(
     if point is None:
         return none, None
     found = []
-    comparing = service.recognition.verify(serving)
+    comparing = service.comparing(serving)
     for probe in probes:
         near = await comparing.search(probe.template, _DUPLICATES, besides=subject)
         found.append(

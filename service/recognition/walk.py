@@ -69,7 +69,7 @@ async def enroll(
     ]
     idempotency = None if key is None else Idempotency(key, _digest(form, probes))
     # Shielded: once the store has begun, the outcome must not depend on the caller staying.
-    with service.observe.metrics.timed("store"):
+    with service.metrics.timed("store"):
         enrolled = await asyncio.shield(
             service.store.enroll(form.subject, new, form.metadata, idempotency, by, terms)
         )
@@ -85,7 +85,7 @@ async def enroll(
         if check is not None and near:
             warnings.append(check.warning())
         for warning in warnings if stored.created else ():
-            service.observe.metrics.enrolment_warned(warning.code)
+            service.metrics.enrolment_warned(warning.code)
         images.append(
             EnrolledImage.of(
                 at,
@@ -115,9 +115,9 @@ async def verify(
     serving = await service.serving()
     usual = service.settings.operating_point
     rule = rule_of(form, serving.bundle, usual, may_lower=may_lower)
-    compared = await service.recognition.verify(serving).compare(form, caller)
+    compared = await service.comparing(serving).compare(form, caller)
     decision = rule.decide(compared.similarity, compared.conditions)
-    service.observe.metrics.decided(decision.outcome, compared.similarity, rule.threshold)
+    service.metrics.decided(decision.outcome, compared.similarity, rule.threshold)
     return VerifyAnswer.of(
         decision,
         compared,
@@ -135,7 +135,7 @@ async def identify(
     usual = service.settings.operating_point
     rule = rule_of(form, serving.bundle, usual, may_lower=may_lower)
     fingerprint = serving.fingerprint
-    probe = await service.recognition.verify(serving).probe(form.image, form.policy, caller)
+    probe = await service.comparing(serving).probe(form.image, form.policy, caller)
     found = await search(service, serving, probe.template, form.limit)
     gallery = (await service.store.count("")).templates
     candidates = [
@@ -167,7 +167,7 @@ async def search(
     `besides` is left out. Raises FingerprintMismatch if all that could be compared is of other
     bundles.
     """
-    found = await service.recognition.verify(serving).search(probe, limit, collection, besides)
+    found = await service.comparing(serving).search(probe, limit, collection, besides)
     fingerprint = serving.fingerprint
     # One who is left out has templates to compare, or nobody would ask for others like it.
     if not found and besides is None and await service.store.has_others(fingerprint, collection):

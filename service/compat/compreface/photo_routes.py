@@ -46,7 +46,7 @@ async def words_of(service: Service, options: Options, may_embed: bool) -> Words
 async def recognize(request: Request, service: Running, may_embed: MayEmbed) -> Recognition:
     form = await read_photos(request, service, OnePhoto)
     words = await words_of(service, form, may_embed)
-    work = faces.recognize(words, form.file, service.pipeline.caller())
+    work = faces.recognize(words, form.file, service.caller())
     return await run_until_disconnect(request, work)
 
 
@@ -54,9 +54,7 @@ async def recognize(request: Request, service: Running, may_embed: MayEmbed) -> 
 async def compare(request: Request, service: Running, may_embed: MayEmbed) -> Comparison:
     form = await read_photos(request, service, TwoPhotos)
     words = await words_of(service, form, may_embed)
-    return await run_until_disconnect(
-        request, faces.compare(words, form, service.pipeline.caller())
-    )
+    return await run_until_disconnect(request, faces.compare(words, form, service.caller()))
 
 
 @router.post("/recognition/faces/{image_id}/verify", response_model_exclude_none=True)
@@ -65,7 +63,7 @@ async def verify(
 ) -> Verification:
     form = await read_photos(request, service, OnePhoto)
     words = await words_of(service, form, may_embed)
-    work = faces.verify(words, image_id, form.file, service.pipeline.caller())
+    work = faces.verify(words, image_id, form.file, service.caller())
     return await run_until_disconnect(request, work)
 
 
@@ -73,14 +71,12 @@ async def verify(
 async def detect(request: Request, service: Running, may_embed: MayEmbed) -> Detection:
     form = await read_photos(request, service, OnePhoto)
     words = await words_of(service, form, may_embed)
-    return await run_until_disconnect(
-        request, faces.detect(words, form.file, service.pipeline.caller())
-    )
+    return await run_until_disconnect(request, faces.detect(words, form.file, service.caller()))
 
 
 @router.post("/recognition/faces", status_code=201)
 async def add(request: Request, service: Running, by: By, may_embed: MayEmbed) -> Example:
     form = await read_photos(request, service, NewExample)
     words = await words_of(service, form, may_embed)
-    work = faces.add(words, form.subject, form.file, by, service.pipeline.caller())
+    work = faces.add(words, form.subject, form.file, by, service.caller())
     return await run_until_disconnect(request, work)

@@ -84,4 +84,4 @@ async def read_vectors(request: Request, service: Service, model: type[M]) -> M:
 
 
 async def _without_token(request: Request, service: Service) -> None:
-    await service.recognition.liveness.check(None, (), request.url.path, request_id(request.scope))
+    await service.liveness.check(None, (), request.url.path, request_id(request.scope))

@@ -74,13 +74,11 @@ async def call(request: Request, service: Running, by: By, may_lower: MayLower) 
     members = await read_json_body(request, MEDIA_TYPE.encode())
     if takes_photos(request.scope):
         # Its clients have no proof of a living person to show.
-        await service.recognition.liveness.check(
-            None, (), request.url.path, request_id(request.scope)
-        )
+        await service.liveness.check(None, (), request.url.path, request_id(request.scope))
     operation = OPERATIONS[name]
     form = validate(as_object(members), operation.takes)
     count_photos(request.scope, form)
-    asked = Asked(service, await service.serving(), service.pipeline.caller(), by, may_lower)
+    asked = Asked(service, await service.serving(), service.caller(), by, may_lower)
     answer = await run_until_disconnect(request, operation.does(asked, form))
     headers = {"x-amzn-requestid": request_id(request.scope) or ""}
     return Response(answer.written(), media_type=MEDIA_TYPE, headers=headers)

@@ -15,9 +15,9 @@ from psycopg import AsyncConnection
 async def add_nearest(connection: AsyncConnection[Any]) -> None:
     """Version 8.
 
-    The figures are those of tests/bench/NOTES.md. A table's name is no parameter of a statement,
-    so the one that is walked through is planned each time. A limit tells the planner that few
-    of the rows are wanted, or it might sort them all.
+    The figures are those of tests/tools/bench/NOTES.md. A table's name is no parameter of a
+    statement, so the one that is walked through is planned each time. A limit tells the planner
+    that few of the rows are wanted, or it might sort them all.
     """
     await connection.execute(
         """CREATE FUNCTION likeness.nearest(

@@ -10,7 +10,7 @@ from service.compat.compreface.answers import Example
 from service.compat.compreface.collection import FaceCollection
 from service.errors import SubjectNotFound, TemplateNotFound
 from service.store import Store, open_store
-from tests.service.store_samples import FINGERPRINT, Clock, template
+from tests.contracts.store.samples import FINGERPRINT, Clock, template
 
 
 def collection(store: Store) -> FaceCollection:

@@ -14,11 +14,11 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from tests.bench.machine import resident_mb
 from tests.checkpoints import write_bundle
 from tests.photos import photo_bytes
 from tests.server import RunningServer, running_server
 from tests.service.compat.aws import rekognition_client
+from tests.tools.bench.machine import resident_mb
 
 MASTER = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 PERMITS, FORGED, PIECE = 4, 40, 2**20

@@ -18,8 +18,8 @@ from service.compat.rekognition.signature import check_body, read_signature, ver
 from service.edge.keys import KeyRing, make_key, signing_pair
 from service.errors import KeyInvalid, KeyMissing, ServiceError
 from service.store import Vault, utc_now
-from tests.service.store_samples import MASTER, OTHER_MASTER
-from tests.service.store_seal_contract import opened
+from tests.contracts.store.samples import MASTER, OTHER_MASTER
+from tests.contracts.store.seal import opened
 
 KEY_ID, SECRET = "lk_0123456789abcdef", "s" * 43
 TARGET = "RekognitionService.DetectFaces"

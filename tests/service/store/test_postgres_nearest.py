@@ -1,0 +1,101 @@
+"""PostgreSQL looks through its index as far as who is looked for asks for, and no further."""
+
+import asyncio
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pgvector import Vector
+
+from models.cohort import NO_COHORT, Cohort, asking
+from service.store import open_store
+from service.store.postgres.database import Database
+from service.store.postgres.migrations import Connection
+from tests.contracts.store.inside import run
+from tests.contracts.store.samples import FINGERPRINT, template, vector_of
+from tests.postgres import Cluster
+
+# Of so many random numbers, no vector is much nearer to another than the rest.
+DIMENSION = 256
+SUBJECTS, EACH = 20, 100
+BATCH = 80
+
+
+@pytest.fixture(scope="module")
+def url(cluster: Cluster) -> str:
+    """Return where strangers to one another are enrolled."""
+    url = cluster.new_database()
+    asyncio.run(fill(url))
+    return url
+
+
+@pytest.fixture(scope="module")
+def everybody() -> Cohort:
+    return Cohort(np.stack([vector_of(f"face {face}", DIMENSION) for face in range(200)]), 10)
+
+
+async def fill(url: str) -> None:
+    store = await open_store(url)
+    for subject in range(SUBJECTS):
+        images = [f"{subject}-{number}" for number in range(EACH)]
+        new = [template(image, vector=vector_of(image, DIMENSION)) for image in images]
+        await store.enroll(f"s{subject}", new)
+    await store.close()
+
+
+async def rows_read(
+    url: str,
+    probe: NDArray[np.float32],
+    besides: str | None = None,
+    cohort: Cohort = NO_COHORT,
+) -> int:
+    """Return how many rows of the index one search for the nearest 40 takes."""
+    store = await open_store(url)
+    await store.compare_by(FINGERPRINT, cohort)
+    await store.close()
+    ((space,),) = run(url, "SELECT space FROM spaces")
+    run(url, f"ANALYZE search_{space}")
+
+    async def look(connection: Connection) -> int:
+        # So few PostgreSQL would rather compare with all.
+        await connection.execute("SET LOCAL enable_seqscan = off")
+        await connection.execute(
+            "SELECT likeness.nearest(%s, %s::vector::halfvec, %s, 40, %s)",
+            [space, Vector(asking(probe)), cohort.mean(probe) / 2, besides],
+        )
+        # In no table but this are vectors looked up by an index.
+        found = await connection.execute(
+            "SELECT idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = %s",
+            [f"search_{space}"],
+        )
+        ((rows,),) = await found.fetchall()
+        return int(rows)
+
+    database = await Database.open(url)
+    rows = await database.write(look)
+    await database.close()
+    return rows
+
+
+async def test_search_ends_once_somebody_stands_out(url: str) -> None:
+    assert await rows_read(url, vector_of("3-14", DIMENSION)) == BATCH
+
+
+async def test_search_goes_on_while_nobody_stands_out(url: str) -> None:
+    assert await rows_read(url, vector_of("a stranger", DIMENSION)) == 4 * BATCH
+
+
+async def test_search_by_a_cohort_ends_and_goes_on_alike(url: str, everybody: Cohort) -> None:
+    assert await rows_read(url, vector_of("3-14", DIMENSION), cohort=everybody) == BATCH
+    assert await rows_read(url, vector_of("a stranger", DIMENSION), cohort=everybody) == 4 * BATCH
+
+
+async def test_search_goes_on_where_who_stands_out_is_left_out(url: str) -> None:
+    assert await rows_read(url, vector_of("3-14", DIMENSION), "s3") == 4 * BATCH
+
+
+async def test_all_rows_asked_for_are_looked_at(url: str) -> None:
+    store = await open_store(url)
+    found = await store.search(vector_of("3-14", DIMENSION), FINGERPRINT, SUBJECTS)
+    await store.close()
+    assert len(found) == SUBJECTS

@@ -1,0 +1,83 @@
+"""Keys of subjects are wrapped by a master key, and values sealed by them, or not opened."""
+
+import pytest
+
+from service.errors import InvalidSettings, StoreDamaged, StoreUnavailable
+from service.store.vault import Sealer, Vault, Wrapped, master_id
+from tests.contracts.store.samples import MASTER, OTHER_MASTER
+
+
+def test_sealed_value_is_opened_by_its_key_alone() -> None:
+    sealed = Sealer(MASTER).seal(b"value", "photo")
+    assert Sealer(MASTER).open(sealed, "photo") == b"value"
+    with pytest.raises(StoreDamaged, match="cannot be opened"):
+        Sealer(OTHER_MASTER).open(sealed, "photo")
+
+
+def test_value_does_not_pass_for_another() -> None:
+    sealed = Sealer(MASTER).seal(b"value", "photo")
+    with pytest.raises(StoreDamaged):
+        Sealer(MASTER).open(sealed, "metadata")
+
+
+@pytest.mark.parametrize("at", [0, 4, 20, -1])
+def test_one_changed_bit_is_noticed(at: int) -> None:
+    sealed = bytearray(Sealer(MASTER).seal(b"value", "photo"))
+    sealed[at] ^= 1
+    with pytest.raises(StoreDamaged):
+        Sealer(MASTER).open(bytes(sealed), "photo")
+
+
+@pytest.mark.parametrize("sealed", [b"", b"LKv1", b"LKv1" + bytes(8), b'{"clear": 1}'])
+def test_what_was_never_sealed_is_not_opened(sealed: bytes) -> None:
+    with pytest.raises(StoreDamaged):
+        Sealer(MASTER).open(sealed, "photo")
+
+
+def test_same_value_is_sealed_differently_each_time() -> None:
+    assert Sealer(MASTER).seal(b"value", "photo") != Sealer(MASTER).seal(b"value", "photo")
+
+
+def test_sealing_keeps_float32_numbers_in_step() -> None:
+    assert len(Sealer(MASTER).seal(bytes(512), "vector")) == 512 + 32
+
+
+def test_wrapped_key_opens_what_it_sealed_under_every_master_key_that_is_given() -> None:
+    wrapped, sealer = Vault([MASTER]).new_key()
+    sealed = sealer.seal(b"value", "photo")
+    both = Vault([OTHER_MASTER, MASTER])
+    moved = both.rewrap(wrapped)
+    assert (wrapped.master, moved.master) == (master_id(MASTER), master_id(OTHER_MASTER))
+    for vault, key in ((both, wrapped), (both, moved), (Vault([OTHER_MASTER]), moved)):
+        assert vault.cipher(key).open(sealed, "photo") == b"value"
+
+
+def test_wrapped_key_does_not_pass_for_that_of_another_subject() -> None:
+    vault = Vault([MASTER])
+    one, other = vault.new_key()[0], vault.new_key()[0]
+    with pytest.raises(StoreDamaged):
+        vault.unwrap(Wrapped(one.key_id, one.master, other.blob))
+
+
+def test_key_of_an_unknown_master_key_names_it() -> None:
+    wrapped, _ = Vault([MASTER]).new_key()
+    with pytest.raises(StoreUnavailable, match=master_id(MASTER)):
+        Vault([OTHER_MASTER]).cipher(wrapped)
+
+
+def test_destroyed_key_opens_nothing() -> None:
+    with pytest.raises(StoreDamaged, match="destroyed"):
+        Wrapped.read("id", None, None)
+
+
+def test_vault_that_lacks_a_key_in_use_says_what_it_was_given() -> None:
+    Vault([MASTER, OTHER_MASTER]).check([master_id(MASTER)])
+    with pytest.raises(InvalidSettings, match="none is given"):
+        Vault().check([master_id(MASTER)])
+    with pytest.raises(InvalidSettings, match=f"given are {master_id(OTHER_MASTER)}"):
+        Vault([OTHER_MASTER]).check([master_id(MASTER)])
+
+
+def test_no_representation_shows_a_key() -> None:
+    wrapped, _ = Vault([MASTER]).new_key()
+    assert str(wrapped.blob) not in repr(wrapped)

@@ -1,0 +1,104 @@
+"""A folder of photos, whole and by halves: `python -m tests.tools.bench.folders`.
+
+The decode pool and the encoder are measured alone with the threads and batches that the whole
+gives them. On a GPU the whole cannot be faster than the slower of the two. On a CPU alone they
+share its cores, and it cannot be faster than both in turn, unless one of them leaves a core idle.
+"""
+
+import argparse
+import asyncio
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ImageOps
+
+from service.bulk.plan import Bulk, open_bulk
+from service.pipeline.caller import Caller
+from service.settings import load_settings
+from tests.photos import Name, jpeg, open_photo
+from tests.tools.bench.machine import describe_machine, markdown
+
+
+def write_photos(folder: Path, count: int) -> list[Path]:
+    """Write photos of 0.3 megapixels, no two alike."""
+    names: tuple[Name, ...] = ("grace", "astronaut")
+    files = []
+    for at in range(count):
+        side = 400 + at % 97
+        portrait = ImageOps.contain(open_photo(names[at % 2]), (side, 480))
+        photo = ImageOps.pad(portrait, (640, 480), color=(at % 256, at // 256 % 256, 90))
+        file = folder / f"{at:06}.jpg"
+        file.write_bytes(jpeg(photo))
+        files.append(file)
+    return files
+
+
+async def measure(bulk: Bulk, files: Sequence[Path], rounds: int) -> list[tuple[float, ...]]:
+    """Return photos a second of decode pool, encoder and whole, a row per round."""
+    rates: list[tuple[float, ...]] = []
+    share = len(files) // rounds
+    for start in range(0, share * rounds, share):
+        part = files[start : start + share]
+        decoding, crops = await decode_alone(bulk, part)
+        encoding = await asyncio.to_thread(encode_alone, bulk, crops)
+        started = perf_counter()
+        taken = [taken async for taken in bulk.take(part, "largest")]
+        rates.append((decoding, encoding, len(taken) / (perf_counter() - started)))
+    return rates
+
+
+async def decode_alone(bulk: Bulk, files: Sequence[Path]) -> tuple[float, list[NDArray[np.uint8]]]:
+    started = perf_counter()
+    prepared = [bulk.pool.prepare(file.read_bytes(), "largest", Caller()) for file in files]
+    crops = [ready.crop for ready in await asyncio.gather(*prepared)]
+    return len(files) / (perf_counter() - started), crops
+
+
+def encode_alone(bulk: Bulk, crops: Sequence[NDArray[np.uint8]]) -> float:
+    started = perf_counter()
+    for at in range(0, len(crops), bulk.batch):
+        bulk.embedder(crops[at : at + bulk.batch])
+    return len(crops) / (perf_counter() - started)
+
+
+async def table(bundles: Sequence[str], count: int, rounds: int, threads: int | None) -> str:
+    """Return medians of the rounds, and of the ratios within each."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        files = write_photos(Path(folder), count)
+        for name in bundles:
+            async with open_bulk(load_settings(bundle=name, decode_threads=threads)) as bulk:
+                rates = await measure(bulk, files, rounds)
+                shared = bulk.embedder.device.type == "cpu"
+                decoders = bulk.threads
+            slower = median(whole / min(decode, encode) for decode, encode, whole in rates)
+            in_turn = median(whole * (1 / decode + 1 / encode) for decode, encode, whole in rates)
+            figures = (f"{median(column):.0f}" for column in zip(*rates, strict=True))
+            turns = f"{in_turn:.2f}" if shared else "-"
+            rows.append((name, str(decoders), *figures, f"{slower:.2f}", turns))
+    head = ("bundle", "decode threads", "decode pool alone", "encoder alone", "whole",
+            "whole / slower", "whole / both in turn")  # fmt: skip
+    return markdown(f"{count:,} photos of 0.3 MP, photos/s", head, rows)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--photos", type=int, default=600)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, help="decode threads; else as embed-folder")
+    parser.add_argument("--bundle", action="append", help="else sface and builtin")
+    arguments = parser.parse_args()
+    bundles = arguments.bundle or ["sface", "builtin"]
+    print(describe_machine())
+    print()
+    print(asyncio.run(table(bundles, arguments.photos, arguments.rounds, arguments.threads)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+"""A database on a small disk of its own, which fills up.
+
+A file system is mounted in a namespace of the server's own, so that no administrator is needed
+where the kernel allows that to users.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.server import running_server
+from tests.tools.reliability.fault import try_out
+from tests.tools.reliability.row import Row
+from tests.tools.reliability.store_faults import full_disk_fault
+
+_MOUNT = 'mount -t tmpfs -o size=4m none "$0" && exec "$@"'
+
+
+def small_disk_rows(settings: Mapping[str, str], folder: Path) -> list[Row]:
+    """Fill the disk that a server's database is on; say why not where no disk can be had."""
+    folder.mkdir()
+    within = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", _MOUNT, str(folder)]
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*within, "true"], capture_output=True, check=False).returncode != 0
+    ):
+        return [Row("SQLite: its disk is full", "none: no mounts here", "not tried", "", True)]
+    with (
+        running_server(folder / "likeness.db", settings, within=within) as server,
+        server.client() as client,
+    ):
+        seen_from_here = Path(f"/proc/{server.process.pid}/root{folder}")
+        return [try_out("SQLite", full_disk_fault(seen_from_here), client)]

@@ -1,0 +1,126 @@
+"""Send wrong requests to the real server, and see that it answers, goes on and stays as small."""
+
+import asyncio
+import sys
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import Self
+
+from hypothesis import HealthCheck, Phase, given, seed, settings
+
+from tests.server import RunningServer, running_server
+from tests.tools.bench.machine import resident_mb
+from tests.tools.reliability.bent_requests import Wire, request_lists
+from tests.tools.reliability.connection import Connection, Reply
+from tests.tools.reliability.row import Row
+
+AT_ONCE = 32
+_LISTS = 50
+GROWTH_MB = 64
+# Refusals that are meant: too much at a time for the time there is.
+_MEANT = frozenset({"deadline_passed", "encoder_stalled", "out_of_memory"})
+_SETTINGS = {
+    "LIKENESS_BUNDLE": "builtin",
+    "LIKENESS_WITHOUT_KEYS": "true",
+    "LIKENESS_BODY_TIMEOUT_S": "2",
+}
+
+
+@dataclass(slots=True)
+class Talk:
+    """Send lists of requests over connections of its own, and count what comes back."""
+
+    server: RunningServer
+    statuses: Counter[int] = field(default_factory=Counter)
+    sent: int = 0
+    _runner: asyncio.Runner = field(default_factory=asyncio.Runner)
+    _connections: list[Connection] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        host, _, port = self.server.url.removeprefix("http://").rpartition(":")
+        self._connections = [Connection(host, int(port)) for _ in range(AT_ONCE)]
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for connection in self._connections:
+            self._runner.run(connection.close())
+        self._runner.close()
+
+    def send(self, wires: list[Wire]) -> None:
+        """Send each request over another connection, all at once.
+
+        Raises AssertionError for a status of 500 or more that is not meant, ConnectionError
+        for a request in order that is not answered, TimeoutError for one that waits.
+        """
+        for reply in self._runner.run(self._gather(wires)):
+            self.statuses[reply.status] += 1
+            assert reply.status < 500 or reply.code in _MEANT, reply
+        self.sent += len(wires)
+
+    async def _gather(self, wires: list[Wire]) -> list[Reply]:
+        pairs = zip(self._connections, wires, strict=True)
+        return list(chain(*await asyncio.gather(*(to.send(wire) for to, wire in pairs))))
+
+
+def talk_row(requests: int, first_seed: int, folder: Path) -> Row:
+    """Send so many requests, the same ones for the same seed; a failing list is kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    failures: list[str] = []
+    lists = max(1, requests // AT_ONCE)
+    with ExitStack() as stack:
+        server = stack.enter_context(running_server(folder / "fuzz.db", _SETTINGS))
+        talk = stack.enter_context(Talk(server))
+        held_mb: list[float] = []
+        for number, done in enumerate(range(0, lists, _LISTS)):
+            failure = _shard(talk, first_seed + number, min(_LISTS, lists - done), folder)
+            failures += [failure] if failure else []
+            held_mb.append(resident_mb(server.process.pid))
+        alive = server.process.poll() is None and _answers(server)
+    # The first requests fill what is filled once: the encoder's buffers, the decoders' arenas.
+    growth_mb = held_mb[-1] - held_mb[len(held_mb) // 4]
+    refused = sum(count for status, count in talk.statuses.items() if status >= 500)
+    return Row(
+        f"wrong requests to the server, {AT_ONCE} at a time",
+        f"{talk.sent:,} requests",
+        f"{len(failures)} unmeant 5xx or unanswered, {refused} times 503 or 504 on purpose; "
+        f"{talk.statuses[200] + talk.statuses[201]:,} were answered 2xx; memory grew by "
+        f"{growth_mb:.0f} MB; the server {'answers' if alive else 'is gone'}",
+        f"0; memory within {GROWTH_MB} MB",
+        not failures and alive and growth_mb <= GROWTH_MB,
+    )
+
+
+def _answers(server: RunningServer) -> bool:
+    with server.client() as client:
+        return client.get("/livez").status_code == 200
+
+
+def _shard(talk: Talk, number: int, lists: int, folder: Path) -> str:
+    """Return what went wrong, empty if nothing; the list of requests is then in the folder."""
+    latest: list[Wire] = []
+
+    @seed(number)
+    @settings(
+        max_examples=lists,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(request_lists(AT_ONCE))
+    def every_request_is_answered_or_refused(wires: list[Wire]) -> None:
+        latest[:] = wires
+        talk.send(wires)
+
+    try:
+        every_request_is_answered_or_refused()
+    except (AssertionError, OSError, ValueError, ExceptionGroup) as exc:
+        path = folder / f"requests-{number}.bin"
+        path.write_bytes(b"\n--- next ---\n".join(wire.data for wire in latest))
+        failure = f"seed {number}: one of {path} was answered with {exc!r}"
+        print(failure, file=sys.stderr)
+        return failure
+    return ""

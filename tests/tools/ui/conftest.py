@@ -1,0 +1,31 @@
+"""A server and a browser that the tests of the pages share."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from tests.server import RunningServer, running_server
+from tests.tools.ui.browser import chromium, running_browser, watched, write_film
+
+
+@pytest.fixture(scope="package")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    if chromium() is None:
+        pytest.skip("there is no Chromium here")
+    film = write_film(tmp_path_factory.mktemp("camera") / "grace.mjpeg")
+    with running_browser(film) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="package")
+def server() -> Iterator[RunningServer]:
+    with running_server("sqlite:///:memory:") as server:
+        yield server
+
+
+@pytest.fixture
+def page(browser: Browser, server: RunningServer) -> Iterator[Page]:
+    """Open the pages; what goes wrong on them fails the test, whatever it looks for."""
+    with watched(browser, server.url) as page:
+        yield page
