@@ -25,6 +25,7 @@ from models.decision import (
     FusionRates,
     GroupRates,
     OperatingPoint,
+    Template,
 )
 from models.encoder.dlib import DlibEncoder
 from models.encoder.encoder import Encoder, check_numbers, digest, weights_of
@@ -33,10 +34,9 @@ from models.encoder.onnx import OnnxEncoder
 from models.encoder.pixels import PixelSpec
 from models.errors import InvalidBundle
 from models.evaluation.probability import Logistic
-from models.evaluation.rate_curve import RateCurve
+from models.evaluation.rates import RateCurve
 from models.photo.detectors import DetectorName, DetectorSource, find_detector
 from models.photo.quality_head import Capture, QualityCard, QualityHead, read_quality
-from models.template import Template
 from models.weights import DLIB_LICENCE, SFACE, YUNET, check_hash, has_dlib, locate
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from models.bundle import Bundle
 from models.cohort import are_unit
+from models.decision import Template
 from models.encoder.device import Precision
 from models.encoder.engine import EngineChoice, open_engine
 from models.encoder.head import Head
 from models.encoder.pixels import stack
 from models.errors import DegenerateVector, DeviceLost, InvalidBundle, OutOfMemory
-from models.template import Template
 
 # Two pictures have a lower cosine, whatever the network, unless it sees nothing.
 _MOST_ALIKE = 1 - 1e-5

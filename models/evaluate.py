@@ -26,13 +26,12 @@ from models.bundle import (
     write_manifest,
 )
 from models.cohort import LOWEST_SCORE, NO_COHORT, Cohort
-from models.datasets.embedded import embed_photos as embed_photos
+from models.datasets.features import embed_photos as embed_photos
 from models.datasets.labelled import LabelledSet as LabelledSet
 from models.datasets.labelled import read_labelled as read_labelled
 from models.decision import ConditionRates, FusionRates, OperatingPoint
 from models.decision import GroupRates as GroupRates
 from models.errors import LikenessError
-from models.evaluation.bootstrap import Bootstrap
 from models.evaluation.comparisons import (
     NOT_ENROLLED,
     Comparisons,
@@ -43,13 +42,14 @@ from models.evaluation.comparisons import (
     subset,
 )
 from models.evaluation.probability import fit_probability
-from models.evaluation.rate_curve import rate_curve
 from models.evaluation.rates import (
     ERRORS_WANTED,
+    Bootstrap,
     best_threshold,
     equal_error_rate,
     operating_points,
     pair_accuracy,
+    rate_curve,
 )
 from models.evaluation.strangers import more_telling
 

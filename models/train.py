@@ -23,9 +23,7 @@ from models.bundle import (
     write_manifest,
 )
 from models.cohort import NO_COHORT, write_cohort
-from models.datasets.embedded import with_head
-from models.datasets.feature_cache import FeatureCache, cache_key
-from models.datasets.features import Extracted, Extractor
+from models.datasets.features import Extracted, Extractor, FeatureCache, cache_key, with_head
 from models.datasets.labelled import LabelledSet, select
 from models.datasets.spreadsheets import write_table
 from models.embedder import Embedder
@@ -33,14 +31,12 @@ from models.encoder.head import Head
 from models.errors import LikenessError
 from models.evaluation.page import render
 from models.evaluation.report import Report, make_report
-from models.training.adapt import adapt
-from models.training.card import model_card
-from models.training.curves import curves_csv, draw_curves
+from models.training.card import curves_csv, draw_curves, model_card
 from models.training.head import Features, HeadLearner
-from models.training.leaks import Leak, find_leaks
 from models.training.loop import Identities, Training
+from models.training.lora import adapt
 from models.training.plan import Listener, Plan, Trained
-from models.training.split import Split, split_people
+from models.training.split import Leak, Split, find_leaks, split_people
 
 SMOKE_PEOPLE, SMOKE_PHOTOS, SMOKE_EPOCHS = 16, 8, 5
 NOT_GOOD_FOR = (

@@ -1,20 +1,123 @@
 """From photo files to the features of the frozen encoder, no photo twice."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Generic, TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from models.bundle import Bundle, fingerprint
+from models.cohort import are_unit
+from models.datasets.atomic import whole_file
 from models.datasets.crops import Cutter
-from models.datasets.feature_cache import FeatureCache, Features
-from models.datasets.fitted import FittedBatches
 from models.datasets.folders import read_photo_file
-from models.embedder import Embedder
-from models.errors import DegenerateVector
+from models.datasets.labelled import LabelledSet
+from models.embedder import Embedder, unit_vectors
+from models.encoder.device import Precision
+from models.encoder.head import Head
+from models.errors import DegenerateVector, OutOfMemory
 from models.photo.face import Pixels
+
+Features = NDArray[np.float32]
+
+
+class FeatureCache:
+    """Remember what became of a photo by the SHA-256 of its bytes.
+
+    An entry is features `(views, w)` float32, or the code of the error that the photo gave.
+    Every `add` writes one more file, whole or not at all, so that a killed run loses what it
+    had not added, and two runs may share a folder.
+    """
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self._folder = folder / key
+
+    def find(self, digests: Collection[str]) -> dict[str, Features | str]:
+        """Return what is remembered of the photos with these digests."""
+        wanted = set(digests)
+        found: dict[str, Features | str] = {}
+        for path in sorted(self._folder.glob("*.npz")):
+            try:
+                with path.open("rb") as file, np.load(file) as part:
+                    names = [str(name) for name in part["digests"]]
+                    if wanted.isdisjoint(names):
+                        continue
+                    entries = zip(names, part["features"], part["codes"], strict=True)
+                    found |= {
+                        name: str(code) or row for name, row, code in entries if name in wanted
+                    }
+            except (OSError, ValueError, KeyError, BadZipFile):
+                continue  # a damaged file costs time, not a run: its photos are taken again
+        return found
+
+    def add(self, entries: Mapping[str, Features | str], shape: tuple[int, ...]) -> None:
+        """Remember these; `shape` is that of the features, `(views, w)`."""
+        if not entries:
+            return
+        nothing = np.zeros(shape, np.float32)
+        rows = [nothing if isinstance(entry, str) else entry for entry in entries.values()]
+        codes = [entry if isinstance(entry, str) else "" for entry in entries.values()]
+        name = sha256("".join(entries).encode()).hexdigest()[:24]
+        with whole_file(self._folder / f"{name}.npz") as file:
+            digests = np.array(list(entries))
+            np.savez(file, digests=digests, features=np.stack(rows), codes=np.array(codes))
+
+
+def cache_key(bundle: Bundle, precision: Precision) -> str:
+    """Name what features depend on besides the photo: encoder, crop, precision, detector.
+
+    Neither the head nor the sum over mirrored views is part of it: views are kept apart.
+    """
+    pixels = replace(bundle.manifest.pixels, mirror=False)
+    return f"{fingerprint(bundle.encoder, None, pixels)[:32]}-{precision}-{bundle.detector.name}"
+
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class FittedBatches(Generic[T, R]):
+    """Halve the batch whenever memory runs out, say so once, and go on where it stopped."""
+
+    def __init__(
+        self, run: Callable[[Sequence[T]], R], size: int, note: Callable[[str], None]
+    ) -> None:
+        self._run = run
+        self._note = note
+        self.size = size
+
+    def __call__(self, items: Sequence[T]) -> Iterator[R]:
+        """Yield the result of every batch, in order; raises OutOfMemory if one item is too much."""
+        done = 0
+        while done < len(items):
+            part = items[done : done + self.size]
+            result = self._attempt(part)
+            if result is None:
+                # Out here nothing refers to the failed pass any more: its traceback held it.
+                self._shrink(len(part))
+                continue
+            done += len(part)
+            yield result
+
+    def _attempt(self, part: Sequence[T]) -> R | None:
+        try:
+            return self._run(part)
+        except OutOfMemory:
+            if len(part) == 1:
+                raise
+            return None
+
+    def _shrink(self, failed: int) -> None:
+        self.size = failed // 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self._note(f"A batch of {failed} does not fit the memory; going on with {self.size}.")
+
 
 _PHOTOS_AT_ONCE = 1024
 
@@ -140,3 +243,44 @@ def _digest(file: Path) -> str:
         return sha256(read_photo_file(file)).hexdigest()
     except OSError:
         return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Hold `vectors` `(n, d)` of unit length and pooled `features` `(n, w)`, zeros where none.
+
+    `rejected` says by image why it has none.
+    """
+
+    vectors: NDArray[np.float32]
+    features: NDArray[np.float32]
+    rejected: dict[str, str]
+
+    @property
+    def enrolled(self) -> NDArray[np.bool_]:
+        return np.asarray(self.vectors.any(axis=1))
+
+
+def embed(labelled: LabelledSet, bundle: Bundle, progress: Progress = ignore) -> Embedded:
+    """Embed the photos in their order; `progress` is told how many of how many are done."""
+    extractor = Extractor(Embedder(bundle, torch.device("cpu"), "fp32"))
+    return with_head(labelled, extractor(labelled.images, labelled.folder, progress), bundle.head)
+
+
+def with_head(labelled: LabelledSet, extracted: Extracted, head: Head | None) -> Embedded:
+    """Turn the features of labelled photos into vectors."""
+    vectors = unit_vectors(head, torch.from_numpy(extracted.features)).numpy()
+    usable = are_unit(vectors) & extracted.usable
+    lost = {
+        image: DegenerateVector.code
+        for image, good in zip(labelled.images, usable, strict=True)
+        if not good
+    }
+    features = np.where(usable[:, None], extracted.features.sum(1), 0)
+    vectors = np.where(usable[:, None], vectors, 0)
+    return Embedded(vectors, features, lost | extracted.rejected)
+
+
+def embed_photos(labelled: LabelledSet, bundle: Bundle) -> NDArray[np.float32]:
+    """Return `(n, d)` unit vectors in the order of the images; a row of zeros where none."""
+    return embed(labelled, bundle).vectors

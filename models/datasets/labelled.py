@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from models.datasets.folders import PHOTO_SUFFIXES, is_file, is_text
 from models.datasets.names import without_unseen
 from models.datasets.people import list_people, nothing_usable, path_below, rows_inside
-from models.datasets.rejected import UNREADABLE, RejectedFile
 from models.datasets.tables import Row, Table, read_table
+from models.datasets.vectors import UNREADABLE, RejectedFile
 from models.errors import LikenessError
 from models.evaluation.comparisons import pair_places
 

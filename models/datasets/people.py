@@ -7,8 +7,8 @@ from pathlib import Path, PurePosixPath
 
 from models.datasets.folders import contents_of, is_file, is_text, no_photos
 from models.datasets.names import as_name
-from models.datasets.rejected import UNREADABLE, RejectedFile
 from models.datasets.tables import Row, Table, read_table
+from models.datasets.vectors import UNREADABLE, RejectedFile
 from models.errors import LikenessError
 
 BAD_NAME = "invalid_name"

@@ -9,7 +9,7 @@ from io import StringIO
 from pathlib import Path
 from unicodedata import category
 
-from models.datasets.rejected import RejectedFile
+from models.datasets.vectors import RejectedFile
 from models.errors import LikenessError
 
 BAD_ROW = "invalid_row"

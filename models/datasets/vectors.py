@@ -1,11 +1,12 @@
 """A folder of vectors in part files, written by a run that may be killed at any time."""
 
+import csv
 import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import BinaryIO, Literal, get_args
 from zipfile import BadZipFile
@@ -14,9 +15,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.datasets.atomic import whole_file
-from models.datasets.rejected import RejectedFile, read_rejected, write_rejected
+from models.datasets.spreadsheets import original, write_table
 from models.errors import LikenessError
 from models.photo.face import Box
+
+UNREADABLE = "unreadable"  # no bytes can be had of it; all other codes are those of errors
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedFile:
+    """Hold why one file could not be used."""
+
+    path: str
+    code: str
+    sentence: str
+
+
+def write_rejected(path: Path, rows: Sequence[RejectedFile]) -> None:
+    """Write the list as a CSV, in place of an earlier one; without rows there is none."""
+    if not rows:
+        path.unlink(missing_ok=True)
+        return
+    names = [field.name for field in fields(RejectedFile)]
+    write_table(path, names, (astuple(row) for row in sorted(rows, key=lambda row: row.path)))
+
+
+def read_rejected(path: Path) -> list[RejectedFile]:
+    """Read what `write_rejected` wrote; raises LikenessError for any other file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        try:
+            rows = [(row["path"], row["code"], row["sentence"]) for row in csv.DictReader(file)]
+            return [RejectedFile(*(original(cell) for cell in row)) for row in rows]
+        except (LookupError, AttributeError, csv.Error) as exc:
+            raise LikenessError(f"{path} is no list of files that a run wrote; remove it.") from exc
+
 
 Format = Literal["parquet", "npz"]
 FORMATS: tuple[Format, ...] = get_args(Format)

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import Bundle
-from models.decision import FusionRates, OperatingPoint
-from models.template import Template, similarities
+from models.decision import FusionRates, OperatingPoint, Template, similarities
 
 COUNTS = (1, 2, 3, 5)
 # A person with fewer photos takes no part; so that all rows are of the same people.

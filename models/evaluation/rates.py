@@ -4,16 +4,77 @@ FMR is the share of impostor comparisons at or above a threshold, FNMR the share
 ones below it (ISO/IEC 19795-1).
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
 from models.cohort import LOWEST_SCORE
-from models.decision import OperatingPoint
-from models.evaluation.bootstrap import Bootstrap
-from models.evaluation.comparisons import Comparisons as Comparisons
-from models.evaluation.comparisons import Scores, halves
-from models.evaluation.comparisons import all_pairs as all_pairs
+from models.decision import OperatingPoint, Rate
+from models.evaluation.comparisons import NOT_ENROLLED, Comparisons, Scores, halves
+
+_BLOCK = 256
+
+
+class Bootstrap:
+    """Draw people once, and measure rates with 95 % intervals at any threshold."""
+
+    def __init__(self, comparisons: Comparisons, seed: int = 0, rounds: int = 1000) -> None:
+        people = np.union1d(comparisons.first, comparisons.second)
+        self._first = np.searchsorted(people, comparisons.first)
+        self._second = np.searchsorted(people, comparisons.second)
+        chances = np.full(len(people), 1 / len(people))
+        draws = np.random.default_rng(seed).multinomial(len(people), chances, rounds)
+        self._draws = draws.astype(np.float32)
+        self._scores = comparisons.scores
+        self._same = comparisons.same
+        self._genuine = self._weight(self._same)
+        self._impostor = self._weight(~self._same)
+
+    def fmr(self, threshold: float) -> Rate:
+        """Measure the share of impostor comparisons at or above the threshold."""
+        wrong = ~self._same & (self._scores >= threshold)
+        return self._rate(~self._same, wrong, self._impostor)
+
+    def fnmr(self, threshold: float) -> Rate:
+        """Measure the share of genuine comparisons below the threshold."""
+        wrong = self._same & (self._scores < threshold)
+        return self._rate(self._same, wrong, self._genuine)
+
+    def _rate(
+        self, kept: NDArray[np.bool_], wrong: NDArray[np.bool_], totals: NDArray[np.float64]
+    ) -> Rate:
+        if not wrong.any():
+            # A bootstrap of no errors has none either; the rule of three bounds what was not seen.
+            people = np.union1d(self._first[kept], self._second[kept])
+            return Rate(0.0, 0.0, min(1.0, 3 / max(len(people), 1)))
+        errors = self._weight(wrong)
+        low, high = np.quantile(errors / np.maximum(totals, 1), [0.025, 0.975])
+        return Rate(float(wrong.sum() / kept.sum()), float(low), float(high))
+
+    def _weight(self, chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
+        """Count the chosen comparisons in every draw `(rounds,)`.
+
+        Pairs are summed over people first, so that a million of them cost a few products.
+        """
+        people = self._draws.shape[1]
+        keys, counts = np.unique(
+            self._first[chosen] * people + self._second[chosen], return_counts=True
+        )
+        a, b = keys // people, keys % people
+        itself = a == b
+        total = np.asarray(self._draws[:, a[itself]] @ counts[itself], np.float64)
+        a, b, counts = a[~itself], b[~itself], counts[~itself]
+        for start in np.unique(a // _BLOCK) * _BLOCK:
+            low, high = np.searchsorted(a, [start, start + _BLOCK])
+            table = np.zeros((_BLOCK, people), np.float32)
+            table[a[low:high] - start, b[low:high]] = counts[low:high]
+            part = self._draws[:, start : start + _BLOCK]
+            total += np.einsum("ij,ij->i", part @ table[: part.shape[1]], self._draws)
+        return total
+
 
 FMR_TARGETS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 # With 30 errors the true rate lies within 30 % of the measured one at 90 % confidence
@@ -123,3 +184,49 @@ def held_out_fmr(comparisons: Comparisons, target: float, seed: int = 0) -> floa
         for set_on, judged in (impostors, impostors[::-1])
     )
     return passed / sum(map(len, impostors))
+
+
+_Z = 1.959964
+"""Of a normal distribution, 95 % lies within so many standard deviations."""
+
+
+def proportion(hits: int, trials: int) -> Rate:
+    """Return a share with its 95 % interval, for trials that are independent (Wilson 1927)."""
+    share, spread = hits / trials, _Z**2 / trials
+    middle = share + spread / 2
+    reach = math.sqrt(spread * (share * (1 - share) + spread / 4))
+    low, high = ((middle + side) / (1 + spread) for side in (-reach, reach))
+    return Rate(share, max(0.0, low), min(1.0, high))
+
+
+STEPS = 81
+
+
+class RateCurve(BaseModel):
+    """Hold `fmr` and `fnmr`, 0 to 1, at `thresholds`, evenly spaced and rising; of one length."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    thresholds: tuple[float, ...]
+    fmr: tuple[float, ...]
+    fnmr: tuple[float, ...]
+
+
+def rate_curve(comparisons: Comparisons, steps: int = STEPS) -> RateCurve:
+    """Measure both rates from where a tenth of the impostors pass to where few of anybody do.
+
+    Rates are rounded far below one error in a million comparisons.
+    """
+    genuine, impostor = np.sort(comparisons.genuine), np.sort(comparisons.impostor)
+    enrolled = genuine[genuine > NOT_ENROLLED]
+    low, high = np.quantile(impostor, 0.9), impostor[-1]
+    if len(enrolled):
+        low, high = min(low, np.quantile(enrolled, 0.02)), max(high, np.quantile(enrolled, 0.98))
+    thresholds = np.linspace(float(low), float(high), steps).round(5)
+    fmr = 1 - np.searchsorted(impostor, thresholds) / len(impostor)
+    fnmr = np.searchsorted(genuine, thresholds) / len(genuine)
+    return RateCurve(
+        thresholds=tuple(thresholds.tolist()),
+        fmr=tuple(fmr.round(8).tolist()),
+        fnmr=tuple(fnmr.round(6).tolist()),
+    )

@@ -11,12 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.bundle import Bundle, Calibration
 from models.cohort import LOWEST_SCORE
-from models.datasets.embedded import Embedded
+from models.datasets.features import Embedded
 from models.datasets.labelled import LabelledSet
 from models.decision import (
     ConditionRates,
     FusionRates,
     OperatingPoint,
+    Template,
     default_point,
 )
 from models.errors import LikenessError
@@ -38,7 +39,6 @@ from models.evaluation.fusion import fusion_rates
 from models.evaluation.rates import ERRORS_NEEDED, FMR_TARGETS, operating_points, point_name
 from models.evaluation.reject import RejectRates, reject_rates
 from models.evaluation.strangers import StrangerSet, condition_rates_of, merged
-from models.template import Template
 
 TABLE_TARGETS = (1e-1, *FMR_TARGETS)
 WORST = 12

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from models.cohort import Cohort, Vectors
 from models.datasets.people import nothing_usable, rows_there
-from models.datasets.rejected import RejectedFile
 from models.datasets.tables import read_table
+from models.datasets.vectors import RejectedFile
 from models.decision import (
     ConditionRates,
     GroupRates,

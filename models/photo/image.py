@@ -32,7 +32,7 @@ from models.errors import (
 )
 from models.photo import depth, tiff
 from models.photo import integrity as complete
-from models.photo.metered import Metered
+from models.photo.integrity import Metered
 
 Pixels = NDArray[np.uint8]
 

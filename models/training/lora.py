@@ -6,7 +6,7 @@ served is an ordinary encoder.
 
 import warnings
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,25 +15,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPVisionModel
 
+from models.bundle import Bundle, EncoderReference, load_bundle, write_manifest
+from models.datasets.crops import CropSet, cut
 from models.embedder import unit_vectors
 from models.encoder.clip import ClipEncoder
 from models.encoder.head import Head
 from models.encoder.pixels import PixelSpec, standardise
+from models.errors import LikenessError
 from models.training.augment import Jitter, random_views, recolour
-from models.training.loop import Options
+from models.training.loop import Identities, Options, Training
+from models.training.plan import Listener, Lora, Plan
+from models.training.split import Split
 
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
 _JUDGED_AT_ONCE = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Lora:
-    """Hold how the encoder is adapted; `rank` is the width of the change of every matrix."""
-
-    rank: int = 8
-    epochs: int = 5
-    batch: int = 64
-    rate: float = 5e-4
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,3 +127,64 @@ class LoraLearner:
             views = torch.stack([self._features(part), self._features(part.flip(3))], 1)
             parts.append(unit_vectors(self._head, views).cpu())
         return torch.cat(parts) if parts else torch.empty(0, self._head.dimension)
+
+
+def adapt(
+    plan: Plan, lora: Lora, start: Head | None, split: Split, listener: Listener
+) -> tuple[str, Head]:
+    """Write the adapted encoder as a bundle without a head at `plan.out`, and name it.
+
+    Also returns the head that was trained along. Raises LikenessError for an encoder
+    without attention.
+    """
+    bundle = load_bundle(plan.encoder, weights=plan.weights)
+    if not isinstance(bundle.encoder, ClipEncoder):
+        raise LikenessError("LoRA changes the attention of a transformer; this encoder has none.")
+    pixels = bundle.manifest.pixels
+    options = replace(plan.options, epochs=lora.epochs, batch=lora.batch, rate=lora.rate)
+    crops = _crops(plan, bundle, split)
+    learner = LoraLearner(bundle.encoder, pixels, crops, lora, options, plan.device, start)
+    training = Training(
+        learner,
+        Identities.of(plan.photos.people, split),
+        options,
+        plan.run / "encoder.pt",
+        f"{bundle.fingerprint} {lora.rank}",
+        keep_start=start is not None,
+    )
+    for epoch in training.epochs():
+        listener.epoch("encoder", epoch, training.fmr)
+    plan.out.mkdir(parents=True, exist_ok=True)
+    (plan.out / "head.safetensors").unlink(missing_ok=True)
+    learner.encoder().save(plan.out / "encoder")
+    manifest = bundle.manifest.model_copy(
+        update={
+            "encoder": EncoderReference(kind="clip", source="encoder"),
+            "head": None,
+            "cohort": None,
+            "quality": None,
+            "calibration": None,
+        }
+    )
+    write_manifest(plan.out, manifest)
+    return str(plan.out), learner.head()
+
+
+def _crops(plan: Plan, bundle: Bundle, split: Split) -> Crops:
+    """Cut the crops of every part, or map those that an earlier run has cut."""
+    photos = plan.photos
+    parts = (split.train, split.held_out, split.validation)
+    wanted = [photos.images[at] for at in np.concatenate(parts)]
+    framing = bundle.manifest.pixels.framing
+    path = plan.run / "crops.npy"
+    crops = CropSet.load(path) if path.exists() else None
+    if crops is None or crops.names != wanted or crops.crops.shape[1] != framing.size:
+        files = [photos.folder / name for name in wanted]
+        cut(files, photos.folder, bundle.detector, framing).save(path)
+        crops = CropSet.load(path)
+    if crops.names != wanted:
+        raise LikenessError("Photos have changed while they were read; run it again.")
+    ends = np.cumsum([len(part) for part in parts])
+    return Crops(
+        *(crops.crops[end - len(part) : end] for part, end in zip(parts, ends, strict=True))
+    )

@@ -9,10 +9,18 @@ import torch
 from models.datasets.labelled import LabelledSet
 from models.encoder.device import Precision
 from models.evaluation.report import Report
-from models.training.leaks import Leak
 from models.training.loop import Epoch, Options
-from models.training.lora import Lora
-from models.training.split import Shares, Split
+from models.training.split import Leak, Shares, Split
+
+
+@dataclass(frozen=True, slots=True)
+class Lora:
+    """Hold how the encoder is adapted; `rank` is the width of the change of every matrix."""
+
+    rank: int = 8
+    epochs: int = 5
+    batch: int = 64
+    rate: float = 5e-4
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,15 @@ from pathlib import Path
 from typing import Protocol
 
 from models.datasets.folders import FolderContents, contents_of, is_text, some_photos
-from models.datasets.rejected import UNREADABLE, RejectedFile
-from models.datasets.vectors import About, Format, VectorFolder, VectorRow, only_writer
+from models.datasets.vectors import (
+    UNREADABLE,
+    About,
+    Format,
+    RejectedFile,
+    VectorFolder,
+    VectorRow,
+    only_writer,
+)
 from models.photo.face import Policy
 from service.cli.terminal import photo_progress
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.bundle import Bundle
-from models.datasets.rejected import RejectedFile
-from models.datasets.vectors import About, VectorRow
+from models.datasets.vectors import About, RejectedFile, VectorRow
 from models.photo.face import Policy
 from service.bulk.files import Row
 from service.bulk.plan import Bulk, Taken, open_bulk

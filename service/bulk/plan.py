@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from models.datasets.folders import read_photo_file
-from models.datasets.rejected import UNREADABLE
+from models.datasets.vectors import UNREADABLE
 from models.embedder import Embedder
 from models.encoder.device import choose_device
 from models.errors import LikenessError

@@ -16,7 +16,7 @@ from models.bundle import (
     load_bundle,
     read_manifest,
 )
-from models.datasets.rejected import write_rejected
+from models.datasets.vectors import write_rejected
 from service.cli.local import connect, show_store
 from service.cli.places import check_file
 from service.cli.reembedding import Reembedded, Reembedding, by_digest

@@ -11,7 +11,7 @@ import typer
 from rich.progress import Progress
 
 from models.datasets.people import identity_of
-from models.datasets.rejected import RejectedFile, write_rejected
+from models.datasets.vectors import RejectedFile, write_rejected
 from service.cli.local import connect
 from service.cli.places import check_file
 from service.cli.terminal import (

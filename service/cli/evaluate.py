@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from models.datasets.rejected import UNREADABLE, RejectedFile
+from models.datasets.vectors import UNREADABLE, RejectedFile
 from models.decision import CONDITION_NAMES
 from models.errors import ImageError
 from service.cli.captures import capture_photos, open_embedder
@@ -214,7 +214,7 @@ def _measure(
     keep_points: bool,
 ) -> "Report":
     """Embed labelled photos and measure."""
-    from models.datasets.embedded import embed
+    from models.datasets.features import embed
     from models.evaluation.report import make_report
 
     with bar("embedding") as progress:

@@ -64,7 +64,7 @@ def draw_map(
 def map_of_folder(labelled: "LabelledSet", bundle: str | None) -> "FaceMap":
     """Map the photos that have a face, and say how many have none."""
     from models.bundle import load_bundle
-    from models.datasets.embedded import embed
+    from models.datasets.features import embed
     from models.evaluation.face_map import make_map
 
     loaded = load_bundle(bundle, weights=settings_from().weights)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from models.datasets.folders import contents_of, read_photo_file
-from models.datasets.rejected import UNREADABLE, RejectedFile
+from models.datasets.vectors import UNREADABLE, RejectedFile
 from service.client.aio import AsyncLikeness
 from service.client.call import Call, of
 from service.client.errors import NotFound, RejectedPhoto

@@ -25,7 +25,7 @@ from rich.progress import (
 from rich.text import Text
 from typer.core import TyperGroup
 
-from models.datasets.rejected import RejectedFile
+from models.datasets.vectors import RejectedFile
 from models.errors import LikenessError
 from service.client.errors import Refused
 from service.settings import Settings, load_settings

@@ -105,8 +105,7 @@ def train(
     from models.train import smaller
     from models.train import train as run
     from models.training.loop import Options
-    from models.training.lora import Lora
-    from models.training.plan import Plan
+    from models.training.plan import Lora, Plan
 
     check_folder(out_folder)
     labelled = read_people(photos, outside)

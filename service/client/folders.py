@@ -10,7 +10,7 @@ from typing import Generic, TypeVar, Unpack
 
 from models.datasets.folders import is_text, read_photo_file
 from models.datasets.people import list_people
-from models.datasets.rejected import UNREADABLE
+from models.datasets.vectors import UNREADABLE
 from service.client.call import Call
 from service.client.calls import Embedding, Terms, embed_photo, enroll_photo
 from service.schemas.answers import EmbeddedImage, ProblemAnswer

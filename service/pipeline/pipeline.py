@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from models.decision import Template
 from models.embedder import Row
 from models.errors import LikenessError, naming
 from models.photo.face import Policy
-from models.template import Template
 from service.observe.metrics import Metrics
 from service.pipeline.batcher import Batcher, Done
 from service.pipeline.caller import Caller

@@ -10,10 +10,9 @@ from typing import Final, Literal
 
 import numpy as np
 
-from models.decision import ConditionName, OperatingPoint
+from models.decision import ConditionName, OperatingPoint, Template, similarities
 from models.photo.quality import HARMFUL, Issue, Quality, issues
 from models.photo.quality_head import issues_of
-from models.template import Template, similarities
 from service.errors import EnrolmentError, Inconsistent, LowQuality
 
 QualityGate = Literal["off", "warn", "refuse"]

@@ -20,13 +20,13 @@ from models.bundle import (
     load_bundle,
     read_manifest,
 )
+from models.decision import Template
 from models.embedder import Embedder, Row
 from models.encoder.device import choose_precision
 from models.encoder.engine import device_for
 from models.errors import InvalidBundle
 from models.photo.image import Limits
 from models.photo.quality_head import Capture
-from models.template import Template
 from service.observe.metrics import Metrics, QueueMetrics
 from service.pipeline.batcher import Batcher
 from service.pipeline.decode import DecodePool, Preparation

@@ -12,7 +12,7 @@ from typing import Final
 
 from models.decision import Outcome, Rate
 from models.errors import FingerprintMismatch, Uncalibrated, UnknownOperatingPoint
-from models.evaluation.proportion import proportion
+from models.evaluation.rates import proportion
 from service.errors import OverloadError, SubjectNotFound, TemplatesDamaged, TemplatesExpired
 from service.observe.metrics import Metrics, Unshadowed
 from service.pipeline.caller import Caller

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from models.bundle import Bundle
-from models.decision import ConditionName, Rule, rule_at
+from models.decision import ConditionName, Rule, Template, cosine, rule_at, similarities, similarity
 from models.errors import (
     DegenerateVector,
     FaceError,
@@ -15,7 +15,6 @@ from models.errors import (
     LikenessError,
 )
 from models.photo.face import Policy
-from models.template import Template, cosine, similarities, similarity
 from service.errors import DifferentPeople, TemplatesDamaged, TemplatesExpired, ThresholdTooLow
 from service.observe.metrics import Metrics
 from service.pipeline.caller import Caller

@@ -3,8 +3,8 @@
 from collections.abc import Collection, Mapping, Sequence
 from hashlib import sha256
 
+from models.decision import Template
 from models.errors import LikenessError
-from models.template import Template
 from service.errors import EnrolmentError, SubjectNotFound
 from service.pipeline.pipeline import Probe
 from service.recognition.hygiene import (

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from datetime import datetime
 from uuid import uuid4
 
+from models.decision import Template
 from models.errors import FingerprintMismatch, LikenessError
 from models.photo.face import Policy
 from models.photo.quality_head import Capture
-from models.template import Template
 from service.pipeline.caller import Caller
 from service.pipeline.pipeline import Probe
 from service.recognition.recogniser import Recogniser

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from models.bundle import Bundle, load_bundle
-from models.decision import Outcome, rule_at
+from models.decision import Outcome, rule_at, similarity
 from models.embedder import Embedder, Row
 from models.encoder.clip import ClipEncoder
 from models.encoder.device import Precision
@@ -19,7 +19,6 @@ from models.encoder.engine import EngineName
 from models.encoder.pixels import PixelSpec
 from models.errors import DegenerateVector, DeviceLost, InvalidBundle, OutOfMemory
 from models.photo.detectors import DetectorSource
-from models.template import similarity
 from service.recognition.recogniser import load_embedder
 from service.settings import Settings
 from tests.checkpoints import SIZE, WIDTH, tiny_manifest

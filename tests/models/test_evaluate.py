@@ -37,8 +37,8 @@ from models.evaluate import (
     write_calibration,
 )
 from models.evaluation.captures import capture
-from models.evaluation.comparisons import Comparisons
-from models.evaluation.rates import all_pairs, fmr_at, fnmr_at
+from models.evaluation.comparisons import Comparisons, all_pairs
+from models.evaluation.rates import fmr_at, fnmr_at
 from models.evaluation.strangers import Strangers, read_grouped
 from tests.checkpoints import write_vision_only
 from tests.images import encode, picture

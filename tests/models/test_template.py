@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from models.decision import Template, similarities, similarity
 from models.errors import FingerprintMismatch
-from models.template import Template, similarities, similarity
 
 
 def template(x: float, y: float, fingerprint: str = "a" * 64) -> Template:

@@ -10,14 +10,13 @@ import pytest
 import torch
 
 from models.bundle import Bundle, load_bundle, read_manifest
-from models.datasets.embedded import embed
+from models.datasets.features import embed
 from models.datasets.labelled import read_folder, read_people, select
 from models.encoder.clip import ClipEncoder
 from models.errors import LikenessError
 from models.train import smaller, train
 from models.training.loop import Epoch, Options
-from models.training.lora import Lora
-from models.training.plan import Plan, Trained
+from models.training.plan import Lora, Plan, Trained
 from models.training.split import Shares
 from tests.checkpoints import write_bundle, write_full
 from tests.people import PEOPLE, PHOTOS, write_people

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Self
 
-from models.template import Template, similarity
+from models.decision import Template, similarity
 from service.compat.compreface.requests import Options
 from service.compat.scales import face_probability, likeness
 from service.pipeline.pipeline import Probe

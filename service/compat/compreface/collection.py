@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, Self
 
-from models.template import Template
+from models.decision import Template
 from service.compat.compreface.answers import Example, Examples
 from service.errors import SubjectNotFound, TemplateNotFound
 from service.recognition.recogniser import Recogniser

@@ -2,9 +2,9 @@
 
 from uuid import uuid4
 
+from models.decision import Template
 from models.errors import NoFace, naming
 from models.photo.face import Policy
-from models.template import Template
 from service.compat.compreface.answers import (
     ComparedFace,
     Comparison,

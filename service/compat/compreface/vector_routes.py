@@ -11,7 +11,7 @@ from typing import Annotated
 import numpy as np
 from fastapi import APIRouter, Query, Request
 
-from models.template import Template
+from models.decision import Template
 from service.compat.compreface.answers import (
     ComparedVector,
     ComparedVectors,

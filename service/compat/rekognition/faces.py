@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
+from models.decision import similarity
 from models.errors import FaceTooSmall, NoFace, naming
-from models.template import similarity
 from service.compat.rekognition.answers import (
     Compared,
     ComparedMatch,

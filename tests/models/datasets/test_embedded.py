@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from models.bundle import Bundle, load_bundle
-from models.datasets.embedded import Embedded, embed, with_head
-from models.datasets.features import Extracted
+from models.datasets.features import Embedded, Extracted, embed, with_head
 from models.datasets.labelled import LabelledSet
 from models.encoder.head import Head
 from tests.photos import mirrored, photo_bytes

@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.bundle import Bundle, load_bundle
-from models.datasets.feature_cache import FeatureCache, cache_key
+from models.datasets.features import FeatureCache, cache_key
 from models.encoder.pixels import PixelSpec
 from models.photo.detectors import DetectorSource
 from tests.checkpoints import write_bundle

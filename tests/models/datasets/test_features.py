@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from models.bundle import load_bundle
 from models.datasets.crops import cut
-from models.datasets.feature_cache import FeatureCache
-from models.datasets.features import Extracted, Extractor
+from models.datasets.features import Extracted, Extractor, FeatureCache
 from models.embedder import Embedder
 from models.errors import OutOfMemory
 from tests.images import encode, picture

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.datasets.features import silent
-from models.datasets.fitted import FittedBatches
+from models.datasets.features import FittedBatches, silent
 from models.errors import OutOfMemory
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from models.datasets.rejected import RejectedFile, read_rejected, write_rejected
+from models.datasets.vectors import RejectedFile, read_rejected, write_rejected
 
 ROWS = [RejectedFile("b.jpg", "no_face", 'Said "no", twice.'), RejectedFile("a.jpg", "x", "y")]
 

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from pyarrow import dataset
 
-from models.datasets.rejected import RejectedFile
 from models.datasets.vectors import (
     FORMATS,
     About,
     Format,
+    RejectedFile,
     VectorFolder,
     VectorRow,
     only_writer,

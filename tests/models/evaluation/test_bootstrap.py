@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 
-from models.evaluation.bootstrap import Bootstrap
 from models.evaluation.comparisons import Comparisons
-from models.evaluation.rates import operating_points
+from models.evaluation.rates import Bootstrap, operating_points
 
 
 def test_intervals_are_wider_where_errors_come_from_few_people() -> None:

@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle
 from models.cohort import NO_COHORT
-from models.decision import OperatingPoint, Rate
+from models.decision import OperatingPoint, Rate, Template, similarity
 from models.evaluation.fusion import COUNTS, fusion_rates
-from models.template import Template, similarity
 
 RATE = Rate(0.1, 0.1, 0.1)
 WIDTH = 32

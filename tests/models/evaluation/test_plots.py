@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import pytest
 
 from models.decision import OperatingPoint, Rate
-from models.evaluation.plots import draw_det, draw_histogram
+from models.evaluation.page import draw_det, draw_histogram
 from models.evaluation.report import Curve, Histogram
 
 POINT = OperatingPoint(

@@ -1,6 +1,6 @@
 import pytest
 
-from models.evaluation.proportion import proportion
+from models.evaluation.rates import proportion
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,7 @@ import pytest
 
 from models.bundle import BUILTIN_FOLDER, BUILTIN_NAMES, read_manifest
 from models.evaluation.comparisons import NOT_ENROLLED, Comparisons
-from models.evaluation.rate_curve import rate_curve
-from models.evaluation.rates import fmr_at, fnmr_at
+from models.evaluation.rates import fmr_at, fnmr_at, rate_curve
 
 
 @pytest.fixture(scope="module")

@@ -3,9 +3,8 @@ import pytest
 from numpy.typing import NDArray
 
 from models.cohort import LOWEST_SCORE
+from models.evaluation.comparisons import Comparisons, all_pairs
 from models.evaluation.rates import (
-    Comparisons,
-    all_pairs,
     equal_error_rate,
     fmr_at,
     fnmr_at,

@@ -9,7 +9,7 @@ import pytest
 
 from models.bundle import Bundle, Calibration
 from models.cohort import NO_COHORT
-from models.datasets.embedded import Embedded
+from models.datasets.features import Embedded
 from models.datasets.labelled import LabelledSet
 from models.decision import ConditionRates, GroupRates, OperatingPoint, Rate
 from models.errors import LikenessError

@@ -1,7 +1,7 @@
 import pytest
 
 from models.errors import UndecodableImage
-from models.photo.metered import Metered
+from models.photo.integrity import Metered
 
 
 def test_a_file_may_be_read_a_few_times_over() -> None:

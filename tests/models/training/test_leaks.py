@@ -11,7 +11,7 @@ from PIL import Image
 from models.bundle import load_bundle
 from models.datasets.features import Extracted, Extractor
 from models.embedder import Embedder
-from models.training.leaks import Leak, find_leaks
+from models.training.split import Leak, find_leaks
 from tests.photos import jpeg
 
 

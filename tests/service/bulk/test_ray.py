@@ -15,7 +15,7 @@ import pytest
 from pyarrow import Table, parquet
 from typer.testing import CliRunner
 
-from models.datasets.rejected import read_rejected
+from models.datasets.vectors import read_rejected
 from models.errors import InvalidBundle, LikenessError
 from service.bulk.ray import checked
 from service.bulk.ray_worker import Done, Work, Worker

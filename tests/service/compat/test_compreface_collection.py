@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from models.template import Template
+from models.decision import Template
 from service.compat.compreface.answers import Example
 from service.compat.compreface.collection import FaceCollection
 from service.errors import SubjectNotFound, TemplateNotFound

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from models.bundle import BUILTIN_FOLDER, read_manifest
+from models.decision import Template
 from models.embedder import Row
 from models.errors import NoFace, NotAnImage
 from models.photo.detectors import DetectorSource
 from models.photo.image import Limits
-from models.template import Template
 from service.observe.metrics import Metrics, QueueMetrics
 from service.pipeline.batcher import Batcher, Crop
 from service.pipeline.caller import Caller

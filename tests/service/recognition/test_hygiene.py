@@ -5,12 +5,11 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 
-from models.decision import OperatingPoint, Rate
+from models.decision import OperatingPoint, Rate, Template
 from models.photo.crop import take_portrait
 from models.photo.detectors import DetectorSource
 from models.photo.face import Framing
 from models.photo.quality import HARMFUL, Quality, issues, measure
-from models.template import Template
 from service.errors import Inconsistent, LowQuality
 from service.recognition.hygiene import New, Standard, Verdict, alarm_point, judge, strangers
 

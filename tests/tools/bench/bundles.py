@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.bundle import BUILTIN_NAMES, Calibration, installed, load_bundle
-from models.datasets.embedded import embed
+from models.datasets.features import embed
 from models.datasets.labelled import LabelledSet, read_people, read_protocol
 from models.encoder.device import choose_precision
 from models.evaluate import calibrate
