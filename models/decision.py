@@ -1,9 +1,10 @@
 """From a similarity to match, no match or inconclusive, and the evidence for it."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from types import MappingProxyType
+from typing import Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -331,3 +332,64 @@ def similarity(probe: Template, reference: Template) -> float:
         return score
     spread = math.pow(probe.coherence * reference.coherence, _SPREAD)
     return probe.strangers + spread * (score - probe.strangers)
+
+
+_WORDS: Final[Mapping[ConditionName, str]] = MappingProxyType(
+    {
+        "blurred": "blurred",
+        "masked": "of a face behind a mask or a hand",
+        "dark_glasses": "of a face behind dark glasses",
+        "small": "of a small face",
+        "dark": "dark",
+        "compressed": "strongly compressed",
+    }
+)
+
+
+def explain(decision: Decision, templates: int, photos: int = 1) -> str:
+    """Say in a sentence why the decision fell as it did.
+
+    The subject has so many templates, and the probe so many photos.
+    """
+    score = f"The similarity {decision.similarity:.3f}"
+    point = decision.point
+    if point is None:
+        place = "reaches" if decision.outcome == "match" else "is below"
+        return f"{score} {place} the threshold {decision.threshold:.3f} that you chose."
+    # No rate is known to more than two digits.
+    one_in = float(f"{1 / max(point.fmr.value, 1e-9):.2g}")
+    many = _many(templates, photos)
+    if decision.doubts:
+        wrong = " and ".join(_WORDS[each] for each in decision.doubts)
+        return (
+            f"{score} reaches {decision.threshold:.3f}, but both photos are {wrong}: of strangers "
+            f"in such photos far more reach it than one in {one_in:,.0f}. Take another photo.{many}"
+        )
+    match decision.outcome:
+        case "match":
+            return (
+                f"{score} reaches {decision.threshold:.3f}; of {one_in:,.0f} comparisons of "
+                f"strangers one does.{many}"
+            )
+        case "no_match":
+            laxer = decision.laxer or point
+            return (
+                f"{score} is below {decision.floor:.3f}; of comparisons of one person, "
+                f"{laxer.fnmr.value:.1%} are.{many}"
+            )
+        case "inconclusive":
+            return (
+                f"{score} is between {decision.floor:.3f} and {decision.threshold:.3f}: too like "
+                f"for strangers, too unlike to vouch for. Take another photo.{many}"
+            )
+
+
+def _many(templates: int, photos: int) -> str:
+    if templates == photos == 1:
+        return ""
+    sides = [
+        f"{count} {name}"
+        for count, name in ((photos, "photos"), (templates, "templates"))
+        if count > 1
+    ]
+    return f" By {' and '.join(sides)} together."

@@ -11,12 +11,11 @@ from service.api import change as change_routes
 from service.api import docs as docs_routes
 from service.api import health as health_routes
 from service.api import keys as key_routes
-from service.api import map_routes, seal_routes
 from service.api import names as name_routes
 from service.api import recognition as routes
 from service.api import subjects as gallery_routes
-from service.api.document import DocumentedApp
 from service.api.made_once import Shared
+from service.api.openapi import DocumentedApp
 from service.api.pages import ui_router
 from service.compat.compreface.install import install_compreface
 from service.compat.rekognition.install import install_rekognition
@@ -82,11 +81,9 @@ def create_app(settings: Settings) -> FastAPI:
         routes,
         gallery_routes,
         name_routes,
-        map_routes,
         change_routes,
         key_routes,
         audit_routes,
-        seal_routes,
         health_routes,
         docs_routes,
     ):

@@ -63,29 +63,99 @@ ServiceError
     ├── StoreDamaged             what was asked for is stored and cannot be read
     └── StoreInUse               another process holds the store; raised at start
 
-The errors of the numerics are in `models.errors`, those of the store written down in
-`service.store_errors`, the HTTP status of all in `service.status`.
+Each class carries its code, its HTTP status and, where a repeated request can succeed, after how
+many seconds. The errors of the numerics are in `models.errors`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import ClassVar, Final
 
-from service.service_error import ServiceError as ServiceError
-from service.store_errors import CollectionExists as CollectionExists
-from service.store_errors import CollectionNotFound as CollectionNotFound
-from service.store_errors import IdempotencyConflict as IdempotencyConflict
-from service.store_errors import NoMasterKey as NoMasterKey
-from service.store_errors import StoreDamaged as StoreDamaged
-from service.store_errors import StoreError as StoreError
-from service.store_errors import StoreInUse as StoreInUse
-from service.store_errors import StoreUnavailable as StoreUnavailable
-from service.store_errors import SubjectElsewhere as SubjectElsewhere
-from service.store_errors import SubjectExists as SubjectExists
-from service.store_errors import SubjectNotFound as SubjectNotFound
-from service.store_errors import TemplateIdTaken as TemplateIdTaken
-from service.store_errors import TemplateNotFound as TemplateNotFound
-from service.store_errors import TemplatesDamaged as TemplatesDamaged
-from service.store_errors import TemplatesExpired as TemplatesExpired
+from models.errors import LikenessError
+
+
+class ServiceError(LikenessError):
+    """Carry what a model error carries, and when trying again makes sense."""
+
+    status: ClassVar[int] = 500
+    retry_after_s: int | None = None
+
+
+class StoreError(ServiceError):
+    """The store does not have it, or is not there."""
+
+
+class SubjectNotFound(StoreError):
+    code = "subject_not_found"
+    status = 404
+
+
+class SubjectExists(StoreError):
+    code = "subject_exists"
+    status = 409
+
+
+class TemplatesDamaged(StoreError):
+    code = "templates_damaged"
+    status = 409
+
+
+class TemplatesExpired(StoreError):
+    code = "templates_expired"
+    status = 404
+
+
+class TemplateNotFound(StoreError):
+    code = "template_not_found"
+    status = 404
+
+
+class TemplateIdTaken(StoreError):
+    code = "template_id_taken"
+    status = 409
+
+
+class CollectionNotFound(StoreError):
+    code = "collection_not_found"
+    status = 404
+
+
+class CollectionExists(StoreError):
+    code = "collection_exists"
+    status = 409
+
+
+class SubjectElsewhere(StoreError):
+    code = "subject_elsewhere"
+    status = 409
+
+
+class IdempotencyConflict(StoreError):
+    code = "idempotency_conflict"
+    status = 422
+
+
+class NoMasterKey(StoreError):
+    code = "no_master_key"
+    status = 409
+
+
+class StoreUnavailable(StoreError):
+    code = "store_unavailable"
+    status = 503
+    retry_after_s = 2
+
+
+class StoreDamaged(StoreError):
+    code = "store_damaged"
+    status = 409
+
+
+class StoreInUse(StoreError):
+    code = "store_in_use"
+    status = 503
+    retry_after_s = 5
 
 
 class RequestError(ServiceError):
@@ -104,6 +174,7 @@ class InvalidRequest(RequestError):
     """Name every field that is wrong; never their values."""
 
     code = "invalid_request"
+    status = 422
 
     def __init__(self, sentence: str, errors: Sequence[FieldError] = ()) -> None:
         super().__init__(sentence)
@@ -112,14 +183,17 @@ class InvalidRequest(RequestError):
 
 class InvalidPageToken(RequestError):
     code = "invalid_page_token"
+    status = 422
 
 
 class ThresholdTooLow(RequestError):
     code = "threshold_too_low"
+    status = 422
 
 
 class UnsupportedBody(RequestError):
     code = "unsupported_body"
+    status = 415
     advice = (
         "Send JSON as application/json, photos as multipart/form-data, as base64 in JSON, or bare."
     )
@@ -127,40 +201,49 @@ class UnsupportedBody(RequestError):
 
 class NotAcceptable(RequestError):
     code = "not_acceptable"
+    status = 406
 
 
 class BodyTooLarge(RequestError):
     code = "body_too_large"
+    status = 413
     advice: str | None = "Send fewer or smaller images; 1280 pixels on the long side are plenty."
 
 
 class BodyTimeout(RequestError):
     code = "body_timeout"
+    status = 408
     advice = "Send a smaller file, or try again over a better connection."
 
 
 class HeadTooLarge(RequestError):
     code = "head_too_large"
+    status = 431
 
 
 class HeadTimeout(RequestError):
     code = "head_timeout"
+    status = 408
 
 
 class MalformedRequest(RequestError):
     code = "malformed_request"
+    status = 400
 
 
 class RouteNotFound(RequestError):
     code = "not_found"
+    status = 404
 
 
 class MethodNotAllowed(RequestError):
     code = "method_not_allowed"
+    status = 405
 
 
 class ClientGone(RequestError):
     code = "client_gone"
+    status = 499
 
 
 class AccessError(ServiceError):
@@ -176,21 +259,25 @@ _NEW_KEY = (
 
 class KeyMissing(AccessError):
     code = "key_missing"
+    status = 401
     advice = f"Commands with --url take a key from LIKENESS_API_KEY. {_NEW_KEY}"
 
 
 class KeyInvalid(AccessError):
     code = "key_invalid"
+    status = 401
     advice = f"Use a key that counts. {_NEW_KEY}"
 
 
 class KeyForbidden(AccessError):
     code = "key_forbidden"
+    status = 403
     advice = f"Use a key that has this scope. {_NEW_KEY}"
 
 
 class KeyBusy(AccessError):
     code = "key_busy"
+    status = 429
     retry_after_s = 1
 
     def __init__(self, sentence: str, retry_after_s: int = 1) -> None:
@@ -200,23 +287,28 @@ class KeyBusy(AccessError):
 
 class KeyNotFound(AccessError):
     code = "key_not_found"
+    status = 404
 
 
 class HostNotAllowed(AccessError):
     code = "host_not_allowed"
+    status = 403
 
 
 class ProxyNotAllowed(AccessError):
     code = "proxy_not_allowed"
+    status = 403
 
 
 class LivenessTokenNeeded(AccessError):
     code = "liveness_token_needed"
+    status = 422
     advice = "Go through the liveness check first; it gives the token."
 
 
 class NotLive(AccessError):
     code = "not_live"
+    status = 403
     advice = "Repeat the liveness check, in even light, with the camera at eye level."
 
 
@@ -228,27 +320,33 @@ class OverloadError(ServiceError):
 
 class TooManyRequests(OverloadError):
     code = "too_many_requests"
+    status = 429
 
 
 class LivenessUnavailable(OverloadError):
     code = "liveness_unavailable"
+    status = 503
 
 
 class QueueFull(OverloadError):
     code = "queue_full"
+    status = 429
 
 
 class DeadlinePassed(OverloadError):
     code = "deadline_passed"
+    status = 504
 
 
 class NotReady(OverloadError):
     code = "not_ready"
+    status = 503
     retry_after_s = 2
 
 
 class Draining(OverloadError):
     code = "draining"
+    status = 503
     retry_after_s = 5
 
 
@@ -259,25 +357,30 @@ class EncoderError(ServiceError):
 class EncoderFailed(EncoderError):
     of_photo = True
     code = "encoder_failed"
+    status = 500
 
 
 class EncoderStalled(EncoderError):
     code = "encoder_stalled"
+    status = 503
     retry_after_s = 5
 
 
 class EncoderStopped(EncoderError):
     code = "encoder_stopped"
+    status = 503
     retry_after_s = 5
 
 
 class DecoderStalled(ServiceError):
     code = "decoder_stalled"
+    status = 503
     retry_after_s = 5
 
 
 class InvalidSettings(ServiceError):
     code = "invalid_settings"
+    status = 500
 
 
 class EnrolmentError(ServiceError):
@@ -290,6 +393,7 @@ class LowQuality(EnrolmentError):
     """Say what is wrong with the photo, and what to do about that very thing."""
 
     code = "low_quality"
+    status = 422
 
     def __init__(self, sentence: str, advice: str) -> None:
         super().__init__(sentence)
@@ -298,6 +402,7 @@ class LowQuality(EnrolmentError):
 
 class Inconsistent(EnrolmentError):
     code = "inconsistent"
+    status = 422
     advice = "Make sure that every photo shows the subject; if they all do, accept this one."
 
 
@@ -306,6 +411,7 @@ class DifferentPeople(ServiceError):
 
     of_photo = True
     code = "different_people"
+    status = 422
     advice = "Send photos of one person, each with that face alone or largest in it."
 
 
@@ -315,17 +421,70 @@ class ChangeError(ServiceError):
 
 class NoChange(ChangeError):
     code = "no_change"
+    status = 409
 
 
 class ChangeIncomplete(ChangeError):
     code = "change_incomplete"
+    status = 409
 
 
 class PhotoNeeded(ChangeError):
     of_photo = True
     code = "photo_needed"
+    status = 422
 
 
 class OtherPhoto(ChangeError):
     of_photo = True
     code = "other_photo"
+    status = 422
+
+
+# The numerics know of no HTTP: what an error of theirs is to a caller is said here.
+_OF_MODELS: Final[Mapping[str, int]] = MappingProxyType(
+    {
+        "image_too_large": 413,
+        "not_an_image": 415,
+        "unsupported_image": 415,
+        "too_many_pixels": 422,
+        "undecodable_image": 422,
+        "pixel_budget_spent": 422,
+        "no_face": 422,
+        "several_faces": 422,
+        "face_too_small": 422,
+        "invalid_bundle": 500,
+        "degenerate_vector": 500,
+        "wrong_row_count": 500,
+        "out_of_memory": 503,
+        "device_lost": 503,
+        "fingerprint_mismatch": 409,
+        "unknown_operating_point": 422,
+        "uncalibrated": 422,
+        "internal_error": 500,
+    }
+)
+_MODEL_RETRY_S = 5
+
+
+def status(error: LikenessError) -> int:
+    """Return the HTTP status of an error."""
+    return error.status if isinstance(error, ServiceError) else _OF_MODELS[error.code]
+
+
+def retry_after_s(error: LikenessError) -> int | None:
+    """Return after how many seconds a repeated request can succeed, None if it never can."""
+    if isinstance(error, ServiceError):
+        return error.retry_after_s
+    return _MODEL_RETRY_S if status(error) == 503 else None
+
+
+def _own(kind: type[ServiceError] = ServiceError) -> Iterator[tuple[str, int]]:
+    for child in kind.__subclasses__():
+        if "code" in vars(child):
+            yield child.code, child.status
+        yield from _own(child)
+
+
+STATUS: Final[Mapping[str, int]] = MappingProxyType({**_OF_MODELS, **dict(_own())})
+"""The HTTP status of every code that an answer can carry."""

@@ -2,23 +2,207 @@
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, StringConstraints, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import (
+    BaseModel,
+    Field,
+    HttpUrl,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from models.encoder.engine import EngineChoice
 from models.photo.detectors import DetectorName
 from models.photo.face import Policy
 from service.errors import InvalidSettings
-from service.loopback import is_loopback
-from service.recognition.hygiene import QualityGate
-from service.settings_compat import CompatSettings
-from service.settings_exposure import ExposureSettings
-from service.settings_protection import ProtectionSettings
-from service.settings_watching import WatchingSettings
+
+QualityGate = Literal["off", "warn", "refuse"]
+
+
+class CompatSettings(BaseModel):
+    """Hold a group of the settings; only `Settings` is built."""
+
+    # Off: a door that nobody comes by need not be there, and this one takes any key at first.
+    compreface: bool = Field(
+        default=False,
+        description="Serve CompreFace's REST API too, at its own paths; see `deploy/migrate.md`.",
+    )
+    rekognition: bool = Field(
+        default=False,
+        description="Serve Amazon Rekognition's face operations too, as the AWS SDKs call them "
+        "with `endpoint_url`; see `deploy/migrate.md`.",
+    )
+
+
+# As browsers write it. `*` is none: with it every page could use a service on the loopback.
+Origin = Annotated[str, StringConstraints(pattern=r"^https?://[a-z0-9.\[\]:-]+$")]
+# As in the header Host, but for the port; `*` is any.
+HostName = Annotated[str, StringConstraints(pattern=r"^(\*|[A-Za-z0-9._:-]+)$", to_lower=True)]
+
+
+class ExposureSettings(BaseModel):
+    """Hold a group of the settings; only `Settings` is built."""
+
+    header_timeout_s: float = Field(
+        default=10.0,
+        gt=0,
+        le=3600,
+        description="Longest time for a request's head to arrive; then 408.",
+    )
+    keep_alive_s: int = Field(
+        default=75,
+        ge=1,
+        le=3600,
+        description="An idle connection is closed after that; what is in front should give up "
+        "first.",
+    )
+    max_connections: int = Field(
+        default=900,
+        ge=8,
+        le=10**6,
+        description="Most connections at a time, a file descriptor each, and fewer where the "
+        "system allows too few; one more ends the one that is idle or not read longest.",
+    )
+    cors_origins: Annotated[tuple[Origin, ...], NoDecode] = Field(
+        default=(),
+        description="Origins, with commas between, whose pages may call from a browser, such as "
+        "`https://app.example.com`. Unset: none.",
+    )
+    allowed_hosts: Annotated[tuple[HostName, ...], NoDecode] = Field(
+        default=(),
+        description="Names, with commas between, that a service which asks for no key may be "
+        "called by, such as `faces.example.com`, besides those of its machine; `*` is any. A page "
+        "in a browser can make its own name lead here.",
+    )
+    behind_proxy: bool = Field(
+        default=False,
+        description="Without a key, serve on the loopback also what a proxy passes on: it checks "
+        "who calls.",
+    )
+    # On: without a key its pages show nothing that a stranger could not download elsewhere.
+    ui: bool = Field(default=True, description="Serve pages for people at `/ui`.")
+    liveness_url: HttpUrl | None = Field(
+        default=None,
+        repr=False,
+        description="Service of yours that tells by a request's `liveness_token` whether a living "
+        "person was before the camera.",
+    )
+    liveness_required: bool = Field(
+        default=False,
+        description="Refuse to enrol, verify and identify without a `liveness_token`.",
+    )
+    liveness_timeout_s: float = Field(
+        default=2.0, gt=0, le=60, description="Longest wait for `LIKENESS_LIVENESS_URL`; then 503."
+    )
+
+    @field_validator("cors_origins", "allowed_hosts", mode="before")
+    @classmethod
+    def _split(cls, given: object) -> object:
+        return given.replace(",", " ").split() if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def _liveness_can_be_asked_for(self) -> Self:
+        if self.liveness_required and self.liveness_url is None:
+            raise ValueError("LIKENESS_LIVENESS_REQUIRED needs LIKENESS_LIVENESS_URL.")
+        return self
+
+
+class ProtectionSettings(BaseModel):
+    """Hold a group of the settings; only `Settings` is built."""
+
+    master_keys: SecretStr | None = Field(
+        default=None,
+        description="Master keys of template protection, in base64 with blanks between: the first "
+        "seals, all open. `likeness master-key new` makes one. Unset: nothing is sealed.",
+    )
+    master_keys_file: Path | None = Field(
+        default=None, description="Or the file that holds them, such as a mounted secret."
+    )
+    master_keys_command: str | None = Field(
+        default=None,
+        repr=False,
+        description="Or the command that prints them, such as one of a key management service.",
+    )
+    require_consent: bool = Field(
+        default=False, description="Refuse to enrol without `consent` and `purpose`."
+    )
+
+
+class WatchingSettings(BaseModel):
+    """Hold a group of the settings; only `Settings` is built."""
+
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="`text`, or `json`, an object a line."
+    )
+    traces: bool | None = Field(
+        default=None,
+        description="Send OpenTelemetry traces, which takes the extra `otel`. Unset: where "
+        "`OTEL_EXPORTER_OTLP_ENDPOINT` says where to.",
+    )
+    shadow: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of `/verify` requests that the bundle which does not serve decides too, "
+        "after the answer, for the metrics alone. Needs `LIKENESS_NEXT_BUNDLE`.",
+    )
+
+
+_OF_PROXIES: Final = frozenset({"forwarded", "via", "x-real-ip"})
+
+
+def is_loopback(name: str) -> bool:
+    """Tell whether a host is this machine and nothing else; other names are not trusted to be."""
+    if name == "localhost":
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+def is_address(name: str) -> bool:
+    """Tell whether a host is an IP address, which nobody can make lead elsewhere."""
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def host_of(headers: Iterable[str]) -> str:
+    """Return the name in a request's one header Host, without a port; empty if there is none."""
+    try:
+        (host,) = headers
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+    return name.removesuffix(".")
+
+
+def is_own_name(host: str, allowed: Collection[str] = ()) -> bool:
+    """Tell whether a host is a name of the loopback, or one that is allowed; `*` allows all.
+
+    Any page can have its own name lead to the loopback of who looks at it, and is then of the
+    same origin as what answers there. A browser says which name it was, and asks nobody where
+    names are that end in `localhost` (RFC 6761).
+    """
+    return is_loopback(host) or host.endswith(".localhost") or host in allowed or "*" in allowed
+
+
+def is_passed_on(names: Iterable[str]) -> bool:
+    """Tell by the names of a request's headers, in lower case, whether a proxy passed it on."""
+    return any(name in _OF_PROXIES or name.startswith("x-forwarded-") for name in names)
+
 
 PREFIX = "LIKENESS_"
 # Set by who runs the tests, not by who runs the service.

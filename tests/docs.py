@@ -5,10 +5,9 @@ from pathlib import Path
 
 from models.bundle import BUILTIN_FOLDER, BUILTIN_NAMES, read_manifest
 from models.decision import Rate
+from service.errors import STATUS
 from service.observe.metrics import CATALOGUE
-from service.settings import PREFIX, Settings
-from service.settings_exposure import ExposureSettings
-from service.status import STATUS
+from service.settings import PREFIX, ExposureSettings, Settings
 from tests.tools.bench import plan
 
 README = Path(__file__).parent.parent / "README.md"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 _HEAD = """
 import sys
-from service.bulk.ray_cluster import connected
+from service.bulk.ray import connected
 
 with connected(None):
     import ray

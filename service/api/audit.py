@@ -3,14 +3,17 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
+from pydantic import Field
 
+from service.edge.guard import By
 from service.recognition.service import Running
-from service.schemas.audit_answers import AuditAnswer, EntryAnswer
+from service.schemas.admin import AuditAnswer, EntryAnswer
+from service.schemas.recognition import Answer
 
-router = APIRouter(prefix="/audit", tags=["audit"])
+router = APIRouter()
 
 
-@router.get("")
+@router.get("/audit", tags=["audit"])
 async def audit(
     service: Running,
     after: Annotated[int, Query(ge=0, le=2**62, description="`next` of a page")] = 0,
@@ -22,3 +25,19 @@ async def audit(
         items=[EntryAnswer.model_validate(entry) for entry in found],
         next=found[-1].number if len(found) == limit else None,
     )
+
+
+class ResealedAnswer(Answer):
+    rewrapped: int = Field(description="keys that the current master key wraps now")
+    sealed: int = Field(description="subjects that were stored in clear")
+    left: int = Field(description="how many of both are left; ask again until there are none")
+
+
+@router.post("/reseal", tags=["protection"])
+async def reseal(
+    service: Running,
+    by: By,
+    limit: Annotated[int, Query(ge=1, le=10_000, description="most keys or subjects")] = 500,
+) -> ResealedAnswer:
+    """Wrap keys by the current master key and seal what is stored in clear, some at a time."""
+    return ResealedAnswer.model_validate(await service.store.reseal(limit, by))

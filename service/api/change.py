@@ -13,7 +13,7 @@ from service.edge.guard import By
 from service.recognition import change
 from service.recognition.names import subject_named
 from service.recognition.service import Running
-from service.schemas.change_answers import (
+from service.schemas.admin import (
     ChangeAnswer,
     LackingAnswer,
     LackingTemplate,

@@ -1,11 +1,156 @@
 """The OpenAPI document, for programs and as a page that explains every route and field."""
 
+import base64
+import hashlib
 import json
+from collections.abc import Iterable, Iterator
+from html import escape
+from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 
-from service.api.docs_page import POLICY, render
 from service.api.made_once import Page
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #0f172a; max-width: 60rem;
+  margin: 2rem auto; padding: 0 1rem }
+h1 { font-size: 1.6rem } h2 { font-size: 1.3rem; margin-top: 2.5rem }
+h3 { font-size: 1.05rem; margin-top: 2rem; border-top: 1px solid #e2e8f0; padding-top: 1rem }
+h4 { font-size: .9rem; color: #475569; margin-bottom: .2rem }
+table { border-collapse: collapse; width: 100% }
+td { vertical-align: top; padding: .25rem .8rem .25rem 0; border-bottom: 1px solid #f1f5f9 }
+td:first-child { white-space: nowrap } td:nth-child(2) { color: #475569 }
+code { overflow-wrap: anywhere } a { color: #1d4ed8; text-decoration: none }
+"""
+_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+POLICY = f"default-src 'none'; style-src 'sha256-{_HASH}'; base-uri 'none'; frame-ancestors 'none'"
+
+Document = dict[str, Any]
+
+
+def render(document: Document) -> str:
+    """Return the page; what it shows is the document's alone."""
+    info = document["info"]
+    parts = [
+        f"<h1>{escape(info['title'])}</h1>",
+        *(f"<p>{_text(each)}</p>" for each in info["description"].split("\n\n")),
+        '<p>For programs: <a href="/openapi.json">openapi.json</a>.</p>',
+    ]
+    for tag, operations in _by_tag(document).items():
+        parts.append(f"<h2>{escape(tag.capitalize())}</h2>")
+        parts += [_operation(method, path, each) for method, path, each in operations]
+    parts.append("<h2>What is answered</h2>")
+    parts += [
+        f'<h3 id="{escape(name)}">{escape(name)}</h3>{_about(schema)}{_fields(schema)}'
+        for name, schema in sorted(document["components"]["schemas"].items())
+    ]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">'
+        f"<title>{escape(info['title'])}</title><style>{_STYLE}</style></head>"
+        f"<body>{''.join(parts)}</body></html>\n"
+    )
+
+
+def _by_tag(document: Document) -> dict[str, list[tuple[str, str, Document]]]:
+    found: dict[str, list[tuple[str, str, Document]]] = {}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            tag = operation.get("tags", ["other"])[0]
+            found.setdefault(tag, []).append((method, path, operation))
+    return found
+
+
+def _operation(method: str, path: str, operation: Document) -> str:
+    parts = [f"<h3>{method.upper()} <code>{escape(path)}</code></h3>", _about(operation)]
+    forms = operation.get("requestBody", {}).get("content", {})
+    if forms:
+        parts.append(f"<h4>Body: {' or '.join(escape(kind) for kind in forms)}</h4>")
+        parts.append(_fields(next(iter(forms.values()))["schema"]))
+    # Beside a bare photo the fields of a form go into the query: they are listed already.
+    named = [each for each in operation.get("parameters", ()) if not forms or each["in"] != "query"]
+    if named:
+        parts.append("<h4>Parameters</h4>")
+        parts.append(_table(_parameter(each) for each in named))
+    parts.append("<h4>Answers</h4>")
+    parts.append(_table(_answer(*each) for each in operation["responses"].items()))
+    return "".join(parts)
+
+
+def _parameter(parameter: Document) -> tuple[str, str, str]:
+    place = parameter["in"] + (", required" if parameter.get("required") else "")
+    return _code(parameter["name"]), escape(place), _text(parameter.get("description", ""))
+
+
+def _answer(status: str, response: Document) -> tuple[str, str, str]:
+    kinds = (
+        f"{_type(media['schema'])} as {escape(kind)}"
+        for kind, media in response.get("content", {}).items()
+        if "schema" in media
+    )
+    return escape(status), "<br>".join(kinds), _text(response.get("description", ""))
+
+
+def _fields(schema: Document) -> str:
+    if "$ref" in schema:
+        return f"<p>{_type(schema)}</p>"
+    needed = schema.get("required", ())
+    return _table(
+        (_code(name), _type(field) + (", required" if name in needed else ""), _meaning(field))
+        for name, field in schema.get("properties", {}).items()
+    )
+
+
+def _meaning(field: Document) -> str:
+    examples = ", ".join(_code(each) for each in field.get("examples", ()))
+    words = [_text(field.get("description", "")), f"such as {examples}" if examples else ""]
+    return "; ".join(word for word in words if word)
+
+
+def _about(described: Document) -> str:
+    words = described.get("description", "").split("\n\n")
+    return "".join(f"<p>{_text(each)}</p>" for each in words if each)
+
+
+def _type(schema: Document) -> str:
+    match schema:
+        case {"$ref": str(reference)}:
+            name = escape(reference.rpartition("/")[2])
+            return f'<a href="#{name}">{name}</a>'
+        case {"anyOf": list(choices)} | {"oneOf": list(choices)}:
+            return " or ".join(_type(each) for each in choices)
+        case {"enum": list(values)}:
+            return " or ".join(_code(value) for value in values)
+        case {"const": value}:
+            return _code(value)
+        case {"type": "array", "items": dict(items)}:
+            return f"list of {_type(items)}"
+        case {"type": str(kind), "format": str(form)}:
+            return escape(f"{kind} ({form})")
+        case {"type": str(kind)}:
+            return escape(kind)
+        case _:
+            return "anything"
+
+
+def _table(rows: Iterable[tuple[str, str, str]]) -> str:
+    lines = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table>{lines}</table>" if lines else ""
+
+
+def _code(value: object) -> str:
+    return f"<code>{escape(str(value))}</code>"
+
+
+def _text(words: str) -> str:
+    """Escape text, and set what stands between backticks as code."""
+    return "".join(_spans(words))
+
+
+def _spans(words: str) -> Iterator[str]:
+    for at, span in enumerate(words.split("`")):
+        yield _code(span) if at % 2 else escape(span)
+
 
 router = APIRouter(include_in_schema=False)
 

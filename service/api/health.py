@@ -13,8 +13,7 @@ from service.errors import DecoderStalled, EncoderStopped, NotReady, StoreError
 from service.observe.metrics import CONTENT_TYPE
 from service.recognition.recogniser import Recogniser
 from service.recognition.service import Running, Service
-from service.schemas.answers import OperatingPointAnswer
-from service.schemas.model_answers import (
+from service.schemas.admin import (
     BatchAnswer,
     CohortAnswer,
     ConditionAnswer,
@@ -25,6 +24,7 @@ from service.schemas.model_answers import (
     LicenceAnswer,
     ModelAnswer,
 )
+from service.schemas.recognition import OperatingPointAnswer
 from service.settings import Settings
 
 router = APIRouter(tags=["service"])

@@ -8,7 +8,7 @@ from service.edge.guard import By
 from service.edge.keys import make_key, signing_pair
 from service.errors import KeyNotFound
 from service.recognition.service import Running
-from service.schemas.key_answers import KeyAnswer, KeysAnswer, NewKeyAnswer
+from service.schemas.admin import KeyAnswer, KeysAnswer, NewKeyAnswer
 from service.schemas.requests import NewKeyRequest
 from service.store import utc_now
 

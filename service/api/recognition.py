@@ -6,20 +6,27 @@ from typing import Annotated, TypeVar
 from fastapi import APIRouter, BackgroundTasks, Header, Request, Response
 from pydantic import BaseModel, JsonValue
 
-from service.api.accept import preferred
 from service.api.openapi import links, request_body
-from service.api.rows import rows_document, rows_response
+from service.api.rows import preferred, rows_document, rows_response
 from service.client.rows import MEDIA_TYPE as ROWS
 from service.edge.body import parse, read_fields
 from service.edge.disconnect import run_until_disconnect
 from service.edge.guard import By, MayLower, MayName
-from service.edge.key_limits import count_photos
+from service.edge.keys import count_photos
 from service.edge.problems import request_id
-from service.recognition import walk as recognition
+from service.recognition.embed import embed_photos
+from service.recognition.enroll import enroll_photos
+from service.recognition.identify import identify_photo
 from service.recognition.names import subject_named
 from service.recognition.service import Running, Service
-from service.schemas.answers import EmbedAnswer, IdentifyAnswer, Liveness, VerifyAnswer
-from service.schemas.enroll_answers import EnrollAnswer
+from service.recognition.verify import verify_photos
+from service.schemas.recognition import (
+    EmbedAnswer,
+    EnrollAnswer,
+    IdentifyAnswer,
+    Liveness,
+    VerifyAnswer,
+)
 from service.schemas.requests import (
     EmbedRequest,
     EnrollRequest,
@@ -97,7 +104,7 @@ async def enroll(
     liveness = await witness(request, service, form, form.image)
     answer, created = await run_until_disconnect(
         request,
-        recognition.enroll(service, form, idempotency_key, by, may_name, service.caller()),
+        enroll_photos(service, form, idempotency_key, by, may_name, service.caller()),
     )
     response.status_code = 201 if created else 200
     return answer.model_copy(update={"liveness": liveness})
@@ -119,7 +126,7 @@ async def verify(
     photos = [*(form.image or ()), form.source_image, form.target_image]
     liveness = await witness(request, service, form, [photo for photo in photos if photo])
     answer = await run_until_disconnect(
-        request, recognition.verify(service, form, service.caller(), may_lower)
+        request, verify_photos(service, form, service.caller(), may_lower)
     )
     if service.shadow is not None:
         after.add_task(service.shadow.offer, form, answer)
@@ -132,7 +139,7 @@ async def identify(request: Request, service: Running, may_lower: MayLower) -> I
     form = await read(request, service, IdentifyRequest)
     liveness = await witness(request, service, form, form.image)
     answer = await run_until_disconnect(
-        request, recognition.identify(service, form, service.caller(), may_lower)
+        request, identify_photo(service, form, service.caller(), may_lower)
     )
     return answer.model_copy(update={"liveness": liveness})
 
@@ -148,5 +155,5 @@ async def embed(request: Request, service: Running) -> EmbedAnswer | Response:
     form = await read(request, service, EmbedRequest)
     # Before the encoder: an answer that nobody takes costs nothing.
     media = preferred(",".join(request.headers.getlist("accept")), ("application/json", ROWS))
-    answer = await run_until_disconnect(request, recognition.embed(service, form, service.caller()))
+    answer = await run_until_disconnect(request, embed_photos(service, form, service.caller()))
     return rows_response(answer) if media == ROWS else answer

@@ -5,26 +5,31 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from pydantic import JsonValue
 
+from models.evaluation.layout import MOST_VECTORS
 from service.api.openapi import json_body, links
 from service.edge.body import read_model
+from service.edge.disconnect import run_until_disconnect
 from service.edge.guard import By
+from service.errors import TooManyRequests
+from service.recognition.face_map import draw_map
 from service.recognition.names import SubjectInPath, subject_named
 from service.recognition.service import Running
 from service.schemas.gallery import (
     DeletedAnswer,
     ExportAnswer,
+    MapAnswer,
     RenamedAnswer,
     SubjectAnswer,
     SubjectsAnswer,
 )
 from service.schemas.requests import RenameRequest, StoredId, StoredName
 
-router = APIRouter(prefix="/subjects", tags=["gallery"])
+router = APIRouter(tags=["gallery"])
 _SAME: dict[str, JsonValue] = {"path.subject": "$request.path.subject"}
 _RENAMED: dict[str, JsonValue] = {"path.subject": "$response.body#/subject"}
 
 
-@router.get("")
+@router.get("/subjects")
 async def subjects(
     service: Running,
     after: Annotated[str | None, Query(max_length=256, description="`next` of a page")] = None,
@@ -34,7 +39,7 @@ async def subjects(
     return SubjectsAnswer.model_validate(await service.store.subjects(after, limit))
 
 
-@router.delete("")
+@router.delete("/subjects")
 async def delete_by_name(
     service: Running,
     by: By,
@@ -48,20 +53,20 @@ async def delete_by_name(
     return await delete_subject(service, by, subject)
 
 
-@router.get("/{subject}")
+@router.get("/subjects/{subject}")
 async def subject(service: Running, subject: SubjectInPath) -> SubjectAnswer:
     """Show a subject and its templates, without their vectors."""
     return SubjectAnswer.model_validate(await service.store.subject(subject))
 
 
-@router.get("/{subject}/export")
+@router.get("/subjects/{subject}/export")
 async def export(service: Running, subject: SubjectInPath) -> ExportAnswer:
     """Hand out everything that is stored of a subject, vectors included."""
     return ExportAnswer.model_validate(await service.store.export(subject))
 
 
 @router.post(
-    "/{subject}/rename",
+    "/subjects/{subject}/rename",
     responses={200: links(subject=_RENAMED, delete_subject=_RENAMED)},
     openapi_extra=json_body(RenameRequest),
 )
@@ -74,13 +79,13 @@ async def rename(
     return RenamedAnswer.model_validate({"subject": form.to, "receipt": receipt})
 
 
-@router.delete("/{subject}", responses={200: links(subject=_SAME, export=_SAME)})
+@router.delete("/subjects/{subject}", responses={200: links(subject=_SAME, export=_SAME)})
 async def delete_subject(service: Running, by: By, subject: SubjectInPath) -> DeletedAnswer:
     """Delete a subject and its templates; when this answers they are gone."""
     return DeletedAnswer.model_validate(await service.store.delete_subject(subject, by))
 
 
-@router.delete("/{subject}/templates", responses={200: links(subject=_SAME)})
+@router.delete("/subjects/{subject}/templates", responses={200: links(subject=_SAME)})
 async def delete_template_by_id(
     service: Running,
     by: By,
@@ -91,10 +96,30 @@ async def delete_template_by_id(
     return await delete_template(service, by, subject, template_id)
 
 
-@router.delete("/{subject}/templates/{template_id}", responses={200: links(subject=_SAME)})
+@router.delete("/subjects/{subject}/templates/{template_id}", responses={200: links(subject=_SAME)})
 async def delete_template(
     service: Running, by: By, subject: SubjectInPath, template_id: str
 ) -> DeletedAnswer:
     """Delete one template; with its last template a subject goes too."""
     deleted = await service.store.delete_template(subject, template_id, by)
     return DeletedAnswer.model_validate(deleted)
+
+
+@router.get("/map")
+async def gallery_map(
+    request: Request,
+    service: Running,
+    after: Annotated[str | None, Query(max_length=256, description="`next` of a map")] = None,
+    limit: Annotated[
+        int, Query(ge=4, le=MOST_VECTORS, description="most templates")
+    ] = MOST_VECTORS,
+) -> MapAnswer:
+    """Lay out templates so that like ones lie together (t-SNE), in the order of subjects' names.
+
+    One map is drawn at a time: it takes a core for seconds. `likeness map` draws thousands.
+    """
+    drawing = request.app.state.map_drawing
+    if drawing.locked():
+        raise TooManyRequests("Another map is being drawn.")
+    async with drawing:
+        return await run_until_disconnect(request, draw_map(service, after, limit))

@@ -2,22 +2,174 @@
 
 import asyncio
 import logging
+import os
+import secrets
+import socket
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict
 
 from models.bundle import BUILTIN_NAMES
 from models.datasets.vectors import About
 from models.errors import LikenessError
 from models.photo.face import Policy
 from service.bulk.files import Row
-from service.bulk.local import about
-from service.bulk.plan import batch_size
-from service.bulk.ray_cluster import Cluster, Room, connected, room
-from service.bulk.ray_worker import BLOCKS_AT_A_TIME, Block, Done, Work, Worker
+from service.bulk.local import LocalEngine, about, batch_size, open_local
 from service.recognition.recogniser import load_bundle_of
 from service.settings import Settings
+
+# Three cores decode while one encodes; more of them in one process wait for its lock.
+CORES_A_WORKER = 4
+REACH_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Say which cluster computes, and what of it.
+
+    Without an `address` one is started on this machine. A worker is a process with `cores` and
+    `gpus`; by default there are as many as find room.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+    cores: int | None = None
+    gpus: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Hold how many workers there are to be, of how many cores each."""
+
+    workers: int
+    cores: int
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Be connected to a cluster; one started here ends with it. Raises LikenessError."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    if address is None:
+        # Ray's word for a cluster of one machine: it listens on the loopback only, ...
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        # ... and to nobody else here: it runs whatever code it is sent.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    import ray
+    from ray.exceptions import RayError
+
+    try:
+        if address is not None and address != "auto":
+            _reach(address)
+        ray.init(
+            address or "local",
+            include_dashboard=None if address else False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (OSError, RuntimeError, ValueError, RayError) as exc:
+        where = f"at {address}" if address else "on this machine"
+        reason = str(exc).strip().partition("\n")[0]
+        raise LikenessError(f"No Ray cluster can be used {where}: {reason}") from exc
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Raise OSError at once where nobody listens; Ray would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if "://" in address or not port.isdigit():
+        raise ValueError("An address is `auto`, or host:port of the head, seen from its network.")
+    socket.create_connection((host, int(port)), REACH_S).close()
+
+
+def room(cluster: Cluster) -> Room:
+    """Return the workers that fit into the cluster that is connected; raises LikenessError."""
+    import ray
+
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    offers = [(int(machine.get("CPU", 0)), machine.get("GPU", 0.0)) for machine in machines]
+    # A machine that only leads the others offers no cores.
+    offers = [(cores, gpus) for cores, gpus in offers if cores and gpus >= cluster.gpus]
+    cores = cluster.cores or min([CORES_A_WORKER, *(offered for offered, _ in offers)])
+    workers = cluster.workers or sum(
+        min(offered // cores, int(gpus / cluster.gpus)) if cluster.gpus else offered // cores
+        for offered, gpus in offers
+    )
+    if not workers:
+        raise LikenessError(
+            f"No machine of the cluster has {cores} cores and {cluster.gpus:g} GPUs for a worker."
+        )
+    return Room(workers, cores)
+
+
+# While the encoder has photos of one block, those of the next are decoded.
+BLOCKS_AT_A_TIME = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Say what a worker is to do: with `cores` of its machine, on photos below `root`."""
+
+    settings: Settings
+    cores: int
+    root: Path
+    policy: Policy
+
+
+class Block(TypedDict):
+    """Name the photos of one task."""
+
+    names: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Hold what became of a block: a row a photo, and the bundle that computed them."""
+
+    rows: list[Row]
+    fingerprint: str
+
+
+class Outcome(TypedDict):
+    """Hold what became of a block, or why the run cannot go on."""
+
+    outcome: Done | LikenessError
+
+
+class Worker:
+    """Load the bundle once and embed block after block, called from several threads."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._loop = asyncio.new_event_loop()
+        threading.Thread(target=self._loop.run_forever, name="worker", daemon=True).start()
+        # Never closed: it ends with this process, and that when Ray has no more work for it.
+        self._context = open_local(work.settings, work.cores, BLOCKS_AT_A_TIME)
+        self._engine = asyncio.run_coroutine_threadsafe(self._open(), self._loop)
+
+    def __call__(self, block: Block) -> Outcome:
+        embedding = self._embed([str(name) for name in block["names"]])
+        try:
+            done = asyncio.run_coroutine_threadsafe(embedding, self._loop).result()
+        except LikenessError as error:
+            return {"outcome": error}
+        return {"outcome": done}
+
+    async def _open(self) -> LocalEngine:
+        return await self._context.__aenter__()
+
+    async def _embed(self, names: Sequence[str]) -> Done:
+        engine = await asyncio.wrap_future(self._engine)
+        rows = [row async for row in engine.embed(self._work.root, names, self._work.policy)]
+        return Done(rows, engine.about.fingerprint)
+
 
 # Enough work that handing it over costs little: a second's or two.
 BATCHES_A_BLOCK = 4

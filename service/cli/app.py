@@ -27,8 +27,8 @@ from service.edge.server import serve as serve_app
 from service.observe.logs import configure_logs
 from service.observe.metrics import Metrics
 from service.recognition.service import open_service
-from service.schemas.answers import VerifyAnswer
-from service.schemas.model_answers import ModelAnswer
+from service.schemas.admin import ModelAnswer
+from service.schemas.recognition import VerifyAnswer
 from service.store import place_of
 
 T = TypeVar("T", bound=BaseModel)

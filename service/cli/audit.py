@@ -8,7 +8,7 @@ import typer
 from service.cli.local import connect
 from service.cli.terminal import Url, fail, finish, settings_from, show
 from service.client.call import Call, of
-from service.schemas.audit_answers import AuditAnswer
+from service.schemas.admin import AuditAnswer
 from service.store.audit import START, AuditEntry, first_break
 
 audit_app = typer.Typer(no_args_is_help=True, help="Show and verify the audit log.")

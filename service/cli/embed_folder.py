@@ -9,8 +9,7 @@ import typer
 
 from service.bulk.files import Engine, embed_files
 from service.bulk.local import open_local
-from service.bulk.ray import open_ray
-from service.bulk.ray_cluster import Cluster
+from service.bulk.ray import Cluster, open_ray
 from service.cli.places import check_folder
 from service.cli.terminal import (
     exit_status,

@@ -31,7 +31,7 @@ from service.cli.terminal import (
 )
 from service.client.calls import Terms
 from service.client.folders import EnrolledPhoto, people_in
-from service.schemas.enroll_answers import EnrolledImage
+from service.schemas.recognition import EnrolledImage
 
 AcceptQuality = Annotated[
     bool, typer.Option("--accept-quality", help="Enrol photos that are too poor, too.")

@@ -20,7 +20,7 @@ from service.cli.terminal import (
     visible,
 )
 from service.client.call import Call, of, path
-from service.schemas.key_answers import KeyAnswer, KeysAnswer, NewKeyAnswer
+from service.schemas.admin import KeyAnswer, KeysAnswer, NewKeyAnswer
 
 _KEYS: Final = Call("GET", "/keys", of(KeysAnswer))
 

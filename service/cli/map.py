@@ -22,6 +22,15 @@ from service.cli.terminal import (
 if TYPE_CHECKING:
     from models.datasets.labelled import LabelledSet
     from models.evaluation.face_map import FaceMap
+import random
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.client.aio import AsyncLikeness
+from service.client.errors import NotFound
+from service.schemas.gallery import SubjectSummaryAnswer
 
 
 def draw_map(
@@ -81,8 +90,8 @@ def map_of_folder(labelled: "LabelledSet", bundle: str | None) -> "FaceMap":
 def map_of_gallery(url: str | None) -> "FaceMap":
     """Map the templates of the bundle that is served, and say how many are of others."""
     from models.evaluation.face_map import MOST_POINTS, make_map
-    from service.cli.gallery_vectors import GalleryVectors, fetch_vectors
     from service.cli.local import connect
+    from service.cli.map import GalleryVectors, fetch_vectors
 
     async def fetch() -> GalleryVectors:
         async with connect(url, settings_from()) as likeness:
@@ -92,3 +101,54 @@ def map_of_gallery(url: str | None) -> "FaceMap":
     if gallery.others:
         show(f"{gallery.others:,} templates of other bundles are not on the map", to=err)
     return make_map(gallery.vectors, gallery.subjects, gallery.templates)
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryVectors:
+    """Hold unit vectors `(n, d)` of one bundle, and the subject and template of each.
+
+    `others` counts the templates of other bundles, which no map can show beside these.
+    """
+
+    vectors: NDArray[np.float32]
+    subjects: list[str]
+    templates: list[str]
+    others: int
+
+
+async def fetch_vectors(likeness: AsyncLikeness, most: int, seed: int = 0) -> GalleryVectors:
+    """Fetch the templates of all subjects, or of as many at random as have `most` of them.
+
+    Raises Refused and TransportError.
+    """
+    served = (await likeness.model()).fingerprint
+    listed = [subject async for subject in likeness.subjects()]
+    vectors: list[list[float]] = []
+    subjects: list[str] = []
+    templates: list[str] = []
+    others = 0
+    for subject in _drawn(listed, most, seed):
+        try:
+            export = await likeness.export(subject)
+        except NotFound:
+            continue  # deleted since it was listed
+        for template in export.templates:
+            if template.fingerprint != served:
+                others += 1
+                continue
+            vectors.append(template.vector)
+            subjects.append(subject)
+            templates.append(template.template_id)
+    return GalleryVectors(np.array(vectors, np.float32), subjects, templates, others)
+
+
+def _drawn(subjects: list[SubjectSummaryAnswer], most: int, seed: int) -> list[str]:
+    """Return subjects with `most` templates or few more: a subject is taken whole."""
+    order = random.Random(seed).sample(subjects, len(subjects))
+    kept, count = [], 0
+    for subject in order:
+        if count >= most:
+            break
+        kept.append(subject.subject)
+        count += subject.templates
+    return sorted(kept)

@@ -2,7 +2,7 @@
 
 import typer
 
-from service.api.seal_routes import ResealedAnswer
+from service.api.audit import ResealedAnswer
 from service.cli.local import connect
 from service.cli.terminal import Url, finish, settings_from, show
 from service.client.call import Call, of

@@ -25,10 +25,10 @@ from service.client.folders import (
     Known,
     Listed,
     embedding,
+    in_threads,
     people_in,
 )
 from service.client.retry import Patience, Tries
-from service.client.side_by_side import in_threads
 from service.schemas.gallery import SubjectSummaryAnswer
 
 P = ParamSpec("P")

@@ -20,10 +20,10 @@ from service.client.folders import (
     Known,
     Listed,
     embedding,
+    in_tasks,
     people_in,
 )
 from service.client.retry import Patience, Tries
-from service.client.side_by_side import in_tasks
 from service.schemas.gallery import SubjectSummaryAnswer
 
 P = ParamSpec("P")

@@ -13,14 +13,7 @@ from service.client.call import Call, of, path
 from service.client.errors import Forbidden, Invalid, NotFound, Refused, RejectedPhoto
 from service.client.rows import MEDIA_TYPE as ROWS
 from service.client.rows import FloatRows, read_rows
-from service.schemas.answers import (
-    EmbedAnswer,
-    EmbeddedImage,
-    IdentifyAnswer,
-    ProblemAnswer,
-    VerifyAnswer,
-)
-from service.schemas.enroll_answers import EnrollAnswer, EnrolledImage
+from service.schemas.admin import Health, ModelAnswer
 from service.schemas.gallery import (
     DeletedAnswer,
     ExportAnswer,
@@ -28,7 +21,15 @@ from service.schemas.gallery import (
     SubjectAnswer,
     SubjectsAnswer,
 )
-from service.schemas.model_answers import Health, ModelAnswer
+from service.schemas.recognition import (
+    EmbedAnswer,
+    EmbeddedImage,
+    EnrollAnswer,
+    EnrolledImage,
+    IdentifyAnswer,
+    ProblemAnswer,
+    VerifyAnswer,
+)
 
 if TYPE_CHECKING:
     from models.photo.face import Policy

@@ -1,8 +1,20 @@
 """Many photos from a disk: what is sent of each, and what became of it."""
 
+import asyncio
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+)
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
+from itertools import islice
 from operator import itemgetter
 from os import PathLike
 from pathlib import Path
@@ -13,8 +25,7 @@ from models.datasets.people import list_people
 from models.datasets.vectors import UNREADABLE
 from service.client.call import Call
 from service.client.calls import Embedding, Terms, embed_photo, enroll_photo
-from service.schemas.answers import EmbeddedImage, ProblemAnswer
-from service.schemas.enroll_answers import EnrolledImage
+from service.schemas.recognition import EmbeddedImage, EnrolledImage, ProblemAnswer
 
 T = TypeVar("T")
 AnyPath = str | PathLike[str]
@@ -116,3 +127,65 @@ def people_in(source: AnyPath, outside: bool = False) -> PhotosOfPeople:
 def _failed(code: str, sentence: str) -> EnrolledImage:
     problem = ProblemAnswer(code=code, detail=sentence)
     return EnrolledImage(image=0, status="failed", problem=problem)
+
+
+R = TypeVar("R")
+
+
+async def in_tasks(
+    things: Iterable[T] | AsyncIterable[T],
+    work: Callable[[T], Coroutine[None, None, R]],
+    at_once: int,
+) -> AsyncGenerator[R]:
+    """Yield results in the order of completion; what `work` raises ends everything."""
+    if at_once < 1:
+        raise ValueError("at_once is at least 1")
+    source = aiter(things if isinstance(things, AsyncIterable) else _awaited(things))
+    running: set[asyncio.Task[R]] = set()
+    try:
+        while True:
+            for thing in await _take(source, at_once - len(running)):
+                running.add(asyncio.create_task(work(thing)))
+            if not running:
+                return
+            done, running = await asyncio.wait(running, return_when=FIRST_COMPLETED)
+            for task in done:
+                yield task.result()
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _take(source: AsyncIterator[T], most: int) -> list[T]:
+    taken: list[T] = []
+    while len(taken) < most:
+        try:
+            taken.append(await anext(source))
+        except StopAsyncIteration:
+            break
+    return taken
+
+
+async def _awaited(things: Iterable[T]) -> AsyncGenerator[T]:
+    for thing in things:
+        yield thing
+
+
+def in_threads(things: Iterable[T], work: Callable[[T], R], at_once: int) -> Generator[R]:
+    """Yield results in the order of completion; what `work` raises ends everything."""
+    source = iter(things)
+    running: set[Future[R]] = set()
+    with ThreadPoolExecutor(at_once) as pool:
+        try:
+            while True:
+                for thing in islice(source, at_once - len(running)):
+                    running.add(pool.submit(work, thing))
+                if not running:
+                    return
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+        finally:
+            for future in running:
+                future.cancel()

@@ -9,7 +9,7 @@ from typing import Self
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.ui_files import PATHS as UI_PATHS
+from service.api.pages import PATHS as UI_PATHS
 from service.compat.compreface.paths import takes_photos as takes_compreface_photos
 from service.compat.rekognition.targets import takes_photos as takes_rekognition_photos
 from service.edge.problems import problem, request_id

@@ -3,7 +3,6 @@
 Photos stay in memory: no part of a body is ever written to a temporary file.
 """
 
-import binascii
 import types
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,13 +11,10 @@ from typing import Annotated, Final, Literal, TypeVar, Union, get_args, get_orig
 from pydantic import (
     AliasChoices,
     BaseModel,
-    BeforeValidator,
     JsonValue,
     ValidationError,
-    WithJsonSchema,
 )
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticCustomError
 from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
@@ -30,48 +26,11 @@ from service.settings import Settings
 # Fields of text beside the images; no route takes half as many.
 _MAX_TEXT_PARTS = 32
 _PHOTO_FIELD = "image"
-BINARY = "binary"
 _JSON: Final = b"application/json"
 
 M = TypeVar("M", bound=BaseModel)
 Shape = Literal["list", "object", "scalar"]
 Values = dict[str, list[JsonValue | bytes]]
-
-
-def _image_bytes(value: object) -> bytes:
-    """Accept bytes as they are and text as base64, bare or as a data URI."""
-    match value:
-        case bytes():
-            return value
-        case str():
-            return _from_base64(value.strip())
-        case _:
-            raise PydanticCustomError("image", "An image is a file part, or base64 in a string")
-
-
-def _from_base64(text: str) -> bytes:
-    if text.startswith("data:"):
-        head, _, text = text.partition(",")
-        if not head.endswith(";base64"):
-            raise PydanticCustomError("image", "A data URI must say ;base64 before its comma")
-    try:
-        # Strict mode does not count padding after the last group.
-        if len(text) % 4 == 0 and not text.endswith("==="):
-            return binascii.a2b_base64(text, strict_mode=True)
-    except ValueError:
-        pass
-    raise PydanticCustomError(
-        "image",
-        "Only the bytes of an image are accepted, as a file part or as base64 (RFC 4648, "
-        "padded, no line breaks); URLs and paths are never followed",
-    )
-
-
-ImageBytes = Annotated[
-    bytes,
-    BeforeValidator(_image_bytes),
-    WithJsonSchema({"type": "string", "format": BINARY}),
-]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,10 @@
 import hashlib
 import logging
 import re
+from collections.abc import Mapping
 from http import HTTPStatus
 from time import perf_counter
+from types import MappingProxyType
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -16,11 +18,30 @@ from models.errors import release
 from service.edge.admission import ALWAYS_OPEN, IMAGE_ROUTES
 from service.edge.guard import KEY_ID
 from service.edge.problems import PROBLEM, internal_error
-from service.edge.safe_headers import add_safe_headers
 from service.observe.answered import Answered
 from service.observe.logs import REQUEST_ID, log_request
 from service.observe.metrics import Metrics
 from service.observe.traces import RequestSpan
+
+# An answer that says otherwise, such as a page with a style of its own, is left as it is.
+SAFE: Mapping[str, str] = MappingProxyType(
+    {
+        "x-content-type-options": "nosniff",
+        # Nearly every answer is about a person.
+        "cache-control": "no-store",
+        "referrer-policy": "no-referrer",
+        "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+        "x-frame-options": "DENY",
+        "cross-origin-resource-policy": "same-origin",
+    }
+)
+
+
+def add_safe_headers(headers: MutableHeaders) -> None:
+    """Add those that the answer does not set itself."""
+    for name, value in SAFE.items():
+        headers.setdefault(name, value)
+
 
 logger = logging.getLogger("likeness")
 

@@ -13,9 +13,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from models.errors import LikenessError
+from service.edge.boundary import add_safe_headers
 from service.edge.guard import KEY_ID
 from service.edge.problems import problem
-from service.edge.safe_headers import add_safe_headers
 from service.errors import HeadTimeout, HeadTooLarge, MalformedRequest, TooManyRequests
 from service.observe.metrics import Metrics
 from service.settings import Settings

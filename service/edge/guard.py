@@ -13,8 +13,7 @@ from service.compat.rekognition.signed_body import proved, signature_of
 from service.compat.rekognition.targets import operation_of
 from service.compat.rekognition.targets import scope_of as rekognition_scope
 from service.edge.admission import ALWAYS_OPEN, Body, BodyLimits, Gate, takes_photos
-from service.edge.key_limits import KEY_USE, KeyLimits
-from service.edge.keys import Scope as KeyScope
+from service.edge.keys import KEY_USE, KeyLimits
 from service.edge.paths import route_of
 from service.edge.problems import problem, request_id
 from service.edge.turnstile import Turnstile
@@ -27,9 +26,9 @@ from service.errors import (
     ProxyNotAllowed,
     ServiceError,
 )
-from service.loopback import host_of, is_address, is_own_name, is_passed_on
 from service.recognition.service import Service
-from service.settings import Settings
+from service.schemas.requests import Scope as KeyScope
+from service.settings import Settings, host_of, is_address, is_own_name, is_passed_on
 from service.store import ApiKey
 
 HEADER = "x-api-key"

@@ -19,9 +19,10 @@ from service.errors import (
     InvalidRequest,
     MethodNotAllowed,
     RouteNotFound,
+    retry_after_s,
+    status,
 )
 from service.schemas.problem import FieldProblem, Problem
-from service.status import retry_after_s, status
 
 logger = logging.getLogger("likeness")
 

@@ -18,7 +18,7 @@ from service.edge.keys import KeyRing
 from service.edge.listener import AcceptingServer, allow_many_files, most_connections
 from service.errors import InvalidSettings
 from service.recognition.service import Service
-from service.schemas.model_answers import ModelAnswer
+from service.schemas.admin import ModelAnswer
 from service.settings import Settings
 
 logger = logging.getLogger("likeness")

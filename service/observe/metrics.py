@@ -1,21 +1,146 @@
 """Count and time what the service does, for Prometheus; one registry per app."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from time import perf_counter, time
+from types import MappingProxyType
 from typing import Final, Literal, Protocol, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from models.decision import Outcome
 from models.photo.quality import Quality
-from service.observe.catalogue import CATALOGUE as CATALOGUE
-from service.observe.exposition import ByLabel, WithoutCreated
+from service.errors import STATUS
 from service.observe.traces import Tracer, Untraced
-from service.pipeline.job import Dropped, Failed
-from service.status import STATUS
+
+DropReason = Literal[
+    "cancelled", "deadline", "queue_full", "shutdown", "stalled", "stopped", "device_lost"
+]
+FailReason = Literal["raised", "out_of_memory", "wrong_rows", "stalled", "device_lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """Say what a metric means; each of its `labels` has few values."""
+
+    meaning: str
+    labels: tuple[str, ...] = ()
+
+
+# What /metrics shows, in the order of the way of a request.
+CATALOGUE: Final[Mapping[str, Described]] = MappingProxyType(
+    {
+        "likeness_requests_total": Described("Requests answered.", ("route", "code")),
+        "likeness_problems_total": Described(
+            "Requests refused or failed, by the problem's code.", ("problem",)
+        ),
+        "likeness_request_seconds": Described(
+            "Time from the first byte of a request to its answer.", ("route",)
+        ),
+        "likeness_inflight": Described("Requests that hold a permit now."),
+        "likeness_stage_seconds": Described("Time spent in each stage of the flow.", ("stage",)),
+        "likeness_faces_found": Described("Faces seen in an image."),
+        "likeness_quality": Described(
+            "Sharpness, brightness, size in pixels and misfit of the faces embedded.", ("measure",)
+        ),
+        "likeness_queue_depth": Described("Faces that wait for the encoder now."),
+        "likeness_batch_size": Described("Faces in a forward pass."),
+        "likeness_batch_seconds": Described("Time of a forward pass."),
+        "likeness_batch_limit": Described("Most faces in one forward pass, as memory allows now."),
+        "likeness_batch_failures_total": Described("Forward passes that failed.", ("reason",)),
+        "likeness_jobs_dropped_total": Described(
+            "Faces that left the queue without an answer.", ("reason",)
+        ),
+        "likeness_score": Described("Similarities that were decided on."),
+        "likeness_score_margin": Described(
+            "Similarities that were decided on, less the threshold they had to reach."
+        ),
+        "likeness_decisions_total": Described("Decisions.", ("decision",)),
+        "likeness_enrolment_refusals_total": Described("Photos refused as templates.", ("reason",)),
+        "likeness_enrolment_warnings_total": Described(
+            "Doubts about photos that were enrolled.", ("reason",)
+        ),
+        "likeness_liveness_total": Described("Liveness checks.", ("outcome",)),
+        "likeness_connections_ended_total": Described(
+            "Connections ended without an answer to a request.", ("reason",)
+        ),
+        "likeness_shadow_decisions_total": Described(
+            "Decisions of the live bundle beside those of the other one on the same photos.",
+            ("live", "candidate"),
+        ),
+        "likeness_shadow_score": Described(
+            "Similarities by both bundles on the same photos, by fingerprint.", ("bundle",)
+        ),
+        "likeness_shadow_seconds": Described("Time of a decision by the other bundle."),
+        "likeness_shadow_dropped_total": Described(
+            "Requests chosen for the other bundle that it did not decide.", ("reason",)
+        ),
+        "likeness_store_seconds": Described(
+            "Time of an operation of the store, failed ones included.", ("operation",)
+        ),
+        "likeness_store_up": Described("1 if the store answered when the metrics were asked for."),
+        "likeness_templates": Described("Templates in the store, when it last answered."),
+        "likeness_damaged_values": Described(
+            "Values in the store that cannot be read and are left out, as far as was met."
+        ),
+        "likeness_swept_timestamp_seconds": Described(
+            "When everything that had expired was erased last, Unix time."
+        ),
+        "likeness_ready": Described("1 if `/readyz` would answer 200."),
+        "likeness_loop_lag_seconds": Described("How late the event loop wakes up."),
+        "likeness_build_info": Described(
+            "1 for each bundle that is loaded, and what runs it.",
+            ("version", "bundle", "fingerprint", "device", "engine", "precision"),
+        ),
+    }
+)
+
+
+class ByLabel(Collector):
+    """Observe one histogram whose buckets differ by its only label.
+
+    Pixels and ratios share a name and no scale; the library has one set of buckets for all.
+    """
+
+    def __init__(
+        self, name: str, buckets: Mapping[str, Sequence[float]], registry: CollectorRegistry
+    ) -> None:
+        about = CATALOGUE[name]
+        self._histograms = {
+            value: Histogram(name, about.meaning, about.labels, buckets=edges, registry=None)
+            for value, edges in buckets.items()
+        }
+        for value, histogram in self._histograms.items():
+            histogram.labels(value)
+        registry.register(self)
+
+    def observe(self, value: str, amount: float) -> None:
+        """Observe an amount under a value of the label."""
+        self._histograms[value].labels(value).observe(amount)
+
+    def collect(self) -> Iterable[Metric]:
+        first, *others = (metric for each in self._histograms.values() for metric in each.collect())
+        first.samples += [sample for other in others for sample in other.samples]
+        return [first]
+
+
+class WithoutCreated(CollectorRegistry):
+    """Leave out when each series was created: the library's own switch is global."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__()
+        self._inner = registry
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._inner.collect():
+            metric.samples = [s for s in metric.samples if not s.name.endswith("_created")]
+            yield metric
+
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -77,8 +202,8 @@ class Metrics:
         self._batch_size = self._histogram("likeness_batch_size", _SIZES)
         self._batch_seconds = self._histogram("likeness_batch_seconds", _STAGE_S)
         self._batch_limit = self._gauge("likeness_batch_limit")
-        self._failures = self._counter("likeness_batch_failures_total", get_args(Failed))
-        self._dropped = self._counter("likeness_jobs_dropped_total", get_args(Dropped))
+        self._failures = self._counter("likeness_batch_failures_total", get_args(FailReason))
+        self._dropped = self._counter("likeness_jobs_dropped_total", get_args(DropReason))
         self._score = self._histogram("likeness_score", _SCORES)
         self._margin = self._histogram("likeness_score_margin", _MARGINS)
         self._decisions = self._counter("likeness_decisions_total", get_args(Outcome))

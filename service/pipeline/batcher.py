@@ -17,11 +17,12 @@ from typing import Generic, TypeVar
 
 from models.errors import DeviceLost, LikenessError
 from service.errors import DeadlinePassed, Draining, EncoderStalled, EncoderStopped, QueueFull
+from service.observe.metrics import DropReason
 from service.pipeline.batch_limit import BatchLimit
 from service.pipeline.encoder_thread import EncoderThread
 from service.pipeline.fair_queue import FairQueue
 from service.pipeline.forward import Forward
-from service.pipeline.job import Crop, Done, Dropped, Job, Observer, Silent
+from service.pipeline.job import Crop, Done, Job, Observer, Silent
 
 __all__ = ["Batcher", "Crop", "Done", "Embed", "Observer", "Silent"]
 
@@ -156,7 +157,7 @@ class Batcher(Generic[R]):
         self._queue.push(job.caller, job)
         self._changed()
 
-    def _drop(self, job: Job[R], reason: Dropped) -> bool:
+    def _drop(self, job: Job[R], reason: DropReason) -> bool:
         """Take a job out of the queue; tell whether it was still there."""
         if not self._queue.discard(job.caller, job):
             return False
@@ -247,7 +248,7 @@ class Batcher(Generic[R]):
             logger.error("the batcher ended", exc_info=lane.exception())
         self._fail_all(EncoderStopped, "The encoder has ended.", "stopped")
 
-    def _fail_all(self, error: type[LikenessError], sentence: str, reason: Dropped) -> None:
+    def _fail_all(self, error: type[LikenessError], sentence: str, reason: DropReason) -> None:
         for job in self._running:
             job.fail(error(sentence))
         for job in self._queue.drain():

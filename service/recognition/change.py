@@ -10,12 +10,12 @@ import hashlib
 from models.errors import naming
 from service.errors import ChangeIncomplete, NoChange, OtherPhoto, PhotoNeeded
 from service.pipeline.caller import Caller
+from service.recognition.enroll import measures_of
 from service.recognition.recogniser import Recogniser
 from service.recognition.service import Service
 from service.recognition.shadow import Tally
-from service.recognition.walk import measures_of
-from service.schemas.answers import RateAnswer
-from service.schemas.change_answers import BothDecided, ChangeAnswer, ReembeddedAnswer, ShadowAnswer
+from service.schemas.admin import BothDecided, ChangeAnswer, ReembeddedAnswer, ShadowAnswer
+from service.schemas.recognition import RateAnswer
 from service.schemas.requests import ReembedRequest, SwitchRequest
 from service.store import Change, Deleted, Photo, Store
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from models.evaluation.layout import Layout, lay_out
 from service.errors import SubjectNotFound
 from service.recognition.service import Service
-from service.schemas.map_answers import MapAnswer, MapPointAnswer
+from service.schemas.gallery import MapAnswer, MapPointAnswer
 from service.store import GalleryTemplate, SubjectSummary
 
 _LONGEST_S = 10.0

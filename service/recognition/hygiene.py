@@ -6,7 +6,7 @@ else lets that person in. What is refused here can be accepted request by reques
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
@@ -14,8 +14,7 @@ from models.decision import ConditionName, OperatingPoint, Template, similaritie
 from models.photo.quality import HARMFUL, Issue, Quality, issues
 from models.photo.quality_head import issues_of
 from service.errors import EnrolmentError, Inconsistent, LowQuality
-
-QualityGate = Literal["off", "warn", "refuse"]
+from service.settings import QualityGate
 
 # A search for duplicates may be wrong about one newcomer in so many.
 FALSE_ALARMS: Final = 0.01

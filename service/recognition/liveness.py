@@ -16,7 +16,7 @@ from pydantic import BaseModel, StrictBool, ValidationError
 
 from service.errors import LivenessTokenNeeded, LivenessUnavailable, NotLive
 from service.observe.metrics import Metrics
-from service.schemas.answers import Liveness
+from service.schemas.recognition import Liveness
 from service.settings import Settings
 
 logger = logging.getLogger("likeness")

@@ -13,11 +13,11 @@ from service.edge.keys import KeyRing
 from service.errors import InvalidSettings
 from service.observe.metrics import Metrics
 from service.pipeline.caller import Caller
+from service.recognition.compare import Comparing
 from service.recognition.liveness import LivenessCheck, open_liveness
 from service.recognition.recogniser import Recogniser, bundle_for, open_recogniser
 from service.recognition.shadow import Shadow, open_shadow
 from service.recognition.sweep import sweep_forever
-from service.recognition.verify import Comparing
 from service.settings import Settings
 from service.store import Store, open_store
 from service.store.master_keys import open_vault

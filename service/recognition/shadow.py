@@ -17,9 +17,9 @@ from service.errors import OverloadError, SubjectNotFound, TemplatesDamaged, Tem
 from service.observe.metrics import Metrics, Unshadowed
 from service.pipeline.caller import Caller
 from service.pipeline.pipeline import Pipeline
+from service.recognition.compare import Comparing, rule_of
 from service.recognition.recogniser import Recogniser
-from service.recognition.verify import Comparing, rule_of
-from service.schemas.answers import VerifyAnswer
+from service.schemas.recognition import VerifyAnswer
 from service.schemas.requests import VerifyRequest
 from service.settings import Settings
 from service.store import Store

@@ -17,8 +17,7 @@ from service.recognition.hygiene import (
 )
 from service.recognition.recogniser import Recogniser
 from service.recognition.service import Service
-from service.schemas.answers import CandidateAnswer
-from service.schemas.enroll_answers import DuplicateCheckAnswer
+from service.schemas.recognition import CandidateAnswer, DuplicateCheckAnswer
 from service.schemas.requests import EnrollRequest
 
 # Those a face resembles most tell enough.

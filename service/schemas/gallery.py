@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from service.schemas.answers import Answer
-from service.schemas.audit_answers import EntryAnswer
+from service.schemas.admin import EntryAnswer
+from service.schemas.recognition import Answer
 
 
 class TemplateAnswer(Answer):
@@ -113,3 +113,19 @@ class DeletedAnswer(Answer):
     subjects: int = Field(examples=[1])
     templates: int = Field(examples=[2])
     receipt: EntryAnswer = Field(description="what the audit log says of it")
+
+
+class MapPointAnswer(Answer):
+    subject: str = Field(examples=["ada"])
+    template_id: str = Field(examples=["passport-2026"])
+    x: float = Field(examples=[-3.1], description="without a unit: near is similar")
+    y: float = Field(examples=[8.4])
+
+
+class MapAnswer(Answer):
+    points: list[MapPointAnswer]
+    others: int = Field(examples=[0], description="templates of other bundles, which are not on it")
+    complete: bool = Field(
+        description="false if time ran out first: neighbourhoods may be drawn too wide"
+    )
+    next: str | None = Field(None, description="pass as `after` to map the subjects that follow")

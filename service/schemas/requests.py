@@ -1,9 +1,10 @@
 """What callers send; the same fields as multipart parts, as JSON and beside a bare photo."""
 
+import binascii
 import re
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -14,15 +15,17 @@ from pydantic import (
     Field,
     JsonValue,
     StringConstraints,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from models.datasets.names import as_id, as_name
 from models.photo.face import Policy
-from service.edge.body import ImageBytes
-from service.edge.keys import Scope
 
+Scope = Literal["verify", "enroll", "embed", "admin"]
+SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
+BINARY = "binary"
 _DATE = re.compile(r"\d{4}-")
 
 # As OpenAPI says it: no slash, no control character, and not one or two dots alone.
@@ -64,6 +67,42 @@ def _written(value: object) -> object:
 def _whole(value: object) -> object:
     """Take 5.0 for 5, as JSON does, which has one kind of number."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _image_bytes(value: object) -> bytes:
+    """Accept bytes as they are and text as base64, bare or as a data URI."""
+    match value:
+        case bytes():
+            return value
+        case str():
+            return _from_base64(value.strip())
+        case _:
+            raise PydanticCustomError("image", "An image is a file part, or base64 in a string")
+
+
+def _from_base64(text: str) -> bytes:
+    if text.startswith("data:"):
+        head, _, text = text.partition(",")
+        if not head.endswith(";base64"):
+            raise PydanticCustomError("image", "A data URI must say ;base64 before its comma")
+    try:
+        # Strict mode does not count padding after the last group.
+        if len(text) % 4 == 0 and not text.endswith("==="):
+            return binascii.a2b_base64(text, strict_mode=True)
+    except ValueError:
+        pass
+    raise PydanticCustomError(
+        "image",
+        "Only the bytes of an image are accepted, as a file part or as base64 (RFC 4648, "
+        "padded, no line breaks); URLs and paths are never followed",
+    )
+
+
+ImageBytes = Annotated[
+    bytes,
+    BeforeValidator(_image_bytes),
+    WithJsonSchema({"type": "string", "format": BINARY}),
+]
 
 
 Whole = BeforeValidator(_whole)

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from service.app import create_app
 from service.cli.app import app
-from service.schemas.answers import VerifyAnswer
+from service.schemas.recognition import VerifyAnswer
 from service.settings import Settings
 from tests.docs import README, SECTIONS, section
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from service.api.docs_page import POLICY, render
+from service.api.docs import POLICY, render
 from service.app import create_app
-from service.edge.safe_headers import SAFE
+from service.edge.boundary import SAFE
 from service.settings import Settings
 from tests.checkpoints import write_bundle
 from tests.images import encode, picture

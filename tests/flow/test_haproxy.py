@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from service.edge.problems import MEDIA_TYPE
+from service.errors import STATUS
 from service.schemas.problem import Problem
 from service.settings import Settings
-from service.status import STATUS
 from tests.proxy import HAPROXY, RULES, Does, Proxy, Replica, running_proxy
 
 pytestmark = pytest.mark.skipif(

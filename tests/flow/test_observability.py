@@ -13,9 +13,8 @@ import pytest
 import yaml
 
 from models.decision import Outcome
-from service.observe.metrics import CATALOGUE, Stage
-from service.pipeline.job import Dropped, Failed
-from service.status import STATUS
+from service.errors import STATUS
+from service.observe.metrics import CATALOGUE, DropReason, FailReason, Stage
 
 ROOT = Path(__file__).parents[2]
 ALERTS = ROOT / "deploy" / "prometheus" / "alerts.yaml"
@@ -33,8 +32,8 @@ MATCHER = re.compile(r'([a-z_]+)\s*(?:=~|!~|!=|=)\s*"([^"]*)"')
 GROUPING = re.compile(r"\b(?:by|without|on|ignoring)\s*\(([^)]*)\)")
 KNOWN_VALUES = {
     ("likeness_problems_total", "problem"): set(STATUS),
-    ("likeness_batch_failures_total", "reason"): set(get_args(Failed)),
-    ("likeness_jobs_dropped_total", "reason"): set(get_args(Dropped)),
+    ("likeness_batch_failures_total", "reason"): set(get_args(FailReason)),
+    ("likeness_jobs_dropped_total", "reason"): set(get_args(DropReason)),
     ("likeness_decisions_total", "decision"): set(get_args(Outcome)),
     ("likeness_stage_seconds", "stage"): set(get_args(Stage)),
 }

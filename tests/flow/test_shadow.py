@@ -16,8 +16,8 @@ from service.cli.app import app as cli
 from service.errors import InvalidSettings
 from service.recognition.service import Service
 from service.recognition.shadow import Shadow, Tally
-from service.schemas.answers import VerifyAnswer
-from service.schemas.change_answers import ChangeAnswer, ShadowAnswer
+from service.schemas.admin import ChangeAnswer, ShadowAnswer
+from service.schemas.recognition import VerifyAnswer
 from service.schemas.requests import VerifyRequest
 from service.settings import Settings, load_settings
 from tests.in_process import client_of

@@ -12,8 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from service.errors import InvalidSettings
-from service.observe.otel import OtelTracer, open_otel
-from service.observe.traces import SPAN, Untraced, open_tracer
+from service.observe.traces import SPAN, OtelTracer, Untraced, open_otel, open_tracer
 from service.settings import Settings
 from tests.in_process import opened
 from tests.otlp import Collected, collector

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from models.errors import LikenessError
+from service.observe.metrics import DropReason, FailReason
 from service.pipeline.batcher import Batcher, Crop, Done
-from service.pipeline.job import Dropped, Failed
 
 Rule = Callable[[list[int]], Sequence[int | LikenessError]]
 PATIENCE_S = 30.0
@@ -65,8 +65,8 @@ class Recorder:
     depths: list[int] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     limits: list[int] = field(default_factory=list)
-    drops: Counter[Dropped] = field(default_factory=Counter)
-    failures: Counter[Failed] = field(default_factory=Counter)
+    drops: Counter[DropReason] = field(default_factory=Counter)
+    failures: Counter[FailReason] = field(default_factory=Counter)
 
     def queue_depth(self, depth: int) -> None:
         self.depths.append(depth)
@@ -77,10 +77,10 @@ class Recorder:
     def batch_limit(self, limit: int) -> None:
         self.limits.append(limit)
 
-    def dropped(self, reason: Dropped) -> None:
+    def dropped(self, reason: DropReason) -> None:
         self.drops[reason] += 1
 
-    def batch_failed(self, reason: Failed) -> None:
+    def batch_failed(self, reason: FailReason) -> None:
         self.failures[reason] += 1
 
 

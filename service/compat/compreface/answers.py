@@ -9,7 +9,7 @@ from service.compat.scales import face_probability, likeness
 from service.pipeline.pipeline import Probe
 from service.recognition.recogniser import Recogniser
 from service.recognition.service import Service
-from service.schemas.answers import Answer
+from service.schemas.recognition import Answer
 
 
 class Box(Answer):

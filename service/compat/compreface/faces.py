@@ -23,7 +23,8 @@ from service.compat.compreface.collection import FaceCollection
 from service.compat.compreface.requests import TwoPhotos
 from service.pipeline.caller import Caller
 from service.pipeline.pipeline import Probe
-from service.recognition import walk as recognition
+from service.recognition.enroll import enroll_photos
+from service.recognition.identify import search_gallery
 from service.schemas.requests import EnrollRequest
 
 _MOST_PREDICTIONS = 100
@@ -50,7 +51,7 @@ async def recognize(words: Words, photo: bytes, caller: Caller) -> Recognition:
 async def predict(words: Words, template: Template) -> list[Prediction]:
     """Return the subjects that are most similar, the best first, as many as are asked for."""
     most = min(words.options.prediction_count, _MOST_PREDICTIONS)
-    found = await recognition.search(words.service, words.serving, template, most)
+    found = await search_gallery(words.service, words.serving, template, most)
     return [
         Prediction(subject=each.subject, similarity=words.likeness(each.similarity))
         for each in found
@@ -114,7 +115,7 @@ async def add(words: Words, subject: str, photo: bytes, by: str | None, caller: 
         # Before anything is stored; the enrolment looks at the photo once more.
         _only_sure(words, [await words.serving.pipeline.probe(photo, "single", caller)])
     form = EnrollRequest(subject=subject, image=[photo], template_id=str(uuid4()), policy="single")
-    answer, _ = await recognition.enroll(words.service, form, None, by, False, caller)
+    answer, _ = await enroll_photos(words.service, form, None, by, False, caller)
     image_id = answer.images[0].template_id
     assert image_id is not None
     return Example(image_id=image_id, subject=subject)

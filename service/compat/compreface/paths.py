@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-from service.edge.keys import Scope
+from service.schemas.requests import Scope
 
 PREFIX: Final = "/api/v1"
 

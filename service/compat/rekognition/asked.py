@@ -6,10 +6,10 @@ from typing import Final
 from models.photo.detectors import DetectorName
 from service.compat.scales import likeness
 from service.pipeline.caller import Caller
+from service.recognition.compare import check_floor
 from service.recognition.hygiene import agreement_floor
 from service.recognition.recogniser import Recogniser
 from service.recognition.service import Service
-from service.recognition.verify import check_floor
 
 # Of Rekognition's own, in per cent, where a request says none.
 _DEFAULT: Final = 80.0

@@ -31,11 +31,11 @@ from service.compat.rekognition.shapes import Face, FaceDetail, SeenFace, box_of
 from service.edge.problems import invalid_fields
 from service.errors import FieldError
 from service.pipeline.pipeline import Probe
-from service.recognition import walk as recognition
-from service.recognition.face_enrolment import NewFace, enroll_faces, see_faces
-from service.recognition.face_enrolment import SeenFace as Seen
+from service.recognition.compare import FusedCandidate, comparable
+from service.recognition.enroll import NewFace, enroll_faces, see_faces
+from service.recognition.enroll import SeenFace as Seen
 from service.recognition.hygiene import Standard, harm
-from service.recognition.verify import FusedCandidate, comparable
+from service.recognition.identify import search_gallery
 
 _REASONS: Final[dict[str, Reason]] = {
     "blurred": "LOW_SHARPNESS",
@@ -112,7 +112,7 @@ async def search_by_image(asked: Asked, form: SearchFacesByImage) -> Searched:
     await asked.service.store.collection(form.collection_id)
     least = asked.threshold("FaceMatchThreshold", form.face_match_threshold)
     probe = await asked.serving.pipeline.probe(form.image.photo, "largest", asked.caller)
-    found = await recognition.search(
+    found = await search_gallery(
         asked.service, asked.serving, probe.template, form.max_faces, form.collection_id
     )
     return Searched(
@@ -133,7 +133,7 @@ async def search(asked: Asked, form: SearchFaces) -> Searched:
         raise invalid_fields([FieldError("FaceId", "The collection has no such face")])
     held = await store.templates_of(found.subject)
     probe = asked.serving.template(comparable(held, fingerprint)[0])
-    others = await recognition.search(
+    others = await search_gallery(
         asked.service, asked.serving, probe, form.max_faces, form.collection_id, found.subject
     )
     return Searched(

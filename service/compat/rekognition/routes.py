@@ -29,7 +29,7 @@ from service.compat.rekognition.targets import PATH, operation_of, takes_photos
 from service.edge.body import read_json_body, validate
 from service.edge.disconnect import run_until_disconnect
 from service.edge.guard import By, MayLower
-from service.edge.key_limits import count_photos
+from service.edge.keys import count_photos
 from service.edge.multipart import as_object
 from service.edge.problems import request_id
 from service.errors import RouteNotFound

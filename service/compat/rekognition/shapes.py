@@ -9,7 +9,7 @@ from pydantic.alias_generators import to_pascal
 from models.photo.detectors import DetectorName
 from service.compat.scales import face_probability
 from service.pipeline.decode import FaceReport
-from service.schemas.answers import Answer
+from service.schemas.recognition import Answer
 
 Share = Annotated[float, AfterValidator(lambda value: round(value, 6))]
 Percent = Annotated[float, AfterValidator(lambda value: round(value, 4))]

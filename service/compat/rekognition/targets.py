@@ -5,7 +5,7 @@ from typing import Final
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from service.edge.keys import Scope as KeyScope
+from service.schemas.requests import Scope as KeyScope
 
 PATH: Final = "/"
 TARGET: Final = "x-amz-target"

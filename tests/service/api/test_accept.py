@@ -1,6 +1,6 @@
 import pytest
 
-from service.api.accept import preferred
+from service.api.rows import preferred
 from service.errors import NotAcceptable
 
 JSON, ROWS = "application/json", "application/octet-stream"

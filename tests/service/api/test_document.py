@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from service.app import create_app
+from service.errors import STATUS
 from service.settings import Settings
-from service.status import STATUS
 
 # Raised at start, by whatever is no request to a route, or for what only other services' clients
 # ask, in the words of those.

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from service.app import create_app
 from service.recognition.service import Service
-from service.schemas.map_answers import MapAnswer
+from service.schemas.gallery import MapAnswer
 from service.settings import Settings
 from service.store import NewTemplate
 from tests.checkpoints import write_bundle

@@ -5,7 +5,7 @@ from pydantic import AliasChoices, BaseModel, Field
 
 from service.api.openapi import request_body
 from service.app import create_app
-from service.edge.body import ImageBytes
+from service.schemas.requests import ImageBytes
 from service.settings import Settings
 
 RAW = ("image/*", "application/octet-stream")

@@ -8,8 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.api.pages import POLICY
-from service.api.ui_files import NAMES, PATHS
+from service.api.pages import NAMES, PATHS, POLICY
 from service.app import create_app
 from service.settings import Settings
 from tests.checkpoints import write_bundle

@@ -4,7 +4,7 @@ from numpy.typing import NDArray
 
 from models.errors import NoFace, NotAnImage
 from service.api.rows import rows_document, rows_response
-from service.schemas.answers import EmbedAnswer, EmbeddedImage, ProblemAnswer
+from service.schemas.recognition import EmbedAnswer, EmbeddedImage, ProblemAnswer
 
 # 0.1 is another number in float64 than in float32.
 FIRST = np.array([0.1, -0.2, 0.3], np.float32)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.bulk.plan import Bulk, Taken, Unusable, decode_threads, open_bulk
+from service.bulk.local import Bulk, Taken, Unusable, decode_threads, open_bulk
 from service.pipeline.pipeline import Probe
 from service.settings import load_settings
 from tests.checkpoints import write_bundle

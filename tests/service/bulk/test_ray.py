@@ -17,8 +17,7 @@ from typer.testing import CliRunner
 
 from models.datasets.vectors import read_rejected
 from models.errors import InvalidBundle, LikenessError
-from service.bulk.ray import checked
-from service.bulk.ray_worker import Done, Work, Worker
+from service.bulk.ray import Done, Work, Worker, checked
 from service.cli.app import EXIT_ERROR, app
 from service.cli.terminal import EXIT_SOME_FAILED
 from service.settings import load_settings

@@ -9,7 +9,7 @@ from models.bundle import read_manifest
 from models.decision import Evidence, OperatingPoint, Rate
 from models.evaluation.report import Report
 from service.cli.app import EXIT_ERROR, app
-from service.schemas.answers import EvidenceAnswer, OperatingPointAnswer
+from service.schemas.recognition import EvidenceAnswer, OperatingPointAnswer
 from tests.checkpoints import write_bundle
 from tests.photos import mirrored, photo_bytes
 

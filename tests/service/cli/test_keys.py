@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from service.cli.app import app as commands
-from service.schemas.key_answers import NewKeyAnswer
+from service.schemas.admin import NewKeyAnswer
 from service.store.master_keys import new_master_key
 from tests.checkpoints import write_bundle
 

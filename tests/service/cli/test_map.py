@@ -12,8 +12,8 @@ from typer.testing import CliRunner, Result
 
 from models.bundle import load_bundle
 from service.cli.app import EXIT_ERROR, app
-from service.cli.gallery_vectors import fetch_vectors
 from service.cli.local import connect
+from service.cli.map import fetch_vectors
 from service.settings import load_settings
 from service.store import open_store
 from service.store.records import NewTemplate

@@ -15,7 +15,7 @@ from service.client import Likeness, calls
 from service.client.aio import AsyncLikeness
 from service.client.call import Call, of
 from service.client.errors import Forbidden, Invalid, NotFound, Refused, RejectedPhoto
-from service.schemas.key_answers import NewKeyAnswer
+from service.schemas.admin import NewKeyAnswer
 from tests.people import write_list
 from tests.photos import mirrored, photo_bytes
 from tests.server import RunningServer, running_server

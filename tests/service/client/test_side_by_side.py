@@ -7,7 +7,7 @@ from threading import Event
 
 import pytest
 
-from service.client.side_by_side import in_tasks, in_threads
+from service.client.folders import in_tasks, in_threads
 
 
 async def test_tasks_are_handed_out_in_the_order_of_completion() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from service.client import Likeness
 from service.client.call import Call, of
-from service.schemas.audit_answers import AuditAnswer
+from service.schemas.admin import AuditAnswer
 from tests.checkpoints import write_bundle
 from tests.people import write_people
 from tests.photos import photo_bytes

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from service.app import create_app
-from service.edge.keys import SCOPES
+from service.schemas.requests import SCOPES
 from service.settings import Settings
 from tests.checkpoints import write_bundle
 from tests.in_process import client_of

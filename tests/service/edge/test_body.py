@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import Request
 
-from service.edge.body import Fields, ImageBytes, parse, read_fields
+from service.edge.body import Fields, parse, read_fields
 from service.errors import ClientGone, InvalidRequest, ServiceError, UnsupportedBody
+from service.schemas.requests import ImageBytes
 from service.settings import Settings
 from tests.service.asgi_client import Client
 

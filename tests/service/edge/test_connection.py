@@ -11,10 +11,9 @@ import pytest
 from fastapi import FastAPI, Request, Response
 
 from service.edge.admission import Admission, Gate
-from service.edge.boundary import Boundary
+from service.edge.boundary import SAFE, Boundary
 from service.edge.guard import KEY_ID
 from service.edge.problems import install
-from service.edge.safe_headers import SAFE
 from service.observe.metrics import Metrics
 from service.settings import Settings
 from tests.service.observe.test_metrics import value

@@ -9,8 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from service.edge.key_limits import KeyLimits
-from service.edge.keys import KeyRing, make_key, signing_pair
+from service.edge.keys import KeyLimits, KeyRing, make_key, signing_pair
 from service.errors import KeyBusy, KeyInvalid, NoMasterKey, StoreUnavailable
 from service.store import ApiKey, Store, Vault, open_store, utc_now
 from tests.contracts.store.samples import MASTER, OTHER_MASTER

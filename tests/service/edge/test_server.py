@@ -10,7 +10,7 @@ from service.app import create_app
 from service.edge.keys import KeyRing, make_key
 from service.edge.server import DEVICE_LOST_EXIT, bind, check_exposure, serve
 from service.errors import InvalidSettings
-from service.schemas.model_answers import ModelAnswer
+from service.schemas.admin import ModelAnswer
 from service.settings import Settings
 from service.store import open_store, utc_now
 

@@ -2,7 +2,7 @@
 
 import logging
 
-from service.observe.sparing import KIND, LEFT_OUT, Sparing
+from service.observe.logs import KIND, LEFT_OUT, Sparing
 
 
 class Time:

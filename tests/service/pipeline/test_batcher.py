@@ -10,7 +10,7 @@ from service.errors import (
     DeadlinePassed,
     QueueFull,
 )
-from service.pipeline.job import Failed
+from service.observe.metrics import FailReason
 from tests.service.batching import (
     Encoder,
     Recorder,
@@ -201,7 +201,7 @@ async def test_a_caller_gone_while_running_harms_nobody() -> None:
 
 async def test_a_caller_gone_as_the_error_arrives_leaves_nothing_overlooked() -> None:
     class Leaving(Recorder):
-        def batch_failed(self, reason: Failed) -> None:
+        def batch_failed(self, reason: FailReason) -> None:
             asyncio.get_running_loop().call_soon(task.cancel)
 
     encoder = Encoder(no_memory)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ImageOps
 
-from service.bulk.plan import Bulk, open_bulk
+from service.bulk.local import Bulk, open_bulk
 from service.pipeline.caller import Caller
 from service.settings import load_settings
 from tests.photos import Name, jpeg, open_photo

@@ -21,7 +21,7 @@ from models.datasets.labelled import LabelledSet, read_protocol, select
 from models.decision import Rule, rule_at
 from models.evaluation.page import percent
 from models.photo.quality import HARMFUL, Limits, Quality, issues
-from service.bulk.plan import open_bulk
+from service.bulk.local import open_bulk
 from service.pipeline.pipeline import Probe
 from service.settings import load_settings
 from tests.tools.bench.machine import describe_machine, markdown

@@ -6,7 +6,7 @@ import httpx
 from typer.testing import CliRunner
 
 from service.cli.app import app
-from service.schemas.audit_answers import AuditAnswer, EntryAnswer
+from service.schemas.admin import AuditAnswer, EntryAnswer
 
 
 def verified(client: httpx.Client, receipts: Iterable[str]) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from service.edge.keys import SCOPES
+from service.schemas.requests import SCOPES
 from tests.server import running_server
 from tests.tools.reliability.row import Row
 

@@ -18,7 +18,7 @@ from service.edge.server import serve
 from service.pipeline.decode import DecodePool, Preparation
 from service.pipeline.pipeline import Pipeline
 from service.recognition.service import Service
-from service.schemas.model_answers import ModelAnswer
+from service.schemas.admin import ModelAnswer
 from service.settings import load_settings
 from service.store import open_store
 

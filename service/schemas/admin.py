@@ -1,14 +1,113 @@
-"""What `GET /model` and the probes say about the service itself."""
+"""What callers get back about the audit log."""
 
-from typing import TYPE_CHECKING, Literal, Self
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from models.decision import ConditionName
-from service.schemas.answers import Answer, OperatingPointAnswer, RateAnswer
+from models.decision import ConditionName, Outcome
+from service.schemas.recognition import Answer, OperatingPointAnswer, RateAnswer
 
 if TYPE_CHECKING:
     from models.bundle import Licence
+
+
+class EntryAnswer(Answer):
+    number: int = Field(examples=[17], description="its place in the log, from 1")
+    at: datetime = Field(examples=["2026-11-25T12:00:00Z"])
+    action: str = Field(examples=["subject_deleted"])
+    subject_sha256: str | None = Field(None, description="SHA-256 of the subject's name, UTF-8")
+    key_id: str | None = Field(None, description="of the key it was asked for by")
+    counts: dict[str, int] = Field(examples=[{"subjects": 1, "templates": 2}])
+    previous: str = Field(description="digest of the entry before")
+    digest: str = Field(description="SHA-256 of all of this entry")
+
+
+class AuditAnswer(Answer):
+    items: list[EntryAnswer]
+    next: int | None = Field(None, description="pass as `after` to get the next page")
+
+
+class BothDecided(Answer):
+    live: Outcome
+    candidate: Outcome
+    requests: int = Field(examples=[812])
+
+
+class ShadowAnswer(Answer):
+    compared: int = Field(
+        examples=[1204],
+        description="requests that both bundles decided, since this replica's start",
+    )
+    decisions: list[BothDecided] = Field(description="how often each pair of decisions occurred")
+    disagreement: RateAnswer | None = Field(
+        description="share that they decided differently; none before the first"
+    )
+    dropped: dict[str, int] = Field(
+        examples=[{"no_template": 3}], description="requests left out, by reason"
+    )
+
+
+class ChangeAnswer(Answer):
+    serving: str = Field(description="fingerprint of the bundle that decides now")
+    other: str = Field(description="fingerprint of the other one")
+    lacking: int = Field(examples=[120], description="templates that the other one lacks")
+    without_photo: int = Field(
+        examples=[3], description="of these, templates whose photo the service did not keep"
+    )
+    shadow: ShadowAnswer | None = Field(
+        None, description="what the other one would have decided; none if LIKENESS_SHADOW is 0"
+    )
+
+
+class LackingTemplate(Answer):
+    subject: str = Field(examples=["ada"])
+    template_id: str = Field(examples=["passport-2026"])
+    image_sha256: str = Field(description="of the photo's bytes")
+    has_photo: bool = Field(description="the service kept the photo")
+
+
+class LackingAnswer(Answer):
+    items: list[LackingTemplate]
+    next: int | None = Field(None, description="pass as `after` to get the next page")
+
+
+class ReembeddedAnswer(Answer):
+    subject: str = Field(examples=["ada"])
+    template_id: str = Field(examples=["passport-2026"])
+    fingerprint: str = Field(description="of the bundle that has a template of the photo now")
+    created: bool = Field(description="false if it had one before")
+
+
+# A key has what it signs with, of which only this is told.
+_Has = Annotated[bool, BeforeValidator(lambda value: value not in (None, False))]
+
+
+class KeyAnswer(Answer):
+    key_id: str = Field(examples=["0f4c2a9be8d15c73"], description="the part after lk_")
+    name: str = Field(examples=["web shop"], description="whose key it is")
+    scopes: list[str] = Field(examples=[["verify"]], description="what it is good for")
+    per_s: float | None = Field(
+        description="photos, and requests without any, a second at one replica; none: no limit"
+    )
+    at_once: int | None = Field(description="the same at a time; none: no limit")
+    created_at: datetime = Field(examples=["2026-11-25T12:00:00Z"])
+    revoked_at: datetime | None = Field(None, description="it counts no longer since then")
+    signing: _Has = Field(False, description="it can sign requests as AWS' clients do")
+
+
+class NewKeyAnswer(KeyAnswer):
+    key: str = Field(repr=False, description="the key itself, which is shown only now")
+    access_key_id: str | None = Field(
+        None, examples=["lk_0f4c2a9be8d15c73"], description="to sign with: what names the key"
+    )
+    secret_access_key: str | None = Field(
+        None, repr=False, description="to sign with: the rest of the key, which is shown only now"
+    )
+
+
+class KeysAnswer(Answer):
+    items: list[KeyAnswer]
 
 
 class BatchAnswer(Answer):
