@@ -1,1 +1,3 @@
 """HTTP, concurrency and storage around the pipeline in `models`."""
+
+__version__ = "0.1.0"

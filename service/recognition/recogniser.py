@@ -5,7 +5,6 @@ import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 
 import numpy as np
 import torch
@@ -27,6 +26,7 @@ from models.encoder.engine import device_for
 from models.errors import InvalidBundle
 from models.photo.image import Limits
 from models.photo.quality_head import Capture
+from service import __version__
 from service.observe.metrics import Metrics, QueueMetrics
 from service.pipeline.batcher import Batcher
 from service.pipeline.decode import DecodePool, Preparation
@@ -61,7 +61,7 @@ class Recogniser:
     def show(self, metrics: Metrics) -> None:
         """Let the metrics say what is loaded."""
         metrics.loaded(
-            version=version("likeness"),
+            version=__version__,
             bundle=self.bundle.manifest.name,
             fingerprint=self.fingerprint[:12],
             device=str(self.embedder.device),

@@ -16,6 +16,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from service import __version__
+
 ROOT = Path(__file__).parents[2]
 LOCKS = ROOT / "deploy" / "locks"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -58,6 +60,19 @@ def test_what_the_project_asks_for_is_locked(extra: str) -> None:
 def test_libraries_for_gpus_come_only_with_a_torch_for_them() -> None:
     assert [name for name in entries("service") if name.startswith(("nvidia", "triton"))] == []
     assert {"nvidia-cudnn-cu13", "triton"} <= entries("torch-cuda").keys()
+
+
+def test_the_code_and_the_distribution_have_one_version() -> None:
+    assert __version__ == PROJECT["version"]
+
+
+def test_no_text_tells_to_install_the_package_of_another_project() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    paths = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
+    theirs = re.compile(r"\bpip3? install [^\n`]*\blikeness(?![\w/-])")
+    told = [path for path in paths if theirs.search(path.read_bytes().decode(errors="replace"))]
+    assert told == []
+    assert PROJECT["name"] == "likeness-server"
 
 
 def wheel(folder: Path, name: str) -> str:

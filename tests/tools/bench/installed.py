@@ -15,7 +15,8 @@ SHOWN = 12
 
 def table(*extras: str) -> str:
     """Return the size of each package that the service brings, the largest first."""
-    sizes = {name: _size(found) for name, found in _needed("likeness", frozenset(extras)).items()}
+    installed = _needed("likeness-server", frozenset(extras))
+    sizes = {name: _size(found) for name, found in installed.items()}
     ordered = sorted(sizes.items(), key=lambda item: -item[1])
     rows = [(name, f"{size / 1e6:.1f}") for name, size in ordered[:SHOWN]]
     rest = ordered[SHOWN:]
