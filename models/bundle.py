@@ -35,7 +35,8 @@ from models.encoder.pixels import PixelSpec
 from models.errors import InvalidBundle
 from models.evaluation.probability import Logistic
 from models.evaluation.rates import RateCurve
-from models.photo.detectors import DetectorName, DetectorSource, find_detector
+from models.photo import DetectorName
+from models.photo.detectors import DetectorSource, find_detector
 from models.photo.quality_head import Capture, QualityCard, QualityHead, read_quality
 from models.weights import DLIB_LICENCE, SFACE, YUNET, check_hash, has_dlib, locate
 

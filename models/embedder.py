@@ -12,8 +12,9 @@ from torch import Tensor
 from models.bundle import Bundle
 from models.cohort import are_unit
 from models.decision import Template
+from models.encoder import EngineChoice
 from models.encoder.device import Precision
-from models.encoder.engine import EngineChoice, open_engine
+from models.encoder.engine import open_engine
 from models.encoder.head import Head
 from models.encoder.pixels import stack
 from models.errors import DegenerateVector, DeviceLost, InvalidBundle, OutOfMemory

@@ -20,9 +20,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from models.encoder.engine import EngineChoice
-from models.photo.detectors import DetectorName
-from models.photo.face import Policy
+from models.encoder import EngineChoice
+from models.photo import DetectorName, Policy
 from service.errors import InvalidSettings
 
 QualityGate = Literal["off", "warn", "refuse"]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import BinaryIO, Literal, get_args
+from typing import TYPE_CHECKING, BinaryIO, Literal, get_args
 from zipfile import BadZipFile
 
 import numpy as np
@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from models.datasets.atomic import whole_file
 from models.datasets.spreadsheets import original, write_table
 from models.errors import LikenessError
-from models.photo.face import Box
+
+if TYPE_CHECKING:
+    from models.photo.face import Box
 
 UNREADABLE = "unreadable"  # no bytes can be had of it; all other codes are those of errors
 
@@ -72,7 +74,7 @@ class VectorRow:
     path: str
     sha256: str
     vector: NDArray[np.float32]
-    box: Box
+    box: "Box"
     score: float
 
 

@@ -1,18 +1,17 @@
 """What runs an encoder: uint8 crops to pooled features, the same numbers from every engine."""
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from models.encoder import EngineChoice, EngineName
 from models.encoder.device import Precision, choose_device
 from models.encoder.encoder import Encoder, TorchEncoder
 from models.encoder.onnx import OnnxEncoder
 from models.encoder.pixels import PixelSpec, encoder_pixels
 from models.errors import InvalidBundle
 
-EngineName = Literal["torch", "openvino", "onnxruntime"]
-EngineChoice = Literal["auto", "torch", "openvino", "onnxruntime"]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 

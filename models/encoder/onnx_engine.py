@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.encoder import EngineName
 from models.encoder.device import Precision
-from models.encoder.engine import EngineName, apart
+from models.encoder.engine import apart
 from models.encoder.onnx import OnnxEncoder
 from models.encoder.openvino import compiled, open_core
 from models.encoder.pixels import PixelSpec, encoder_pixels

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.encoder import EngineName
 from models.encoder.device import Precision
-from models.encoder.engine import EngineName, Looks
+from models.encoder.engine import Looks
 from models.errors import InvalidBundle
 
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 from models.errors import NoFace
+from models.photo import Policy
 from models.photo.face import (
     DETECTION_SIDE,
     Crop,
     Detector,
     Found,
     Framing,
-    Policy,
     align,
     find,
     find_all,

@@ -4,20 +4,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import InvalidBundle
+from models.photo import DetectorName
 from models.photo.face import Box, Detector, Face, Pixels, Points, TemplateName
 from models.weights import YUNET, YUNET_OF_ITS_MAKERS, check_hash, dlib_file, has_dlib, locate
 
 if TYPE_CHECKING:
     from dlib import rectangle
-
-DetectorName = Literal["dlib", "yunet", "none"]
 
 # Where dlib's five points (outer and inner corner of the left eye as the camera sees the
 # right, then of the other, then the base of the nose) lie on the average face; the numbers

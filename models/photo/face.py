@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.errors import FaceTooSmall, NoFace, SeveralFaces
+from models.photo import Policy
 
 
 def turned(pixels: NDArray[np.uint8], turns: int) -> NDArray[np.uint8]:
@@ -31,7 +32,6 @@ def turned_back(
 
 Pixels = NDArray[np.uint8]
 Points = NDArray[np.float32]
-Policy = Literal["single", "largest"]
 TemplateName = Literal["dlib", "arcface"]
 
 

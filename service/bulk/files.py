@@ -16,7 +16,7 @@ from models.datasets.vectors import (
     VectorRow,
     only_writer,
 )
-from models.photo.face import Policy
+from models.photo import Policy
 from service.cli.terminal import photo_progress
 
 Row = VectorRow | RejectedFile

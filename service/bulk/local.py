@@ -17,7 +17,7 @@ from models.datasets.vectors import UNREADABLE, About, RejectedFile, VectorRow
 from models.embedder import Embedder
 from models.encoder.device import choose_device
 from models.errors import LikenessError
-from models.photo.face import Policy
+from models.photo import Policy
 from service.bulk.files import Row
 from service.client.folders import in_tasks
 from service.observe.metrics import Metrics

@@ -15,7 +15,7 @@ from typing import TypedDict
 from models.bundle import BUILTIN_NAMES
 from models.datasets.vectors import About
 from models.errors import LikenessError
-from models.photo.face import Policy
+from models.photo import Policy
 from service.bulk.files import Row
 from service.bulk.local import LocalEngine, about, batch_size, open_local
 from service.recognition.recogniser import load_bundle_of

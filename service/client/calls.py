@@ -32,7 +32,7 @@ from service.schemas.recognition import (
 )
 
 if TYPE_CHECKING:
-    from models.photo.face import Policy
+    from models.photo import Policy
 
 Photo = bytes | str | PathLike[str] | BinaryIO
 

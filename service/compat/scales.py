@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from models.decision import OperatingPoint, rule_at
 from models.evaluation.probability import Logistic
-from models.photo.detectors import DetectorName, DlibDetector
+from models.photo import DetectorName
+from models.photo.detectors import DlibDetector
 
 _DECIMALS = 5
 # Whoever sets `det_prob_threshold` has CompreFace's default in mind: 0.8 is a face beyond doubt.

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import LikenessError, release
+from models.photo import Policy
 from models.photo.crop import Portrait, take_portrait, take_portraits
-from models.photo.face import Box, Detector, Framing, Points, Policy
+from models.photo.face import Box, Detector, Framing, Points
 from models.photo.image import Limits
 from models.photo.quality import Quality, measure
 from service.errors import DeadlinePassed, DecoderStalled

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from models.decision import Template
 from models.embedder import Row
 from models.errors import LikenessError, naming
-from models.photo.face import Policy
+from models.photo import Policy
 from service.observe.metrics import Metrics
 from service.pipeline.batcher import Batcher, Done
 from service.pipeline.caller import Caller

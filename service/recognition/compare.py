@@ -14,7 +14,7 @@ from models.errors import (
     ImageError,
     LikenessError,
 )
-from models.photo.face import Policy
+from models.photo import Policy
 from service.errors import DifferentPeople, TemplatesDamaged, TemplatesExpired, ThresholdTooLow
 from service.observe.metrics import Metrics
 from service.pipeline.caller import Caller

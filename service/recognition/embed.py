@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from models.errors import LikenessError
-from models.photo.face import Policy
+from models.photo import Policy
 from service.pipeline.caller import Caller
 from service.pipeline.pipeline import Probe
 from service.recognition.service import Service

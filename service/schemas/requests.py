@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from models.datasets.names import as_id, as_name
-from models.photo.face import Policy
+from models.photo import Policy
 
 Scope = Literal["verify", "enroll", "embed", "admin"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from models.bundle import Bundle, load_bundle
 from models.decision import Outcome, rule_at, similarity
 from models.embedder import Embedder, Row
+from models.encoder import EngineName
 from models.encoder.clip import ClipEncoder
 from models.encoder.device import Precision
-from models.encoder.engine import EngineName
 from models.encoder.pixels import PixelSpec
 from models.errors import DegenerateVector, DeviceLost, InvalidBundle, OutOfMemory
 from models.photo.detectors import DetectorSource

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 from models.decision import Template
 from models.errors import NoFace, naming
-from models.photo.face import Policy
+from models.photo import Policy
 from service.compat.compreface.answers import (
     ComparedFace,
     Comparison,

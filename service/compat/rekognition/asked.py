@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from models.photo.detectors import DetectorName
+from models.photo import DetectorName
 from service.compat.scales import likeness
 from service.pipeline.caller import Caller
 from service.recognition.compare import check_floor

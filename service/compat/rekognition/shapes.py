@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, ConfigDict
 from pydantic.alias_generators import to_pascal
 
-from models.photo.detectors import DetectorName
+from models.photo import DetectorName
 from service.compat.scales import face_probability
 from service.pipeline.decode import FaceReport
 from service.schemas.recognition import Answer

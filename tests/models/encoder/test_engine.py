@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle, load_bundle
 from models.embedder import Embedder
-from models.encoder.engine import Engine, EngineName, open_engine
+from models.encoder import EngineName
+from models.encoder.engine import Engine, open_engine
 from models.encoder.pixels import stack
 from models.errors import InvalidBundle
 

@@ -12,7 +12,8 @@ from onnx.reference import ReferenceEvaluator
 
 from models.bundle import load_bundle
 from models.embedder import Embedder, Row
-from models.encoder.engine import EngineName, open_engine
+from models.encoder import EngineName
+from models.encoder.engine import open_engine
 from models.encoder.onnx import OnnxEncoder
 from models.encoder.pixels import PixelSpec, stack
 from models.errors import InvalidBundle

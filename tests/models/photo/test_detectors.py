@@ -9,8 +9,8 @@ from models.bundle import load_bundle
 from models.embedder import Embedder, Row
 from models.encoder.device import choose_device
 from models.errors import InvalidBundle
+from models.photo import DetectorName
 from models.photo.detectors import (
-    DetectorName,
     DetectorSource,
     DlibDetector,
     NoDetector,

@@ -6,6 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.errors import FaceTooSmall, NoFace, SeveralFaces
+from models.photo import Policy
 from models.photo.detectors import NoDetector, YuNetDetector
 from models.photo.face import (
     Box,
@@ -14,7 +15,6 @@ from models.photo.face import (
     Found,
     Framing,
     Points,
-    Policy,
     TemplateName,
     align,
     choose,

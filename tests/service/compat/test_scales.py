@@ -10,7 +10,8 @@ import pytest
 from models.bundle import BUILTIN_FOLDER, BUILTIN_NAMES, Calibration, read_manifest
 from models.decision import OperatingPoint, rule_at
 from models.evaluation.probability import Logistic
-from models.photo.detectors import DetectorName, DlibDetector, YuNetDetector
+from models.photo import DetectorName
+from models.photo.detectors import DlibDetector, YuNetDetector
 from service.compat.scales import face_probability, likeness
 
 PAGE = Path(__file__).parents[3] / "deploy" / "migrate.md"

@@ -8,7 +8,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from models.bundle import load_bundle
-from models.encoder.engine import EngineName
+from models.encoder import EngineName
 from service.client import Likeness
 from tests.photos import photo_bytes
 from tests.server import RunningServer, running_server

@@ -30,7 +30,7 @@ from tests.tools.bench.load import Body, Load, Target, closed_loop
 from tests.tools.bench.machine import describe_machine, markdown
 
 if TYPE_CHECKING:
-    from models.encoder.engine import EngineName
+    from models.encoder import EngineName
 
 HOME = Path("build/peers")
 RIVALS = Path(__file__).parent / "rivals"

@@ -10,8 +10,8 @@ import numpy as np
 
 from models.bundle import Bundle, choose, load_bundle
 from models.embedder import Embedder
+from models.encoder import EngineName
 from models.encoder.device import choose_device, choose_precision
-from models.encoder.engine import EngineName
 from models.encoder.onnx import OnnxEncoder
 from models.photo.face import DETECTION_SIDE, align, find
 from models.photo.image import decode
