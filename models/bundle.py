@@ -24,7 +24,9 @@ from models.decision import (
     Evidence,
     FusionRates,
     GroupRates,
+    Logistic,
     OperatingPoint,
+    RateCurve,
     Template,
 )
 from models.encoder.dlib import DlibEncoder
@@ -33,8 +35,6 @@ from models.encoder.head import Head, check_fit
 from models.encoder.onnx import OnnxEncoder
 from models.encoder.pixels import PixelSpec
 from models.errors import InvalidBundle
-from models.evaluation.probability import Logistic
-from models.evaluation.rates import RateCurve
 from models.photo import DetectorName
 from models.photo.detectors import DetectorSource, find_detector
 from models.photo.quality_head import Capture, QualityCard, QualityHead, read_quality

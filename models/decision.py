@@ -8,9 +8,9 @@ from typing import Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
 
 from models.errors import DegenerateVector, FingerprintMismatch, Uncalibrated, UnknownOperatingPoint
-from models.evaluation.probability import Logistic
 
 Outcome = Literal["match", "no_match", "inconclusive"]
 
@@ -61,6 +61,36 @@ class OperatingPoint:
             return float(self.name.removeprefix("fmr_"))
         except ValueError:
             return self.fmr.value
+
+
+@dataclass(frozen=True, slots=True)
+class Logistic:
+    """Map a similarity to a probability, if both answers were equally likely beforehand.
+
+    The log odds are `slope` * similarity + `intercept`, held within +-`limit`. `cllr` is the
+    cost of the log likelihood ratio on people it was not fitted on, in bits: 0 for a judge
+    who knows, 1 for one who always says one half (Bruemmer and du Preez 2006).
+    """
+
+    slope: float
+    intercept: float
+    limit: float
+    cllr: float
+
+    def __call__(self, similarity: float) -> float:
+        """Return the probability; it never falls as the similarity rises."""
+        odds = self.slope * similarity + self.intercept
+        return 1 / (1 + math.exp(-min(max(odds, -self.limit), self.limit)))
+
+
+class RateCurve(BaseModel):
+    """Hold `fmr` and `fnmr`, 0 to 1, at `thresholds`, evenly spaced and rising; of one length."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    thresholds: tuple[float, ...]
+    fmr: tuple[float, ...]
+    fnmr: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)

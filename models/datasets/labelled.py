@@ -13,10 +13,11 @@ from models.datasets.people import list_people, nothing_usable, path_below, rows
 from models.datasets.tables import Row, Table, read_table
 from models.datasets.vectors import UNREADABLE, RejectedFile
 from models.errors import LikenessError
-from models.evaluation.comparisons import pair_places
 
 # A folder has no pairs of its own: so many of each kind are drawn, as LFW's View 2 has.
 PAIRS_OF_A_KIND = 3000
+# A million comparisons of strangers support FMR 1e-4; more of the same people add little.
+MOST_PAIRS = 5_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,3 +294,36 @@ def draw_pairs(people: NDArray[np.int64], seed: int = 0) -> list[tuple[int, int,
     count = min(PAIRS_OF_A_KIND, int(same.sum()), int((~same).sum()))
     places = [random.choice(np.flatnonzero(kind), count, replace=False) for kind in (same, ~same)]
     return [(int(a[at]), int(b[at]), bool(same[at])) for at in np.concatenate(places)]
+
+
+def pair_places(
+    people: NDArray[np.int64], most: int = MOST_PAIRS, seed: int = 0
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the places of all pairs of photos, or of `most` of them.
+
+    Where they are too many, up to half are genuine ones and the others are drawn at random.
+    """
+    count = len(people)
+    if count * (count - 1) // 2 <= most:
+        a, b = np.triu_indices(count, 1)
+        return a.astype(np.int64), b.astype(np.int64)
+    random = np.random.default_rng(seed)
+    genuine = _genuine_keys(people)
+    if len(genuine) > most // 2:
+        genuine = random.choice(genuine, most // 2, replace=False)
+    drawn = random.integers(0, count, (2, most - len(genuine)))
+    strangers = people[drawn[0]] != people[drawn[1]]
+    keys = np.min(drawn[:, strangers], 0) * count + np.max(drawn[:, strangers], 0)
+    keys = np.unique(np.concatenate([genuine, keys]))
+    return keys // count, keys % count
+
+
+def _genuine_keys(people: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return `a * n + b` for every pair of photos of one person, `a < b`."""
+    order = np.argsort(people, kind="stable")
+    keys = [
+        places[a] * len(people) + places[b]
+        for places in np.split(order, np.flatnonzero(np.diff(people[order])) + 1)
+        for a, b in [np.triu_indices(len(places), 1)]
+    ]
+    return np.concatenate(keys).astype(np.int64)

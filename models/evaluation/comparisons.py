@@ -6,13 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cohort import NO_COHORT, Cohort
+from models.datasets.labelled import pair_places
 
 Scores = NDArray[np.float32]
 
 # The score of a comparison with a photo that was not enrolled: less than any of two faces.
 NOT_ENROLLED = -3.0
-# A million comparisons of strangers support FMR 1e-4; more of the same people add little.
-MOST_PAIRS = 5_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +49,8 @@ def all_pairs(
 ) -> Comparisons:
     """Compare every photo with every other by a cohort; `vectors` `(n, d)` of unit length.
 
-    Impostor comparisons with a photo that was not enrolled are left out. Above MOST_PAIRS
-    they are drawn at random.
+    Impostor comparisons with a photo that was not enrolled are left out. Above
+    `labelled.MOST_PAIRS` they are drawn at random.
     """
     return compare(vectors, people, enrolled, *pair_places(people), cohort)
 
@@ -92,39 +91,6 @@ def cosines(
         at = order[low:high]
         scores[at] = (vectors[start : start + rows] @ vectors.T)[a[at] - start, b[at]]
     return scores
-
-
-def pair_places(
-    people: NDArray[np.int64], most: int = MOST_PAIRS, seed: int = 0
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the places of all pairs of photos, or of `most` of them.
-
-    Where they are too many, up to half are genuine ones and the others are drawn at random.
-    """
-    count = len(people)
-    if count * (count - 1) // 2 <= most:
-        a, b = np.triu_indices(count, 1)
-        return a.astype(np.int64), b.astype(np.int64)
-    random = np.random.default_rng(seed)
-    genuine = _genuine_keys(people)
-    if len(genuine) > most // 2:
-        genuine = random.choice(genuine, most // 2, replace=False)
-    drawn = random.integers(0, count, (2, most - len(genuine)))
-    strangers = people[drawn[0]] != people[drawn[1]]
-    keys = np.min(drawn[:, strangers], 0) * count + np.max(drawn[:, strangers], 0)
-    keys = np.unique(np.concatenate([genuine, keys]))
-    return keys // count, keys % count
-
-
-def _genuine_keys(people: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return `a * n + b` for every pair of photos of one person, `a < b`."""
-    order = np.argsort(people, kind="stable")
-    keys = [
-        places[a] * len(people) + places[b]
-        for places in np.split(order, np.flatnonzero(np.diff(people[order])) + 1)
-        for a, b in [np.triu_indices(len(places), 1)]
-    ]
-    return np.concatenate(keys).astype(np.int64)
 
 
 def halves(comparisons: Comparisons, seed: int = 0) -> tuple[Comparisons, Comparisons]:

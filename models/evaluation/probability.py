@@ -1,35 +1,15 @@
 """From a similarity to the probability that two photos show one person."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.decision import Logistic
 from models.evaluation.comparisons import NOT_ENROLLED, Comparisons, Scores, halves
 
 _COMPARISONS_NEEDED = 30
 _STEPS = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Logistic:
-    """Map a similarity to a probability, if both answers were equally likely beforehand.
-
-    The log odds are `slope` * similarity + `intercept`, held within +-`limit`. `cllr` is the
-    cost of the log likelihood ratio on people it was not fitted on, in bits: 0 for a judge
-    who knows, 1 for one who always says one half (Bruemmer and du Preez 2006).
-    """
-
-    slope: float
-    intercept: float
-    limit: float
-    cllr: float
-
-    def __call__(self, similarity: float) -> float:
-        """Return the probability; it never falls as the similarity rises."""
-        odds = self.slope * similarity + self.intercept
-        return 1 / (1 + math.exp(-min(max(odds, -self.limit), self.limit)))
 
 
 def fit_probability(comparisons: Comparisons, seed: int = 0) -> Logistic | None:

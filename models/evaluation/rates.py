@@ -9,10 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from models.cohort import LOWEST_SCORE
-from models.decision import OperatingPoint, Rate
+from models.decision import OperatingPoint, Rate, RateCurve
 from models.evaluation.comparisons import NOT_ENROLLED, Comparisons, Scores, halves
 
 _BLOCK = 256
@@ -200,16 +199,6 @@ def proportion(hits: int, trials: int) -> Rate:
 
 
 STEPS = 81
-
-
-class RateCurve(BaseModel):
-    """Hold `fmr` and `fnmr`, 0 to 1, at `thresholds`, evenly spaced and rising; of one length."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    thresholds: tuple[float, ...]
-    fmr: tuple[float, ...]
-    fnmr: tuple[float, ...]
 
 
 def rate_curve(comparisons: Comparisons, steps: int = STEPS) -> RateCurve:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.datasets.atomic import whole_file
+from models.datasets.labelled import pair_places
 from models.errors import LikenessError
-from models.evaluation.comparisons import compare, pair_places
+from models.evaluation.comparisons import compare
 from models.evaluation.rates import fnmr_at, threshold_at
 from models.training.loss import IdentityLoss, LossName
 from models.training.split import Split

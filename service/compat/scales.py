@@ -3,8 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from models.decision import OperatingPoint, rule_at
-from models.evaluation.probability import Logistic
+from models.decision import Logistic, OperatingPoint, rule_at
 from models.photo import DetectorName
 from models.photo.detectors import DlibDetector
 

@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
+from models.datasets.labelled import pair_places
 from models.evaluation.comparisons import (
     NOT_ENROLLED,
     Comparisons,
     all_pairs,
     cosines,
     halves,
-    pair_places,
     subset,
 )
 from models.evaluation.rates import fnmr_at

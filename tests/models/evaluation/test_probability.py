@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from models.decision import Logistic
 from models.evaluation.comparisons import NOT_ENROLLED, Comparisons
-from models.evaluation.probability import Logistic, fit_probability
+from models.evaluation.probability import fit_probability
 
 
 def drawn(distance: float, people: int = 80, seed: int = 0) -> Comparisons:

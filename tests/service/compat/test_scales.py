@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from models.bundle import BUILTIN_FOLDER, BUILTIN_NAMES, Calibration, read_manifest
-from models.decision import OperatingPoint, rule_at
-from models.evaluation.probability import Logistic
+from models.decision import Logistic, OperatingPoint, rule_at
 from models.photo import DetectorName
 from models.photo.detectors import DlibDetector, YuNetDetector
 from service.compat.scales import face_probability, likeness
