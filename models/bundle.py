@@ -37,7 +37,7 @@ from models.encoder.pixels import PixelSpec
 from models.errors import InvalidBundle
 from models.photo import DetectorName
 from models.photo.detectors import DetectorSource, find_detector
-from models.photo.quality_head import Capture, QualityCard, QualityHead, read_quality
+from models.photo.quality_head import LearnedQuality, QualityCard, QualityHead, read_quality
 from models.weights import DLIB_LICENCE, SFACE, YUNET, check_hash, has_dlib, locate
 
 if TYPE_CHECKING:
@@ -151,7 +151,9 @@ class Bundle:
     cohort: Cohort = NO_COHORT
     quality: QualityHead | None = None
 
-    def template(self, vector: NDArray[np.float32], capture: Capture | None = None) -> Template:
+    def template(
+        self, vector: NDArray[np.float32], capture: LearnedQuality | None = None
+    ) -> Template:
         """Return what is compared: a unit vector `(d,)` that this bundle made.
 
         `capture` is what its quality head says of the photo, if it was asked.
@@ -168,7 +170,7 @@ class Bundle:
             is_poor=capture.is_poor,
         )
 
-    def capture(self, features: NDArray[np.float32]) -> Capture | None:
+    def assess(self, features: NDArray[np.float32]) -> LearnedQuality | None:
         """Judge a photo by its features `(w,)`; None without a quality head."""
         return None if self.quality is None else self.quality(features)
 
@@ -279,7 +281,7 @@ def licences_of(
     return tuple(networks)
 
 
-def choose(source: str | None, folder: Path = BUILTIN_FOLDER) -> tuple[str, str]:
+def choose_bundle(source: str | None, folder: Path = BUILTIN_FOLDER) -> tuple[str, str]:
     """Return the bundle to load and why; `folder` holds the built-in ones.
 
     Unless one is named, it is the installed one that refuses the fewest genuine comparisons at
@@ -289,7 +291,7 @@ def choose(source: str | None, folder: Path = BUILTIN_FOLDER) -> tuple[str, str]
     """
     if source is not None:
         return source, "named in the settings"
-    rates = {name: _fnmr(read_manifest(folder / name)) for name in installed()}
+    rates = {name: _fnmr(read_manifest(folder / name)) for name in installed_bundles()}
     best = min(rates, key=lambda name: rates[name])
     others = ", ".join(f"`{name}` {rates[name]:.1%}" for name in rates if name != best)
     return best, (
@@ -298,7 +300,7 @@ def choose(source: str | None, folder: Path = BUILTIN_FOLDER) -> tuple[str, str]
     )
 
 
-def installed() -> tuple[BuiltinName, ...]:
+def installed_bundles() -> tuple[BuiltinName, ...]:
     """Return the built-in bundles whose weights come with what is installed."""
     return tuple(name for name in BUILTIN_NAMES if name != "dlib" or has_dlib())
 
@@ -323,7 +325,7 @@ def load_bundle(
     folder that holds the networks that are else installed; `detector` and `yunet_path` take the
     place of the bundle's own detector; `because` says why it was chosen. Raises InvalidBundle.
     """
-    name, reason = choose(source)
+    name, reason = choose_bundle(source)
     reason = because or reason
     folder = folder_of(name)
     if (folder / "bundle.json").is_file():
@@ -445,7 +447,7 @@ def write_onnx_bundle(
     write_manifest(folder, manifest)
 
 
-def place_encoder(bundle: Bundle, source: str, out: Path) -> EncoderReference:
+def copy_encoder(bundle: Bundle, source: str, out: Path) -> EncoderReference:
     """Make a new bundle at `out` find the encoder of the bundle that `source` names.
 
     An encoder on this machine is copied; one on the hub is referred to, at the revision that
@@ -501,10 +503,10 @@ def check_source(source: str) -> None:
     if not _HUB_ID.fullmatch(source) or path.parent.is_dir():
         near = difflib.get_close_matches(source.lower(), BUILTIN_NAMES, n=1)
         hint = f" Did you mean `{near[0]}`?" if near else ""
+        names = ", ".join(f"`{name}`" for name in installed_bundles())
         raise InvalidBundle(
-            f"There is no bundle `{source}`: name an installed one "
-            f"({', '.join(f'`{name}`' for name in installed())}), a folder that exists, or a "
-            f"hub id such as openai/clip-vit-base-patch32.{hint}"
+            f"There is no bundle `{source}`: name an installed one ({names}), an existing folder, "
+            f"or a hub id such as openai/clip-vit-base-patch32.{hint}"
         )
 
 

@@ -89,7 +89,7 @@ class Cohort:
         """Return m of one vector `(d,)`."""
         return float(self.means(vector[None])[0])
 
-    def placed(self, vectors: Vectors) -> Vectors:
+    def index_rows(self, vectors: Vectors) -> Vectors:
         """Return where vectors `(n, d)` lie in an index: `(n, d + 1)`, the last being -m / 2.
 
         The inner product with a probe and a 1 is the score, but for half the probe's own m.
@@ -97,7 +97,7 @@ class Cohort:
         return np.concatenate([vectors, -self.means(vectors)[:, None] / 2], axis=1)
 
 
-def asking(vector: NDArray[np.float32]) -> NDArray[np.float32]:
+def index_query(vector: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return what an index of `placed` vectors is asked for a probe: `(d + 1,)`."""
     return np.append(vector, np.float32(1))
 

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from models.bundle import save_weights
-from models.datasets.atomic import whole_file
+from models.datasets.atomic import atomic_write
 from models.datasets.crops import CropSet, cut
 from models.datasets.folders import photos_in
 from models.datasets.labelled import LabelledSet, read_labelled
@@ -144,7 +144,7 @@ class Run:
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "step": self.step,
         }
-        with whole_file(self._path) as file:
+        with atomic_write(self._path) as file:
             torch.save(state, file)
 
     def advance(self, loss: Tensor, rate: float) -> None:

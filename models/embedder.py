@@ -85,7 +85,7 @@ class Embedder:
 
     def template(self, row: Row) -> Template:
         """Return what a row is compared by, judged by the bundle's quality head if it has one."""
-        return self.bundle.template(row.vector, self.bundle.capture(row.features))
+        return self.bundle.template(row.vector, self.bundle.assess(row.features))
 
     def features(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Return pooled features `(n, looks, w)`, the head left out.

@@ -16,14 +16,14 @@ import numpy as np
 from models.bundle import (
     Bundle,
     Manifest,
+    copy_encoder,
     folder_of,
     load_bundle,
-    place_encoder,
     save_head,
     write_manifest,
 )
 from models.cohort import NO_COHORT, write_cohort
-from models.datasets.features import Extracted, Extractor, FeatureCache, cache_key, with_head
+from models.datasets.features import Extractor, FeatureCache, FeatureSet, apply_head, cache_key
 from models.datasets.labelled import LabelledSet, select
 from models.datasets.spreadsheets import write_table
 from models.embedder import Embedder
@@ -50,8 +50,8 @@ NOT_GOOD_FOR = (
 class Seen:
     """Hold the features of the training photos and of every evaluation set."""
 
-    photos: Extracted
-    evaluation: tuple[Extracted, ...]
+    photos: FeatureSet
+    evaluation: tuple[FeatureSet, ...]
 
 
 def train(plan: Plan, listener: Listener) -> Trained:
@@ -102,7 +102,7 @@ def look(plan: Plan, bundle: Bundle, listener: Listener) -> Seen:
     embedder = Embedder(headless(bundle), plan.device, plan.precision)
     extractor = Extractor(embedder, cache, note=listener.note)
 
-    def extract(labelled: LabelledSet) -> Extracted:
+    def extract(labelled: LabelledSet) -> FeatureSet:
         def progress(done: int, of: int) -> None:
             listener.progress(f"embedding {labelled.folder.name}", done, of)
 
@@ -126,7 +126,7 @@ def headless(bundle: Bundle) -> Bundle:
     return replace(bundle, manifest=manifest, head=None, cohort=NO_COHORT, quality=None)
 
 
-def _split(plan: Plan, photos: Extracted, leaks: Sequence[Leak]) -> Split:
+def _split(plan: Plan, photos: FeatureSet, leaks: Sequence[Leak]) -> Split:
     """Leave out everybody of whom one photo is in an evaluation set, and split the others."""
     people = plan.photos.people
     leaked = np.unique(people[[leak.place for leak in leaks]])
@@ -135,7 +135,7 @@ def _split(plan: Plan, photos: Extracted, leaks: Sequence[Leak]) -> Split:
 
 
 def _head_training(
-    plan: Plan, start: Head | None, photos: Extracted, split: Split
+    plan: Plan, start: Head | None, photos: FeatureSet, split: Split
 ) -> tuple[Training, HeadLearner]:
     parts = Features(
         *(photos.features[at] for at in (split.train, split.held_out, split.validation))
@@ -162,7 +162,7 @@ def _write(plan: Plan, source: str, head: Head) -> Bundle:
         encoder=(
             bundle.manifest.encoder
             if plan.lora is not None
-            else place_encoder(bundle, source, plan.out)
+            else copy_encoder(bundle, source, plan.out)
         ),
         head=head.widths,
         pixels=replace(bundle.manifest.pixels, mirror=True),
@@ -192,7 +192,7 @@ def _reports(
 ) -> tuple[Report, ...]:
     held_back = select(plan.photos, split.test)
     people = len(np.unique(held_back.people))
-    sets: list[tuple[LabelledSet, Extracted, str]] = [
+    sets: list[tuple[LabelledSet, FeatureSet, str]] = [
         (
             held_back,
             seen.photos.at(split.test, plan.photos.images),
@@ -203,7 +203,7 @@ def _reports(
     for labelled, extracted in zip(plan.evaluation, seen.evaluation, strict=True):
         sets.append((labelled, extracted, f"photos of {labelled.folder.name}"))
     return tuple(
-        make_report(labelled, with_head(labelled, extracted, head), bundle, data)
+        make_report(labelled, apply_head(labelled, extracted, head), bundle, data)
         for labelled, extracted, data in sets
     )
 

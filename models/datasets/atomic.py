@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[BinaryIO]:
+def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Give a file to write; it stands at `path` once it is complete and on the disk.
 
     Until then it has another name, hidden from who reads the folder as a data set. Whoever is

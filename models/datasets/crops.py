@@ -18,7 +18,7 @@ import numpy as np
 from models.datasets.folders import read_photo_file
 from models.datasets.vectors import UNREADABLE
 from models.errors import LikenessError
-from models.photo.crop import take_portrait
+from models.photo.crop import crop_face
 from models.photo.detectors import DetectorSource
 from models.photo.face import Detector, Framing, Pixels
 
@@ -150,6 +150,6 @@ def _cut_one(file: Path, source: DetectorSource, framing: Framing) -> Pixels | s
     except OSError:
         return UNREADABLE
     try:
-        return take_portrait(data, _detector(source), "largest", framing).crop.pixels
+        return crop_face(data, _detector(source), "largest", framing).crop.pixels
     except LikenessError as error:
         return error.code

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle, fingerprint
 from models.cohort import are_unit
-from models.datasets.atomic import whole_file
+from models.datasets.atomic import atomic_write
 from models.datasets.crops import Cutter
 from models.datasets.folders import read_photo_file
 from models.datasets.labelled import LabelledSet
@@ -63,7 +63,7 @@ class FeatureCache:
         rows = [nothing if isinstance(entry, str) else entry for entry in entries.values()]
         codes = [entry if isinstance(entry, str) else "" for entry in entries.values()]
         name = sha256("".join(entries).encode()).hexdigest()[:24]
-        with whole_file(self._folder / f"{name}.npz") as file:
+        with atomic_write(self._folder / f"{name}.npz") as file:
             digests = np.array(list(entries))
             np.savez(file, digests=digests, features=np.stack(rows), codes=np.array(codes))
 
@@ -81,7 +81,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class FittedBatches(Generic[T, R]):
+class AdaptiveBatches(Generic[T, R]):
     """Halve the batch whenever memory runs out, say so once, and go on where it stopped."""
 
     def __init__(
@@ -124,16 +124,16 @@ _PHOTOS_AT_ONCE = 1024
 Progress = Callable[[int, int], None]
 
 
-def ignore(done: int, of: int) -> None:
+def no_progress(done: int, of: int) -> None:
     """Report progress to nobody."""
 
 
-def silent(line: str) -> None:
+def no_note(line: str) -> None:
     """Say nothing."""
 
 
 @dataclass(frozen=True, slots=True)
-class Extracted:
+class FeatureSet:
     """Hold `features` `(n, views, w)` of n photos, zeros where a photo has none.
 
     `digests` are the SHA-256 of the photos' bytes, "" where there is no file. `rejected`
@@ -148,11 +148,11 @@ class Extracted:
     def usable(self) -> NDArray[np.bool_]:
         return np.asarray(self.features.any(axis=(1, 2)))
 
-    def at(self, places: NDArray[np.int64], images: Sequence[str]) -> "Extracted":
+    def at(self, places: NDArray[np.int64], images: Sequence[str]) -> "FeatureSet":
         """Return the photos at these places; `images` `(n,)` names all of them."""
         chosen = [images[at] for at in places]
         rejected = {name: self.rejected[name] for name in chosen if name in self.rejected}
-        return Extracted(self.features[places], [self.digests[at] for at in places], rejected)
+        return FeatureSet(self.features[places], [self.digests[at] for at in places], rejected)
 
 
 class Extractor:
@@ -167,12 +167,12 @@ class Extractor:
         cache: FeatureCache | None = None,
         *,
         batch: int | None = None,
-        note: Callable[[str], None] = silent,
+        note: Callable[[str], None] = no_note,
     ) -> None:
         self._embedder = embedder
         self._cache = cache
         size = batch or (256 if embedder.device.type == "cuda" else 32)
-        self._batches = FittedBatches[Pixels, Features](embedder.features, size, note)
+        self._batches = AdaptiveBatches[Pixels, Features](embedder.features, size, note)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -181,8 +181,8 @@ class Extractor:
         return (1 + bundle.manifest.pixels.mirror, bundle.encoder.width)
 
     def __call__(
-        self, images: Sequence[str], folder: Path, progress: Progress = ignore
-    ) -> Extracted:
+        self, images: Sequence[str], folder: Path, progress: Progress = no_progress
+    ) -> FeatureSet:
         """Take the photos `images` below `folder`, in their order."""
         digests = [_digest(folder / image) for image in images]
         known = {} if self._cache is None else self._cache.find(digests)
@@ -226,7 +226,7 @@ class Extractor:
 
     def _gather(
         self, images: Sequence[str], digests: list[str], known: Mapping[str, Features | str]
-    ) -> Extracted:
+    ) -> FeatureSet:
         features = np.zeros((len(images), *self.shape), np.float32)
         rejected: dict[str, str] = {}
         for at, (image, digest) in enumerate(zip(images, digests, strict=True)):
@@ -235,7 +235,7 @@ class Extractor:
                 rejected[image] = entry
             else:
                 features[at] = entry
-        return Extracted(features, digests, rejected)
+        return FeatureSet(features, digests, rejected)
 
 
 def _digest(file: Path) -> str:
@@ -246,7 +246,7 @@ def _digest(file: Path) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
+class VectorSet:
     """Hold `vectors` `(n, d)` of unit length and pooled `features` `(n, w)`, zeros where none.
 
     `rejected` says by image why it has none.
@@ -261,13 +261,13 @@ class Embedded:
         return np.asarray(self.vectors.any(axis=1))
 
 
-def embed(labelled: LabelledSet, bundle: Bundle, progress: Progress = ignore) -> Embedded:
+def embed(labelled: LabelledSet, bundle: Bundle, progress: Progress = no_progress) -> VectorSet:
     """Embed the photos in their order; `progress` is told how many of how many are done."""
     extractor = Extractor(Embedder(bundle, torch.device("cpu"), "fp32"))
-    return with_head(labelled, extractor(labelled.images, labelled.folder, progress), bundle.head)
+    return apply_head(labelled, extractor(labelled.images, labelled.folder, progress), bundle.head)
 
 
-def with_head(labelled: LabelledSet, extracted: Extracted, head: Head | None) -> Embedded:
+def apply_head(labelled: LabelledSet, extracted: FeatureSet, head: Head | None) -> VectorSet:
     """Turn the features of labelled photos into vectors."""
     vectors = unit_vectors(head, torch.from_numpy(extracted.features)).numpy()
     usable = are_unit(vectors) & extracted.usable
@@ -278,7 +278,7 @@ def with_head(labelled: LabelledSet, extracted: Extracted, head: Head | None) ->
     }
     features = np.where(usable[:, None], extracted.features.sum(1), 0)
     vectors = np.where(usable[:, None], vectors, 0)
-    return Embedded(vectors, features, lost | extracted.rejected)
+    return VectorSet(vectors, features, lost | extracted.rejected)
 
 
 def embed_photos(labelled: LabelledSet, bundle: Bundle) -> NDArray[np.float32]:

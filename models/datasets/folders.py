@@ -80,17 +80,17 @@ def photos_in(folder: Path) -> list[Path]:
 
     Raises LikenessError if there is none.
     """
-    return some_photos(contents_of(folder)).photos
+    return require_photos(contents_of(folder)).photos
 
 
-def some_photos(contents: FolderContents) -> FolderContents:
+def require_photos(contents: FolderContents) -> FolderContents:
     """Return the contents; raises LikenessError if there is no photo among them."""
     if not contents.photos:
-        raise LikenessError(no_photos(contents))
+        raise LikenessError(describe_no_photos(contents))
     return contents
 
 
-def no_photos(contents: FolderContents) -> str:
+def describe_no_photos(contents: FolderContents) -> str:
     """Say that a folder holds no photo, and what it holds."""
     held = "".join(f" {note}." for note in contents.notes())
     unusable = f" {contents.unusable[0].sentence}" if contents.unusable else ""

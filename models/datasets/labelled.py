@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.datasets.folders import PHOTO_SUFFIXES, is_file, is_text
-from models.datasets.names import without_unseen
-from models.datasets.people import list_people, nothing_usable, path_below, rows_inside
+from models.datasets.names import remove_invisible
+from models.datasets.people import describe_no_rows, list_people, path_below, rows_below
 from models.datasets.tables import Row, Table, read_table
 from models.datasets.vectors import UNREADABLE, RejectedFile
 from models.errors import LikenessError
@@ -69,19 +69,19 @@ def read_protocol(photos: Path, pairs: Path | None = None, outside: bool = False
 def read_labelled(folder: Path, outside: bool = False) -> LabelledSet:
     """Read `people.csv` (image,person) and `pairs.csv` (a,b,same)."""
     table = read_table(folder / "people.csv", ("image", "person"))
-    rows, unusable = rows_inside(table, ("image",), folder, outside)
+    rows, unusable = rows_below(table, ("image",), folder, outside)
     if not rows:
-        raise LikenessError(nothing_usable(table, unusable))
+        raise LikenessError(describe_no_rows(table, unusable))
     images = [row["image"] for row in rows]
-    named = [without_unseen(row["person"]) for row in rows]
+    named = [remove_invisible(row["person"]) for row in rows]
     known, people = np.unique(named, return_inverse=True)
     index = {image: i for i, image in enumerate(images)}
     pairs_table = read_table(folder / "pairs.csv", ("a", "b", "same"))
-    paired, wrong = rows_inside(pairs_table, ("a", "b"), folder, outside)
+    paired, wrong = rows_below(pairs_table, ("a", "b"), folder, outside)
     pairs, unmatched = _pairs(pairs_table, paired, index)
     unusable += [*wrong, *unmatched]
     if not pairs:
-        raise LikenessError(nothing_usable(pairs_table, [*wrong, *unmatched]))
+        raise LikenessError(describe_no_rows(pairs_table, [*wrong, *unmatched]))
     return LabelledSet(
         folder,
         images,
@@ -95,13 +95,13 @@ def read_labelled(folder: Path, outside: bool = False) -> LabelledSet:
 def read_pairs(path: Path, photos: Path, outside: bool = False) -> LabelledSet:
     """Read a CSV `a,b,same` of files below `photos`; who is who follows from the pairs."""
     table = read_table(path, ("a", "b", "same"))
-    rows, unusable = rows_inside(table, ("a", "b"), photos, outside)
+    rows, unusable = rows_below(table, ("a", "b"), photos, outside)
     images = sorted({row[column] for row in rows for column in ("a", "b")})
     index = {image: i for i, image in enumerate(images)}
     pairs, wrong = _pairs(table, rows, index)
     unusable += wrong
     if not pairs:
-        raise LikenessError(nothing_usable(table, unusable))
+        raise LikenessError(describe_no_rows(table, unusable))
     people = _joined(len(images), [(a, b) for a, b, same in pairs if same])
     contradictory = next((p for p in pairs if not p[2] and people[p[0]] == people[p[1]]), None)
     if contradictory is not None:

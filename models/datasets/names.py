@@ -62,7 +62,7 @@ def as_id(text: str) -> str:
     return name
 
 
-def without_unseen(text: str) -> str:
+def remove_invisible(text: str) -> str:
     """Return a name without what cannot be seen of it; what is left may still be no name."""
     name = _in_one_form(text)
     seen = (character for at, character in enumerate(name) if not _is_unseen(name, at))

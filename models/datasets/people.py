@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from models.datasets.folders import contents_of, is_file, is_text, no_photos
+from models.datasets.folders import contents_of, describe_no_photos, is_file, is_text
 from models.datasets.names import as_name
 from models.datasets.tables import Row, Table, read_table
 from models.datasets.vectors import UNREADABLE, RejectedFile
@@ -68,7 +68,7 @@ def _of_folder(source: Path) -> PeopleList:
             unnamed[path.parts[0]] = error.sentence
     unusable += [RejectedFile(name, BAD_NAME, unnamed[name]) for name in sorted(unnamed)]
     if not photos:
-        found = _nobody(source, flat, bool(unnamed)) or no_photos(contents)
+        found = _nobody(source, flat, bool(unnamed)) or describe_no_photos(contents)
         example = source / "ada" / "1.jpg"
         raise LikenessError(
             f"{found} Expected is a folder of photos for each person, such as {example}, or a CSV "
@@ -88,7 +88,7 @@ def _nobody(source: Path, flat: int, unnamed: bool) -> str:
 
 def _of_table(source: Path, outside: bool) -> PeopleList:
     table = read_table(source, ("path", "identity"))
-    rows, unusable = rows_there(table, "path", source.parent, outside)
+    rows, unusable = rows_with_files(table, "path", source.parent, outside)
     photos: list[tuple[str, str]] = []
     for row in rows:
         try:
@@ -96,7 +96,7 @@ def _of_table(source: Path, outside: bool) -> PeopleList:
         except LikenessError as error:
             unusable.append(table.bad_row(row.number, error.sentence))
     if not photos:
-        raise LikenessError(nothing_usable(table, unusable))
+        raise LikenessError(describe_no_rows(table, unusable))
     return PeopleList(source.parent, photos, unusable)
 
 
@@ -110,11 +110,11 @@ def identity_of(name: str) -> str:
         raise LikenessError(f"This is no name: {exc}.") from exc
 
 
-def rows_there(
+def rows_with_files(
     table: Table, column: str, folder: Path, outside: bool
 ) -> tuple[list[Row], list[RejectedFile]]:
     """Return the rows of a list whose photo is there below a folder, and all others."""
-    inside, unusable = rows_inside(table, (column,), folder, outside)
+    inside, unusable = rows_below(table, (column,), folder, outside)
     there = [is_file(folder / row[column]) for row in inside]
     unusable += [
         table.bad_row(row.number, f"There is no file {folder / row[column]}.")
@@ -124,7 +124,7 @@ def rows_there(
     return [row for row, is_there in zip(inside, there, strict=True) if is_there], unusable
 
 
-def rows_inside(
+def rows_below(
     table: Table, columns: Sequence[str], folder: Path, outside: bool
 ) -> tuple[list[Row], list[RejectedFile]]:
     """Return the rows with these columns as paths below a folder, and those that lead out."""
@@ -139,7 +139,7 @@ def rows_inside(
     return rows, unusable
 
 
-def nothing_usable(table: Table, unusable: list[RejectedFile]) -> str:
+def describe_no_rows(table: Table, unusable: list[RejectedFile]) -> str:
     """Say that no row of a list can be used, and why the first one cannot."""
     if not unusable:
         return f"{table.path} has no rows below its first, which names the columns."

@@ -14,8 +14,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from models.datasets.atomic import whole_file
-from models.datasets.spreadsheets import original, write_table
+from models.datasets.atomic import atomic_write
+from models.datasets.spreadsheets import unescape_formula, write_table
 from models.errors import LikenessError
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def read_rejected(path: Path) -> list[RejectedFile]:
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         try:
             rows = [(row["path"], row["code"], row["sentence"]) for row in csv.DictReader(file)]
-            return [RejectedFile(*(original(cell) for cell in row)) for row in rows]
+            return [RejectedFile(*(unescape_formula(cell) for cell in row)) for row in rows]
         except (LookupError, AttributeError, csv.Error) as exc:
             raise LikenessError(f"{path} is no list of files that a run wrote; remove it.") from exc
 
@@ -59,7 +59,7 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class VectorOrigin:
     """Say what made the vectors; vectors of two fingerprints are never compared."""
 
     bundle: str
@@ -79,7 +79,7 @@ class VectorRow:
 
 
 @contextmanager
-def only_writer(folder: Path) -> Iterator[None]:
+def exclusive_writer(folder: Path) -> Iterator[None]:
     """Hold a folder of vectors for one run; raises LikenessError if another holds it.
 
     Two runs would give their parts the same names, and each would lose what the other wrote.
@@ -107,7 +107,7 @@ class VectorFolder:
     a folder that holds vectors of another bundle or in another format.
     """
 
-    def __init__(self, folder: Path, about: About, format_: Format) -> None:
+    def __init__(self, folder: Path, about: VectorOrigin, format_: Format) -> None:
         self._folder = folder
         self._about = about
         self._format = format_
@@ -117,7 +117,7 @@ class VectorFolder:
             left.unlink()
         self._rejected = {row.path: row for row in read_rejected(self.rejected_path)}
         self._next = 1 + max((_number(part) for part in self._paths()), default=-1)
-        with whole_file(folder / "_about.json") as file:
+        with atomic_write(folder / "_about.json") as file:
             file.write(json.dumps(self._as_dict(), indent=2).encode() + b"\n")
 
     @property
@@ -129,7 +129,7 @@ class VectorFolder:
         """Return the files that have no vector, by path."""
         return [self._rejected[path] for path in sorted(self._rejected)]
 
-    def done(self) -> set[str]:
+    def embedded_paths(self) -> set[str]:
         """Return the files that have a vector."""
         return {path for part in self._paths() for path in self._read_names(part)}
 
@@ -142,7 +142,7 @@ class VectorFolder:
         if rows:
             rows.sort(key=lambda row: row.path)
             write = _write_parquet if self._format == "parquet" else _write_npz
-            with whole_file(self._folder / f"part-{self._next:06}.{self._format}") as file:
+            with atomic_write(self._folder / f"part-{self._next:06}.{self._format}") as file:
                 write(file, rows, self._about)
             self._next += 1
         write_rejected(self.rejected_path, self.rejected)
@@ -201,7 +201,7 @@ def _names_in(part: Path, format_: Format) -> list[str]:
     return names
 
 
-def _write_npz(file: BinaryIO, rows: Sequence[VectorRow], about: About) -> None:
+def _write_npz(file: BinaryIO, rows: Sequence[VectorRow], about: VectorOrigin) -> None:
     np.savez(
         file,
         path=np.array([row.path for row in rows]),
@@ -214,7 +214,7 @@ def _write_npz(file: BinaryIO, rows: Sequence[VectorRow], about: About) -> None:
     )
 
 
-def _write_parquet(file: BinaryIO, rows: Sequence[VectorRow], about: About) -> None:
+def _write_parquet(file: BinaryIO, rows: Sequence[VectorRow], about: VectorOrigin) -> None:
     import pyarrow
     from pyarrow import parquet
 

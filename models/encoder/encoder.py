@@ -5,10 +5,15 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from models.encoder import EngineName
+from models.encoder.pixels import PixelSpec, encoder_pixels
 from models.errors import InvalidBundle
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Encoder(Protocol):
@@ -39,6 +44,42 @@ class TorchEncoder(Encoder, Protocol):
     def network(self) -> nn.Module: ...
 
     def __call__(self, pixels: Tensor) -> Tensor: ...
+
+
+class Engine(Protocol):
+    """Map `(n, 3, size, size)` uint8 crops to `(n, looks, width)` float32 features.
+
+    One look at a crop, or two where the bundle adds its mirror image. Called by one thread at
+    a time.
+    """
+
+    @property
+    def name(self) -> EngineName: ...
+
+    def __call__(self, crops: Tensor) -> Tensor: ...
+
+
+class FeatureNetwork(nn.Module):
+    """Compute all that an engine computes, in torch; other engines translate it."""
+
+    def __init__(self, encoder: TorchEncoder, pixels: PixelSpec, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network = encoder.network.to(dtype)
+        self._encoder = encoder
+        self._pixels = pixels
+        self._dtype = dtype
+
+    def forward(self, crops: Tensor) -> Tensor:
+        """Return `(n, looks, width)` float32 features of `(n, 3, size, size)` uint8 crops."""
+        pixels = encoder_pixels(crops.to(self._dtype), self._pixels)
+        features: Tensor = self._encoder(pixels).float()
+        return split_views(features, self._pixels)
+
+
+def split_views(features: Tensor, pixels: PixelSpec) -> Tensor:
+    """Turn `(looks * n, width)` features into `(n, looks, width)`."""
+    # Written so that no number of crops is a constant when the computation is traced.
+    return features.view(1 + pixels.mirror, -1, features.shape[1]).transpose(0, 1)
 
 
 def check_numbers(tensors: Iterable[NDArray[np.generic]], source: object) -> None:

@@ -1,54 +1,14 @@
 """What runs an encoder: uint8 crops to pooled features, the same numbers from every engine."""
 
-from typing import Protocol
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from models.encoder import EngineChoice, EngineName
 from models.encoder.device import Precision, choose_device
-from models.encoder.encoder import Encoder, TorchEncoder
+from models.encoder.encoder import DTYPES, Encoder, Engine, FeatureNetwork, TorchEncoder
 from models.encoder.onnx import OnnxEncoder
-from models.encoder.pixels import PixelSpec, encoder_pixels
+from models.encoder.pixels import PixelSpec
 from models.errors import InvalidBundle
-
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
-class Engine(Protocol):
-    """Map `(n, 3, size, size)` uint8 crops to `(n, looks, width)` float32 features.
-
-    One look at a crop, or two where the bundle adds its mirror image. Called by one thread at
-    a time.
-    """
-
-    @property
-    def name(self) -> EngineName: ...
-
-    def __call__(self, crops: Tensor) -> Tensor: ...
-
-
-class Looks(nn.Module):
-    """Compute all that an engine computes, in torch; other engines translate it."""
-
-    def __init__(self, encoder: TorchEncoder, pixels: PixelSpec, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.network = encoder.network.to(dtype)
-        self._encoder = encoder
-        self._pixels = pixels
-        self._dtype = dtype
-
-    def forward(self, crops: Tensor) -> Tensor:
-        """Return `(n, looks, width)` float32 features of `(n, 3, size, size)` uint8 crops."""
-        pixels = encoder_pixels(crops.to(self._dtype), self._pixels)
-        features: Tensor = self._encoder(pixels).float()
-        return apart(features, self._pixels)
-
-
-def apart(features: Tensor, pixels: PixelSpec) -> Tensor:
-    """Turn `(looks * n, width)` features into `(n, looks, width)`."""
-    # Written so that no number of crops is a constant when the computation is traced.
-    return features.view(1 + pixels.mirror, -1, features.shape[1]).transpose(0, 1)
 
 
 class TorchEngine:
@@ -56,7 +16,7 @@ class TorchEngine:
 
     name: EngineName = "torch"
 
-    def __init__(self, looks: Looks, device: torch.device) -> None:
+    def __init__(self, looks: FeatureNetwork, device: torch.device) -> None:
         self._looks = looks.to(device)
         self._device = device
 
@@ -107,11 +67,11 @@ def open_engine(
     assert isinstance(encoder, TorchEncoder)
     match name:
         case "torch":
-            return TorchEngine(Looks(encoder, pixels, DTYPES[precision]), device)
+            return TorchEngine(FeatureNetwork(encoder, pixels, DTYPES[precision]), device)
         case "openvino":
             from models.encoder.openvino import OpenVinoEngine
 
-            looks = Looks(encoder, pixels, torch.float32)
+            looks = FeatureNetwork(encoder, pixels, torch.float32)
             return OpenVinoEngine(looks, pixels.size, device, precision)
         case "onnxruntime":
             raise InvalidBundle(
@@ -127,13 +87,13 @@ def _open_onnx_engine(
     device: torch.device,
     precision: Precision,
 ) -> Engine:
-    from models.encoder.onnx_engine import OnnxEngine, with_onnxruntime, with_openvino
+    from models.encoder.onnx_engine import OnnxEngine, onnxruntime_runner, openvino_runner
 
     match name:
         case "openvino":
-            run = with_openvino(encoder, device, precision)
+            run = openvino_runner(encoder, device, precision)
         case "onnxruntime":
-            run = with_onnxruntime(encoder, device, precision)
+            run = onnxruntime_runner(encoder, device, precision)
         case "torch":
             raise InvalidBundle(
                 "The engine `torch` does not run ONNX networks; set LIKENESS_ENGINE to `auto`, "

@@ -10,19 +10,21 @@ from torch import Tensor
 
 from models.encoder import EngineName
 from models.encoder.device import Precision
-from models.encoder.engine import apart
+from models.encoder.encoder import split_views
 from models.encoder.onnx import OnnxEncoder
-from models.encoder.openvino import compiled, open_core
+from models.encoder.openvino import compile_model, open_core
 from models.encoder.pixels import PixelSpec, encoder_pixels
 from models.errors import InvalidBundle
 
-Run = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+Runner = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 class OnnxEngine:
     """Prepare pixels as every engine does and hand them to whatever runs the network."""
 
-    def __init__(self, name: EngineName, run: Run, encoder: OnnxEncoder, pixels: PixelSpec) -> None:
+    def __init__(
+        self, name: EngineName, run: Runner, encoder: OnnxEncoder, pixels: PixelSpec
+    ) -> None:
         self.name = name
         self._run = run
         self._encoder = encoder
@@ -35,16 +37,16 @@ class OnnxEngine:
             pixels = pixels.permute(0, 2, 3, 1)
         output = self._run(np.ascontiguousarray(pixels.numpy()))
         features = np.array(output, np.float32).reshape(len(pixels), -1)
-        return apart(torch.from_numpy(features), self._pixels)
+        return split_views(torch.from_numpy(features), self._pixels)
 
 
-def with_openvino(encoder: OnnxEncoder, device: torch.device, precision: Precision) -> Run:
+def openvino_runner(encoder: OnnxEncoder, device: torch.device, precision: Precision) -> Runner:
     """Compile the network for this CPU; raises InvalidBundle if OpenVINO cannot."""
     core = open_core(device)
     try:
         model = core.read_model(encoder.model)
         model.reshape([-1, *encoder.input_shape])
-        request = compiled(core, model, precision)
+        request = compile_model(core, model, precision)
     except RuntimeError as exc:
         reason = str(exc).strip().splitlines()[-1]
         raise InvalidBundle(f"OpenVINO cannot run this ONNX network: {reason}") from exc
@@ -65,7 +67,7 @@ def onnxruntime_has_cuda() -> bool:
     return "CUDAExecutionProvider" in ort.get_available_providers()
 
 
-def with_onnxruntime(encoder: OnnxEncoder, device: torch.device, precision: Precision) -> Run:
+def onnxruntime_runner(encoder: OnnxEncoder, device: torch.device, precision: Precision) -> Runner:
     """Open a session on the device.
 
     It computes in float32, and rounds inside it as the GPU's own libraries do with `bf16`

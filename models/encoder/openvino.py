@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from models.encoder import EngineName
 from models.encoder.device import Precision
-from models.encoder.engine import Looks
+from models.encoder.encoder import FeatureNetwork
 from models.errors import InvalidBundle
 
 if TYPE_CHECKING:
@@ -31,9 +31,11 @@ class OpenVinoEngine:
 
     name: EngineName = "openvino"
 
-    def __init__(self, looks: Looks, size: int, device: torch.device, precision: Precision) -> None:
+    def __init__(
+        self, looks: FeatureNetwork, size: int, device: torch.device, precision: Precision
+    ) -> None:
         core = open_core(device)
-        self._request = compiled(core, _translate(looks, size), precision)
+        self._request = compile_model(core, _translate(looks, size), precision)
 
     def __call__(self, crops: Tensor) -> Tensor:
         # Crops are stacked channels last, so that this is no copy.
@@ -55,7 +57,7 @@ def open_core(device: torch.device) -> "Core":
     return Core()
 
 
-def compiled(core: "Core", model: object, precision: Precision) -> "InferRequest":
+def compile_model(core: "Core", model: object, precision: Precision) -> "InferRequest":
     """Compile a model for this CPU: one batch at a time, on all cores that torch would use."""
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
@@ -66,7 +68,7 @@ def compiled(core: "Core", model: object, precision: Precision) -> "InferRequest
 
 
 class _ChannelsLast(nn.Module):
-    def __init__(self, looks: Looks) -> None:
+    def __init__(self, looks: FeatureNetwork) -> None:
         super().__init__()
         self.looks = looks
 
@@ -75,7 +77,7 @@ class _ChannelsLast(nn.Module):
         return features
 
 
-def _translate(looks: Looks, size: int) -> object:
+def _translate(looks: FeatureNetwork, size: int) -> object:
     """Trace the computation and hand it to OpenVINO's own reader of TorchScript."""
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.cohort import Vectors
 from models.datasets.crops import Cutter
-from models.datasets.features import Progress, ignore
+from models.datasets.features import Progress, no_progress
 from models.decision import CONDITION_NAMES, ConditionName
 from models.embedder import Embedder, Row
 from models.errors import LikenessError
@@ -46,7 +46,7 @@ def capture(
     files: Sequence[Path],
     embedder: Embedder,
     conditions: Sequence[ConditionName] = CONDITION_NAMES,
-    progress: Progress = ignore,
+    progress: Progress = no_progress,
 ) -> Captures:
     """Embed photos as they are and under conditions; the same every time.
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.bundle import Bundle, Calibration
 from models.cohort import LOWEST_SCORE
-from models.datasets.features import Embedded
+from models.datasets.features import VectorSet
 from models.datasets.labelled import LabelledSet
 from models.decision import (
     ConditionRates,
@@ -132,7 +132,7 @@ class Conditions:
 
 def make_report(
     labelled: LabelledSet,
-    embedded: Embedded,
+    embedded: VectorSet,
     bundle: Bundle,
     data: str,
     conditions: Conditions | None = None,
@@ -228,7 +228,7 @@ def _condition_rates(
 
 
 def _fusion_rates(
-    labelled: LabelledSet, embedded: Embedded, bundle: Bundle, calibration: Calibration, data: str
+    labelled: LabelledSet, embedded: VectorSet, bundle: Bundle, calibration: Calibration, data: str
 ) -> tuple[FusionRates, ...]:
     """Fuse as the bundle will with this calibration, on which the scores of several photos rest."""
     manifest = bundle.manifest.model_copy(update={"calibration": calibration})
@@ -237,15 +237,15 @@ def _fusion_rates(
     return fusion_rates(templates, labelled.people, bundle, points, data)
 
 
-def _templates(embedded: Embedded, bundle: Bundle) -> list[Template | None]:
+def _templates(embedded: VectorSet, bundle: Bundle) -> list[Template | None]:
     return [
-        bundle.template(vector, bundle.capture(features)) if vector.any() else None
+        bundle.template(vector, bundle.assess(features)) if vector.any() else None
         for vector, features in zip(embedded.vectors, embedded.features, strict=True)
     ]
 
 
 def _reject(
-    embedded: Embedded, bundle: Bundle, every: Comparisons, calibration: Calibration
+    embedded: VectorSet, bundle: Bundle, every: Comparisons, calibration: Calibration
 ) -> tuple[RejectRates, ...]:
     points = calibration.operating_points
     if bundle.quality is None or not points:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cohort import Cohort, Vectors
-from models.datasets.people import nothing_usable, rows_there
+from models.datasets.people import describe_no_rows, rows_with_files
 from models.datasets.tables import read_table
 from models.datasets.vectors import RejectedFile
 from models.decision import (
@@ -64,11 +64,11 @@ def read_grouped(
     """
     table = read_table(path, ("image",))
     groups = [name for name in table.columns if name != "image"]
-    there, unusable = rows_there(table, "image", folder, outside)
+    there, unusable = rows_with_files(table, "image", folder, outside)
     if not groups:
         raise LikenessError(f"{path} needs columns of groups beside `image`.")
     if len(there) < 2:
-        raise LikenessError(nothing_usable(table, unusable))
+        raise LikenessError(describe_no_rows(table, unusable))
     if len(there) > most:
         drawn = np.random.default_rng(0).choice(len(there), most, replace=False)
         there = [there[at] for at in np.sort(drawn)]

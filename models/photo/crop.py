@@ -9,21 +9,21 @@ from models.photo import Policy
 from models.photo.face import (
     DETECTION_SIDE,
     Crop,
+    DetectedFace,
     Detector,
-    Found,
     Framing,
     align,
-    find,
-    find_all,
+    find_face,
+    find_faces,
 )
 from models.photo.image import DEFAULT_LIMITS, Image, Limits, decode
 
 
 @dataclass(frozen=True, slots=True)
-class Portrait:
+class CropResult:
     """Hold the face that counts in a photo of `width` x `height`, its crop, and seconds taken."""
 
-    found: Found
+    face: DetectedFace
     crop: Crop
     width: int
     height: int
@@ -32,41 +32,41 @@ class Portrait:
     align_s: float
 
 
-def take_portrait(
+def crop_face(
     data: bytes,
     detector: Detector,
     policy: Policy,
     framing: Framing,
     limits: Limits = DEFAULT_LIMITS,
     min_face_px: float = 0,
-) -> Portrait:
+) -> CropResult:
     """Decode, detect and align; raises ImageError and FaceError.
 
     A large JPEG is decoded small, which is enough to find the face in it, and most often for
     the crop too. Where the crop shows more than was decoded, the photo is decoded whole.
     """
 
-    def look(image: Image, finer: bool) -> list[Found]:
-        return [find(image.pixels, detector, policy, min_face_px, image.reduction, finer)]
+    def look(image: Image, finer: bool) -> list[DetectedFace]:
+        return [find_face(image.pixels, detector, policy, min_face_px, image.reduction, finer)]
 
     return _take(data, look, detector, framing, limits)[0]
 
 
-def take_portraits(
+def crop_faces(
     data: bytes,
     detector: Detector,
     most: int,
     framing: Framing,
     limits: Limits = DEFAULT_LIMITS,
     min_face_px: float = 0,
-) -> list[Portrait]:
+) -> list[CropResult]:
     """Do the same for every face, or the largest `most` of them; largest first.
 
     What is done once for all of them takes time in the first alone.
     """
 
-    def look(image: Image, finer: bool) -> list[Found]:
-        faces = find_all(image.pixels, detector, min_face_px, image.reduction, finer)
+    def look(image: Image, finer: bool) -> list[DetectedFace]:
+        faces = find_faces(image.pixels, detector, min_face_px, image.reduction, finer)
         return faces[:most]
 
     return _take(data, look, detector, framing, limits)
@@ -74,11 +74,11 @@ def take_portraits(
 
 def _take(
     data: bytes,
-    look: Callable[[Image, bool], list[Found]],
+    look: Callable[[Image, bool], list[DetectedFace]],
     detector: Detector,
     framing: Framing,
     limits: Limits,
-) -> list[Portrait]:
+) -> list[CropResult]:
     started = perf_counter()
     image = decode(data, limits, DETECTION_SIDE)
     decode_s = perf_counter() - started
@@ -92,7 +92,7 @@ def _take(
         faces = look(image, True)
     decode_s += again_s
     detect_s = perf_counter() - started - again_s
-    whole: Found | None = None
+    whole: DetectedFace | None = None
     portraits = []
     for found in faces:
         started = perf_counter()
@@ -106,7 +106,9 @@ def _take(
             crop = align(found, detector, framing)
         align_s = perf_counter() - started - again_s
         portraits.append(
-            Portrait(found, crop, image.width, image.height, decode_s + again_s, detect_s, align_s)
+            CropResult(
+                found, crop, image.width, image.height, decode_s + again_s, detect_s, align_s
+            )
         )
         decode_s = detect_s = 0.0
     return portraits

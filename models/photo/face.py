@@ -14,12 +14,12 @@ from models.errors import FaceTooSmall, NoFace, SeveralFaces
 from models.photo import Policy
 
 
-def turned(pixels: NDArray[np.uint8], turns: int) -> NDArray[np.uint8]:
+def rotate(pixels: NDArray[np.uint8], turns: int) -> NDArray[np.uint8]:
     """Return `(h, w, 3)` turned."""
     return pixels if turns == 0 else np.ascontiguousarray(np.rot90(pixels, turns))
 
 
-def turned_back(
+def rotate_points_back(
     points: NDArray[np.float64], turns: int, width: float, height: float
 ) -> NDArray[np.float64]:
     """Map `(n, 2)` points from a turned image of `(height, width)` to what it was before."""
@@ -177,7 +177,7 @@ class Detector(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class DetectedFace:
     """Hold the face that counts, in the frame of `pixels`.
 
     `turns` counts the quarter turns anticlockwise that brought the face upright; `pixels`
@@ -187,7 +187,7 @@ class Found:
 
     pixels: Pixels
     face: Face
-    faces: int
+    face_count: int
     turns: int
     reduction: float = 1.0
 
@@ -207,23 +207,26 @@ class Found:
 
     def _in_photo(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         height, width = self.pixels.shape[:2]
-        return turned_back(points, self.turns, width, height) * self.reduction
+        return rotate_points_back(points, self.turns, width, height) * self.reduction
 
-    def enlarged(self, pixels: Pixels) -> "Found":
+    def enlarged(self, pixels: Pixels) -> "DetectedFace":
         """Return the same face in the whole photo, `(h, w, 3)`, upright as its file is."""
-        return Found(
-            turned(pixels, self.turns), self.face.scaled(self.reduction), self.faces, self.turns
+        return DetectedFace(
+            rotate(pixels, self.turns),
+            self.face.scaled(self.reduction),
+            self.face_count,
+            self.turns,
         )
 
 
-def find(
+def find_face(
     pixels: Pixels,
     detector: Detector,
     policy: Policy = "single",
     min_face_px: float = 0,
     reduction: float = 1.0,
     finer: bool = False,
-) -> Found:
+) -> DetectedFace:
     """Find the face that counts, trying three quarter turns when none is surely upright.
 
     `pixels` may be a photo reduced by `reduction`; `finer` looks for small faces, in the photo
@@ -231,23 +234,23 @@ def find(
     its box under `min_face_px` of the photo).
     """
     faces, turns = _seen(pixels, detector, finer)
-    upright = turned(pixels, turns)
-    face = choose(faces, policy, detector.confident, _centre(upright))
+    upright = rotate(pixels, turns)
+    face = choose_face(faces, policy, detector.confident, _centre(upright))
     return _large(upright, [face], len(faces), turns, min_face_px, reduction)[0]
 
 
-def find_all(
+def find_faces(
     pixels: Pixels,
     detector: Detector,
     min_face_px: float = 0,
     reduction: float = 1.0,
     finer: bool = False,
-) -> list[Found]:
+) -> list[DetectedFace]:
     """Find the confident faces, largest first, or else the best scored; raises as `find` does."""
     faces, turns = _seen(pixels, detector, finer)
-    upright = turned(pixels, turns)
+    upright = rotate(pixels, turns)
     sure = [face for face in faces if face.score >= detector.confident]
-    best = [choose(faces, "largest", np.inf, _centre(upright))]
+    best = [choose_face(faces, "largest", np.inf, _centre(upright))]
     ranked = sorted(sure or best, key=lambda face: -face.box.area)
     return _large(upright, ranked, len(faces), turns, min_face_px, reduction)
 
@@ -270,12 +273,12 @@ def _centre(pixels: Pixels) -> tuple[float, float]:
 
 def _large(
     upright: Pixels, faces: list[Face], seen: int, turns: int, least: float, reduction: float
-) -> list[Found]:
+) -> list[DetectedFace]:
     sides = [min(face.box.width, face.box.height) * reduction for face in faces]
     if max(sides) < least:
         raise FaceTooSmall(f"The face is {max(sides):.0f} pixels wide; {least:.0f} are needed.")
     kept = [face for face, side in zip(faces, sides, strict=True) if side >= least]
-    return [Found(upright, face, seen, turns, reduction) for face in kept]
+    return [DetectedFace(upright, face, seen, turns, reduction) for face in kept]
 
 
 def _for_detection(pixels: Pixels) -> tuple[Pixels, float]:
@@ -302,7 +305,7 @@ def _upright(pixels: Pixels, detector: Detector) -> tuple[list[Face], int]:
     for quarters in (1, 2, 3):
         if best >= detector.upright:
             break
-        seen = detector.detect(turned(pixels, quarters), at_least)
+        seen = detector.detect(rotate(pixels, quarters), at_least)
         # A face seen only after turning must be beyond doubt: wallpaper has four sides.
         least = detector.upside_down if quarters == 2 else detector.turned
         score = _top_score(seen)
@@ -316,7 +319,7 @@ def _top_score(faces: Sequence[Face]) -> float:
     return max((face.score for face in faces), default=-np.inf)
 
 
-def choose(
+def choose_face(
     faces: Sequence[Face], policy: Policy, confident: float, centre: tuple[float, float]
 ) -> Face:
     """Choose the face that counts: the largest confident one, else the best scored.
@@ -352,7 +355,7 @@ class Crop:
     face: Box
 
 
-def align(found: Found, detector: Detector, framing: Framing) -> Crop:
+def align(found: DetectedFace, detector: Detector, framing: Framing) -> Crop:
     """Cut the crop whose landmarks lie as in the framing's template.
 
     The map is the similarity that is closest in the least-squares sense (Umeyama 1991). What
@@ -363,7 +366,7 @@ def align(found: Found, detector: Detector, framing: Framing) -> Crop:
     template = detector.template(framing.template)
     if template is None:
         scale = size / min(pixels.shape[:2])
-        return Crop(fit(pixels, size), scale, 0.0, 0.0, framing.face)
+        return Crop(centre_square(pixels, size), scale, 0.0, 0.0, framing.face)
     target = (template + framing.margin) * framing.template_px
     matrix = similarity_transform(found.face.landmarks, target)
     placed = found.face.landmarks @ matrix[:, :2].T + matrix[:, 2]
@@ -404,7 +407,7 @@ def similarity_transform(source: Points, target: Points) -> NDArray[np.float64]:
     return np.array([[a.real, -a.imag, b.real], [a.imag, a.real, b.imag]])
 
 
-def fit(pixels: Pixels, size: int) -> Pixels:
+def centre_square(pixels: Pixels, size: int) -> Pixels:
     """Scale the shorter side to `size` and cut the centre square, as CLIP's processor does.
 
     Bicubic with antialiasing, the longer side rounded down. Only what the square shows is

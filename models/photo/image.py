@@ -32,7 +32,7 @@ from models.errors import (
 )
 from models.photo import depth, tiff
 from models.photo import integrity as complete
-from models.photo.integrity import Metered
+from models.photo.integrity import MeteredFile
 
 Pixels = NDArray[np.uint8]
 
@@ -210,7 +210,7 @@ def _read(kind: _Kind, data: bytes, limits: Limits, shortest: int | None) -> Ima
     data = photo.data
     if kind is _JPEG:
         data, ended = complete.end_jpeg(data)
-    stream = Metered(data)
+    stream = MeteredFile(data)
     with kind.open(stream) as image:
         width, height = image.size
         if width * height > limits.max_pixels:

@@ -188,7 +188,7 @@ _FREE_BYTES = 8 * 2**20
 _TIMES = 2
 
 
-class Metered(BytesIO):
+class MeteredFile(BytesIO):
     """Hold a file; `read` raises UndecodableImage after several times its size."""
 
     def __init__(self, data: bytes) -> None:

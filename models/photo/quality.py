@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from models.photo.face import Crop, Found
+from models.photo.face import Crop, DetectedFace
 
 # The side of the face's square at which it is measured: as it is in a crop of 112 pixels that
 # shows as much around the face as dlib's does.
@@ -47,7 +47,7 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class QualityLimits:
     """Hold where a measure becomes an issue.
 
     `sharpness_to_contrast` tells blur from dim light, which lowers both alike.
@@ -65,7 +65,7 @@ class Limits:
 
 # Where a photo makes a bad template: its person's comparisons fail at least twice as often as
 # others at the default bundle's FMR 1e-3 (`python -m tests.tools.bench.quality DIR --worse`).
-HARMFUL = Limits(
+HARMFUL = QualityLimits(
     face_px=0,
     sharpness=0,
     dark=16,
@@ -75,9 +75,9 @@ HARMFUL = Limits(
 )
 
 
-def measure(found: Found, crop: Crop, limits: Limits | None = None) -> Quality:
+def measure(found: DetectedFace, crop: Crop, limits: QualityLimits | None = None) -> Quality:
     """Measure the chosen face and list what would make the next photo better."""
-    limits = limits or Limits()
+    limits = limits or QualityLimits()
     # A smaller face is not enlarged: that would blur it.
     scale = min(1.0, _MEASURED_AT / crop.face.width)
     side = max(8, round(len(crop.pixels) * scale))
@@ -104,7 +104,7 @@ def measure(found: Found, crop: Crop, limits: Limits | None = None) -> Quality:
     return replace(quality, issues=issues(quality, limits))
 
 
-def issues(face: Quality, limits: Limits) -> tuple[Issue, ...]:
+def issues(face: Quality, limits: QualityLimits) -> tuple[Issue, ...]:
     """List what is wrong with a face by its measures."""
     least_sharp = max(limits.sharpness, limits.sharpness_to_contrast * face.contrast)
     rules = (

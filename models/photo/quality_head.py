@@ -61,7 +61,7 @@ class QualityCard(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Capture:
+class LearnedQuality:
     """Hold what is learned from a photo's features.
 
     `quality`, 0 to 1, is the cosine to expect with the mean of its person's other photos; that of
@@ -77,7 +77,7 @@ class Capture:
         return {_RECOGNISABILITY: self.quality} | dict.fromkeys(sorted(self.conditions), 1.0)
 
     @classmethod
-    def of_measures(cls, measures: Mapping[str, float]) -> "Capture | None":
+    def of_measures(cls, measures: Mapping[str, float]) -> "LearnedQuality | None":
         """Return it from what was stored; None if it was not."""
         quality = measures.get(_RECOGNISABILITY)
         if quality is None:
@@ -106,7 +106,7 @@ class QualityHead:
         shares = 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -30, 30)))
         return np.asarray(np.clip(qualities, 0, 1), np.float32), shares
 
-    def __call__(self, features: Array) -> Capture:
+    def __call__(self, features: Array) -> LearnedQuality:
         """Judge a photo by its features `(w,)`."""
         qualities, probabilities = self.outputs(features[None])
         conditions = frozenset(
@@ -115,7 +115,7 @@ class QualityHead:
             if share >= self.thresholds.get(name, 1.0)
         )
         quality = float(qualities[0])
-        return Capture(quality, conditions, quality < self.least)
+        return LearnedQuality(quality, conditions, quality < self.least)
 
 
 def inputs(features: Array) -> Array:
@@ -138,7 +138,7 @@ def evidence_of_quality(seen: Array, logits: Array) -> Array:
     return np.asarray(np.concatenate([seen[:, -1:], limited], axis=1), np.float32)
 
 
-def issues_of(conditions: Collection[ConditionName]) -> tuple[Issue, ...]:
+def condition_issues(conditions: Collection[ConditionName]) -> tuple[Issue, ...]:
     """Return what is wrong with a photo, with advice."""
     return tuple(Issue(name, ADVICE[name]) for name in CONDITION_NAMES if name in conditions)
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.datasets.atomic import whole_file
+from models.datasets.atomic import atomic_write
 from models.datasets.labelled import pair_places
 from models.errors import LikenessError
 from models.evaluation.comparisons import compare
@@ -280,7 +280,7 @@ class Training:
             "best": self._best,
             "history": json.dumps([asdict(epoch) for epoch in self.history]),
         }
-        with whole_file(self._checkpoint) as file:
+        with atomic_write(self._checkpoint) as file:
             torch.save(state, file)
 
     def _resume(self) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.datasets.features import Extracted
+from models.datasets.features import FeatureSet
 from models.errors import LikenessError
 
 Places = NDArray[np.int64]
@@ -103,7 +103,7 @@ class Leak:
     similarity: float
 
 
-def find_leaks(train: Extracted, evaluation: Extracted, near: float = NEAR) -> list[Leak]:
+def find_leaks(train: FeatureSet, evaluation: FeatureSet, near: float = NEAR) -> list[Leak]:
     """Return every training photo that is in the evaluation set too, by bytes or by look."""
     known = {digest: at for at, digest in enumerate(evaluation.digests) if digest}
     same = {at: known[d] for at, d in enumerate(train.digests) if d in known}

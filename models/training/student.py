@@ -12,7 +12,7 @@ from torch.nn import functional
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from models.encoder.onnx import OnnxEncoder
-from models.encoder.openvino import compiled, open_core
+from models.encoder.openvino import compile_model, open_core
 from models.encoder.pixels import CLIP_MEAN, CLIP_STD, standardise
 from models.training.augment import Jitter, extent_of, random_views, recolour, window
 from models.weights import SFACE, locate
@@ -64,7 +64,7 @@ class Teacher:
         model = core.read_model(OnnxEncoder.load(locate(SFACE)).model)
         for tensor, _, _ in HINTS:
             model.add_outputs(tensor)
-        self._request = compiled(core, model, "bf16")
+        self._request = compile_model(core, model, "bf16")
 
     def __call__(self, crops: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return vectors `(n, 128)` and maps of crops `(n, 3, 112, 112)`, RGB from 0 to 255."""

@@ -6,15 +6,15 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from pathlib import Path
 from typing import Protocol
 
-from models.datasets.folders import FolderContents, contents_of, is_text, some_photos
+from models.datasets.folders import FolderContents, contents_of, is_text, require_photos
 from models.datasets.vectors import (
     UNREADABLE,
-    About,
     Format,
     RejectedFile,
     VectorFolder,
+    VectorOrigin,
     VectorRow,
-    only_writer,
+    exclusive_writer,
 )
 from models.photo import Policy
 from service.cli.terminal import photo_progress
@@ -26,7 +26,7 @@ class Engine(Protocol):
     """Turn photos into rows, in this process or in many on other machines."""
 
     @property
-    def about(self) -> About: ...
+    def about(self) -> VectorOrigin: ...
 
     def embed(self, root: Path, names: Sequence[str], policy: Policy) -> AsyncGenerator[Row]:
         """Yield a row for each of the photos `names` below `root`, in any order.
@@ -49,12 +49,12 @@ async def embed_files(
 
     Whatever engine does the work, this process alone writes, so that all go on alike.
     """
-    contents = some_photos(await asyncio.to_thread(contents_of, photos))
-    with only_writer(out):
+    contents = require_photos(await asyncio.to_thread(contents_of, photos))
+    with exclusive_writer(out):
         async with engine as opened:
             vectors = VectorFolder(out, opened.about, format_)
             names = [file.relative_to(photos).as_posix() for file in contents.photos]
-            known = vectors.done()
+            known = vectors.embedded_paths()
             if not retry_rejected:
                 known |= {row.path for row in vectors.rejected}
             left = [name for name in names if name not in known]

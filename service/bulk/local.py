@@ -13,7 +13,7 @@ import torch
 
 from models.bundle import Bundle
 from models.datasets.folders import read_photo_file
-from models.datasets.vectors import UNREADABLE, About, RejectedFile, VectorRow
+from models.datasets.vectors import UNREADABLE, RejectedFile, VectorOrigin, VectorRow
 from models.embedder import Embedder
 from models.encoder.device import choose_device
 from models.errors import LikenessError
@@ -161,7 +161,7 @@ class LocalEngine:
     bulk: Bulk
 
     @property
-    def about(self) -> About:
+    def about(self) -> VectorOrigin:
         return about(self.bulk.embedder.bundle)
 
     async def embed(self, root: Path, names: Sequence[str], policy: Policy) -> AsyncGenerator[Row]:
@@ -180,9 +180,9 @@ async def open_local(
         yield LocalEngine(bulk)
 
 
-def about(bundle: Bundle) -> About:
+def about(bundle: Bundle) -> VectorOrigin:
     """Return what is written beside vectors that a bundle made."""
-    return About(bundle.manifest.name, bundle.fingerprint, bundle.dimension)
+    return VectorOrigin(bundle.manifest.name, bundle.fingerprint, bundle.dimension)
 
 
 def as_row(taken: Taken, root: Path) -> Row:

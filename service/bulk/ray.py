@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from models.bundle import BUILTIN_NAMES
-from models.datasets.vectors import About
+from models.datasets.vectors import VectorOrigin
 from models.errors import LikenessError
 from models.photo import Policy
 from service.bulk.files import Row
@@ -180,7 +180,7 @@ class RayEngine:
     """Hand blocks of names to workers, who find the photos at the same path as this process."""
 
     settings: Settings
-    about: About
+    about: VectorOrigin
     room: Room
     gpus: float
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from models.datasets.folders import FolderContents, contents_of, some_photos
+from models.datasets.folders import FolderContents, contents_of, require_photos
 from models.decision import CONDITION_NAMES, ConditionName
 from service.cli.places import check_target
 from service.cli.terminal import (
@@ -65,7 +65,7 @@ def build(
     from models.evaluate import write_revised
     from models.training.cohort import build_cohort
 
-    contents = some_photos(contents_of(photos))
+    contents = require_photos(contents_of(photos))
     print_left_out(contents.unusable, contents.notes())
     source, embedder = open_embedder(bundle)
     captures = capture_photos(_one_of_each_folder(contents), embedder)
@@ -115,7 +115,7 @@ def train_quality(
     from models.training import quality
 
     labelled = read_people(photos, outside)
-    apart = None if others is None else some_photos(contents_of(others))
+    apart = None if others is None else require_photos(contents_of(others))
     unusable = [*labelled.unusable, *(() if apart is None else apart.unusable)]
     print_left_out(unusable, [*labelled.notes, *(() if apart is None else apart.notes())])
     source, embedder = open_embedder(bundle)
@@ -145,11 +145,11 @@ def open_embedder(bundle: str | None) -> "tuple[str, Embedder]":
     """Load a bundle, on the CPU, as evaluation does; return where it is, too."""
     import torch
 
-    from models.bundle import choose, load_bundle
+    from models.bundle import choose_bundle, load_bundle
     from models.embedder import Embedder
     from models.encoder.device import choose_precision
 
-    source, _ = choose(bundle)
+    source, _ = choose_bundle(bundle)
     device = torch.device("cpu")
     loaded = load_bundle(source, weights=settings_from().weights)
     return source, Embedder(loaded, device, choose_precision(device, "auto"))

@@ -105,7 +105,7 @@ def embed_folder(
             retry_rejected,
         )
     )
-    show(f"{len(made.done()):,} vectors in {out_folder}")
+    show(f"{len(made.embedded_paths()):,} vectors in {out_folder}")
     print_left_out(contents.unusable, contents.notes())
     print_rejected(made.rejected, made.rejected_path)
     exit_status([*contents.unusable, *made.rejected])

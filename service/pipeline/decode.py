@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from models.errors import LikenessError, release
 from models.photo import Policy
-from models.photo.crop import Portrait, take_portrait, take_portraits
+from models.photo.crop import CropResult, crop_face, crop_faces
 from models.photo.face import Box, Detector, Framing, Points
 from models.photo.image import Limits
 from models.photo.quality import Quality, measure
@@ -116,7 +116,7 @@ class DecodePool:
     def _limits(self, caller: Caller) -> Limits:
         return replace(self._preparation.limits, budget=caller.pixels)
 
-    async def _run(self, take: Callable[[], list[Portrait]], caller: Caller) -> list[Prepared]:
+    async def _run(self, take: Callable[[], list[CropResult]], caller: Caller) -> list[Prepared]:
         self._check_alive()
         loop = asyncio.get_running_loop()
         work: asyncio.Future[list[Prepared]] = loop.create_future()
@@ -155,17 +155,17 @@ class DecodePool:
             raise DecoderStalled(f"A photo takes more than {self._watchdog_s:g} seconds.")
 
     def _work(
-        self, take: Callable[[], list[Portrait]], work: "asyncio.Future[list[Prepared]]"
+        self, take: Callable[[], list[CropResult]], work: "asyncio.Future[list[Prepared]]"
     ) -> None:
         # Not the executor's future, which holds on to itself, and so to the photo.
         work.get_loop().call_soon_threadsafe(_settle, work, self._prepare(take))
 
-    def _prepare(self, take: Callable[[], list[Portrait]]) -> list[Prepared] | Exception:
+    def _prepare(self, take: Callable[[], list[CropResult]]) -> list[Prepared] | Exception:
         thread = threading.get_ident()
         self._began[thread] = monotonic()
         started = perf_counter()
         try:
-            return [_prepared(portrait, started) for portrait in take()]
+            return [_prepared(result, started) for result in take()]
         except LikenessError as error:
             return error.without_trace()
         except SystemExit:
@@ -177,15 +177,15 @@ class DecodePool:
         finally:
             del self._began[thread]
 
-    def _one(self, data: bytes, policy: Policy, limits: Limits) -> list[Portrait]:
+    def _one(self, data: bytes, policy: Policy, limits: Limits) -> list[CropResult]:
         detector: Detector = self._own.detector
         how = self._preparation
-        return [take_portrait(data, detector, policy, how.framing, limits, how.min_face_px)]
+        return [crop_face(data, detector, policy, how.framing, limits, how.min_face_px)]
 
-    def _all(self, data: bytes, most: int, limits: Limits) -> list[Portrait]:
+    def _all(self, data: bytes, most: int, limits: Limits) -> list[CropResult]:
         detector: Detector = self._own.detector
         how = self._preparation
-        return take_portraits(data, detector, most, how.framing, limits, how.min_face_px)
+        return crop_faces(data, detector, most, how.framing, limits, how.min_face_px)
 
 
 def _settle(work: "asyncio.Future[list[Prepared]]", outcome: list[Prepared] | Exception) -> None:
@@ -198,23 +198,23 @@ def _settle(work: "asyncio.Future[list[Prepared]]", outcome: list[Prepared] | Ex
         work.set_result(outcome)
 
 
-def _prepared(portrait: Portrait, started: float) -> Prepared:
-    found = portrait.found
+def _prepared(result: CropResult, started: float) -> Prepared:
+    found = result.face
     report = FaceReport(
         found.box,
         found.landmarks,
         found.face.score,
-        found.faces,
+        found.face_count,
         found.turns,
-        portrait.width,
-        portrait.height,
-        measure(found, portrait.crop),
+        result.width,
+        result.height,
+        measure(found, result.crop),
     )
     return Prepared(
-        portrait.crop.pixels,
+        result.crop.pixels,
         report,
         started,
-        portrait.decode_s,
-        portrait.detect_s,
-        portrait.align_s,
+        result.decode_s,
+        result.detect_s,
+        result.align_s,
     )

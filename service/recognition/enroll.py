@@ -9,7 +9,7 @@ from datetime import datetime
 from uuid import uuid4
 
 from models.errors import FaceTooSmall, LikenessError, NoFace
-from models.photo.quality_head import Capture
+from models.photo.quality_head import LearnedQuality
 from service.errors import FieldError, InvalidRequest, LowQuality
 from service.pipeline.caller import Caller
 from service.pipeline.pipeline import Probe
@@ -191,7 +191,7 @@ def measures_of(probe: Probe) -> dict[str, float]:
     quality = probe.template.quality
     if quality is None:
         return measured
-    return measured | Capture(quality, probe.template.conditions).measures()
+    return measured | LearnedQuality(quality, probe.template.conditions).measures()
 
 
 def new_template(

@@ -12,7 +12,7 @@ import numpy as np
 
 from models.decision import ConditionName, OperatingPoint, Template, similarities
 from models.photo.quality import HARMFUL, Issue, Quality, issues
-from models.photo.quality_head import issues_of
+from models.photo.quality_head import condition_issues
 from service.errors import EnrolmentError, Inconsistent, LowQuality
 from service.settings import QualityGate
 
@@ -102,7 +102,7 @@ def harm(quality: Quality, template: Template) -> tuple[Issue, ...]:
         return measured
     # What was learned tells better than landmarks how far a face is turned away.
     found = [issue for issue in measured if issue.code != "turned_away"]
-    found += issues_of(template.conditions & _REFUSED)
+    found += condition_issues(template.conditions & _REFUSED)
     if not found and template.is_poor:
         found.append(
             Issue(

@@ -14,8 +14,8 @@ from models.bundle import (
     BUILTIN_NAMES,
     BuiltinName,
     Bundle,
-    choose,
-    installed,
+    choose_bundle,
+    installed_bundles,
     load_bundle,
     read_manifest,
 )
@@ -25,7 +25,7 @@ from models.encoder.device import choose_precision
 from models.encoder.engine import device_for
 from models.errors import InvalidBundle
 from models.photo.image import Limits
-from models.photo.quality_head import Capture
+from models.photo.quality_head import LearnedQuality
 from service import __version__
 from service.observe.metrics import Metrics, QueueMetrics
 from service.pipeline.batcher import Batcher
@@ -56,7 +56,7 @@ class Recogniser:
 
     def template(self, held: GalleryTemplate) -> Template:
         """Return what a probe is compared with, of a template of this bundle's that is stored."""
-        return self.bundle.template(held.vector, Capture.of_measures(held.quality))
+        return self.bundle.template(held.vector, LearnedQuality.of_measures(held.quality))
 
     def show(self, metrics: Metrics) -> None:
         """Let the metrics say what is loaded."""
@@ -119,9 +119,9 @@ async def bundle_for(
     }
     if settings.weights is not None:
         # Weights of the operator's own give the same bundle another fingerprint.
-        named = settings.model_copy(update={"bundle": choose(None)[0]})
+        named = settings.model_copy(update={"bundle": choose_bundle(None)[0]})
         bundle = await asyncio.to_thread(load_bundle_of, named)
-        known[bundle.fingerprint] = choose(None)[0]
+        known[bundle.fingerprint] = choose_bundle(None)[0]
     candidates = {
         known[fingerprint]: count
         for fingerprint, count in made.items()
@@ -136,14 +136,14 @@ async def bundle_for(
         return BundleChoice(None)
     switched = known.get(await store.switched_to() or "")
     name = switched if switched in candidates else max(candidates, key=lambda n: candidates[n])
-    if name not in (installed() if available is None else available):
+    if name not in (installed_bundles() if available is None else available):
         raise InvalidBundle(
             f"The gallery's {candidates[name]:,} templates were made by the bundle `{name}`, which "
             "is an extra now: pip install dlib-bin face-recognition-models. Or set "
-            f"LIKENESS_BUNDLE={choose(None)[0]} to begin with an empty gallery; the old templates "
-            "stay, and answer 409 until their subjects are enrolled again."
+            f"LIKENESS_BUNDLE={choose_bundle(None)[0]} to begin with an empty gallery; the old "
+            "templates stay, and answer 409 until their subjects are enrolled again."
         )
-    best, reason = choose(None)
+    best, reason = choose_bundle(None)
     if name == best:
         return BundleChoice(None)
     return BundleChoice(

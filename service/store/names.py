@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from models.datasets.names import as_id, as_name, without_unseen
+from models.datasets.names import as_id, as_name, remove_invisible
 from service.store.records import OddName
 
 logger = logging.getLogger("likeness")
@@ -16,7 +16,7 @@ MOST_OF_A_KEY: Final = 128
 def plain_form(name: str) -> str | None:
     """Return what a name of an earlier release is to be now, None if that is no name."""
     try:
-        return as_id(without_unseen(name))
+        return as_id(remove_invisible(name))
     except ValueError:
         return None
 
@@ -24,7 +24,7 @@ def plain_form(name: str) -> str | None:
 def plain_key_name(name: str) -> str:
     """Return what the name of an API key is to be now; names of keys need not differ."""
     try:
-        return as_name(without_unseen(name), MOST_OF_A_KEY)
+        return as_name(remove_invisible(name), MOST_OF_A_KEY)
     except ValueError:
         return name
 
@@ -44,7 +44,7 @@ def new_names(odd: Sequence[str]) -> dict[str, str]:
 def odd_name(subject: str) -> OddName:
     """Say of a name that is marked what it would be, and why it is not."""
     try:
-        name = as_id(without_unseen(subject))
+        name = as_id(remove_invisible(subject))
     except ValueError as exc:
         return OddName(subject, None, f"{exc}.")
     return OddName(subject, name, "Another subject has this name, or would get it too.")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from models.bundle import Bundle, load_bundle
 from models.embedder import Embedder
 from models.photo.detectors import DlibDetector, YuNetDetector
-from models.photo.face import Framing, align, find
+from models.photo.face import Framing, align, find_face
 from models.weights import YUNET, locate
 from tests.checkpoints import write_bundle
 
@@ -65,7 +65,7 @@ def dlib_chips(yunet: YuNetDetector, retakes: list[Pixels]) -> list[Pixels]:
 
 
 def _cut(photo: Pixels, detector: YuNetDetector, framing: Framing) -> Pixels:
-    return align(find(photo, detector), detector, framing).pixels
+    return align(find_face(photo, detector), detector, framing).pixels
 
 
 def _retakes(photo: Pixels) -> list[Pixels]:

@@ -14,7 +14,7 @@ from models.bundle import (
     Bundle,
     Calibration,
     EncoderReference,
-    choose,
+    choose_bundle,
     load_bundle,
     read_manifest,
     save_weights,
@@ -389,13 +389,14 @@ def test_the_default_is_decided_by_what_was_measured(
     tmp_path: Path, sface: float | None, builtin: float | None, name: str
 ) -> None:
     rates = {"sface": sface, "builtin": builtin, "dlib": 0.9}
-    assert choose(None, measured(tmp_path, rates))[0] == name
+    assert choose_bundle(None, measured(tmp_path, rates))[0] == name
 
 
 @pytest.mark.dlib
 def test_dlibs_bundle_can_be_the_default_where_it_is_installed(tmp_path: Path) -> None:
     assert (
-        choose(None, measured(tmp_path, {"sface": 0.2, "builtin": 0.3, "dlib": 0.1}))[0] == "dlib"
+        choose_bundle(None, measured(tmp_path, {"sface": 0.2, "builtin": 0.3, "dlib": 0.1}))[0]
+        == "dlib"
     )
 
 
@@ -403,21 +404,21 @@ def test_an_encoder_that_was_not_measured_is_not_the_default(tmp_path: Path) -> 
     folder = measured(tmp_path, {"builtin": 0.99, "dlib": None})
     (folder / "sface").mkdir()
     write_manifest(folder / "sface", tiny_manifest(calibration=None))
-    assert choose(None, folder)[0] == "builtin"
+    assert choose_bundle(None, folder)[0] == "builtin"
 
 
 def test_the_default_is_sface() -> None:
-    assert choose(None)[0] == "sface"
+    assert choose_bundle(None)[0] == "sface"
 
 
 @pytest.mark.parametrize("part", ["refuses 2.0%", "FMR 1e-4", "`builtin` 61.2%"])
 def test_the_reason_names_what_was_measured(tmp_path: Path, part: str) -> None:
     folder = measured(tmp_path, {"sface": 0.02, "builtin": 0.612, "dlib": 0.9})
-    assert part in choose(None, folder)[1]
+    assert part in choose_bundle(None, folder)[1]
 
 
 def test_a_bundle_that_is_named_is_taken() -> None:
-    assert choose("elsewhere") == ("elsewhere", "named in the settings")
+    assert choose_bundle("elsewhere") == ("elsewhere", "named in the settings")
 
 
 def test_a_loaded_bundle_says_why_it_was_chosen(folder: Path) -> None:

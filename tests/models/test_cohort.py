@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.cohort import COHORT_FILE, NO_COHORT, Cohort, asking, read_cohort, write_cohort
+from models.cohort import COHORT_FILE, NO_COHORT, Cohort, index_query, read_cohort, write_cohort
 from models.errors import InvalidBundle
 
 Vectors = NDArray[np.float32]
@@ -48,7 +48,7 @@ def test_without_a_cohort_nothing_is_subtracted() -> None:
 def test_an_index_of_placed_vectors_gives_the_score(cohort: Cohort) -> None:
     probe, reference = drawn(2, seed=3)
     means = cohort.mean(probe), cohort.mean(reference)
-    product = float(cohort.placed(reference[None])[0] @ asking(probe))
+    product = float(cohort.index_rows(reference[None])[0] @ index_query(probe))
     score = float(probe @ reference) - sum(means) / 2
     assert product - means[0] / 2 == pytest.approx(score, abs=1e-6)
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from pgvector import Vector
 from psycopg import errors
 
-from models.cohort import Cohort, Vectors, asking
+from models.cohort import Cohort, Vectors, index_query
 from service.errors import StoreUnavailable
 from service.store.cohorts import Cohorts
 from service.store.postgres.collections import hold
@@ -82,11 +82,11 @@ class Space:
 
     def placed(self, cohort: Cohort, vectors: Vectors) -> Vectors:
         """Return where vectors (n, d) lie in this table."""
-        return self.turned(cohort.placed(vectors))
+        return self.turned(cohort.index_rows(vectors))
 
     def asked(self, vector: NDArray[np.float32]) -> Vector:
         """Return what this table is asked for a probe (d,)."""
-        row = asking(vector)
+        row = index_query(vector)
         return Vector(row if self.turn is None else self.turn @ np.append(row, np.float32(0)))
 
     def turned(self, rows: Vectors) -> Vectors:
@@ -288,7 +288,7 @@ class Spaces:
     ) -> None:
         """Make a template findable; `vector` is (d,) float32."""
         cohort = self.cohorts.of(space.fingerprint, space.dimension)
-        await insert(connection, space, number, cohort.placed(vector[None])[0])
+        await insert(connection, space, number, cohort.index_rows(vector[None])[0])
 
 
 async def insert(

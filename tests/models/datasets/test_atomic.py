@@ -2,18 +2,18 @@ from pathlib import Path
 
 import pytest
 
-from models.datasets.atomic import whole_file
+from models.datasets.atomic import atomic_write
 
 
 def test_a_file_stands_at_its_place_once_it_is_complete(tmp_path: Path) -> None:
-    with whole_file(tmp_path / "new" / "a") as file:
+    with atomic_write(tmp_path / "new" / "a") as file:
         file.write(b"text")
         assert not (tmp_path / "new" / "a").exists()
     assert (tmp_path / "new" / "a").read_bytes() == b"text"
 
 
 def fail_half_way(path: Path) -> None:
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         file.write(b"half of the n")
         raise ZeroDivisionError
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from models.datasets.crops import CropSet, cut
 from models.datasets.folders import photos_in
 from models.photo.detectors import DetectorSource, YuNetDetector
-from models.photo.face import Framing, align, find
+from models.photo.face import Framing, align, find_face
 from models.photo.image import decode
 from tests.images import encode, picture
 from tests.photos import photo_bytes
@@ -60,7 +60,7 @@ def test_the_others_are_rejected_with_the_reason(crops: CropSet) -> None:
 
 def test_crops_are_those_of_the_service(crops: CropSet, yunet: YuNetDetector) -> None:
     for crop, name in zip(crops.crops, ("grace", "astronaut"), strict=True):
-        found = find(decode(photo_bytes(name)).pixels, yunet, "largest")
+        found = find_face(decode(photo_bytes(name)).pixels, yunet, "largest")
         wanted = align(found, yunet, FRAMING).pixels
         np.testing.assert_array_equal(crop, wanted)
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.bundle import Bundle, load_bundle
-from models.datasets.features import Embedded, Extracted, embed, with_head
+from models.datasets.features import FeatureSet, VectorSet, apply_head, embed
 from models.datasets.labelled import LabelledSet
 from models.encoder.head import Head
 from tests.photos import mirrored, photo_bytes
@@ -28,20 +28,20 @@ def bundle(tiny_bundle_folder: Path) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def embedded(labelled: LabelledSet, bundle: Bundle) -> Embedded:
+def embedded(labelled: LabelledSet, bundle: Bundle) -> VectorSet:
     return embed(labelled, bundle)
 
 
-def test_vectors_are_of_unit_length_in_the_order_of_the_photos(embedded: Embedded) -> None:
+def test_vectors_are_of_unit_length_in_the_order_of_the_photos(embedded: VectorSet) -> None:
     np.testing.assert_allclose(np.linalg.norm(embedded.vectors, axis=1), [1, 0, 1], atol=1e-5)
 
 
-def test_a_photo_without_a_vector_has_zeros_and_a_reason(embedded: Embedded) -> None:
+def test_a_photo_without_a_vector_has_zeros_and_a_reason(embedded: VectorSet) -> None:
     assert embedded.rejected == {"gone.jpg": "missing"}
     assert embedded.enrolled.tolist() == [True, False, True]
 
 
-def test_a_face_and_its_mirror_image_have_one_vector(embedded: Embedded) -> None:
+def test_a_face_and_its_mirror_image_have_one_vector(embedded: VectorSet) -> None:
     assert float(embedded.vectors[0] @ embedded.vectors[2]) > 0.985
 
 
@@ -52,5 +52,5 @@ def test_a_head_that_gives_no_direction_enrols_nobody(
     for weight in dead.parameters():
         weight.zero_()
     features = np.ones((3, 2, bundle.encoder.width), np.float32)
-    embedded = with_head(labelled, Extracted(features, ["a", "b", "c"], {}), dead)
+    embedded = apply_head(labelled, FeatureSet(features, ["a", "b", "c"], {}), dead)
     assert set(embedded.rejected.values()) == {"degenerate_vector"}

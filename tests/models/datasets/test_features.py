@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.bundle import load_bundle
 from models.datasets.crops import cut
-from models.datasets.features import Extracted, Extractor, FeatureCache
+from models.datasets.features import Extractor, FeatureCache, FeatureSet
 from models.embedder import Embedder
 from models.errors import OutOfMemory
 from tests.images import encode, picture
@@ -51,13 +51,13 @@ def embedder(tiny_bundle_folder: Path) -> Counting:
 
 
 @pytest.fixture(scope="module")
-def extracted(folder: Path, tiny_bundle_folder: Path) -> Extracted:
+def extracted(folder: Path, tiny_bundle_folder: Path) -> FeatureSet:
     embedder = Embedder(load_bundle(str(tiny_bundle_folder)), CPU, "fp32")
     return Extractor(embedder)(IMAGES, folder)
 
 
 def test_features_are_in_the_order_of_the_images(
-    extracted: Extracted, embedder: Counting, folder: Path
+    extracted: FeatureSet, embedder: Counting, folder: Path
 ) -> None:
     bundle = embedder.bundle
     framing = bundle.manifest.pixels.framing
@@ -65,7 +65,7 @@ def test_features_are_in_the_order_of_the_images(
     np.testing.assert_allclose(extracted.features[3], embedder.features(list(crops))[0], atol=1e-5)
 
 
-def test_a_photo_without_features_has_zeros_and_a_reason(extracted: Extracted) -> None:
+def test_a_photo_without_features_has_zeros_and_a_reason(extracted: FeatureSet) -> None:
     assert extracted.rejected == {"nobody.png": "no_face", "gone.jpg": "missing"}
     assert extracted.usable.tolist() == [True, False, False, True, True]
 
@@ -113,7 +113,7 @@ def test_progress_counts_what_was_known_before(
     assert told == [(1, 2), (2, 2)]
 
 
-def test_the_photos_of_a_part_keep_their_reasons(extracted: Extracted) -> None:
+def test_the_photos_of_a_part_keep_their_reasons(extracted: FeatureSet) -> None:
     part = extracted.at(np.array([2, 3]), IMAGES)
     assert part.rejected == {"gone.jpg": "missing"}
     assert part.usable.tolist() == [False, True]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.datasets.features import FittedBatches, silent
+from models.datasets.features import AdaptiveBatches, no_note
 from models.errors import OutOfMemory
 
 
@@ -25,7 +25,7 @@ class Machine:
 
 
 def doubled(machine: Machine, count: int, size: int) -> list[int]:
-    return [n for part in FittedBatches(machine, size, silent)(range(count)) for n in part]
+    return [n for part in AdaptiveBatches(machine, size, no_note)(range(count)) for n in part]
 
 
 def test_every_item_is_served_once_and_in_order_when_memory_is_short() -> None:
@@ -40,7 +40,7 @@ def test_a_batch_that_fitted_once_is_kept() -> None:
 
 def test_the_user_is_told_in_one_line_for_every_halving() -> None:
     lines: list[str] = []
-    list(FittedBatches(Machine(room=4), 16, lines.append)(range(20)))
+    list(AdaptiveBatches(Machine(room=4), 16, lines.append)(range(20)))
     assert lines == [
         "A batch of 16 does not fit the memory; going on with 8.",
         "A batch of 8 does not fit the memory; going on with 4.",
@@ -64,4 +64,4 @@ def test_nothing_of_a_failed_batch_is_held_while_it_is_tried_again() -> None:
             raise OutOfMemory("too many")
         return list(items)
 
-    assert [n for part in FittedBatches(run, 4, silent)(range(4)) for n in part] == [0, 1, 2, 3]
+    assert [n for part in AdaptiveBatches(run, 4, no_note)(range(4)) for n in part] == [0, 1, 2, 3]

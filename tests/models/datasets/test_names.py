@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.datasets.names import as_id, as_name, without_unseen
+from models.datasets.names import as_id, as_name, remove_invisible
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_names_that_look_the_same_are_one(one: str, other: str) -> None:
     ],
 )
 def test_name_keeps_what_its_script_needs(name: str) -> None:
-    assert (as_name(name), without_unseen(name)) == (name, name)
+    assert (as_name(name), remove_invisible(name)) == (name, name)
 
 
 @pytest.mark.parametrize(
@@ -92,9 +92,9 @@ def test_name_in_a_path_is_no_path(name: str) -> None:
 
 @given(st.text())
 def test_form_of_a_form_is_that_form(text: str) -> None:
-    for name in (text, without_unseen(text)):
+    for name in (text, remove_invisible(text)):
         try:
             form = as_name(name)
         except ValueError:
             continue
-        assert (as_name(form), without_unseen(form)) == (form, form)
+        assert (as_name(form), remove_invisible(form)) == (form, form)

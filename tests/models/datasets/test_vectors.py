@@ -7,17 +7,17 @@ from pyarrow import dataset
 
 from models.datasets.vectors import (
     FORMATS,
-    About,
     Format,
     RejectedFile,
     VectorFolder,
+    VectorOrigin,
     VectorRow,
-    only_writer,
+    exclusive_writer,
 )
 from models.errors import LikenessError
 from models.photo.face import Box
 
-ABOUT = About("tiny", "f" * 64, 4)
+ABOUT = VectorOrigin("tiny", "f" * 64, 4)
 
 
 def row(path: str) -> VectorRow:
@@ -28,7 +28,7 @@ def row(path: str) -> VectorRow:
 @pytest.mark.parametrize("format_", FORMATS)
 def test_what_was_added_is_done_for_the_next_run(tmp_path: Path, format_: Format) -> None:
     VectorFolder(tmp_path / "out", ABOUT, format_).add([row("b.jpg"), row("a.jpg")])
-    assert VectorFolder(tmp_path / "out", ABOUT, format_).done() == {"a.jpg", "b.jpg"}
+    assert VectorFolder(tmp_path / "out", ABOUT, format_).embedded_paths() == {"a.jpg", "b.jpg"}
 
 
 @pytest.mark.parametrize("format_", FORMATS)
@@ -36,7 +36,7 @@ def test_later_parts_leave_earlier_ones_alone(tmp_path: Path, format_: Format) -
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         VectorFolder(tmp_path / "out", ABOUT, format_).add([row(name)])
     folder = VectorFolder(tmp_path / "out", ABOUT, format_)
-    assert folder.done() == {"a.jpg", "b.jpg", "c.jpg"}
+    assert folder.embedded_paths() == {"a.jpg", "b.jpg", "c.jpg"}
 
 
 def test_a_part_that_somebody_removed_is_not_a_part_to_write_over(tmp_path: Path) -> None:
@@ -45,7 +45,7 @@ def test_a_part_that_somebody_removed_is_not_a_part_to_write_over(tmp_path: Path
     folder.add([row("b.jpg")])
     (tmp_path / "out" / "part-000000.npz").unlink()
     VectorFolder(tmp_path / "out", ABOUT, "npz").add([row("c.jpg")])
-    assert VectorFolder(tmp_path / "out", ABOUT, "npz").done() == {"b.jpg", "c.jpg"}
+    assert VectorFolder(tmp_path / "out", ABOUT, "npz").embedded_paths() == {"b.jpg", "c.jpg"}
 
 
 def test_parquet_reads_as_one_table_that_names_its_bundle(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_file_that_has_a_vector_after_all_is_rejected_no_more(tmp_path: Path) 
 @pytest.mark.parametrize(
     "other", [replace(ABOUT, fingerprint="e" * 64), replace(ABOUT, bundle="other")]
 )
-def test_vectors_of_two_bundles_are_never_mixed(tmp_path: Path, other: About) -> None:
+def test_vectors_of_two_bundles_are_never_mixed(tmp_path: Path, other: VectorOrigin) -> None:
     VectorFolder(tmp_path / "out", ABOUT, "npz").add([row("a.jpg")])
     with pytest.raises(LikenessError, match="another folder"):
         VectorFolder(tmp_path / "out", other, "npz")
@@ -113,19 +113,19 @@ def test_a_run_killed_before_its_first_file_was_whole_is_no_folder_of_others(
 ) -> None:
     (tmp_path / "._about.json.17.partial").write_bytes(b"half")
     VectorFolder(tmp_path, ABOUT, "npz").add([row("a.jpg")])
-    assert VectorFolder(tmp_path, ABOUT, "npz").done() == {"a.jpg"}
+    assert VectorFolder(tmp_path, ABOUT, "npz").embedded_paths() == {"a.jpg"}
 
 
 def test_two_runs_never_write_to_one_folder(tmp_path: Path) -> None:
     with (
-        only_writer(tmp_path / "out"),
+        exclusive_writer(tmp_path / "out"),
         pytest.raises(LikenessError, match="Another run"),
-        only_writer(tmp_path / "out"),
+        exclusive_writer(tmp_path / "out"),
     ):
         pass
 
 
 def test_a_folder_is_free_again_when_its_run_has_ended(tmp_path: Path) -> None:
     for _ in range(2):
-        with only_writer(tmp_path / "out"):
+        with exclusive_writer(tmp_path / "out"):
             VectorFolder(tmp_path / "out", ABOUT, "npz").add([row("a.jpg")])

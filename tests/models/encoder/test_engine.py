@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from models.bundle import Bundle, load_bundle
 from models.embedder import Embedder
 from models.encoder import EngineName
-from models.encoder.engine import Engine, open_engine
+from models.encoder.encoder import Engine
+from models.encoder.engine import open_engine
 from models.encoder.pixels import stack
 from models.errors import InvalidBundle
 

@@ -14,7 +14,7 @@ from models.encoder.pixels import (
     standardise,
 )
 from models.photo.detectors import NoDetector
-from models.photo.face import Framing, align, find, fit
+from models.photo.face import Framing, align, centre_square, find_face
 
 Pixels = NDArray[np.uint8]
 
@@ -22,7 +22,7 @@ Pixels = NDArray[np.uint8]
 def ours(photo: Pixels, size: int = 224) -> torch.Tensor:
     """Take an image the way the service takes one with the detector `none`."""
     nobody = NoDetector()
-    crop = align(find(photo, nobody), nobody, Framing(size, 0.0)).pixels
+    crop = align(find_face(photo, nobody), nobody, Framing(size, 0.0)).pixels
     return standardise(stack([crop]).float(), CLIP_MEAN, CLIP_STD)
 
 
@@ -52,7 +52,7 @@ def test_pixels_agree_at_another_size(astronaut: Pixels) -> None:
 @pytest.mark.parametrize("shape", [(1, 60_000), (60_000, 1)])
 def test_an_image_of_one_row_is_fitted_without_unfolding_it(shape: tuple[int, int]) -> None:
     # Scaled whole, it would take 9 gigabytes.
-    assert fit(np.zeros((*shape, 3), np.uint8), 224).shape == (224, 224, 3)
+    assert centre_square(np.zeros((*shape, 3), np.uint8), 224).shape == (224, 224, 3)
 
 
 def test_stacked_crops_are_channels_first_and_in_order() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from models.bundle import Bundle, Calibration
 from models.cohort import NO_COHORT
-from models.datasets.features import Embedded
+from models.datasets.features import VectorSet
 from models.datasets.labelled import LabelledSet
 from models.decision import ConditionRates, GroupRates, OperatingPoint, Rate
 from models.errors import LikenessError
@@ -22,7 +22,7 @@ from tests.images import encode, picture
 PEOPLE = 60
 
 
-def invent(folder: Path) -> tuple[LabelledSet, Embedded]:
+def invent(folder: Path) -> tuple[LabelledSet, VectorSet]:
     """Invent four photos each of 60 people; the first photo has no face."""
     random = np.random.default_rng(0)
     people = np.repeat(np.arange(PEOPLE), 4)
@@ -34,7 +34,7 @@ def invent(folder: Path) -> tuple[LabelledSet, Embedded]:
     pairs += [(4 * p + 3, (4 * p + 7) % len(people), False) for p in range(PEOPLE)]
     groups = ["north" if person % 2 else "south" for person in people]
     labelled = LabelledSet(folder, images, people, pairs, groups=groups)
-    return labelled, Embedded(vectors, vectors, {images[0]: "no_face"})
+    return labelled, VectorSet(vectors, vectors, {images[0]: "no_face"})
 
 
 @pytest.fixture(scope="module")

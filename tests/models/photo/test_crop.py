@@ -9,9 +9,9 @@ from PIL import ImageOps
 
 from models.embedder import Embedder, Row
 from models.errors import FaceTooSmall, UndecodableImage
-from models.photo.crop import Portrait, take_portrait, take_portraits
+from models.photo.crop import CropResult, crop_face, crop_faces
 from models.photo.detectors import YuNetDetector
-from models.photo.face import Framing, align, find
+from models.photo.face import Framing, align, find_face
 from models.photo.image import decode
 from tests.images import encode
 from tests.odd import odd_photos
@@ -30,8 +30,8 @@ def large(share: float = 1.0) -> Pillow.Image:
     return photo
 
 
-def taken(photo: bytes, detector: YuNetDetector, framing: Framing = FRAMING) -> Portrait:
-    return take_portrait(photo, detector, "single", framing)
+def taken(photo: bytes, detector: YuNetDetector, framing: Framing = FRAMING) -> CropResult:
+    return crop_face(photo, detector, "single", framing)
 
 
 @pytest.fixture(scope="module")
@@ -40,31 +40,31 @@ def photo() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def portrait(photo: bytes, yunet: YuNetDetector) -> Portrait:
+def portrait(photo: bytes, yunet: YuNetDetector) -> CropResult:
     return taken(photo, yunet)
 
 
-def test_a_large_face_is_cut_from_a_reduced_photo(portrait: Portrait) -> None:
-    assert portrait.found.reduction == 4
+def test_a_large_face_is_cut_from_a_reduced_photo(portrait: CropResult) -> None:
+    assert portrait.face.reduction == 4
 
 
 def test_the_box_is_in_pixels_of_the_photo(
-    portrait: Portrait, photo: bytes, yunet: YuNetDetector
+    portrait: CropResult, photo: bytes, yunet: YuNetDetector
 ) -> None:
-    whole = find(decode(photo).pixels, yunet).box
-    box = portrait.found.box
+    whole = find_face(decode(photo).pixels, yunet).box
+    box = portrait.face.box
     assert (box.left, box.top) == pytest.approx((whole.left, whole.top), abs=0.05 * whole.width)
     assert box.width == pytest.approx(whole.width, rel=0.05)
 
 
-def test_the_size_is_that_of_the_photo(portrait: Portrait) -> None:
+def test_the_size_is_that_of_the_photo(portrait: CropResult) -> None:
     assert (portrait.width, portrait.height) == (4000, 3000)
 
 
 def test_a_reduced_photo_gives_the_vector_of_the_whole(
-    portrait: Portrait, photo: bytes, yunet: YuNetDetector, sface_embedder: Embedder
+    portrait: CropResult, photo: bytes, yunet: YuNetDetector, sface_embedder: Embedder
 ) -> None:
-    found = find(decode(photo).pixels, yunet)
+    found = find_face(decode(photo).pixels, yunet)
     whole = align(found, yunet, FRAMING)
     one, other = sface_embedder([portrait.crop.pixels, whole.pixels])
     assert isinstance(one, Row)
@@ -74,24 +74,24 @@ def test_a_reduced_photo_gives_the_vector_of_the_whole(
 
 def test_a_crop_that_shows_more_is_cut_from_the_whole_photo(yunet: YuNetDetector) -> None:
     portrait = taken(jpeg(large(share=0.5)), yunet, LARGE)
-    assert portrait.found.reduction == 1
-    assert portrait.found.pixels.shape == (3000, 4000, 3)
+    assert portrait.face.reduction == 1
+    assert portrait.face.pixels.shape == (3000, 4000, 3)
 
 
 def test_a_photo_that_lies_on_its_side_is_turned_whole(yunet: YuNetDetector) -> None:
     photo = large(share=0.5)
     upright = taken(jpeg(photo), yunet, LARGE)
     turned = taken(jpeg(photo.rotate(90, expand=True)), yunet, LARGE)
-    assert turned.found.turns == 3
-    assert turned.found.pixels.shape == upright.found.pixels.shape == (3000, 4000, 3)
-    apart = np.abs(turned.found.face.landmarks - upright.found.face.landmarks)
+    assert turned.face.turns == 3
+    assert turned.face.pixels.shape == upright.face.pixels.shape == (3000, 4000, 3)
+    apart = np.abs(turned.face.face.landmarks - upright.face.face.landmarks)
     assert apart.max() < 20  # the detector's landmarks are whole pixels of 320, ten of these
 
 
 def test_a_face_is_measured_in_pixels_of_the_photo(photo: bytes, yunet: YuNetDetector) -> None:
     with pytest.raises(FaceTooSmall):
-        take_portrait(photo, yunet, "single", FRAMING, min_face_px=3000)
-    take_portrait(photo, yunet, "single", FRAMING, min_face_px=800)
+        crop_face(photo, yunet, "single", FRAMING, min_face_px=3000)
+    crop_face(photo, yunet, "single", FRAMING, min_face_px=800)
 
 
 def test_orientation_is_applied_to_a_reduced_photo(yunet: YuNetDetector) -> None:
@@ -100,7 +100,7 @@ def test_orientation_is_applied_to_a_reduced_photo(yunet: YuNetDetector) -> None
     stream = BytesIO()
     large().rotate(90, expand=True).save(stream, "JPEG", exif=exif)
     portrait = taken(stream.getvalue(), yunet)
-    assert (portrait.width, portrait.height, portrait.found.turns) == (4000, 3000, 0)
+    assert (portrait.width, portrait.height, portrait.face.turns) == (4000, 3000, 0)
 
 
 def test_a_large_photo_that_stops_early_is_refused(photo: bytes) -> None:
@@ -120,18 +120,18 @@ def large_group() -> bytes:
 
 def test_all_faces_of_a_photo_are_cut_as_the_largest_is_alone(yunet: YuNetDetector) -> None:
     photo = large_group()
-    alone = take_portrait(photo, yunet, "largest", FRAMING)
-    first, second = take_portraits(photo, yunet, 5, FRAMING)
+    alone = crop_face(photo, yunet, "largest", FRAMING)
+    first, second = crop_faces(photo, yunet, 5, FRAMING)
     np.testing.assert_array_equal(first.crop.pixels, alone.crop.pixels)
-    assert first.found.box.area > second.found.box.area
-    (only,) = take_portraits(photo, yunet, 1, FRAMING)
-    assert only.found.box == first.found.box
+    assert first.face.box.area > second.face.box.area
+    (only,) = crop_faces(photo, yunet, 1, FRAMING)
+    assert only.face.box == first.face.box
 
 
 def test_a_photo_of_many_is_decoded_once_small_and_once_whole(yunet: YuNetDetector) -> None:
-    first, second = take_portraits(large_group(), yunet, 5, LARGER)
-    assert first.found.pixels is second.found.pixels
-    assert (first.found.pixels.shape, first.found.reduction) == ((2400, 3808, 3), 1)
+    first, second = crop_faces(large_group(), yunet, 5, LARGER)
+    assert first.face.pixels is second.face.pixels
+    assert (first.face.pixels.shape, first.face.reduction) == ((2400, 3808, 3), 1)
     assert (second.decode_s, second.detect_s) == (0, 0)
     assert min(first.decode_s, first.detect_s, first.align_s, second.align_s) > 0
 
@@ -153,6 +153,6 @@ def test_a_photo_shows_its_face_whatever_file_it_is_in(yunet: YuNetDetector) -> 
         for name, file in odd_photos(photo).items()
         for shown in [taken(file, yunet)]
         for brightness in [abs(float(shown.crop.pixels.mean()) - float(plain.crop.pixels.mean()))]
-        if shown.found.box.overlap(plain.found.box) < 0.8 or brightness > 4
+        if shown.face.box.overlap(plain.face.box) < 0.8 or brightness > 4
     }
     assert unlike == {}

@@ -18,7 +18,7 @@ from models.photo.detectors import (
     find_detector,
     scale_to,
 )
-from models.photo.face import Box, Detector, Framing, align, find
+from models.photo.face import Box, Detector, Framing, align, find_face
 from models.weights import YUNET, locate
 
 Pixels = NDArray[np.uint8]
@@ -40,7 +40,7 @@ def test_the_one_face_is_found(detector: Detector, grace: Pixels) -> None:
 
 
 def test_the_landmarks_lie_inside_the_box(detector: Detector, astronaut: Pixels) -> None:
-    face = find(astronaut, detector).face
+    face = find_face(astronaut, detector).face
     inside = (face.landmarks - (face.box.left, face.box.top)) / (face.box.width, face.box.height)
     assert ((inside > 0) & (inside < 1)).all()
 
@@ -49,8 +49,8 @@ def test_boxes_are_in_pixels_of_the_image_whatever_its_size(
     detector: Detector, grace: Pixels
 ) -> None:
     double = np.asarray(cv2.resize(grace, (1024, 1200)), np.uint8)
-    box = find(double, detector).box
-    assert box.scaled(0.5).overlap(find(grace, detector).box) > 0.9
+    box = find_face(double, detector).box
+    assert box.scaled(0.5).overlap(find_face(grace, detector).box) > 0.9
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 2000), (2000, 3), (7, 5)])
@@ -70,7 +70,7 @@ def test_no_detector_is_misled_by_a_turned_photo(
     detector: Detector, photo: str, quarters: int, request: pytest.FixtureRequest
 ) -> None:
     turned = np.ascontiguousarray(np.rot90(request.getfixturevalue(photo), -quarters))
-    assert find(turned, detector).turns == quarters
+    assert find_face(turned, detector).turns == quarters
 
 
 # dlib
@@ -89,7 +89,7 @@ def test_scaling_bounds_the_longer_side() -> None:
 def test_yunet_finds_the_face_where_dlib_does(
     yunet: YuNetDetector, dlib_detector: DlibDetector, grace: Pixels
 ) -> None:
-    assert find(grace, yunet).box.overlap(find(grace, dlib_detector).box) > 0.6
+    assert find_face(grace, yunet).box.overlap(find_face(grace, dlib_detector).box) > 0.6
 
 
 @pytest.mark.dlib
@@ -103,7 +103,7 @@ def test_yunet_crops_as_dlib_does(
     pixels: Pixels = request.getfixturevalue(photo)
     framing = Framing(150, 0.25, "dlib")
     crops = [
-        align(find(pixels, detector), detector, framing).pixels
+        align(find_face(pixels, detector), detector, framing).pixels
         for detector in (yunet, dlib_detector)
     ]
     embedder = Embedder(load_bundle("dlib"), choose_device("cpu"), "fp32")
@@ -175,7 +175,7 @@ def test_weights_that_opencv_cannot_read_are_refused(tmp_path: Path) -> None:
 
 
 def test_none_takes_the_whole_image_for_the_face(grace: Pixels) -> None:
-    found = find(grace, NoDetector())
+    found = find_face(grace, NoDetector())
     assert (found.box, found.turns) == (Box(0, 0, 512, 600), 0)
 
 

@@ -11,15 +11,15 @@ from models.photo.detectors import NoDetector, YuNetDetector
 from models.photo.face import (
     Box,
     Crop,
+    DetectedFace,
     Face,
-    Found,
     Framing,
     Points,
     TemplateName,
     align,
-    choose,
-    find,
-    find_all,
+    choose_face,
+    find_face,
+    find_faces,
     similarity_transform,
 )
 
@@ -101,7 +101,7 @@ class CornerDetector:
 DETECTOR = CornerDetector()
 
 
-def dotted(degrees: float, scale: float, side: int) -> Found:
+def dotted(degrees: float, scale: float, side: int) -> DetectedFace:
     """Draw five coloured dots, the landmarks of a face."""
     shift = (side / 2, side / 2)
     marks = apply(similarity(degrees, scale, shift), DOTS - 0.5).astype(np.float32)
@@ -111,7 +111,7 @@ def dotted(degrees: float, scale: float, side: int) -> Found:
         colour = (40 * (number + 1), 255 - 40 * number, 128)
         cv2.circle(image, at, round(scale / 25 * 16), colour, -1, cv2.LINE_AA, 4)
     face = Face(Box(0, 0, side, side), marks, 1.0)
-    return Found(image, face, 1, 0)
+    return DetectedFace(image, face, 1, 0)
 
 
 def centre_of(crop: Pixels, number: int) -> NDArray[np.float64]:
@@ -137,16 +137,16 @@ def test_landmarks_lie_on_the_template_when_a_huge_face_is_shrunk() -> None:
 
 
 def test_shrinking_a_lot_averages_pixels(yunet: YuNetDetector, grace: Pixels) -> None:
-    found = find(grace, yunet)
+    found = find_face(grace, yunet)
     noise = np.random.default_rng(0).integers(0, 256, (2400, 2048, 3), np.uint8)
     large = Face(found.face.box, found.face.landmarks * 4, 1.0)
-    crop = align(Found(noise, large, 1, 0), yunet, Framing(64, 0.25))
+    crop = align(DetectedFace(noise, large, 1, 0), yunet, Framing(64, 0.25))
     assert crop.pixels.std() < 30  # 74 in the noise itself
 
 
 def test_what_lies_outside_the_image_is_black() -> None:
     found = dotted(0, 300, 300)
-    white = Found(np.full_like(found.pixels, 255), found.face, 1, 0)
+    white = DetectedFace(np.full_like(found.pixels, 255), found.face, 1, 0)
     crop = align(white, DETECTOR, Framing(100, 0.5)).pixels
     assert (int(crop[:20].max()), int(crop[30:70, 30:70].min())) == (0, 255)
 
@@ -165,16 +165,16 @@ def test_the_roll_is_the_tilt_of_the_landmarks(degrees: float) -> None:
 def test_landmarks_of_another_shape_misfit() -> None:
     found = dotted(0, 200, 400)
     squeezed = Face(found.face.box, found.face.landmarks * np.array([0.4, 1], np.float32), 1.0)
-    crop = align(Found(found.pixels, squeezed, 1, 0), DETECTOR, FRAMING)
+    crop = align(DetectedFace(found.pixels, squeezed, 1, 0), DETECTOR, FRAMING)
     assert crop.misfit > 0.1 > 1e-4 > align(found, DETECTOR, FRAMING).misfit
 
 
 def test_the_misfit_does_not_depend_on_how_much_the_crop_shows(
     yunet: YuNetDetector, grace: Pixels
 ) -> None:
-    found = find(grace, yunet)
+    found = find_face(grace, yunet)
     squeezed = Face(found.face.box, found.face.landmarks * np.array([0.4, 1], np.float32), 1.0)
-    turned_away = Found(found.pixels, squeezed, 1, 0)
+    turned_away = DetectedFace(found.pixels, squeezed, 1, 0)
     one, other = (
         align(turned_away, yunet, framing).misfit
         for framing in (Framing(150, 0.25), Framing(112, 0.0, "arcface"))
@@ -183,7 +183,7 @@ def test_the_misfit_does_not_depend_on_how_much_the_crop_shows(
 
 
 def test_without_a_template_the_crop_is_the_centre_square(grace: Pixels) -> None:
-    found = Found(grace, Face(Box(0, 0, 512, 600), np.zeros((5, 2), np.float32), 1.0), 1, 0)
+    found = DetectedFace(grace, Face(Box(0, 0, 512, 600), np.zeros((5, 2), np.float32), 1.0), 1, 0)
     crop = align(found, NoDetector(), Framing(512, 0.25))
     np.testing.assert_array_equal(crop.pixels, grace[44:556])
 
@@ -200,7 +200,7 @@ def face(side: float, score: float = 1.0, off: float = 0.0) -> Face:
 
 
 def chosen(faces: list[Face], policy: Policy) -> Face:
-    return choose(faces, policy, 0.1, MIDDLE)
+    return choose_face(faces, policy, 0.1, MIDDLE)
 
 
 def test_the_largest_confident_face_is_chosen() -> None:
@@ -242,7 +242,7 @@ def couple(grace: Pixels, astronaut: Pixels) -> Pixels:
 
 def test_single_refuses_a_photo_of_two_people(yunet: YuNetDetector, couple: Pixels) -> None:
     with pytest.raises(SeveralFaces):
-        find(couple, yunet, "single")
+        find_face(couple, yunet, "single")
 
 
 def test_largest_takes_the_larger_of_two_people(
@@ -251,36 +251,36 @@ def test_largest_takes_the_larger_of_two_people(
     behind = np.asarray(cv2.resize(astronaut, (350, 350)), np.uint8)
     # The larger face is the one farther from the middle.
     photo = np.hstack([grace[:350], behind, np.zeros_like(grace[:350])])
-    found = find(photo, yunet, "largest")
-    assert (found.faces, found.box.left < 300) == (2, True)
+    found = find_face(photo, yunet, "largest")
+    assert (found.face_count, found.box.left < 300) == (2, True)
 
 
 def test_largest_takes_the_one_in_the_middle_of_two_people_about_as_near(
     yunet: YuNetDetector, couple: Pixels
 ) -> None:
     moved = np.hstack([couple, np.zeros_like(couple)])
-    found = [find(photo, yunet, "largest").box.left < 300 for photo in (couple, moved)]
+    found = [find_face(photo, yunet, "largest").box.left < 300 for photo in (couple, moved)]
     assert found == [True, False]
 
 
 def test_all_of_two_people_are_found_the_larger_first(yunet: YuNetDetector, couple: Pixels) -> None:
-    found = find_all(couple, yunet)
+    found = find_faces(couple, yunet)
     assert [each.box.left < 300 for each in found] == [True, False]
-    assert {each.faces for each in found} == {2}
+    assert {each.face_count for each in found} == {2}
 
 
 def test_small_faces_are_left_out_unless_there_is_no_other(
     yunet: YuNetDetector, couple: Pixels
 ) -> None:
-    larger, smaller = find_all(couple, yunet)
+    larger, smaller = find_faces(couple, yunet)
     least = (larger.box.width + smaller.box.width) / 2
-    assert [each.box for each in find_all(couple, yunet, least)] == [larger.box]
+    assert [each.box for each in find_faces(couple, yunet, least)] == [larger.box]
     with pytest.raises(FaceTooSmall):
-        find_all(couple, yunet, larger.box.width + 1)
+        find_faces(couple, yunet, larger.box.width + 1)
 
 
 def test_the_best_scored_face_is_all_there_is_when_none_is_confident() -> None:
-    (found,) = find_all(corners(30, 40, 0, 0), DETECTOR)
+    (found,) = find_faces(corners(30, 40, 0, 0), DETECTOR)
     assert (found.turns, found.face.score) == (0, 0.3)
 
 
@@ -288,7 +288,7 @@ def test_the_best_scored_face_is_all_there_is_when_none_is_confident() -> None:
 
 
 def crop_of(pixels: Pixels, detector: YuNetDetector) -> Crop:
-    return align(find(pixels, detector), detector, FRAMING)
+    return align(find_face(pixels, detector), detector, FRAMING)
 
 
 def clockwise(pixels: Pixels, quarters: int) -> Pixels:
@@ -308,16 +308,16 @@ def test_a_turned_photo_gives_the_upright_crop(
 def test_the_number_of_turns_is_told(
     yunet: YuNetDetector, astronaut: Pixels, quarters: int
 ) -> None:
-    assert find(clockwise(astronaut, quarters), yunet).turns == quarters
+    assert find_face(clockwise(astronaut, quarters), yunet).turns == quarters
 
 
 @pytest.mark.parametrize("quarters", [0, 1, 2, 3])
 def test_the_box_lies_on_the_face_in_the_photo_as_it_came(
     yunet: YuNetDetector, grace: Pixels, quarters: int
 ) -> None:
-    upright = cut_out(grace, find(grace, yunet).box)
+    upright = cut_out(grace, find_face(grace, yunet).box)
     turned = clockwise(grace, quarters)
-    there = cut_out(turned, find(turned, yunet).box)
+    there = cut_out(turned, find_face(turned, yunet).box)
     back = np.rot90(there, quarters)
     assert back.shape == upright.shape
     assert np.abs(back.astype(int) - upright).mean() < 12  # a pixel of rounding
@@ -352,24 +352,24 @@ def corners(upper_left: int, upper_right: int, lower_right: int, lower_left: int
     ],
 )
 def test_the_turn_with_the_best_face_is_taken(image: Pixels, turns: int) -> None:
-    assert find(image, DETECTOR).turns == turns
+    assert find_face(image, DETECTOR).turns == turns
 
 
 def test_an_image_without_a_face_is_refused(yunet: YuNetDetector) -> None:
     with pytest.raises(NoFace):
-        find(np.full((300, 400, 3), 128, np.uint8), yunet)
+        find_face(np.full((300, 400, 3), 128, np.uint8), yunet)
 
 
 def test_a_face_smaller_than_wanted_is_refused_with_both_sizes(
     yunet: YuNetDetector, grace: Pixels
 ) -> None:
     with pytest.raises(FaceTooSmall, match="174 pixels wide; 175 are needed"):
-        find(grace, yunet, min_face_px=175)
+        find_face(grace, yunet, min_face_px=175)
 
 
 def test_a_face_in_a_huge_image_is_found_where_it_is(grace: Pixels, yunet: YuNetDetector) -> None:
     """Four times as large it is shrunk before anybody looks at it."""
     huge = np.asarray(cv2.resize(grace, None, fx=4, fy=4), np.uint8)
-    small, large = (find(pixels, yunet) for pixels in (grace, huge))
+    small, large = (find_face(pixels, yunet) for pixels in (grace, huge))
     np.testing.assert_allclose(large.face.landmarks / 4, small.face.landmarks, atol=4)
     assert large.pixels.shape == huge.shape

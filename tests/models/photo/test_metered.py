@@ -1,18 +1,18 @@
 import pytest
 
 from models.errors import UndecodableImage
-from models.photo.integrity import Metered
+from models.photo.integrity import MeteredFile
 
 
 def test_a_file_may_be_read_a_few_times_over() -> None:
-    stream = Metered(b"x" * 1000)
+    stream = MeteredFile(b"x" * 1000)
     for _ in range(3):
         stream.seek(0)
         assert stream.read() == b"x" * 1000
 
 
 def test_a_large_file_may_not_be_read_any_number_of_times() -> None:
-    stream = Metered(bytes(2**24))
+    stream = MeteredFile(bytes(2**24))
 
     def again() -> None:
         for _ in range(7):
@@ -24,7 +24,7 @@ def test_a_large_file_may_not_be_read_any_number_of_times() -> None:
 
 
 def test_reads_of_nothing_count_as_well() -> None:
-    stream = Metered(b"")
+    stream = MeteredFile(b"")
 
     def forever() -> None:
         while True:

@@ -9,9 +9,9 @@ from models.decision import CONDITION_NAMES
 from models.errors import InvalidBundle
 from models.photo.quality_head import (
     QUALITY_FILE,
-    Capture,
+    LearnedQuality,
     QualityHead,
-    issues_of,
+    condition_issues,
     read_quality,
     write_quality,
 )
@@ -71,11 +71,11 @@ def test_missing_head_is_refused(head: QualityHead, tmp_path: Path) -> None:
 
 
 def test_what_is_stored_beside_a_template_says_the_same() -> None:
-    capture = Capture(0.7, frozenset({"masked", "dark"}))
-    assert Capture.of_measures({"sharpness": 9.0} | capture.measures()) == capture
-    assert Capture.of_measures({"sharpness": 9.0}) is None
+    capture = LearnedQuality(0.7, frozenset({"masked", "dark"}))
+    assert LearnedQuality.of_measures({"sharpness": 9.0} | capture.measures()) == capture
+    assert LearnedQuality.of_measures({"sharpness": 9.0}) is None
 
 
 def test_every_condition_comes_with_advice() -> None:
-    assert [issue.code for issue in issues_of(CONDITION_NAMES)] == list(CONDITION_NAMES)
-    assert all(issue.advice.endswith(".") for issue in issues_of(CONDITION_NAMES))
+    assert [issue.code for issue in condition_issues(CONDITION_NAMES)] == list(CONDITION_NAMES)
+    assert all(issue.advice.endswith(".") for issue in condition_issues(CONDITION_NAMES))

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.errors import NoFace
-from models.photo.crop import take_portrait
+from models.photo.crop import crop_face
 from models.photo.detectors import YuNetDetector
-from models.photo.face import Box, Face, Framing, find, find_all
+from models.photo.face import Box, Face, Framing, find_face, find_faces
 from tests.photos import jpeg
 
 Pixels = NDArray[np.uint8]
@@ -24,7 +24,7 @@ def scene(width: int, height: int, seed: int = 0) -> Pixels:
 
 
 def face_of(portrait: Pixels, yunet: YuNetDetector) -> Face:
-    return find(portrait, yunet).face
+    return find_face(portrait, yunet).face
 
 
 def put(
@@ -59,7 +59,7 @@ def test_a_face_of_a_twentieth_of_the_photo_and_more_is_found_at_once(
     random = np.random.default_rng(seed)
     x, y = int(random.integers(0, 300)), int(random.integers(0, 400))
     placed = put(photo, astronaut, yunet, face_px, x, y)
-    assert find(photo, yunet).box.overlap(placed) > 0.6
+    assert find_face(photo, yunet).box.overlap(placed) > 0.6
 
 
 def test_all_eight_faces_of_a_selfie_are_found(
@@ -77,7 +77,7 @@ def test_all_eight_faces_of_a_selfie_are_found(
         )
         for at in range(8)
     ]
-    found = [each.box for each in find_all(photo, yunet)]
+    found = [each.box for each in find_faces(photo, yunet)]
     assert all(max(box.overlap(other) for other in found) > 0.5 for box in placed)
     assert len(found) == 8
 
@@ -92,7 +92,7 @@ def test_a_face_that_fills_the_picture_is_found(
     tall = share * box.height / 2
     tight = astronaut[int(y - tall) : int(y + tall), int(x - half) : int(x + half)]
     photo = cv2.resize(tight, (pixels, round(pixels * tall / half)), interpolation=cv2.INTER_CUBIC)
-    assert find(np.asarray(photo, np.uint8), yunet).face.score >= yunet.confident
+    assert find_face(np.asarray(photo, np.uint8), yunet).face.score >= yunet.confident
 
 
 @pytest.mark.parametrize("side", ["left", "right", "bottom"])
@@ -106,7 +106,7 @@ def test_a_face_cut_by_the_border_is_found(
         "right": astronaut[:, :right],
         "bottom": astronaut[: int(box.top + 0.85 * box.height)],
     }[side]
-    assert find(photo, yunet).turns == 0
+    assert find_face(photo, yunet).turns == 0
 
 
 # At the second look
@@ -119,9 +119,9 @@ def test_a_face_of_forty_pixels_in_a_large_photo_is_found_by_a_finer_look(
     photo = scene(3000, 2000)
     placed = put(photo, astronaut, yunet, 40, 1700, 1100)
     data = png(photo) if lossless else jpeg(Image.fromarray(photo), 92)
-    portrait = take_portrait(data, yunet, "single", FRAMING)
-    assert portrait.found.box.overlap(placed) > 0.5
-    assert portrait.found.faces == 1
+    portrait = crop_face(data, yunet, "single", FRAMING)
+    assert portrait.face.box.overlap(placed) > 0.5
+    assert portrait.face.face_count == 1
 
 
 def test_a_finer_look_finds_every_face_once_also_where_two_parts_meet(
@@ -130,12 +130,12 @@ def test_a_finer_look_finds_every_face_once_also_where_two_parts_meet(
     photo = scene(3600, 2400)
     for at in range(12):
         put(photo, (grace, astronaut)[at % 2], yunet, 44, 120 + 290 * at, 150 + 180 * at)
-    assert len(find_all(photo, yunet, finer=True)) == 12
+    assert len(find_faces(photo, yunet, finer=True)) == 12
 
 
 def test_a_photo_without_a_face_has_none(yunet: YuNetDetector) -> None:
     with pytest.raises(NoFace):
-        take_portrait(png(scene(1600, 1200)), yunet, "single", FRAMING)
+        crop_face(png(scene(1600, 1200)), yunet, "single", FRAMING)
 
 
 def png(pixels: Pixels) -> bytes:
@@ -152,7 +152,7 @@ def test_a_clean_face_is_brought_upright(
     photo: str, quarters: int, yunet: YuNetDetector, request: pytest.FixtureRequest
 ) -> None:
     upright = request.getfixturevalue(photo)
-    assert find(np.ascontiguousarray(np.rot90(upright, -quarters)), yunet).turns == quarters
+    assert find_face(np.ascontiguousarray(np.rot90(upright, -quarters)), yunet).turns == quarters
 
 
 @pytest.mark.parametrize("colour", [(235, 235, 235), (90, 150, 200), (40, 40, 40)])
@@ -164,7 +164,7 @@ def test_a_masked_face_is_not_taken_for_one_upside_down(
     request: pytest.FixtureRequest,
 ) -> None:
     masked = wearing_a_mask(request.getfixturevalue(photo), yunet, colour)
-    assert find(masked, yunet).turns == 0
+    assert find_face(masked, yunet).turns == 0
 
 
 def wearing_a_mask(photo: Pixels, yunet: YuNetDetector, colour: tuple[int, int, int]) -> Pixels:
@@ -187,4 +187,4 @@ def test_of_two_faces_as_large_the_one_nearer_to_the_middle_counts(
     photo = scene(1400, 700)
     middle = put(photo, astronaut, yunet, 100, 620, 200)
     put(photo, grace, yunet, 115, {"left": 60, "right": 1180}[side], 200)
-    assert find(photo, yunet, "largest").box.overlap(middle) > 0.5
+    assert find_face(photo, yunet, "largest").box.overlap(middle) > 0.5

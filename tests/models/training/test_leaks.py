@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.bundle import load_bundle
-from models.datasets.features import Extracted, Extractor
+from models.datasets.features import Extractor, FeatureSet
 from models.embedder import Embedder
 from models.training.split import Leak, find_leaks
 from tests.photos import jpeg
 
 
-def extracted(features: NDArray[np.float32], name: str) -> Extracted:
+def extracted(features: NDArray[np.float32], name: str) -> FeatureSet:
     digests = [hashlib.sha256(f"{name}{at}".encode()).hexdigest() for at in range(len(features))]
-    return Extracted(features[:, None].astype(np.float32), digests, {})
+    return FeatureSet(features[:, None].astype(np.float32), digests, {})
 
 
 def cone(count: int, seed: int) -> NDArray[np.float32]:
@@ -44,7 +44,7 @@ def test_a_nearly_identical_photo_is_a_leak() -> None:
 
 
 def test_missing_photos_are_not_the_same_photo() -> None:
-    nothing = Extracted(np.zeros((1, 1, 64), np.float32), [""], {"a": "missing"})
+    nothing = FeatureSet(np.zeros((1, 1, 64), np.float32), [""], {"a": "missing"})
     assert find_leaks(nothing, nothing) == []
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from models.decision import OperatingPoint, Rate, Template
-from models.photo.crop import take_portrait
+from models.photo.crop import crop_face
 from models.photo.detectors import DetectorSource
 from models.photo.face import Framing
 from models.photo.quality import HARMFUL, Quality, issues, measure
@@ -177,6 +177,6 @@ def test_ordinary_web_photos_pass_the_gate(faces: Path) -> None:
     refused = 0
     with ZipFile(faces / "lfw_view1_devtest.zip") as archive:
         for name in [f"{number:04}.jpg" for number in range(0, 1500, 15)]:
-            portrait = take_portrait(archive.read(name), detector, "largest", framing)
-            refused += bool(issues(measure(portrait.found, portrait.crop), HARMFUL))
+            portrait = crop_face(archive.read(name), detector, "largest", framing)
+            refused += bool(issues(measure(portrait.face, portrait.crop), HARMFUL))
     assert refused <= 2

@@ -85,7 +85,7 @@ async def test_rows_are_vectors_and_minus_half_of_what_they_have_in_common_with_
     rows = rows_of(url)
     assert sorted(rows) == sorted(IMAGES)
     for image, row in rows.items():
-        (wanted,) = cohort.placed(vector_of(image)[None])
+        (wanted,) = cohort.index_rows(vector_of(image)[None])
         np.testing.assert_allclose(row.astype(np.float32), wanted, atol=1e-3)
 
 
@@ -168,7 +168,7 @@ async def test_sealing_keeps_the_cohort_that_the_process_does_not_know(
     run(url, "DELETE FROM spaces WHERE key_id IS NULL")
     rows = rows_of(url)
     found = np.stack([rows[image].astype(np.float32) for image in IMAGES])
-    placed = axis(0).placed(np.stack([vector_of(image) for image in IMAGES]))
+    placed = axis(0).index_rows(np.stack([vector_of(image) for image in IMAGES]))
     lacking = np.sqrt(1.25 - np.sum(placed**2, axis=1, keepdims=True))
     wanted = np.concatenate([placed, lacking], axis=1)
     # Turned, all that can be compared is each with each, and nobody's length stands out.

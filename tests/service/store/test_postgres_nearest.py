@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from pgvector import Vector
 
-from models.cohort import NO_COHORT, Cohort, asking
+from models.cohort import NO_COHORT, Cohort, index_query
 from service.store import open_store
 from service.store.postgres.database import Database
 from service.store.postgres.migrations import Connection
@@ -61,7 +61,7 @@ async def rows_read(
         await connection.execute("SET LOCAL enable_seqscan = off")
         await connection.execute(
             "SELECT likeness.nearest(%s, %s::vector::halfvec, %s, 40, %s)",
-            [space, Vector(asking(probe)), cohort.mean(probe) / 2, besides],
+            [space, Vector(index_query(probe)), cohort.mean(probe) / 2, besides],
         )
         # In no table but this are vectors looked up by an index.
         found = await connection.execute(

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.bundle import BUILTIN_NAMES, Calibration, installed, load_bundle
+from models.bundle import BUILTIN_NAMES, Calibration, installed_bundles, load_bundle
 from models.datasets.features import embed
 from models.datasets.labelled import LabelledSet, read_people, read_protocol
 from models.encoder.device import choose_precision
@@ -97,7 +97,7 @@ def main() -> None:
     labelled = read_protocol(arguments.photos, arguments.pairs)
     with TemporaryDirectory() as folder:
         own = trained_heads(arguments.train, labelled, Path(folder)) if arguments.train else ()
-        print(table(labelled, [*installed(), *own, *arguments.bundle]))
+        print(table(labelled, [*installed_bundles(), *own, *arguments.bundle]))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from models.datasets.crops import Cutter
 from models.datasets.folders import photos_in
 from models.errors import LikenessError
 from models.photo.detectors import DetectorSource
-from models.photo.face import Detector, Framing, Pixels, find
+from models.photo.face import Detector, Framing, Pixels, find_face
 from models.weights import has_dlib
 from tests.photos import open_photo
 from tests.tools.bench.machine import describe_machine, markdown
@@ -62,7 +62,7 @@ def costs() -> str:
 
 def _look(photo: Pixels, detector: Detector) -> bool:
     try:
-        find(photo, detector)
+        find_face(photo, detector)
     except LikenessError:
         return False
     return True

@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from models.bundle import installed, load_bundle
+from models.bundle import installed_bundles, load_bundle
 from models.embedder import Embedder
 from models.encoder.device import choose_device, choose_precision
 from models.encoder.dlib import DLIB_WEIGHTS
@@ -56,7 +56,7 @@ def rates(embedder: Embedder, batches: Sequence[int], rounds: int = ROUNDS) -> l
 def _embedders() -> Iterator[tuple[str, Embedder]]:
     device = choose_device()
     precisions = dict.fromkeys(("fp32", choose_precision(device)))
-    for name, wanted in itertools.product(installed(), precisions):
+    for name, wanted in itertools.product(installed_bundles(), precisions):
         precision = choose_precision(device, wanted)
         for engine in engines_of(load_bundle(name)):
             embedder = Embedder(load_bundle(name), device, precision, engine)

@@ -101,7 +101,7 @@ def _copy(connection: psycopg.Connection, people: Crowd) -> None:
             copy.write_row((*row, "{}", Vector(people.gallery[number]).to_binary()))
     with connection.cursor() as cursor, cursor.copy("COPY likeness.search_1 FROM STDIN") as copy:
         # Rows are numbered as they come, from 1.
-        for number, row in enumerate(NO_COHORT.placed(people.gallery), 1):
+        for number, row in enumerate(NO_COHORT.index_rows(people.gallery), 1):
             copy.write_row((number, HalfVector(row)))
 
 

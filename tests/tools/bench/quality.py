@@ -20,7 +20,7 @@ from PIL import Image, ImageFilter
 from models.datasets.labelled import LabelledSet, read_protocol, select
 from models.decision import Rule, rule_at
 from models.evaluation.page import percent
-from models.photo.quality import HARMFUL, Limits, Quality, issues
+from models.photo.quality import HARMFUL, Quality, QualityLimits, issues
 from service.bulk.local import open_bulk
 from service.pipeline.pipeline import Probe
 from service.settings import load_settings
@@ -39,7 +39,7 @@ class Measured:
     people: NDArray[np.int64]
     qualities: list[Quality]
 
-    def having(self, limits: Limits, code: str | None = None) -> NDArray[np.bool_]:
+    def having(self, limits: QualityLimits, code: str | None = None) -> NDArray[np.bool_]:
         """Mark the photos that have an issue, or any."""
         found = [{issue.code for issue in issues(each, limits)} for each in self.qualities]
         return np.array([bool(codes) if code is None else code in codes for codes in found])
@@ -69,7 +69,7 @@ def by_issue(photos: Measured, rule: Rule) -> str:
     scores = (photos.vectors @ photos.vectors.T)[a, b]
     same, passed = photos.people[a] == photos.people[b], scores >= rule.threshold
     kinds = [(code, HARMFUL, f"{code}, refused") for code in CODES]
-    kinds += [(code, Limits(), f"{code}, advised") for code in CODES]
+    kinds += [(code, QualityLimits(), f"{code}, advised") for code in CODES]
     rows = []
     for code, limits, title in [*kinds, (None, HARMFUL, "refused")]:
         marked = photos.having(limits, code)

@@ -8,12 +8,12 @@ from time import perf_counter
 import cv2
 import numpy as np
 
-from models.bundle import Bundle, choose, load_bundle
+from models.bundle import Bundle, choose_bundle, load_bundle
 from models.embedder import Embedder
 from models.encoder import EngineName
 from models.encoder.device import choose_device, choose_precision
 from models.encoder.onnx import OnnxEncoder
-from models.photo.face import DETECTION_SIDE, align, find
+from models.photo.face import DETECTION_SIDE, align, find_face
 from models.photo.image import decode
 from models.photo.quality import measure
 from tests.tools.bench.bodies import photos
@@ -44,14 +44,14 @@ def engines_of(bundle: Bundle) -> tuple[EngineName, ...]:
 def before_encoder(data: bytes) -> tuple[float, float, float, float]:
     """Return milliseconds to decode, detect, align and measure, each on one core."""
     cv2.setNumThreads(1)
-    bundle = load_bundle(choose(None)[0])
+    bundle = load_bundle(choose_bundle(None)[0])
     detector, framing = bundle.detector.open(), bundle.manifest.pixels.framing
     image = decode(data, shortest=DETECTION_SIDE)
-    found = find(image.pixels, detector, reduction=image.reduction)
+    found = find_face(image.pixels, detector, reduction=image.reduction)
     crop = align(found, detector, framing)
     return (
         timed(partial(decode, data, shortest=DETECTION_SIDE)),
-        timed(partial(find, image.pixels, detector)),
+        timed(partial(find_face, image.pixels, detector)),
         timed(partial(align, found, detector, framing)),
         timed(partial(measure, found, crop)),
     )
@@ -60,7 +60,7 @@ def before_encoder(data: bytes) -> tuple[float, float, float, float]:
 def forward_alone(engine: EngineName) -> float:
     """Return milliseconds of a forward pass of one crop, bundle and precision as served."""
     device = choose_device()
-    bundle = load_bundle(choose(None)[0])
+    bundle = load_bundle(choose_bundle(None)[0])
     embedder = Embedder(bundle, device, choose_precision(device), engine)
     size = bundle.manifest.pixels.size
     crop = np.random.default_rng(0).integers(0, 256, (size, size, 3), np.uint8)

@@ -17,7 +17,7 @@ from time import process_time
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from models.errors import LikenessError
-from models.photo.crop import take_portrait
+from models.photo.crop import crop_face
 from models.photo.detectors import DetectorSource
 from models.photo.face import Framing
 from models.photo.image import decode
@@ -58,7 +58,7 @@ class Decoding:
             if sum(self.outcomes.values()) % _PORTRAIT_EVERY:
                 decode(data)
             else:
-                take_portrait(data, self._detector, "single", _FRAMING)
+                crop_face(data, self._detector, "single", _FRAMING)
         except LikenessError as error:
             return error.code
         return "decoded"

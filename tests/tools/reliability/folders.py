@@ -12,7 +12,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from models.datasets.people import list_people
-from models.datasets.spreadsheets import harmless, original
+from models.datasets.spreadsheets import escape_formula, unescape_formula
 from models.errors import LikenessError
 from service.cli.app import app
 from service.cli.terminal import EXIT_SOME_FAILED, is_printed, show, visible
@@ -169,7 +169,9 @@ def _names(chance: random.Random, count: int) -> Row:
             show(name)
         line = printed.getvalue().removesuffix("\n")
         wrong += line != visible(name) or not all(is_printed(character) for character in line)
-        wrong += original(harmless(name)) != name or harmless(name)[:1] in _FORMULAS
+        wrong += (
+            unescape_formula(escape_formula(name)) != name or escape_formula(name)[:1] in _FORMULAS
+        )
     return Row(
         "names with markup, terminal escapes and formulas, printed and written",
         f"{count:,} names",

@@ -8,7 +8,7 @@ from multiprocessing.context import ForkServerContext
 import torch
 from torch import Tensor
 
-from models.encoder.engine import Engine
+from models.encoder.encoder import Engine
 from models.photo.detectors import NoDetector
 from models.photo.face import Face
 from models.photo.image import Limits, Pixels
