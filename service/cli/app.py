@@ -22,7 +22,7 @@ from service.cli.names import names_app
 from service.cli.terminal import EXIT_ERROR as EXIT_ERROR
 from service.cli.terminal import Commands, File, Json, Url, finish, settings_from, show, show_json
 from service.cli.train import train
-from service.client.calls import Choice
+from service.client.calls import DecisionOptions
 from service.edge.server import serve as serve_app
 from service.observe.logs import configure_logs
 from service.observe.metrics import Metrics
@@ -101,7 +101,9 @@ def verify(
 
     async def ask() -> VerifyAnswer:
         async with connect(url, settings_from(store="sqlite:///:memory:")) as likeness:
-            choice: Choice = {} if operating_point is None else {"operating_point": operating_point}
+            choice: DecisionOptions = (
+                {} if operating_point is None else {"operating_point": operating_point}
+            )
             return await likeness.verify_pair(photo_a, photo_b, **choice)
 
     result = finish(ask(), {"source_image": photo_a, "target_image": photo_b})

@@ -7,7 +7,7 @@ import typer
 
 from service.cli.local import connect
 from service.cli.terminal import Url, fail, finish, settings_from, show
-from service.client.call import Call, of
+from service.client.call import Call, parse_as
 from service.schemas.admin import AuditAnswer
 from service.store.audit import START, AuditEntry, first_break
 
@@ -63,7 +63,7 @@ def verify(
 
 
 def _page(after: int | None) -> Call[AuditAnswer]:
-    return Call("GET", "/audit", of(AuditAnswer), params={"after": after or 0, "limit": 1000})
+    return Call("GET", "/audit", parse_as(AuditAnswer), params={"after": after or 0, "limit": 1000})
 
 
 def _receipt(text: str) -> tuple[int, str]:

@@ -33,7 +33,7 @@ from service.cli.terminal import (
     show,
 )
 from service.client.aio import AsyncLikeness
-from service.client.call import Call, of
+from service.client.call import Call, parse_as
 from service.client.errors import NotFound, RejectedPhoto
 from service.client.folders import in_tasks
 from service.recognition.change import switch_store
@@ -102,12 +102,12 @@ class Reembedding:
 
 
 def _lacking(after: int | None) -> Call[LackingAnswer]:
-    return Call("GET", "/change/lacking", of(LackingAnswer), params={"after": after or 0})
+    return Call("GET", "/change/lacking", parse_as(LackingAnswer), params={"after": after or 0})
 
 
 def _reembed(template: LackingTemplate, photo: bytes | None) -> Call[ReembeddedAnswer]:
     names = {"subject": template.subject, "template_id": template.template_id}
-    route, read = "/change/reembed", of(ReembeddedAnswer)
+    route, read = "/change/reembed", parse_as(ReembeddedAnswer)
     if photo is None:
         return Call("POST", route, read, json=names)
     return Call("POST", route, read, fields=names, photos=[("image", photo)])
@@ -129,7 +129,7 @@ AcceptMissing = Annotated[
 
 # Fewer hexadecimal digits could be meant for a name.
 _SHORTEST_FINGERPRINT = 8
-_CHANGE = Call("GET", "/change", of(ChangeAnswer))
+_CHANGE = Call("GET", "/change", parse_as(ChangeAnswer))
 
 
 def reembed(
@@ -181,7 +181,7 @@ def switch(to: Bundle, url: Url = None, accept_missing: AcceptMissing = False) -
     async def ask(at: str) -> None:
         async with _changing(at, to) as (likeness, before, fingerprint):
             form = {"fingerprint": fingerprint, "accept_missing": accept_missing}
-            switch = Call("POST", "/change/switch", of(ChangeAnswer), json=form)
+            switch = Call("POST", "/change/switch", parse_as(ChangeAnswer), json=form)
             change = await likeness.ask(switch)
         _print_shadow(before)
         show(f"{change.serving[:12]}, no longer {change.other[:12]}", title="serving")
@@ -234,7 +234,7 @@ def forget(bundle: Bundle, url: Url = None, accept_missing: AcceptMissing = Fals
             form = {"fingerprint": fingerprint, "accept_missing": accept_missing}
             # Sent twice it would answer that nothing was there to erase.
             return await likeness.ask(
-                Call("POST", "/change/forget", of(DeletedAnswer), json=form, repeatable=False)
+                Call("POST", "/change/forget", parse_as(DeletedAnswer), json=form, repeatable=False)
             )
 
     deleted = finish(ask())

@@ -29,7 +29,7 @@ from service.cli.terminal import (
     show,
     show_json,
 )
-from service.client.calls import Terms
+from service.client.calls import EnrolOptions
 from service.client.folders import EnrolledPhoto, people_in
 from service.schemas.recognition import EnrolledImage
 
@@ -85,7 +85,7 @@ def enroll(
 
     The exit status is 1 if one of the photos could not be enrolled.
     """
-    accepted = Terms(accept_quality=accept_quality, accept_inconsistent=accept_inconsistent)
+    accepted = EnrolOptions(accept_quality=accept_quality, accept_inconsistent=accept_inconsistent)
     subject = identity_of(subject)
 
     async def send() -> list[EnrolledImage]:
@@ -135,7 +135,7 @@ def enroll_folder(
     1 for that reason.
     """
 
-    accepted = Terms(accept_quality=accept_quality, accept_inconsistent=accept_inconsistent)
+    accepted = EnrolOptions(accept_quality=accept_quality, accept_inconsistent=accept_inconsistent)
     check_file(rejected)
     outcome = Outcome(photos if photos.is_dir() else photos.parent)
 

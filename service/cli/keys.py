@@ -19,10 +19,10 @@ from service.cli.terminal import (
     show_json,
     visible,
 )
-from service.client.call import Call, of, path
+from service.client.call import Call, parse_as, path
 from service.schemas.admin import KeyAnswer, KeysAnswer, NewKeyAnswer
 
-_KEYS: Final = Call("GET", "/keys", of(KeysAnswer))
+_KEYS: Final = Call("GET", "/keys", parse_as(KeysAnswer))
 
 keys_app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
 
@@ -68,7 +68,7 @@ def create(
             "signing": signing,
         }
         # Sent twice it would make two keys, one of which nobody has seen.
-        call = Call("POST", "/keys", of(NewKeyAnswer), json=form, repeatable=False)
+        call = Call("POST", "/keys", parse_as(NewKeyAnswer), json=form, repeatable=False)
         async with connect(url, settings_from()) as likeness:
             there_were = (await likeness.ask(_KEYS)).items
             return await likeness.ask(call), not there_were
@@ -126,7 +126,7 @@ def revoke(key_id: Annotated[str, typer.Argument(help="As listed.")], url: Url =
             counting = [
                 key.key_id for key in (await likeness.ask(_KEYS)).items if key.revoked_at is None
             ]
-            revoked = await likeness.ask(Call("DELETE", path("keys", key_id), of(KeyAnswer)))
+            revoked = await likeness.ask(Call("DELETE", path("keys", key_id), parse_as(KeyAnswer)))
             return revoked, counting == [key_id]
 
     key, was_last = finish(ask())

@@ -5,7 +5,7 @@ import typer
 from service.api.audit import ResealedAnswer
 from service.cli.local import connect
 from service.cli.terminal import Url, finish, settings_from, show
-from service.client.call import Call, of
+from service.client.call import Call, parse_as
 from service.store.master_keys import new_master_key
 
 master_key_app = typer.Typer(
@@ -32,7 +32,7 @@ def rotate(url: Url = None) -> None:
         rewrapped = sealed = 0
         async with connect(url, settings_from()) as likeness:
             while True:
-                done = await likeness.ask(Call("POST", "/reseal", of(ResealedAnswer)))
+                done = await likeness.ask(Call("POST", "/reseal", parse_as(ResealedAnswer)))
                 rewrapped, sealed = rewrapped + done.rewrapped, sealed + done.sealed
                 if not done.left:
                     return ResealedAnswer(rewrapped=rewrapped, sealed=sealed, left=0)

@@ -8,7 +8,7 @@ import typer
 
 from service.cli.local import connect
 from service.cli.terminal import Json, Url, finish, settings_from, show
-from service.client.call import Call, of
+from service.client.call import Call, parse_as
 from service.client.calls import rename_subject
 from service.schemas.gallery import OddNamesAnswer, RenamedAnswer
 
@@ -58,4 +58,4 @@ def _page(after: str | None) -> Call[OddNamesAnswer]:
     params: dict[str, str | int] = {"limit": 1000}
     if after is not None:
         params["after"] = after
-    return Call("GET", "/names", of(OddNamesAnswer), params=params)
+    return Call("GET", "/names", parse_as(OddNamesAnswer), params=params)

@@ -1,6 +1,7 @@
-"""A client of the service that awaits answers: `service.client` for asyncio."""
+"""The asyncio client, `AsyncLikeness`."""
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Coroutine, Iterable
 from contextlib import aclosing
 from functools import wraps
@@ -9,20 +10,19 @@ from typing import Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 import httpx
 
-from models.datasets.folders import is_text
-from service.client import DEFAULT_URL, TIMEOUT_S, calls, headers
+from service.client import calls
 from service.client.call import Call, Page
 from service.client.errors import Refused
 from service.client.folders import (
-    AnyPath,
     EmbeddedPhoto,
     EnrolledPhoto,
-    Known,
-    Listed,
+    LocalAnswer,
+    PhotoToEnrol,
     embedding,
     in_tasks,
     people_in,
 )
+from service.client.photos import AnyPath, is_text
 from service.client.retry import Patience, Tries
 from service.schemas.gallery import SubjectSummaryAnswer
 
@@ -30,20 +30,29 @@ P = ParamSpec("P")
 T = TypeVar("T")
 C = TypeVar("C")
 
+DEFAULT_URL = "http://127.0.0.1:8000"
+TIMEOUT_S = 60.0
+
+
+def key_headers(key: str | None) -> dict[str, str]:
+    """Return the headers that show a key; without one, that of LIKENESS_API_KEY."""
+    key = os.environ.get("LIKENESS_API_KEY") if key is None else key
+    return {"authorization": f"Bearer {key}"} if key else {}
+
 
 def _awaits(
     make: Callable[P, Call[T]],
 ) -> Callable[Concatenate["AsyncLikeness", P], Coroutine[None, None, T]]:
     @wraps(make)
     async def method(self: "AsyncLikeness", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        # Photos are read there.
+        # Making a call reads its photos from the disk.
         return await self.ask(await asyncio.to_thread(make, *args, **kwargs))
 
     return method
 
 
 class AsyncLikeness:
-    """Ask a service and await its answers; all else is as with `Likeness`."""
+    """Send requests to a service and await the answers; has the same methods as `Likeness`."""
 
     def __init__(
         self,
@@ -56,7 +65,7 @@ class AsyncLikeness:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._http = httpx.AsyncClient(
-            base_url=base_url, headers=headers(key), timeout=timeout_s, transport=transport
+            base_url=base_url, headers=key_headers(key), timeout=timeout_s, transport=transport
         )
         self._patience = patience or Patience()
         self._sleep = sleep
@@ -78,7 +87,7 @@ class AsyncLikeness:
     ready = _awaits(calls.ready)
 
     async def ask(self, call: Call[T]) -> T:
-        """Send a call, and again where that can help."""
+        """Send a request, and send it again where that can help."""
         tries = Tries(self._patience, call)
         while True:
             try:
@@ -90,7 +99,7 @@ class AsyncLikeness:
             await self._sleep(wait_s)
 
     async def each(self, page: Callable[[C | None], Call[Page[T, C]]]) -> AsyncGenerator[T]:
-        """Yield the items of all pages, asking for one when the one before is used up."""
+        """Yield the items of all pages; a page is requested when the one before is used up."""
         after: C | None = None
         while True:
             answer = await self.ask(page(after))
@@ -101,7 +110,7 @@ class AsyncLikeness:
                 return
 
     def subjects(self) -> AsyncGenerator[SubjectSummaryAnswer]:
-        """Yield all subjects in the order of their names."""
+        """Yield all subjects, sorted by name."""
         return self.each(calls.subjects_page)
 
     async def enroll_folder(
@@ -110,15 +119,16 @@ class AsyncLikeness:
         *,
         at_once: int = 8,
         outside: bool = False,
-        **terms: Unpack[calls.Terms],
+        **options: Unpack[calls.EnrolOptions],
     ) -> AsyncGenerator[EnrolledPhoto]:
-        """Enrol a folder per subject, or a CSV, as `Likeness.enroll_folder` does."""
-        listed = await asyncio.to_thread(people_in, source, outside)
-        for failed in listed.failed:
+        """Enrol one folder per subject, or a CSV, as `Likeness.enroll_folder` does."""
+        people = await asyncio.to_thread(people_in, source, outside)
+        for failed in people.failed:
             yield failed
-        enrolled = self.enroll_many(listed.photos, at_once=at_once, **terms)
-        async with aclosing(enrolled) as done:
-            async for photo in done:
+        async with aclosing(
+            self.enroll_many(people.photos, at_once=at_once, **options)
+        ) as enrolled:
+            async for photo in enrolled:
                 yield photo
 
     async def enroll_many(
@@ -126,42 +136,45 @@ class AsyncLikeness:
         photos: Iterable[tuple[AnyPath, str]],
         *,
         at_once: int = 8,
-        **terms: Unpack[calls.Terms],
+        **options: Unpack[calls.EnrolOptions],
     ) -> AsyncGenerator[EnrolledPhoto]:
         """Enrol photos `(path, subject)`, as `Likeness.enroll_many` does."""
 
-        async def one(listed: Listed) -> EnrolledPhoto:
-            return await self._settle(await asyncio.to_thread(listed.step, **terms))
+        async def enrol(photo: PhotoToEnrol) -> EnrolledPhoto:
+            return await self._settle(await asyncio.to_thread(photo.step, **options))
 
-        async with aclosing(in_tasks(self._listed(photos), one, at_once)) as done:
-            async for photo in done:
-                yield photo
+        async with aclosing(in_tasks(self._to_enrol(photos), enrol, at_once)) as enrolled:
+            async for result in enrolled:
+                yield result
 
-    async def _listed(self, photos: Iterable[tuple[AnyPath, str]]) -> AsyncGenerator[Listed]:
+    async def _to_enrol(
+        self, photos: Iterable[tuple[AnyPath, str]]
+    ) -> AsyncGenerator[PhotoToEnrol]:
         served = (await self.model()).fingerprint
-        known, held = None, frozenset[str]()
+        looked_up, enrolled = None, frozenset[str]()
         for path, subject in photos:
-            if subject != known and is_text(subject):
-                known, held = subject, await self.ask(calls.held(subject, served))
-            yield Listed(Path(path), subject, held)
+            if subject != looked_up and is_text(subject):
+                looked_up = subject
+                enrolled = await self.ask(calls.photos_enrolled(subject, served))
+            yield PhotoToEnrol(Path(path), subject, enrolled)
 
     async def embed_many(
         self,
         photos: Iterable[AnyPath] | AsyncIterable[AnyPath],
         *,
         at_once: int = 8,
-        **how: Unpack[calls.Embedding],
+        **options: Unpack[calls.EmbedOptions],
     ) -> AsyncGenerator[EmbeddedPhoto]:
-        """Embed photos, so many at once; yield each as soon as it is done."""
+        """Embed photos, `at_once` at a time; yield each result as soon as it is there."""
 
-        async def one(photo: AnyPath) -> EmbeddedPhoto:
-            return await self._settle(await asyncio.to_thread(embedding, Path(photo), **how))
+        async def embed(photo: AnyPath) -> EmbeddedPhoto:
+            return await self._settle(await asyncio.to_thread(embedding, Path(photo), **options))
 
-        async with aclosing(in_tasks(photos, one, at_once)) as done:
-            async for embedded in done:
-                yield embedded
+        async with aclosing(in_tasks(photos, embed, at_once)) as embedded:
+            async for result in embedded:
+                yield result
 
-    async def _settle(self, step: Call[T] | Known[T]) -> T:
+    async def _settle(self, step: Call[T] | LocalAnswer[T]) -> T:
         return await self.ask(step) if isinstance(step, Call) else step.answer
 
     async def close(self) -> None:

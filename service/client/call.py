@@ -1,6 +1,6 @@
-"""One request and how its answer is read, sent by nobody yet.
+"""Describe one request and how its answer is read.
 
-Both clients, the one that waits and the one that awaits, send the same calls.
+Both clients, `Likeness` and `AsyncLikeness`, send the same calls.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel
 
-from service.client.errors import Refused, foreign, refusal
+from service.client.errors import Refused, foreign_problem, refusal_of
 
 M = TypeVar("M", bound=BaseModel)
 R = TypeVar("R")
@@ -21,11 +21,11 @@ C_co = TypeVar("C_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Call(Generic[T_co]):
-    """Describe a request; `photos` are `(field, bytes)`, beside which `fields` are form fields.
+    """Describe a request; `photos` are `(field, bytes)`, and `fields` are the other form fields.
 
-    `excuse` makes an answer of a refusal, or raises it. A `repeatable` request does no more
-    when it is sent twice, and answers the same. One that is not `patient` is sent once: it asks
-    how things are now. Photos and names stay out of what is printed of a call.
+    `excuse` turns an error into an answer, or raises it. A `repeatable` request has the same
+    effect and the same answer when it is sent twice. A request that is not `patient` is sent
+    once, without retries. The repr shows no photos and no names.
     """
 
     method: str
@@ -41,7 +41,7 @@ class Call(Generic[T_co]):
     patient: bool = True
 
     def request(self, client: httpx.Client | httpx.AsyncClient) -> httpx.Request:
-        """Build the request as this client sends it."""
+        """Build the request for a client."""
         return client.build_request(
             self.method,
             self.path,
@@ -53,7 +53,7 @@ class Call(Generic[T_co]):
         )
 
     def then(self, turn: Callable[[T_co], R]) -> "Call[R]":
-        """Return a call of the same request whose answer is turned into something else."""
+        """Return a call that sends the same request and converts its answer by `turn`."""
         excuse = self.excuse
         return Call(
             self.method,
@@ -70,24 +70,24 @@ class Call(Generic[T_co]):
         )
 
     def excused(self, excuse: "Callable[[Refused], T_co]") -> "Call[T_co]":
-        """Return a call that makes an answer of a refusal."""
+        """Return a call that turns an error into an answer by `excuse`."""
         return replace(self, excuse=excuse)
 
     def answer(self, response: httpx.Response) -> T_co:
-        """Read what came back; raises Refused."""
+        """Read the answer of a response. Raises Refused."""
         if not response.is_success:
-            refused = refusal(response)
+            refused = refusal_of(response)
             if self.excuse is None:
                 raise refused
             return self.excuse(refused)
         try:
             return self.read(response)
         except (ValueError, LookupError) as exc:
-            raise Refused(foreign(response)) from exc
+            raise Refused(foreign_problem(response)) from exc
 
 
 class Page(Protocol[T_co, C_co]):
-    """Hold some of many things, and what to ask the rest by; None if these were the last."""
+    """Hold the items of a page, and the cursor of the next page; None after the last."""
 
     @property
     def items(self) -> Sequence[T_co]: ...
@@ -96,14 +96,14 @@ class Page(Protocol[T_co, C_co]):
     def next(self) -> C_co | None: ...
 
 
-def of(model: type[M]) -> Callable[[httpx.Response], M]:
-    """Return what reads an answer as JSON."""
+def parse_as(model: type[M]) -> Callable[[httpx.Response], M]:
+    """Return a function that reads a JSON answer into a model."""
     return lambda response: model.model_validate_json(response.content)
 
 
 def path(*parts: str) -> str:
-    """Return a path of these parts, whatever characters are in them.
+    """Join parts into a path and escape all special characters.
 
-    Dots too: clients and proxies take `..` in a path for the way up.
+    Dots are escaped too, since clients and proxies resolve `..` in a path.
     """
     return "".join(f"/{quote(part, safe='').replace('.', '%2E')}" for part in parts)

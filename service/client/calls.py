@@ -1,16 +1,16 @@
-"""What can be asked of a service: a call for each route that callers use."""
+"""Build the request of each route that callers use."""
 
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from os import PathLike
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack
 from uuid import uuid4
 
-from models.datasets.folders import read_photo_file
-from service.client.call import Call, of, path
+from models.photo import Policy
+from service.client.call import Call, parse_as, path
 from service.client.errors import Forbidden, Invalid, NotFound, Refused, RejectedPhoto
+from service.client.photos import Photo, read_photo
 from service.client.rows import MEDIA_TYPE as ROWS
 from service.client.rows import FloatRows, read_rows
 from service.schemas.admin import Health, ModelAnswer
@@ -31,62 +31,57 @@ from service.schemas.recognition import (
     VerifyAnswer,
 )
 
-if TYPE_CHECKING:
-    from models.photo import Policy
 
-Photo = bytes | str | PathLike[str] | BinaryIO
-
-
-class Choice(TypedDict, total=False):
-    """Say where the decision should lie: at an operating point, or at a similarity."""
+class DecisionOptions(TypedDict, total=False):
+    """Name the options of a decision: an operating point or a similarity as the threshold."""
 
     operating_point: str
     threshold: float
-    policy: "Policy"
+    policy: Policy
     liveness_token: str
 
 
-class Terms(TypedDict, total=False):
-    """Say what is stored beside a template, and what is accepted although it speaks against it."""
+class EnrolOptions(TypedDict, total=False):
+    """Name the options of an enrolment: what is stored, and which objections are ignored."""
 
     metadata: Mapping[str, str]
     expires_at: datetime
     consent: str
     purpose: str
-    policy: "Policy"
+    policy: Policy
     accept_quality: bool
     accept_inconsistent: bool
     liveness_token: str
 
 
-class Embedding(TypedDict, total=False):
-    """Say what of a photo is wanted."""
+class EmbedOptions(TypedDict, total=False):
+    """Name the options of an embedding."""
 
     output: Literal["vector", "features"]
-    policy: "Policy"
+    policy: Policy
 
 
 def verify(
-    image: Photo | Sequence[Photo], subject: str, **choice: Unpack[Choice]
+    image: Photo | Sequence[Photo], subject: str, **options: Unpack[DecisionOptions]
 ) -> Call[VerifyAnswer]:
-    """Decide whether a photo, or several of one person, shows an enrolled subject."""
+    """Decide whether one or several photos of one person show an enrolled subject."""
     photos = _photos(image)
-    return _verify(photos, {"subject": subject, **choice})
+    return _verify(photos, {"subject": subject, **options})
 
 
 def verify_pair(
-    source_image: Photo, target_image: Photo, **choice: Unpack[Choice]
+    source_image: Photo, target_image: Photo, **options: Unpack[DecisionOptions]
 ) -> Call[VerifyAnswer]:
     """Decide whether two photos show one person."""
     photos = [
         ("source_image", read_photo(source_image)),
         ("target_image", read_photo(target_image)),
     ]
-    return _verify(photos, choice)
+    return _verify(photos, options)
 
 
 def _verify(photos: list[tuple[str, bytes]], fields: Mapping[str, object]) -> Call[VerifyAnswer]:
-    return Call("POST", "/verify", of(VerifyAnswer), fields=_texts(fields), photos=photos)
+    return Call("POST", "/verify", parse_as(VerifyAnswer), fields=_texts(fields), photos=photos)
 
 
 def _photos(image: Photo | Sequence[Photo]) -> list[tuple[str, bytes]]:
@@ -96,12 +91,12 @@ def _photos(image: Photo | Sequence[Photo]) -> list[tuple[str, bytes]]:
 
 
 def identify(
-    image: Photo | Sequence[Photo], *, limit: int = 5, **choice: Unpack[Choice]
+    image: Photo | Sequence[Photo], *, limit: int = 5, **options: Unpack[DecisionOptions]
 ) -> Call[IdentifyAnswer]:
-    """Find whom a photo, or several of one person, shows among the enrolled subjects."""
-    fields = _texts({"limit": limit, **choice})
+    """Find the enrolled subjects that one or several photos of one person show."""
+    fields = _texts({"limit": limit, **options})
     photos = _photos(image)
-    return Call("POST", "/identify", of(IdentifyAnswer), fields=fields, photos=photos)
+    return Call("POST", "/identify", parse_as(IdentifyAnswer), fields=fields, photos=photos)
 
 
 def enroll(
@@ -109,27 +104,29 @@ def enroll(
     *images: Photo,
     template_id: str | None = None,
     idempotency_key: str | None = None,
-    **terms: Unpack[Terms],
+    **options: Unpack[EnrolOptions],
 ) -> Call[EnrollAnswer]:
-    """Store a subject's face from photos; whichever cannot be used harms no other.
+    """Store a subject's face from photos; photos that cannot be used are left out.
 
-    Without an `idempotency_key` the call gets one of its own, so that it counts once however
+    Without an `idempotency_key` the request gets one of its own, so that it counts once however
     often it is sent. Raises RejectedPhoto if no photo can be used.
     """
     return Call(
         "POST",
         "/enroll",
-        of(EnrollAnswer),
-        fields=_texts({"subject": subject, "template_id": template_id, **terms}),
+        parse_as(EnrollAnswer),
+        fields=_texts({"subject": subject, "template_id": template_id, **options}),
         photos=[("image", read_photo(image)) for image in images],
         headers={"idempotency-key": idempotency_key or uuid4().hex},
     )
 
 
-def enroll_photo(subject: str, image: Photo, **terms: Unpack[Terms]) -> Call[EnrolledImage]:
-    """Store a subject's face from one photo; what is wrong with it is an answer too."""
+def enroll_photo(
+    subject: str, image: Photo, **options: Unpack[EnrolOptions]
+) -> Call[EnrolledImage]:
+    """Store a subject's face from one photo; a photo that cannot be used is an answer too."""
     return (
-        enroll(subject, image, **terms)
+        enroll(subject, image, **options)
         .then(lambda answer: answer.images[0])
         .excused(
             lambda refused: EnrolledImage(image=0, status="failed", problem=_of_the_photo(refused))
@@ -137,23 +134,23 @@ def enroll_photo(subject: str, image: Photo, **terms: Unpack[Terms]) -> Call[Enr
     )
 
 
-def embed(*images: Photo, **how: Unpack[Embedding]) -> Call[EmbedAnswer]:
+def embed(*images: Photo, **options: Unpack[EmbedOptions]) -> Call[EmbedAnswer]:
     """Return the vectors or features of photos; nothing is stored."""
     photos = [("image", read_photo(image)) for image in images]
-    return Call("POST", "/embed", of(EmbedAnswer), fields=_texts(how), photos=photos)
+    return Call("POST", "/embed", parse_as(EmbedAnswer), fields=_texts(options), photos=photos)
 
 
-def embed_rows(*images: Photo, **how: Unpack[Embedding]) -> Call[FloatRows]:
-    """Return what `embed` does as an array of float32: there are no numbers to parse."""
+def embed_rows(*images: Photo, **options: Unpack[EmbedOptions]) -> Call[FloatRows]:
+    """Return the vectors or features of photos as an array of float32, faster than JSON."""
     photos = [("image", read_photo(image)) for image in images]
     headers = {"accept": f"{ROWS}, application/problem+json"}
-    return Call("POST", "/embed", read_rows, fields=_texts(how), photos=photos, headers=headers)
+    return Call("POST", "/embed", read_rows, fields=_texts(options), photos=photos, headers=headers)
 
 
-def embed_photo(image: Photo, **how: Unpack[Embedding]) -> Call[EmbeddedImage]:
-    """Return the vector of one photo; what is wrong with it is an answer too."""
+def embed_photo(image: Photo, **options: Unpack[EmbedOptions]) -> Call[EmbeddedImage]:
+    """Return the vector of one photo; a photo that cannot be used is an answer too."""
     return (
-        embed(image, **how)
+        embed(image, **options)
         .then(lambda answer: answer.images[0])
         .excused(
             lambda refused: EmbeddedImage(image=0, status="failed", problem=_of_the_photo(refused))
@@ -162,22 +159,23 @@ def embed_photo(image: Photo, **how: Unpack[Embedding]) -> Call[EmbeddedImage]:
 
 
 def subjects_page(after: str | None = None, limit: int = 1000) -> Call[SubjectsAnswer]:
-    """List subjects in the order of their names, those after a name."""
+    """List subjects sorted by name, from the one after `after`."""
     params: dict[str, str | int] = {"limit": limit}
     if after is not None:
         params["after"] = after
-    return Call("GET", "/subjects", of(SubjectsAnswer), params=params)
+    return Call("GET", "/subjects", parse_as(SubjectsAnswer), params=params)
 
 
 def subject(name: str) -> Call[SubjectAnswer]:
     """Show a subject and its templates, without vectors. Raises NotFound."""
-    return Call("GET", path("subjects", name), of(SubjectAnswer))
+    return Call("GET", path("subjects", name), parse_as(SubjectAnswer))
 
 
-def held(name: str, fingerprint: str) -> Call[frozenset[str]]:
-    """Return the SHA-256 of the photos that a subject has valid templates of, by one bundle.
+def photos_enrolled(name: str, fingerprint: str) -> Call[frozenset[str]]:
+    """Return the SHA-256 of the photos of a subject's valid templates by one bundle.
 
-    None for somebody who is not enrolled or cannot be, and where the key may not look.
+    The set is empty for a subject that is not enrolled or has an invalid name, and if the key
+    may not look up subjects.
     """
 
     def nothing(refused: Refused) -> frozenset[str]:
@@ -187,69 +185,62 @@ def held(name: str, fingerprint: str) -> Call[frozenset[str]]:
 
     def photos(answer: SubjectAnswer) -> frozenset[str]:
         now = datetime.now(UTC)
-        lost = {(each.template_id, each.fingerprint) for each in answer.damaged}
-        made = (
-            one
-            for one in answer.templates
-            if one.fingerprint == fingerprint and (one.template_id, fingerprint) not in lost
+        damaged = {(each.template_id, each.fingerprint) for each in answer.damaged}
+        templates = (
+            each
+            for each in answer.templates
+            if each.fingerprint == fingerprint and (each.template_id, fingerprint) not in damaged
         )
         return frozenset(
-            one.image_sha256 for one in made if one.expires_at is None or one.expires_at > now
+            each.image_sha256
+            for each in templates
+            if each.expires_at is None or each.expires_at > now
         )
 
     return subject(name).then(photos).excused(nothing)
 
 
 def export(name: str) -> Call[ExportAnswer]:
-    """Return everything that is stored of a subject. Raises NotFound."""
-    return Call("GET", path("subjects", name, "export"), of(ExportAnswer))
+    """Return everything that is stored about a subject. Raises NotFound."""
+    return Call("GET", path("subjects", name, "export"), parse_as(ExportAnswer))
 
 
 def rename_subject(name: str, to: str) -> Call[RenamedAnswer]:
-    """Give a subject a name that nobody has. Raises NotFound.
+    """Give a subject a name that no other subject has. Raises NotFound.
 
-    Not sent again after a connection broke off: the answer would be NotFound, not the receipt.
+    It is not sent again after a connection broke off, since the answer would be NotFound.
     """
     form = {"to": to}
     parts = ("subjects", name, "rename")
-    return Call("POST", path(*parts), of(RenamedAnswer), json=form, repeatable=False)
+    return Call("POST", path(*parts), parse_as(RenamedAnswer), json=form, repeatable=False)
 
 
 def delete_subject(name: str) -> Call[DeletedAnswer]:
-    """Delete a subject; when this returns it is gone, and here is the receipt. Raises NotFound.
+    """Delete a subject and return the receipt; everything is erased then. Raises NotFound.
 
-    Not sent again after a connection broke off: the answer would be NotFound, not the receipt.
+    It is not sent again after a connection broke off, since the answer would be NotFound.
     """
     return _delete("/subjects", {"subject": name})
 
 
 def delete_template(name: str, template_id: str) -> Call[DeletedAnswer]:
-    """Delete one template; with its last a subject goes too. Raises NotFound."""
+    """Delete one template; a subject without templates is deleted too. Raises NotFound."""
     return _delete(path("subjects", name, "templates"), {"template_id": template_id})
 
 
 def _delete(where: str, what: Mapping[str, str]) -> Call[DeletedAnswer]:
-    """Name what is to go in the query: no id there can be read as another path."""
-    return Call("DELETE", where, of(DeletedAnswer), params=what, repeatable=False)
+    """Delete by a query, in which no id can be read as another path."""
+    return Call("DELETE", where, parse_as(DeletedAnswer), params=what, repeatable=False)
 
 
 def model() -> Call[ModelAnswer]:
-    """Show what decides there, and how well it does."""
-    return Call("GET", "/model", of(ModelAnswer))
+    """Return the model card of the service: its bundle, thresholds and error rates."""
+    return Call("GET", "/model", parse_as(ModelAnswer))
 
 
 def ready() -> Call[Health]:
-    """Ask once whether requests can be served now. Raises Unavailable."""
-    return Call("GET", "/readyz", of(Health), patient=False)
-
-
-def read_photo(photo: Photo) -> bytes:
-    """Return the bytes of a photo that is given as bytes, as a path or as an open file."""
-    if isinstance(photo, bytes):
-        return photo
-    if isinstance(photo, str | PathLike):
-        return read_photo_file(Path(photo))
-    return photo.read()
+    """Ask, without retries, whether the service is ready. Raises Unavailable."""
+    return Call("GET", "/readyz", parse_as(Health), patient=False)
 
 
 def _of_the_photo(refused: Refused) -> ProblemAnswer:
@@ -260,9 +251,9 @@ def _of_the_photo(refused: Refused) -> ProblemAnswer:
 
 
 def _texts(given: Mapping[str, object]) -> dict[str, str]:
-    """Write form fields; what is not given is left out, and what is false, as it is by default."""
-    told = ((name, value) for name, value in given.items() if value is not None)
-    return {name: _text(value) for name, value in told if value is not False}
+    """Return form fields without those that are None, and without False, which is the default."""
+    fields = ((name, value) for name, value in given.items() if value is not None)
+    return {name: _text(value) for name, value in fields if value is not False}
 
 
 def _text(value: object) -> str:

@@ -1,14 +1,14 @@
-"""What a service refuses, as exceptions to catch.
+"""Exceptions for the problems that a service answers with.
 
-Refused              any problem: `problem` says what, `retry_after_s` when to ask again
+Refused              any problem: `problem` has its code and sentence, `retry_after_s` a wait
 ├── NotFound         404: no such subject, template, key or path
-├── RejectedPhoto    the photo is to blame; `problem.advice` is for who takes it
+├── RejectedPhoto    the photo cannot be used; `problem.advice` is for the person who takes it
 ├── Invalid          a field is missing or wrong; `problem.errors` names it
-├── Forbidden        401 and 403: no key, or none for this
-├── Busy             429: too many requests, now
-└── Unavailable      502, 503 and 504: the service, or what it needs, is away or too slow
+├── Forbidden        401 and 403: no key, or a key without the scope
+├── Busy             429: too many requests
+└── Unavailable      502, 503 and 504: the service, or something it needs, is away or too slow
 
-A connection that fails is httpx.TransportError.
+A connection that fails raises httpx.TransportError.
 """
 
 from email.utils import parsedate_to_datetime
@@ -23,7 +23,7 @@ from service.schemas.problem import Problem
 
 
 class Refused(Exception):
-    """Carry the problem a service answered with, and how long it asks to wait, seconds."""
+    """Carry the problem that a service answered with, and how many seconds it asks to wait."""
 
     def __init__(self, problem: Problem, retry_after_s: float | None = None) -> None:
         super().__init__(problem.sentence)
@@ -48,7 +48,7 @@ class Forbidden(Refused):
 
 
 class Busy(Refused):
-    """The service has more to do than it takes on."""
+    """The service is at its limit of requests."""
 
 
 class Unavailable(Refused):
@@ -70,17 +70,17 @@ _OF_THE_PHOTO = {error.code for kind in _KINDS for error in kind.__subclasses__(
 }
 
 
-def refusal(response: httpx.Response) -> Refused:
-    """Return what to raise for an answer that is none."""
+def refusal_of(response: httpx.Response) -> Refused:
+    """Return the exception for an answer that is an error."""
     try:
         problem = Problem.model_validate_json(response.content)
     except ValidationError:
-        return _of(foreign(response), response)
+        return _of(foreign_problem(response), response)
     return _of(problem, response)
 
 
-def foreign(response: httpx.Response) -> Problem:
-    """Return a problem for the words of something else: a proxy, or another service."""
+def foreign_problem(response: httpx.Response) -> Problem:
+    """Return a problem for an error that another program answered with, such as a proxy."""
     status, words = response.status_code, response.reason_phrase
     return Problem(
         type="about:blank",
@@ -101,7 +101,7 @@ def _of(problem: Problem, response: httpx.Response) -> Refused:
 
 
 def _seconds(text: str | None) -> float | None:
-    """Read a Retry-After: seconds, or, from some proxies, a date (RFC 9110, section 10.2.3)."""
+    """Read Retry-After: seconds, or a date from some proxies (RFC 9110, section 10.2.3)."""
     if text is None or text.isdecimal():
         return None if text is None else float(text)
     try:

@@ -1,4 +1,4 @@
-"""Many photos from a disk: what is sent of each, and what became of it."""
+"""Send many photos from a disk: list them, run some requests at a time, report each photo."""
 
 import asyncio
 from collections.abc import (
@@ -16,24 +16,21 @@ from functools import partial
 from hashlib import sha256
 from itertools import islice
 from operator import itemgetter
-from os import PathLike
 from pathlib import Path
 from typing import Generic, TypeVar, Unpack
 
-from models.datasets.folders import is_text, read_photo_file
-from models.datasets.people import list_people
-from models.datasets.vectors import UNREADABLE
 from service.client.call import Call
-from service.client.calls import Embedding, Terms, embed_photo, enroll_photo
+from service.client.calls import EmbedOptions, EnrolOptions, embed_photo, enroll_photo
+from service.client.photos import AnyPath, is_text, read_file, unreadable
 from service.schemas.recognition import EmbeddedImage, EnrolledImage, ProblemAnswer
 
 T = TypeVar("T")
-AnyPath = str | PathLike[str]
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
 class EnrolledPhoto:
-    """Hold what became of one photo of a subject."""
+    """Hold the result of enrolling one photo of a subject."""
 
     path: Path
     subject: str
@@ -42,64 +39,61 @@ class EnrolledPhoto:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedPhoto:
-    """Hold what became of one photo."""
+    """Hold the result of embedding one photo."""
 
     path: Path
     image: EmbeddedImage
 
 
 @dataclass(frozen=True, slots=True)
-class Known(Generic[T]):
-    """Hold an answer that the service need not be asked for."""
+class LocalAnswer(Generic[T]):
+    """Hold an answer that is known without a request to the service."""
 
     answer: T
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
-    """Hold a photo to enrol; of those in `held`, by SHA-256, the subject has templates."""
+class PhotoToEnrol:
+    """Hold a photo to enrol, and the SHA-256 of the photos its subject has templates of."""
 
     path: Path
     subject: str
-    held: frozenset[str]
+    enrolled: frozenset[str]
 
-    def step(self, **terms: Unpack[Terms]) -> Call[EnrolledPhoto] | Known[EnrolledPhoto]:
-        """Read the photo and return what to ask, if anything."""
+    def step(
+        self, **options: Unpack[EnrolOptions]
+    ) -> Call[EnrolledPhoto] | LocalAnswer[EnrolledPhoto]:
+        """Read the photo and return the request to send, or the answer if none is needed."""
         if not is_text(self.subject):
-            return Known(self._done(_failed(UNREADABLE, "The subject's name is not UTF-8.")))
+            problem = unreadable("The subject's name is not UTF-8.")
+            return LocalAnswer(self._result(_failed(problem)))
         photo = read_file(self.path)
         if isinstance(photo, ProblemAnswer):
-            return Known(self._done(EnrolledImage(image=0, status="failed", problem=photo)))
-        if sha256(photo).hexdigest() in self.held:
-            return Known(self._done(EnrolledImage(image=0, status="already_enrolled")))
-        return enroll_photo(self.subject, photo, **terms).then(self._done)
+            return LocalAnswer(self._result(_failed(photo)))
+        if sha256(photo).hexdigest() in self.enrolled:
+            return LocalAnswer(self._result(EnrolledImage(image=0, status="already_enrolled")))
+        return enroll_photo(self.subject, photo, **options).then(self._result)
 
-    def _done(self, image: EnrolledImage) -> EnrolledPhoto:
+    def _result(self, image: EnrolledImage) -> EnrolledPhoto:
         return EnrolledPhoto(self.path, self.subject, image)
 
 
-def embedding(path: Path, **how: Unpack[Embedding]) -> Call[EmbeddedPhoto] | Known[EmbeddedPhoto]:
-    """Read a photo and return what to ask, if anything."""
+def embedding(
+    path: Path, **options: Unpack[EmbedOptions]
+) -> Call[EmbeddedPhoto] | LocalAnswer[EmbeddedPhoto]:
+    """Read a photo and return the request to send, or the answer if none is needed."""
     photo = read_file(path)
     if isinstance(photo, ProblemAnswer):
-        return Known(EmbeddedPhoto(path, EmbeddedImage(image=0, status="failed", problem=photo)))
-    return embed_photo(photo, **how).then(partial(EmbeddedPhoto, path))
-
-
-def read_file(path: Path) -> bytes | ProblemAnswer:
-    """Return the bytes of a file, or why there are none to be had."""
-    try:
-        return read_photo_file(path)
-    except OSError as error:
-        sentence = error.strerror or "The file cannot be read."
-        return ProblemAnswer(code=UNREADABLE, detail=sentence)
+        image = EmbeddedImage(image=0, status="failed", problem=photo)
+        return LocalAnswer(EmbeddedPhoto(path, image))
+    return embed_photo(photo, **options).then(partial(EmbeddedPhoto, path))
 
 
 @dataclass(frozen=True, slots=True)
 class PhotosOfPeople:
-    """Hold photos `(path, subject)`, by subject, and what of their source cannot be used.
+    """Hold photos `(path, subject)` sorted by subject, and what could not be used.
 
-    `notes` say in a line each what was passed over on purpose.
+    `notes` are lines about files that were left out on purpose.
     """
 
     photos: list[tuple[Path, str]]
@@ -108,44 +102,49 @@ class PhotosOfPeople:
 
 
 def people_in(source: AnyPath, outside: bool = False) -> PhotosOfPeople:
-    """List the photos of a folder per subject, or of a CSV `path,identity`, by subject.
+    """List the photos of a folder with one folder per subject, or of a CSV `path,identity`.
 
-    Paths in the CSV lead out of its folder only if `outside` allows it. Raises LikenessError.
+    Paths in the CSV may leave its folder only if `outside` allows it. Raises LikenessError.
     """
-    listed = list_people(Path(source), outside)
-    photos = [(listed.folder / name, subject) for name, subject in listed.photos]
+    from models.datasets.people import list_people
+
+    people = list_people(Path(source), outside)
+    photos = [(people.folder / name, subject) for name, subject in people.photos]
     return PhotosOfPeople(
         sorted(photos, key=itemgetter(1)),
         [
-            EnrolledPhoto(listed.folder / row.path, "", _failed(row.code, row.sentence))
-            for row in listed.unusable
+            EnrolledPhoto(
+                people.folder / row.path,
+                "",
+                _failed(ProblemAnswer(code=row.code, detail=row.sentence)),
+            )
+            for row in people.unusable
         ],
-        listed.notes,
+        people.notes,
     )
 
 
-def _failed(code: str, sentence: str) -> EnrolledImage:
-    problem = ProblemAnswer(code=code, detail=sentence)
+def _failed(problem: ProblemAnswer) -> EnrolledImage:
     return EnrolledImage(image=0, status="failed", problem=problem)
 
 
-R = TypeVar("R")
-
-
 async def in_tasks(
-    things: Iterable[T] | AsyncIterable[T],
+    items: Iterable[T] | AsyncIterable[T],
     work: Callable[[T], Coroutine[None, None, R]],
     at_once: int,
 ) -> AsyncGenerator[R]:
-    """Yield results in the order of completion; what `work` raises ends everything."""
+    """Yield the results of `work` as they complete, `at_once` running at a time.
+
+    If `work` raises, the others are cancelled and the error is raised.
+    """
     if at_once < 1:
-        raise ValueError("at_once is at least 1")
-    source = aiter(things if isinstance(things, AsyncIterable) else _awaited(things))
+        raise ValueError("at_once must be at least 1")
+    source = aiter(items if isinstance(items, AsyncIterable) else _as_async(items))
     running: set[asyncio.Task[R]] = set()
     try:
         while True:
-            for thing in await _take(source, at_once - len(running)):
-                running.add(asyncio.create_task(work(thing)))
+            for item in await _next_items(source, at_once - len(running)):
+                running.add(asyncio.create_task(work(item)))
             if not running:
                 return
             done, running = await asyncio.wait(running, return_when=FIRST_COMPLETED)
@@ -157,30 +156,33 @@ async def in_tasks(
         await asyncio.gather(*running, return_exceptions=True)
 
 
-async def _take(source: AsyncIterator[T], most: int) -> list[T]:
-    taken: list[T] = []
-    while len(taken) < most:
+async def _next_items(source: AsyncIterator[T], most: int) -> list[T]:
+    items: list[T] = []
+    while len(items) < most:
         try:
-            taken.append(await anext(source))
+            items.append(await anext(source))
         except StopAsyncIteration:
             break
-    return taken
+    return items
 
 
-async def _awaited(things: Iterable[T]) -> AsyncGenerator[T]:
-    for thing in things:
-        yield thing
+async def _as_async(items: Iterable[T]) -> AsyncGenerator[T]:
+    for item in items:
+        yield item
 
 
-def in_threads(things: Iterable[T], work: Callable[[T], R], at_once: int) -> Generator[R]:
-    """Yield results in the order of completion; what `work` raises ends everything."""
-    source = iter(things)
+def in_threads(items: Iterable[T], work: Callable[[T], R], at_once: int) -> Generator[R]:
+    """Yield the results of `work` as they complete, `at_once` running at a time.
+
+    If `work` raises, those that have not begun are cancelled and the error is raised.
+    """
+    source = iter(items)
     running: set[Future[R]] = set()
     with ThreadPoolExecutor(at_once) as pool:
         try:
             while True:
-                for thing in islice(source, at_once - len(running)):
-                    running.add(pool.submit(work, thing))
+                for item in islice(source, at_once - len(running)):
+                    running.add(pool.submit(work, item))
                 if not running:
                     return
                 done, running = wait(running, return_when=FIRST_COMPLETED)

@@ -1,4 +1,4 @@
-"""Whether a request that failed is sent again, and when."""
+"""Decide whether a request that failed is sent again, and when."""
 
 import random
 from collections.abc import Callable
@@ -11,18 +11,18 @@ from service.client.call import Call
 from service.client.errors import Busy, Refused, Unavailable
 from service.errors import StoreUnavailable
 
-# Nothing was sent: whatever the request is, nobody has begun to do it.
+# Nothing was sent, so the service cannot have begun anything.
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _BROKEN_OFF = (httpx.TimeoutException, httpx.NetworkError, httpx.RemoteProtocolError)
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Say for how long a call is tried, seconds, and how the waits between grow.
+    """Set for how long a request is retried, in seconds, and how the waits grow.
 
-    No wait begins that would end after `budget_s`; 0 is a single try. Waits are even draws
-    between 0 and a bound that doubles from `first_s` to `most_s` ("full jitter"), so that those
-    who failed together do not come back together; what Retry-After asks for is added.
+    A wait that would end after `budget_s` is not begun; 0 means a single try. Each wait is drawn
+    evenly between 0 and a limit that doubles from `first_s` to `most_s` ("full jitter"), so that
+    clients that failed together do not return together. The seconds of Retry-After are added.
     """
 
     budget_s: float = 60.0
@@ -33,7 +33,7 @@ class Patience:
 
 
 class Tries:
-    """Count the failures of one call, from when it was first asked for."""
+    """Count the failures of one request since it was first sent."""
 
     def __init__(self, patience: Patience, call: Call[object]) -> None:
         self._patience = patience
@@ -42,22 +42,22 @@ class Tries:
         self._failures = 0
 
     def wait_s(self, failure: Refused | httpx.TransportError) -> float | None:
-        """Return how long to wait before the next try, None if there is none to be made."""
+        """Return how long to wait before the next try, None if there should be none."""
         if not (self._call.patient and _may_help(failure, self._call.repeatable)):
             return None
         patience = self._patience
-        bound_s = min(patience.most_s, patience.first_s * 2.0 ** min(self._failures, 32))
+        limit_s = min(patience.most_s, patience.first_s * 2.0 ** min(self._failures, 32))
         self._failures += 1
-        wait_s = patience.draw(0.0, bound_s)
+        wait_s = patience.draw(0.0, limit_s)
         if isinstance(failure, Refused):
             wait_s += failure.retry_after_s or 0.0
         return wait_s if patience.clock() + wait_s < self._until else None
 
 
 def _may_help(failure: Refused | httpx.TransportError, repeatable: bool) -> bool:
-    """Tell whether the same request can end better, and cannot be done twice by that.
+    """Tell whether the same request can succeed later without being carried out twice.
 
-    503 comes before anything is done, but for that of a store that was lost on the way.
+    The service answers 503 before it does anything, except when it loses its store on the way.
     """
     match failure:
         case Busy():

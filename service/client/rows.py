@@ -1,36 +1,42 @@
-"""Bare rows of numbers, as `/embed` answers with if asked to, back into an array."""
+"""Read the float32 rows that `/embed` answers with on request into an array."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import httpx
-import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MEDIA_TYPE = "application/octet-stream"
 
 
 @dataclass(frozen=True, slots=True)
 class FloatRows:
-    """Hold `(n, dimension)` float32, row i of image i; those in `failed` are NaN throughout.
+    """Hold `(n, dimension)` float32; row i belongs to image i.
 
-    `failed` has the code of the problem by the place of the image.
+    `failed` maps the index of an image that could not be used to the code of its problem; the
+    row of that image is NaN.
     """
 
-    rows: NDArray[np.float32]
+    rows: "NDArray[np.float32]"
     failed: Mapping[int, str]
     output: str
     fingerprint: str
 
 
 def read_rows(response: httpx.Response) -> FloatRows:
-    """Read such an answer; raises ValueError and KeyError if it is none."""
+    """Read an answer of rows. Raises ValueError and KeyError if it is something else."""
+    import numpy as np
+
     headers = response.headers
     shape = int(headers["x-likeness-rows"]), int(headers["x-likeness-dimension"])
-    failed = (one.split(":") for one in headers.get("x-likeness-failed", "").split(",") if one)
+    failed = (item.split(":") for item in headers.get("x-likeness-failed", "").split(",") if item)
     return FloatRows(
         np.frombuffer(response.content, "<f4").reshape(shape).astype(np.float32, copy=False),
-        {int(place): code for place, code in failed},
+        {int(index): code for index, code in failed},
         headers["x-likeness-output"],
         headers["x-likeness-fingerprint"],
     )

@@ -13,7 +13,7 @@ import pytest
 
 from service.client import Likeness, calls
 from service.client.aio import AsyncLikeness
-from service.client.call import Call, of
+from service.client.call import Call, parse_as
 from service.client.errors import Forbidden, Invalid, NotFound, Refused, RejectedPhoto
 from service.schemas.admin import NewKeyAnswer
 from tests.people import write_list
@@ -198,7 +198,7 @@ async def test_a_list_is_enrolled_once_by_who_awaits(
 
 def new_key(*scopes: str) -> Call[NewKeyAnswer]:
     form = {"name": "test", "scopes": list(scopes)}
-    return Call("POST", "/keys", of(NewKeyAnswer), json=form, repeatable=False)
+    return Call("POST", "/keys", parse_as(NewKeyAnswer), json=form, repeatable=False)
 
 
 def photos_of(people: Path) -> list[Path]:

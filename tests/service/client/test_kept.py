@@ -9,20 +9,20 @@ import pytest
 
 from service.client import Likeness
 from service.client.aio import AsyncLikeness
-from service.client.calls import Choice, Terms
+from service.client.calls import DecisionOptions, EnrolOptions
 from service.store.master_keys import new_master_key
 from tests.photos import mirrored, photo_bytes
 from tests.server import RunningServer, running_server
 
 GRACE = photo_bytes("grace")
 AGAIN = mirrored(GRACE)
-TERMS: Terms = {
+TERMS: EnrolOptions = {
     "consent": "form 12",
     "purpose": "door 3",
     "metadata": {"plate": "B-XY"},
     "liveness_token": "living",
 }
-LIVE: Choice = {"liveness_token": "living"}
+LIVE: DecisionOptions = {"liveness_token": "living"}
 
 
 class Living(BaseHTTPRequestHandler):
