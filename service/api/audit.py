@@ -3,19 +3,17 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import Field
 
 from service.edge.guard import By
-from service.recognition.service import Running
-from service.schemas.admin import AuditAnswer, EntryAnswer
-from service.schemas.recognition import Answer
+from service.recognition.service import ServiceDep
+from service.schemas.admin import AuditAnswer, EntryAnswer, ResealedAnswer
 
 router = APIRouter()
 
 
 @router.get("/audit", tags=["audit"])
 async def audit(
-    service: Running,
+    service: ServiceDep,
     after: Annotated[int, Query(ge=0, le=2**62, description="`next` of a page")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> AuditAnswer:
@@ -27,15 +25,9 @@ async def audit(
     )
 
 
-class ResealedAnswer(Answer):
-    rewrapped: int = Field(description="keys that the current master key wraps now")
-    sealed: int = Field(description="subjects that were stored in clear")
-    left: int = Field(description="how many of both are left; ask again until there are none")
-
-
 @router.post("/reseal", tags=["protection"])
 async def reseal(
-    service: Running,
+    service: ServiceDep,
     by: By,
     limit: Annotated[int, Query(ge=1, le=10_000, description="most keys or subjects")] = 500,
 ) -> ResealedAnswer:

@@ -5,14 +5,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 from pydantic import JsonValue
 
+from service.api.names import subject_named
 from service.api.openapi import json_body, links, request_body
 from service.api.recognition import read
 from service.edge.body import read_model
 from service.edge.disconnect import run_until_disconnect
 from service.edge.guard import By
 from service.recognition import change
-from service.recognition.names import subject_named
-from service.recognition.service import Running
+from service.recognition.service import ServiceDep
 from service.schemas.admin import (
     ChangeAnswer,
     LackingAnswer,
@@ -32,19 +32,19 @@ _FIRST: dict[str, JsonValue] = {
 
 
 @router.get("", responses={200: links(switch=_OTHER, forget=_OTHER)})
-async def change_of_bundle(service: Running) -> ChangeAnswer:
+async def change_of_bundle(service: ServiceDep) -> ChangeAnswer:
     """Show which bundle decides and how much the other one lacks."""
     return await change.progress(service)
 
 
 @router.get("/lacking", responses={200: links(reembed=_FIRST)})
 async def lacking(
-    service: Running,
+    service: ServiceDep,
     after: Annotated[int, Query(ge=0, le=2**62, description="`next` of a page")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> LackingAnswer:
     """List the templates that the other bundle lacks, a page at a time."""
-    serving, other = await change.pair(service)
+    serving, other = await change.active_and_other(service)
     found = await service.store.lacking(
         Change(serving.fingerprint, other.fingerprint), after, limit
     )
@@ -55,7 +55,7 @@ async def lacking(
 
 
 @router.post("/reembed", openapi_extra=request_body(ReembedRequest))
-async def reembed(request: Request, service: Running, by: By) -> ReembeddedAnswer:
+async def reembed(request: Request, service: ServiceDep, by: By) -> ReembeddedAnswer:
     """Embed the photo of one template by the other bundle, under the same id."""
     form = await read(request, service, ReembedRequest)
     name = await subject_named(service.store, form.subject)
@@ -68,14 +68,14 @@ async def reembed(request: Request, service: Running, by: By) -> ReembeddedAnswe
     responses={200: links(switch=_OTHER, forget=_OTHER)},
     openapi_extra=json_body(SwitchRequest),
 )
-async def switch(request: Request, service: Running, by: By) -> ChangeAnswer:
+async def switch(request: Request, service: ServiceDep, by: By) -> ChangeAnswer:
     """Let a bundle serve, at every replica from its next request on; the same way back."""
     form = await read_model(request, SwitchRequest)
     return await change.switch(service, form, by)
 
 
 @router.post("/forget", openapi_extra=json_body(SwitchRequest))
-async def forget(request: Request, service: Running, by: By) -> DeletedAnswer:
+async def forget(request: Request, service: ServiceDep, by: By) -> DeletedAnswer:
     """Erase what the bundle that does not serve has made; when this answers it is gone."""
     form = await read_model(request, SwitchRequest)
     return DeletedAnswer.model_validate(await change.forget(service, form, by))

@@ -7,7 +7,7 @@ from service.edge.body import read_model
 from service.edge.guard import By
 from service.edge.keys import make_key, signing_pair
 from service.errors import KeyNotFound
-from service.recognition.service import Running
+from service.recognition.service import ServiceDep
 from service.schemas.admin import KeyAnswer, KeysAnswer, NewKeyAnswer
 from service.schemas.requests import NewKeyRequest
 from service.store import utc_now
@@ -21,7 +21,7 @@ router = APIRouter(prefix="/keys", tags=["keys"])
     responses={201: links(revoke_key={"path.key_id": "$response.body#/key_id"})},
     openapi_extra=json_body(NewKeyRequest),
 )
-async def create_key(request: Request, service: Running, by: By) -> NewKeyAnswer:
+async def create_key(request: Request, service: ServiceDep, by: By) -> NewKeyAnswer:
     """Make a key; it counts at once, and is shown in this answer only."""
     form = await read_model(request, NewKeyRequest)
     vault = service.keys.vault if form.signing else None
@@ -37,13 +37,13 @@ async def create_key(request: Request, service: Running, by: By) -> NewKeyAnswer
 
 
 @router.get("")
-async def keys(service: Running) -> KeysAnswer:
+async def keys(service: ServiceDep) -> KeysAnswer:
     """List the keys, oldest first, revoked ones included."""
     return KeysAnswer(items=[KeyAnswer.model_validate(key) for key in await service.store.keys()])
 
 
 @router.delete("/{key_id}")
-async def revoke_key(service: Running, by: By, key_id: str) -> KeyAnswer:
+async def revoke_key(service: ServiceDep, by: By, key_id: str) -> KeyAnswer:
     """Revoke a key; when this answers it counts nowhere."""
     if not await service.store.revoke_key(key_id, by):
         raise KeyNotFound("There is no key of this id.")

@@ -6,6 +6,7 @@ from typing import Annotated, TypeVar
 from fastapi import APIRouter, BackgroundTasks, Header, Request, Response
 from pydantic import BaseModel, JsonValue
 
+from service.api.names import subject_named
 from service.api.openapi import links, request_body
 from service.api.rows import preferred, rows_document, rows_response
 from service.client.rows import MEDIA_TYPE as ROWS
@@ -17,8 +18,7 @@ from service.edge.problems import request_id
 from service.recognition.embed import embed_photos
 from service.recognition.enroll import enroll_photos
 from service.recognition.identify import identify_photo
-from service.recognition.names import subject_named
-from service.recognition.service import Running, Service
+from service.recognition.service import Service, ServiceDep
 from service.recognition.verify import verify_photos
 from service.schemas.recognition import (
     EmbedAnswer,
@@ -31,8 +31,8 @@ from service.schemas.requests import (
     EmbedRequest,
     EnrollRequest,
     IdentifyRequest,
+    LivenessTokenBody,
     VerifyRequest,
-    Witnessed,
 )
 
 router = APIRouter(tags=["recognition"])
@@ -69,7 +69,7 @@ async def read(
 
 
 async def witness(
-    request: Request, service: Service, form: Witnessed, photos: Sequence[bytes]
+    request: Request, service: Service, form: LivenessTokenBody, photos: Sequence[bytes]
 ) -> Liveness:
     """Have the liveness token checked, if the service does that, before anything is computed."""
     check = service.liveness.check(
@@ -90,7 +90,7 @@ async def witness(
 async def enroll(
     request: Request,
     response: Response,
-    service: Running,
+    service: ServiceDep,
     by: By,
     may_name: MayName,
     idempotency_key: IdempotencyKey = None,
@@ -112,7 +112,7 @@ async def enroll(
 
 @router.post("/verify", openapi_extra=request_body(VerifyRequest))
 async def verify(
-    request: Request, service: Running, after: BackgroundTasks, may_lower: MayLower
+    request: Request, service: ServiceDep, after: BackgroundTasks, may_lower: MayLower
 ) -> VerifyAnswer:
     """Decide whether photos show the subject, or whether two photos show one person.
 
@@ -134,7 +134,7 @@ async def verify(
 
 
 @router.post("/identify", openapi_extra=request_body(IdentifyRequest))
-async def identify(request: Request, service: Running, may_lower: MayLower) -> IdentifyAnswer:
+async def identify(request: Request, service: ServiceDep, may_lower: MayLower) -> IdentifyAnswer:
     """Find whom photos of one person show among the enrolled subjects, or say unknown."""
     form = await read(request, service, IdentifyRequest)
     liveness = await witness(request, service, form, form.image)
@@ -150,7 +150,7 @@ async def identify(request: Request, service: Running, may_lower: MayLower) -> I
     responses={200: rows_document()},
     openapi_extra=request_body(EmbedRequest),
 )
-async def embed(request: Request, service: Running) -> EmbedAnswer | Response:
+async def embed(request: Request, service: ServiceDep) -> EmbedAnswer | Response:
     """Return the vectors or features of one photo or more; nothing is stored."""
     form = await read(request, service, EmbedRequest)
     # Before the encoder: an answer that nobody takes costs nothing.

@@ -6,14 +6,14 @@ from fastapi import APIRouter, Query, Request
 from pydantic import JsonValue
 
 from models.evaluation.layout import MOST_VECTORS
+from service.api.names import SubjectInPath, subject_named
 from service.api.openapi import json_body, links
 from service.edge.body import read_model
 from service.edge.disconnect import run_until_disconnect
 from service.edge.guard import By
 from service.errors import TooManyRequests
-from service.recognition.face_map import draw_map
-from service.recognition.names import SubjectInPath, subject_named
-from service.recognition.service import Running
+from service.recognition.map import draw_map
+from service.recognition.service import ServiceDep
 from service.schemas.gallery import (
     DeletedAnswer,
     ExportAnswer,
@@ -31,7 +31,7 @@ _RENAMED: dict[str, JsonValue] = {"path.subject": "$response.body#/subject"}
 
 @router.get("/subjects")
 async def subjects(
-    service: Running,
+    service: ServiceDep,
     after: Annotated[str | None, Query(max_length=256, description="`next` of a page")] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> SubjectsAnswer:
@@ -41,7 +41,7 @@ async def subjects(
 
 @router.delete("/subjects")
 async def delete_by_name(
-    service: Running,
+    service: ServiceDep,
     by: By,
     subject: Annotated[StoredName, Query(description="its name, whatever it is")],
 ) -> DeletedAnswer:
@@ -54,13 +54,13 @@ async def delete_by_name(
 
 
 @router.get("/subjects/{subject}")
-async def subject(service: Running, subject: SubjectInPath) -> SubjectAnswer:
+async def subject(service: ServiceDep, subject: SubjectInPath) -> SubjectAnswer:
     """Show a subject and its templates, without their vectors."""
     return SubjectAnswer.model_validate(await service.store.subject(subject))
 
 
 @router.get("/subjects/{subject}/export")
-async def export(service: Running, subject: SubjectInPath) -> ExportAnswer:
+async def export(service: ServiceDep, subject: SubjectInPath) -> ExportAnswer:
     """Hand out everything that is stored of a subject, vectors included."""
     return ExportAnswer.model_validate(await service.store.export(subject))
 
@@ -71,7 +71,7 @@ async def export(service: Running, subject: SubjectInPath) -> ExportAnswer:
     openapi_extra=json_body(RenameRequest),
 )
 async def rename(
-    request: Request, service: Running, by: By, subject: SubjectInPath
+    request: Request, service: ServiceDep, by: By, subject: SubjectInPath
 ) -> RenamedAnswer:
     """Give a subject a name that nobody has; templates, terms and expiry stay."""
     form = await read_model(request, RenameRequest)
@@ -80,14 +80,14 @@ async def rename(
 
 
 @router.delete("/subjects/{subject}", responses={200: links(subject=_SAME, export=_SAME)})
-async def delete_subject(service: Running, by: By, subject: SubjectInPath) -> DeletedAnswer:
+async def delete_subject(service: ServiceDep, by: By, subject: SubjectInPath) -> DeletedAnswer:
     """Delete a subject and its templates; when this answers they are gone."""
     return DeletedAnswer.model_validate(await service.store.delete_subject(subject, by))
 
 
 @router.delete("/subjects/{subject}/templates", responses={200: links(subject=_SAME)})
 async def delete_template_by_id(
-    service: Running,
+    service: ServiceDep,
     by: By,
     subject: SubjectInPath,
     template_id: Annotated[StoredId, Query(description="its id, whatever it is")],
@@ -98,7 +98,7 @@ async def delete_template_by_id(
 
 @router.delete("/subjects/{subject}/templates/{template_id}", responses={200: links(subject=_SAME)})
 async def delete_template(
-    service: Running, by: By, subject: SubjectInPath, template_id: str
+    service: ServiceDep, by: By, subject: SubjectInPath, template_id: str
 ) -> DeletedAnswer:
     """Delete one template; with its last template a subject goes too."""
     deleted = await service.store.delete_template(subject, template_id, by)
@@ -108,7 +108,7 @@ async def delete_template(
 @router.get("/map")
 async def gallery_map(
     request: Request,
-    service: Running,
+    service: ServiceDep,
     after: Annotated[str | None, Query(max_length=256, description="`next` of a map")] = None,
     limit: Annotated[
         int, Query(ge=4, le=MOST_VECTORS, description="most templates")

@@ -24,8 +24,8 @@ from service.observe.metrics import Metrics
 from service.pipeline.batcher import Batcher
 from service.pipeline.caller import Caller
 from service.pipeline.decode import DecodePool
+from service.pipeline.loading import load_embedder, open_pool
 from service.pipeline.pipeline import Pipeline, Probe
-from service.recognition.recogniser import load_embedder, open_pool
 from service.settings import Settings
 
 BATCH_ON_CPU, BATCH_ON_GPU = 32, 256

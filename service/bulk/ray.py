@@ -18,7 +18,7 @@ from models.errors import LikenessError
 from models.photo import Policy
 from service.bulk.files import Row
 from service.bulk.local import LocalEngine, about, batch_size, open_local
-from service.recognition.recogniser import load_bundle_of
+from service.pipeline.loading import load_bundle_of
 from service.settings import Settings
 
 # Three cores decode while one encodes; more of them in one process wait for its lock.

@@ -5,7 +5,6 @@ from typing import Annotated, TypeVar
 import typer
 from pydantic import BaseModel
 
-from service.api.health import describe
 from service.app import create_app
 from service.cli.audit import audit_app
 from service.cli.bundle import bundle_app
@@ -26,6 +25,7 @@ from service.client.calls import DecisionOptions
 from service.edge.server import serve as serve_app
 from service.observe.logs import configure_logs
 from service.observe.metrics import Metrics
+from service.recognition.model_card import describe
 from service.recognition.service import open_service
 from service.schemas.admin import ModelAnswer
 from service.schemas.recognition import VerifyAnswer

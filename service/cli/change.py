@@ -36,8 +36,9 @@ from service.client.aio import AsyncLikeness
 from service.client.call import Call, parse_as
 from service.client.errors import NotFound, RejectedPhoto
 from service.client.folders import in_tasks
+from service.pipeline.loading import load_bundle_of
 from service.recognition.change import switch_store
-from service.recognition.recogniser import bundle_for, load_bundle_of
+from service.recognition.recogniser import bundle_for
 from service.schemas.admin import ChangeAnswer, LackingAnswer, LackingTemplate, ReembeddedAnswer
 from service.schemas.gallery import DeletedAnswer
 from service.settings import Settings

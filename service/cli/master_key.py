@@ -2,10 +2,10 @@
 
 import typer
 
-from service.api.audit import ResealedAnswer
 from service.cli.local import connect
 from service.cli.terminal import Url, finish, settings_from, show
 from service.client.call import Call, parse_as
+from service.schemas.admin import ResealedAnswer
 from service.store.master_keys import new_master_key
 
 master_key_app = typer.Typer(

@@ -11,12 +11,12 @@ from types import FrameType
 
 from fastapi import FastAPI
 
-from service.api.health import describe
 from service.edge.admission import Gate
 from service.edge.connection import Config
 from service.edge.keys import KeyRing
 from service.edge.listener import AcceptingServer, allow_many_files, most_connections
 from service.errors import InvalidSettings
+from service.recognition.model_card import describe
 from service.recognition.service import Service
 from service.schemas.admin import ModelAnswer
 from service.settings import Settings
@@ -110,7 +110,7 @@ async def serve(app: FastAPI, settings: Settings, announce: Announce) -> int:
             await check_exposure(settings, service.keys)
             host, port = listener.getsockname()[:2]
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-            serving = await service.serving()
+            serving = await service.active()
             server = Server(
                 Config(
                     app,
@@ -125,7 +125,7 @@ async def serve(app: FastAPI, settings: Settings, announce: Announce) -> int:
             _keep_what_is_loaded()
             async with _stop_when_lost(service, server):
                 await server.serve([listener])
-    return DEVICE_LOST_EXIT if service.lost.is_set() else 0
+    return DEVICE_LOST_EXIT if service.device_lost.is_set() else 0
 
 
 def _keep_what_is_loaded() -> None:
@@ -156,7 +156,7 @@ def bind(settings: Settings) -> socket.socket:
 @asynccontextmanager
 async def _stop_when_lost(service: Service, server: Server) -> AsyncIterator[None]:
     async def watch() -> None:
-        await service.lost.wait()
+        await service.device_lost.wait()
         server.should_exit = True
 
     task = asyncio.create_task(watch())

@@ -152,3 +152,10 @@ def _first_of(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+def check_any_usable(probes: Sequence[Probe | LikenessError]) -> None:
+    """Raise the first photo's error, naming that photo, if no photo could be used."""
+    errors = [probe for probe in probes if isinstance(probe, LikenessError)]
+    if len(errors) == len(probes):
+        raise errors[0].about("image.0")

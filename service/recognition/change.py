@@ -1,7 +1,7 @@
-"""A change of bundle: embed anew, switch, and forget what the old bundle made.
+"""A change of bundle: embed the gallery again, switch, and forget the old bundle's templates.
 
-Both bundles are loaded; one serves. Every enrolment goes through both, so what the other one
-lacks only ever becomes less.
+Both bundles are loaded, and one of them serves. Every enrolment uses both, so the other bundle
+never lacks more templates than before.
 """
 
 import asyncio
@@ -14,34 +14,34 @@ from service.recognition.enroll import measures_of
 from service.recognition.recogniser import Recogniser
 from service.recognition.service import Service
 from service.recognition.shadow import Tally
-from service.schemas.admin import BothDecided, ChangeAnswer, ReembeddedAnswer, ShadowAnswer
+from service.schemas.admin import ChangeAnswer, DecisionPair, ReembeddedAnswer, ShadowAnswer
 from service.schemas.recognition import RateAnswer
 from service.schemas.requests import ReembedRequest, SwitchRequest
 from service.store import Change, Deleted, Photo, Store
 
 
-async def pair(service: Service) -> tuple[Recogniser, Recogniser]:
-    """Return the one that serves and the other one. Raises NoChange."""
+async def active_and_other(service: Service) -> tuple[Recogniser, Recogniser]:
+    """Return the recogniser that serves and the other one. Raises NoChange."""
     if service.next is None:
         raise NoChange(
-            "One bundle is loaded; start the service with LIKENESS_NEXT_BUNDLE to change it."
+            "Only one bundle is loaded; to change it, start the service with LIKENESS_NEXT_BUNDLE."
         )
-    serving = await service.serving()
-    return serving, service.first if serving is service.next else service.next
+    active = await service.active()
+    return active, service.first if active is service.next else service.next
 
 
 async def progress(service: Service) -> ChangeAnswer:
-    """Tell how much the other bundle lacks. Raises NoChange."""
-    serving, other = await pair(service)
-    lack = await service.store.lack(Change(serving.fingerprint, other.fingerprint))
+    """Return how many templates the other bundle lacks. Raises NoChange."""
+    active, other = await active_and_other(service)
+    lack = await service.store.lack(Change(active.fingerprint, other.fingerprint))
     return ChangeAnswer(
-        serving=serving.fingerprint,
+        serving=active.fingerprint,
         other=other.fingerprint,
         lacking=lack.templates,
         without_photo=lack.without_photo,
         shadow=None
         if service.shadow is None
-        else _shadow(service.shadow.tally(serving.fingerprint)),
+        else _shadow(service.shadow.tally(active.fingerprint)),
     )
 
 
@@ -50,13 +50,13 @@ async def reembed(
 ) -> ReembeddedAnswer:
     """Embed the photo of one template by the other bundle.
 
-    Raises NoChange, PhotoNeeded, OtherPhoto, and what enrolling the photo would raise.
+    Raises NoChange, PhotoNeeded, OtherPhoto, and the errors of enrolling a photo.
     """
-    _, other = await pair(service)
-    held = await service.store.photo(form.subject, form.template_id)
+    _, other = await active_and_other(service)
+    stored = await service.store.photo(form.subject, form.template_id)
     policy = form.policy or service.settings.face_policy
     with naming("image"):
-        photo = _photo(held, form.image)
+        photo = _photo(stored, form.image)
         probe = await other.pipeline.probe(photo, policy, caller)
     with service.metrics.timed("store"):
         created = await asyncio.shield(
@@ -80,23 +80,21 @@ async def reembed(
 async def switch(service: Service, form: SwitchRequest, by: str | None) -> ChangeAnswer:
     """Let a bundle serve, at every replica from its next request on.
 
-    Raises NoChange, ChangeIncomplete.
+    Raises NoChange and ChangeIncomplete.
     """
-    serving, other = await pair(service)
-    if form.fingerprint not in (serving.fingerprint, other.fingerprint):
-        raise NoChange(f"No bundle {form.fingerprint[:12]} is loaded.")
-    await switch_store(
-        service.store, serving.fingerprint, form.fingerprint, form.accept_missing, by
-    )
+    active, other = await active_and_other(service)
+    if form.fingerprint not in (active.fingerprint, other.fingerprint):
+        raise NoChange(f"The bundle {form.fingerprint[:12]} is not loaded.")
+    await switch_store(service.store, active.fingerprint, form.fingerprint, form.accept_missing, by)
     return await progress(service)
 
 
 async def switch_store(
     store: Store, serving: str, to: str, accept_missing: bool, by: str | None
 ) -> None:
-    """Let another fingerprint than the `serving` one serve, whoever has its bundle loaded.
+    """Let the bundle of the fingerprint `to` serve, although no bundle may be loaded here.
 
-    Raises ChangeIncomplete.
+    `serving` is the fingerprint that serves now. Raises ChangeIncomplete.
     """
     if to != serving:
         await _check_complete(store, serving, to, accept_missing)
@@ -104,16 +102,16 @@ async def switch_store(
 
 
 async def forget(service: Service, form: SwitchRequest, by: str | None) -> Deleted:
-    """Erase what the bundle that does not serve has made.
+    """Erase the templates of the bundle that does not serve.
 
-    Raises NoChange, ChangeIncomplete.
+    Raises NoChange and ChangeIncomplete.
     """
-    serving, other = await pair(service)
+    active, other = await active_and_other(service)
     if form.fingerprint != other.fingerprint:
-        raise NoChange(f"The bundle {form.fingerprint[:12]} serves, or is not loaded.")
-    await _check_complete(
-        service.store, other.fingerprint, serving.fingerprint, form.accept_missing
-    )
+        raise NoChange(
+            f"The bundle {form.fingerprint[:12]} is the one that serves, or is not loaded."
+        )
+    await _check_complete(service.store, other.fingerprint, active.fingerprint, form.accept_missing)
     return await service.store.forget(form.fingerprint, by)
 
 
@@ -131,20 +129,22 @@ def _shadow(tally: Tally) -> ShadowAnswer:
     return ShadowAnswer(
         compared=tally.compared,
         decisions=[
-            BothDecided(live=live, candidate=candidate, requests=requests)
+            DecisionPair(live=live, candidate=candidate, requests=requests)
             for (live, candidate), requests in sorted(tally.decisions.items())
         ],
-        disagreement=None if rate is None else RateAnswer.of(rate),
+        disagreement=None if rate is None else RateAnswer.model_validate(rate),
         dropped=dict(tally.dropped),
     )
 
 
-def _photo(held: Photo | str, sent: bytes | None) -> bytes:
-    """Return the photo of a template: as it was kept, or as it was sent now."""
-    if isinstance(held, Photo):
-        return held.photo
+def _photo(stored: Photo | str, sent: bytes | None) -> bytes:
+    """Return the photo of a template: the stored one, or the one sent if its SHA-256 fits."""
+    if isinstance(stored, Photo):
+        return stored.photo
     if sent is None:
-        raise PhotoNeeded("The photo of this template was not kept; send it along.")
-    if hashlib.sha256(sent).hexdigest() != held:
+        raise PhotoNeeded(
+            "The service did not keep the photo of this template; send the photo with the request."
+        )
+    if hashlib.sha256(sent).hexdigest() != stored:
         raise OtherPhoto("The template was made of another photo: the bytes differ.")
     return sent

@@ -1,38 +1,29 @@
 """Embed: return the vectors of photos."""
 
-from collections.abc import Sequence
-
-from models.errors import LikenessError
-from models.photo import Policy
 from service.pipeline.caller import Caller
-from service.pipeline.pipeline import Probe
+from service.pipeline.pipeline import check_any_usable
+from service.recognition.render import embedded_image
 from service.recognition.service import Service
-from service.schemas.recognition import (
-    EmbedAnswer,
-    EmbeddedImage,
-)
+from service.schemas.recognition import EmbedAnswer
 from service.schemas.requests import EmbedRequest
 
 
 async def embed_photos(service: Service, form: EmbedRequest, caller: Caller) -> EmbedAnswer:
-    """Return the vectors of the photos that can be used; raise if none can."""
-    serving = await service.serving()
-    probes = await serving.pipeline.probe_each(form.image, policy_of(form.policy, service), caller)
-    raise_if_none(probes)
+    """Return the vectors of the photos that can be used.
+
+    Raises the first photo's error if none can be used.
+    """
+    recogniser = await service.active()
+    policy = form.policy or service.settings.face_policy
+    probes = await recogniser.pipeline.probe_each(form.image, policy, caller)
+    check_any_usable(probes)
     features = form.output == "features"
+    bundle = recogniser.bundle
     return EmbedAnswer(
-        images=[EmbeddedImage.of(at, probe, features) for at, probe in enumerate(probes)],
+        images=[
+            embedded_image(place, probe, features=features) for place, probe in enumerate(probes)
+        ],
         output=form.output,
-        dimension=serving.bundle.encoder.width if features else serving.bundle.dimension,
-        fingerprint=serving.fingerprint,
+        dimension=bundle.encoder.width if features else bundle.dimension,
+        fingerprint=recogniser.fingerprint,
     )
-
-
-def policy_of(asked: Policy | None, service: Service) -> Policy:
-    return asked or service.settings.face_policy
-
-
-def raise_if_none(probes: Sequence[Probe | LikenessError]) -> None:
-    errors = [probe for probe in probes if isinstance(probe, LikenessError)]
-    if len(errors) == len(probes):
-        raise errors[0].about("image.0")

@@ -12,17 +12,17 @@ from models.errors import FaceTooSmall, LikenessError, NoFace
 from models.photo.quality_head import LearnedQuality
 from service.errors import FieldError, InvalidRequest, LowQuality
 from service.pipeline.caller import Caller
-from service.pipeline.pipeline import Probe
-from service.recognition.embed import policy_of, raise_if_none
-from service.recognition.hygiene import Standard, low_quality
+from service.pipeline.pipeline import Probe, check_any_usable
 from service.recognition.recogniser import Recogniser
-from service.recognition.service import Service
-from service.recognition.vetting import resembling, vet
-from service.schemas.recognition import (
-    EnrollAnswer,
-    EnrolledImage,
-    ProblemAnswer,
+from service.recognition.render import (
+    duplicate_warning,
+    enrolled_image,
+    failed_image,
+    problem_answer,
 )
+from service.recognition.service import Service
+from service.recognition.vetting import VettingStandard, find_duplicates, low_quality, vet
+from service.schemas.recognition import EnrollAnswer
 from service.schemas.requests import EnrollRequest
 from service.store import Idempotency, NewTemplate, Terms, check_ahead, utc_now
 
@@ -30,60 +30,65 @@ from service.store import Idempotency, NewTemplate, Terms, check_ahead, utc_now
 async def enroll_photos(
     service: Service,
     form: EnrollRequest,
-    key: str | None,
+    idempotency_key: str | None,
     by: str | None,
     may_name: bool,
     caller: Caller,
 ) -> tuple[EnrollAnswer, bool]:
-    """Store what can be used of the photos; say whether anything is new.
+    """Enrol every usable photo; return the answer and whether a template was created.
 
-    During a change of bundle every photo goes through both, or counts as unusable: whichever
-    serves, nobody is missing. `may_name` tells other subjects' names where a face is theirs.
-    Raises the first photo's problem if none can be used.
+    While two bundles are loaded, a photo must be usable by both. The names of other subjects
+    with the same face are in the answer only if the caller `may_name` them. Raises the first
+    photo's error if none can be used.
     """
     terms = terms_of(form, required=service.settings.require_consent)
     check_ahead(form.expires_at, utc_now())
-    serving = await service.serving()
-    probes = await serving.pipeline.probe_each(form.image, policy_of(form.policy, service), caller)
-    made = [probes]
+    recogniser = await service.active()
+    policy = form.policy or service.settings.face_policy
+    probes = await recogniser.pipeline.probe_each(form.image, policy, caller)
+    by_bundle = [probes]
     for other in service.recognisers:
-        if other is not serving:
-            made.append(await _probe_too(other, probes, form, service, caller))
-            probes = [_both(*pair) for pair in zip(probes, made[-1], strict=True)]
-    probes, doubts = await vet(service, serving, form, probes)
-    raise_if_none(probes)
-    usable = [(at, probe) for at, probe in enumerate(probes) if isinstance(probe, Probe)]
-    # Those of the bundle that serves come first: theirs is the outcome that is answered.
-    new = [
+        if other is not recogniser:
+            by_bundle.append(await _probe_usable(other, probes, form, service, caller))
+            probes = [_usable_by_both(*pair) for pair in zip(probes, by_bundle[-1], strict=True)]
+    probes, doubts = await vet(service, recogniser, form, probes)
+    check_any_usable(probes)
+    usable = {place: probe for place, probe in enumerate(probes) if isinstance(probe, Probe)}
+    # The templates of the active bundle come first: the answer tells their outcome.
+    templates = [
         new_template(
-            service, form.image[at], probe, form.template_id or uuid4().hex, form.expires_at
+            service, form.image[place], probe, form.template_id or uuid4().hex, form.expires_at
         )
-        for each in made
-        for at, probe in enumerate(each)
-        if isinstance(probe, Probe) and isinstance(probes[at], Probe)
+        for probes_of_bundle in by_bundle
+        for place, probe in enumerate(probes_of_bundle)
+        if isinstance(probe, Probe) and place in usable
     ]
-    idempotency = None if key is None else Idempotency(key, _digest(form, probes))
-    # Shielded: once the store has begun, the outcome must not depend on the caller staying.
+    idempotency = (
+        None if idempotency_key is None else Idempotency(idempotency_key, _digest(form, probes))
+    )
+    # Shielded: once the store has begun, it must finish although the caller disconnects.
     with service.metrics.timed("store"):
         enrolled = await asyncio.shield(
-            service.store.enroll(form.subject, new, form.metadata, idempotency, by, terms)
+            service.store.enroll(form.subject, templates, form.metadata, idempotency, by, terms)
         )
-    found, check = await resembling(service, serving, form.subject, [probe for _, probe in usable])
-    images: list[EnrolledImage] = [
-        EnrolledImage.failed(at, probe)
-        for at, probe in enumerate(probes)
-        if not isinstance(probe, Probe)
+    duplicates, check = await find_duplicates(
+        service, recogniser, form.subject, list(usable.values())
+    )
+    images = [
+        failed_image(place, probe)
+        for place, probe in enumerate(probes)
+        if isinstance(probe, LikenessError)
     ]
     stored_here = enrolled.templates[: len(usable)]
-    for (at, probe), stored, near in zip(usable, stored_here, found, strict=True):
-        warnings = [ProblemAnswer.of(doubt) for doubt in doubts[at]]
+    for (place, probe), stored, near in zip(usable.items(), stored_here, duplicates, strict=True):
+        warnings = [problem_answer(doubt) for doubt in doubts[place]]
         if check is not None and near:
-            warnings.append(check.warning())
+            warnings.append(duplicate_warning(check))
         for warning in warnings if stored.created else ():
             service.metrics.enrolment_warned(warning.code)
         images.append(
-            EnrolledImage.of(
-                at,
+            enrolled_image(
+                place,
                 probe,
                 stored.template_id,
                 created=stored.created,
@@ -94,18 +99,58 @@ async def enroll_photos(
     answer = EnrollAnswer(
         subject=form.subject,
         images=sorted(images, key=lambda image: image.image),
-        fingerprint=serving.fingerprint,
+        fingerprint=recogniser.fingerprint,
         duplicate_check=check,
     )
     return answer, any(stored.created for stored in enrolled.templates)
 
 
+async def _probe_usable(
+    recogniser: Recogniser,
+    probes: Sequence[Probe | LikenessError],
+    form: EnrollRequest,
+    service: Service,
+    caller: Caller,
+) -> list[Probe | LikenessError]:
+    """Embed the photos that are usable so far by another bundle; keep the other errors."""
+    photos = [form.image[place] for place, probe in enumerate(probes) if isinstance(probe, Probe)]
+    policy = form.policy or service.settings.face_policy
+    others = iter(await recogniser.pipeline.probe_each(photos, policy, caller))
+    return [next(others) if isinstance(probe, Probe) else probe for probe in probes]
+
+
+def _usable_by_both(
+    probe: Probe | LikenessError, other: Probe | LikenessError
+) -> Probe | LikenessError:
+    return probe if isinstance(other, Probe) else other
+
+
+def _digest(form: EnrollRequest, probes: Sequence[Probe | LikenessError]) -> str:
+    """Return the SHA-256 of a request, to tell a repeated one from another with the same key.
+
+    It includes which photos were refused. The gallery may have changed since, and the first
+    outcome must not be returned for other photos.
+    """
+    # Fields with default values are left out, so that a request has the same digest in a later
+    # version that knows more fields.
+    plain = form.model_dump(mode="json", exclude={"image", "liveness_token"}, exclude_defaults=True)
+    parts = [json.dumps(plain, sort_keys=True).encode()]
+    parts += [hashlib.sha256(photo).digest() for photo in form.image]
+    parts += [
+        f"{place}".encode() for place, probe in enumerate(probes) if not isinstance(probe, Probe)
+    ]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
-class SeenFace:
-    """Hold a face by every bundle, the serving one first, and why it would make a bad template."""
+class ProbedFace:
+    """Hold a face's probes by every bundle, and why the face would make a bad template.
+
+    The probe of the active bundle comes first.
+    """
 
     probes: tuple[Probe, ...]
-    poor: LowQuality | None
+    low_quality: LowQuality | None
 
     @property
     def probe(self) -> Probe:
@@ -114,75 +159,84 @@ class SeenFace:
 
 @dataclass(frozen=True, slots=True)
 class NewFace:
-    """Name a face that is to be a subject, and its one template."""
+    """Hold a face that becomes a subject with one template."""
 
     subject: str
     template_id: str
-    seen: SeenFace
+    face: ProbedFace
     metadata: Mapping[str, str]
 
 
-async def see_faces(
-    service: Service, serving: Recogniser, photo: bytes, standard: Standard, caller: Caller
-) -> list[SeenFace]:
-    """Take the faces of a photo through every bundle; largest first, none if there is none.
+async def probe_faces(
+    service: Service,
+    recogniser: Recogniser,
+    photo: bytes,
+    standard: VettingStandard,
+    caller: Caller,
+) -> list[ProbedFace]:
+    """Embed the faces of a photo by every bundle; largest first, empty if there is no face.
 
-    During a change of bundle all find the same faces: detecting is no part of a bundle. Raises
-    InvalidRequest where consent is asked for, which nobody gave here.
+    Two bundles find the same faces, since they share the detector. Raises InvalidRequest if the
+    settings require consent, which this way of enrolling cannot give.
     """
-    without_terms(required=service.settings.require_consent)
+    refuse_without_terms(required=service.settings.require_consent)
     most = service.settings.max_images
-    others = [each for each in service.recognisers if each is not serving]
+    others = [each for each in service.recognisers if each is not recogniser]
     try:
-        made = [await each.pipeline.probe_all(photo, most, caller) for each in (serving, *others)]
+        by_bundle = [
+            await each.pipeline.probe_all(photo, most, caller) for each in (recogniser, *others)
+        ]
     except (NoFace, FaceTooSmall):
         return []
     return [
-        SeenFace(probes, low_quality(probes[0].report.quality, probes[0].template, standard))
-        for probes in zip(*made, strict=True)
+        ProbedFace(probes, low_quality(probes[0].report.quality, probes[0].template, standard))
+        for probes in zip(*by_bundle, strict=True)
     ]
 
 
 async def enroll_faces(
     service: Service, collection: str, photo: bytes, faces: Sequence[NewFace], by: str | None
 ) -> None:
-    """Store faces of a photo; one that is there already stays as it is.
+    """Enrol faces of a photo, each as a subject; a subject that exists stays as it is.
 
-    Raises CollectionNotFound; what is stored by then stays.
+    Raises CollectionNotFound; faces that are stored by then stay stored.
     """
-    for face in faces:
+    for new in faces:
         templates = [
-            new_template(service, photo, probe, face.template_id) for probe in face.seen.probes
+            new_template(service, photo, probe, new.template_id) for probe in new.face.probes
         ]
-        # Shielded: once the store has begun, the outcome must not depend on the caller staying.
+        # Shielded: once the store has begun, it must finish although the caller disconnects.
         with service.metrics.timed("store"):
             await asyncio.shield(
                 service.store.enroll(
-                    face.subject, templates, face.metadata, by=by, collection=collection
+                    new.subject, templates, new.metadata, by=by, collection=collection
                 )
             )
 
 
 def terms_of(form: EnrollRequest, *, required: bool) -> Terms | None:
-    """Return what was said of it, None if nothing was. Raises InvalidRequest if it has to be."""
+    """Return the consent and purpose of a request; None if it names none.
+
+    Raises InvalidRequest if they are `required` and missing.
+    """
     if form.consent is not None and form.purpose is not None:
         return Terms(form.consent, form.purpose)
-    without_terms(required=required)
+    refuse_without_terms(required=required)
     return None
 
 
-def without_terms(*, required: bool) -> None:
-    """Raise InvalidRequest where nobody is enrolled without them."""
+def refuse_without_terms(*, required: bool) -> None:
+    """Raise InvalidRequest if consent and purpose are `required`."""
     if required:
-        message = "Needed here, with each enrolment."
+        message = "Required for each enrolment."
         raise InvalidRequest(
-            "Nobody is enrolled here without consent and purpose.",
+            "This service enrols no one without consent and purpose.",
             [FieldError(name, message) for name in ("consent", "purpose")],
         )
 
 
 def measures_of(probe: Probe) -> dict[str, float]:
-    """Return what is stored of a photo's quality, measured and learned."""
+    """Return the quality measures to store with a template, those of the quality head included."""
     measured = {
         name: value
         for name, value in asdict(probe.report.quality).items()
@@ -201,7 +255,7 @@ def new_template(
     template_id: str,
     expires_at: datetime | None = None,
 ) -> NewTemplate:
-    """Return what is to be stored of a face, with its photo if photos are kept."""
+    """Return the template of a face to store, with its photo if the settings keep photos."""
     return NewTemplate(
         template_id=template_id,
         vector=probe.template.vector,
@@ -211,34 +265,3 @@ def new_template(
         expires_at=expires_at,
         photo=photo if service.settings.store_images else None,
     )
-
-
-async def _probe_too(
-    other: Recogniser,
-    probes: Sequence[Probe | LikenessError],
-    form: EnrollRequest,
-    service: Service,
-    caller: Caller,
-) -> list[Probe | LikenessError]:
-    """Take the photos that are usable so far through another bundle."""
-    photos = [form.image[at] for at, probe in enumerate(probes) if isinstance(probe, Probe)]
-    made = iter(await other.pipeline.probe_each(photos, policy_of(form.policy, service), caller))
-    return [next(made) if isinstance(probe, Probe) else probe for probe in probes]
-
-
-def _both(one: Probe | LikenessError, other: Probe | LikenessError) -> Probe | LikenessError:
-    return one if isinstance(other, Probe) else other
-
-
-def _digest(form: EnrollRequest, probes: Sequence[Probe | LikenessError]) -> str:
-    """Digest a request, to tell a repeated one from another under the same key.
-
-    Which photos were refused is part of it: the gallery may have changed since, and the first
-    outcome must not be read as that of other photos.
-    """
-    # Defaults are left out: a request repeated to a version with more fields stays the same.
-    plain = form.model_dump(mode="json", exclude={"image", "liveness_token"}, exclude_defaults=True)
-    parts = [json.dumps(plain, sort_keys=True).encode()]
-    parts += [hashlib.sha256(photo).digest() for photo in form.image]
-    parts += [f"{at}".encode() for at, probe in enumerate(probes) if not isinstance(probe, Probe)]
-    return hashlib.sha256(b"".join(parts)).hexdigest()

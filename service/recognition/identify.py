@@ -3,60 +3,66 @@
 from models.decision import Template
 from models.errors import FingerprintMismatch
 from service.pipeline.caller import Caller
-from service.recognition.compare import FusedCandidate, rule_of
+from service.recognition.matcher import FusedCandidate
 from service.recognition.recogniser import Recogniser
+from service.recognition.render import identify_answer
 from service.recognition.service import Service
-from service.schemas.recognition import (
-    CandidateAnswer,
-    IdentifyAnswer,
-)
+from service.recognition.thresholds import rule_of
+from service.schemas.recognition import CandidateAnswer, IdentifyAnswer
 from service.schemas.requests import IdentifyRequest
 
 
 async def identify_photo(
     service: Service, form: IdentifyRequest, caller: Caller, may_lower: bool
 ) -> IdentifyAnswer:
-    """Find the subjects whose templates together reach the threshold, or say unknown."""
-    serving = await service.serving()
-    usual = service.settings.operating_point
-    rule = rule_of(form, serving.bundle, usual, may_lower=may_lower)
-    fingerprint = serving.fingerprint
-    probe = await service.comparing(serving).probe(form.image, form.policy, caller)
-    found = await search_gallery(service, serving, probe.template, form.limit)
+    """Find the subjects whose templates reach the threshold; `unknown` if there are none.
+
+    A caller that `may_lower` the threshold may send one below the laxest operating point.
+    """
+    recogniser = await service.active()
+    default_point = service.settings.operating_point
+    rule = rule_of(form, recogniser.bundle, default_point, may_lower=may_lower)
+    probe = await service.matcher(recogniser).probe(form.image, form.policy, caller)
+    found = await search_gallery(service, recogniser, probe.template, form.limit)
     gallery = (await service.store.count("")).templates
     candidates = [
         CandidateAnswer(
-            subject=each.subject,
-            template_id=each.template_id,
-            similarity=each.similarity,
-            cosine=each.cosine,
-            doubts=list(rule.decide(each.similarity, each.conditions).doubts),
+            subject=candidate.subject,
+            template_id=candidate.template_id,
+            similarity=candidate.similarity,
+            cosine=candidate.cosine,
+            doubts=list(rule.decide(candidate.similarity, candidate.conditions).doubts),
         )
-        for each in found
-        if each.similarity >= rule.threshold
+        for candidate in found
+        if candidate.similarity >= rule.threshold
     ]
-    return IdentifyAnswer.of(
-        rule, candidates, probe, fingerprint, gallery=gallery, evidence=serving.bundle.evidence
+    return identify_answer(
+        rule,
+        candidates,
+        probe,
+        recogniser.fingerprint,
+        gallery=gallery,
+        evidence=recogniser.bundle.evidence,
     )
 
 
 async def search_gallery(
     service: Service,
-    serving: Recogniser,
+    recogniser: Recogniser,
     probe: Template,
     limit: int,
     collection: str = "",
-    besides: str | None = None,
+    exclude: str | None = None,
 ) -> list[FusedCandidate]:
-    """Return the most similar subjects of a collection, best first, as `/verify` would score them.
+    """Return the most similar subjects of a collection, best first, scored as by `/verify`.
 
-    `besides` is left out. Raises FingerprintMismatch if all that could be compared is of other
-    bundles.
+    The subject `exclude` is left out. Raises FingerprintMismatch if all templates of the
+    collection are of other bundles.
     """
-    found = await service.comparing(serving).search(probe, limit, collection, besides)
-    fingerprint = serving.fingerprint
-    # One who is left out has templates to compare, or nobody would ask for others like it.
-    if not found and besides is None and await service.store.has_others(fingerprint, collection):
+    found = await service.matcher(recogniser).search(probe, limit, collection, exclude)
+    fingerprint = recogniser.fingerprint
+    # A subject to exclude has templates of this bundle: the caller took the probe from there.
+    if not found and exclude is None and await service.store.has_others(fingerprint, collection):
         raise FingerprintMismatch(
             "The gallery holds no template that was made by the bundle now served "
             f"({fingerprint[:12]}). Enrol its subjects again, or bring the gallery over: "

@@ -1,8 +1,9 @@
-"""Ask the operator's own service whether a living person was before the camera.
+"""Ask the operator's own service whether a living person was in front of the camera.
 
-What tells a person from a photo, a screen or a mask needs the camera, not a photo. It is done
-where the photo is taken, by whoever the operator trusts with it; the token that comes of it
-is checked here. Neither photos nor vectors are sent, only what they are called: their SHA-256.
+Telling a person from a photo, a screen or a mask needs the camera; a photo is not enough. A
+liveness check of the operator's choice does it where the photo is taken, and returns a token.
+This module has that token checked. It sends no photos and no vectors, only the SHA-256 of each
+photo.
 """
 
 import asyncio
@@ -25,27 +26,31 @@ _MAX_ANSWER_BYTES = 2**16
 
 
 class LivenessCheck:
-    """Check tokens; where there is nobody to ask, nothing is checked and nothing is refused."""
+    """Check liveness tokens; without a service to ask, check and refuse nothing."""
 
-    def __init__(self, settings: Settings, metrics: Metrics, oracle: "Oracle | None") -> None:
+    def __init__(
+        self, settings: Settings, metrics: Metrics, client: "LivenessClient | None"
+    ) -> None:
         self._required = settings.liveness_required
         self._timeout_s = settings.liveness_timeout_s
         self._metrics = metrics
-        self._oracle = oracle
+        self._client = client
 
     async def check(
         self, token: str | None, photos: Sequence[bytes], route: str, request_id: str | None
     ) -> Liveness:
-        """Tell whether the token was found good, or nobody asked.
+        """Return `passed` if the token is valid, or `not_checked` if no check is needed.
 
-        Raises LivenessTokenNeeded, NotLive, and LivenessUnavailable: what cannot be checked
-        does not pass.
+        Raises LivenessTokenNeeded, NotLive, and LivenessUnavailable if the token cannot be
+        checked.
         """
-        if self._oracle is None or (token is None and not self._required):
+        if self._client is None or (token is None and not self._required):
             return "not_checked"
         if token is None:
             self._metrics.liveness("token_missing")
-            raise LivenessTokenNeeded("This service asks for a liveness_token, and there is none.")
+            raise LivenessTokenNeeded(
+                "This service requires a liveness_token, and the request has none."
+            )
         question = {
             "token": token,
             "image_sha256": [hashlib.sha256(photo).hexdigest() for photo in photos],
@@ -55,11 +60,11 @@ class LivenessCheck:
         try:
             with self._metrics.timed("liveness"):
                 async with asyncio.timeout(self._timeout_s):
-                    live = await self._oracle.ask(question)
+                    live = await self._client.ask(question)
         except (httpx.HTTPError, TimeoutError, ValidationError) as exc:
             self._metrics.liveness("unavailable")
-            # Not the error's own words, which may hold the URL.
-            logger.warning("no liveness: %s", type(exc).__name__)
+            # Without the error's text, which may contain the URL.
+            logger.warning("the liveness check failed: %s", type(exc).__name__)
             raise LivenessUnavailable("The liveness check does not answer; try again.") from exc
         self._metrics.liveness("passed" if live else "failed")
         if not live:
@@ -67,21 +72,21 @@ class LivenessCheck:
         return "passed"
 
 
-class _Verdict(BaseModel):
+class _LivenessVerdict(BaseModel):
     live: StrictBool
 
 
-class Oracle:
-    """Be asked over HTTP at one URL."""
+class LivenessClient:
+    """Ask one URL over HTTP."""
 
     def __init__(self, client: httpx.AsyncClient, url: httpx.URL) -> None:
         self._client = client
-        # The password goes into a header: httpx logs the URL of every request.
+        # The password goes into a header, since httpx logs the URL of every request.
         self._url = url.copy_with(userinfo=b"")
         self._auth = httpx.BasicAuth(url.username, url.password) if url.userinfo else None
 
     async def ask(self, question: Mapping[str, object]) -> bool:
-        """Return the verdict; raises httpx.HTTPError and ValidationError if there is none."""
+        """Return whether the person is alive. Raises httpx.HTTPError and ValidationError."""
         request = self._client.build_request("POST", self._url, json=question)
         response = await self._client.send(request, auth=self._auth, stream=True)
         try:
@@ -93,21 +98,21 @@ class Oracle:
                     raise httpx.DecodingError("The answer is too long.")
         finally:
             await response.aclose()
-        return _Verdict.model_validate_json(bytes(answer)).live
+        return _LivenessVerdict.model_validate_json(bytes(answer)).live
 
 
 @asynccontextmanager
 async def open_liveness(settings: Settings, metrics: Metrics) -> AsyncIterator[LivenessCheck]:
-    """Open the connections to the operator's service, if there is one."""
+    """Open the connections to the operator's service, if the settings name one."""
     if settings.liveness_url is None:
         yield LivenessCheck(settings, metrics, None)
         return
     async with httpx.AsyncClient(
         headers={"accept": "application/json", "accept-encoding": "identity"},
         timeout=settings.liveness_timeout_s,
-        # Neither a variable of the environment nor an answer sends tokens elsewhere.
+        # No environment variable and no redirect may send tokens elsewhere.
         trust_env=False,
         follow_redirects=False,
     ) as client:
-        oracle = Oracle(client, httpx.URL(str(settings.liveness_url)))
-        yield LivenessCheck(settings, metrics, oracle)
+        liveness_client = LivenessClient(client, httpx.URL(str(settings.liveness_url)))
+        yield LivenessCheck(settings, metrics, liveness_client)

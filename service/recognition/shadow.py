@@ -1,4 +1,4 @@
-"""Let the bundle that does not serve decide too, on the quiet: nobody waits for what it says."""
+"""Shadow decisions: the bundle that does not serve decides too, after the answer is sent."""
 
 import asyncio
 import logging
@@ -17,8 +17,9 @@ from service.errors import OverloadError, SubjectNotFound, TemplatesDamaged, Tem
 from service.observe.metrics import Metrics, Unshadowed
 from service.pipeline.caller import Caller
 from service.pipeline.pipeline import Pipeline
-from service.recognition.compare import Comparing, rule_of
+from service.recognition.matcher import Matcher
 from service.recognition.recogniser import Recogniser
+from service.recognition.thresholds import rule_of
 from service.schemas.recognition import VerifyAnswer
 from service.schemas.requests import VerifyRequest
 from service.settings import Settings
@@ -26,28 +27,29 @@ from service.store import Store
 
 logger = logging.getLogger("likeness")
 
-# Each holds its photos until its turn, and one has its turn at a time: who enrols by the same
-# bundle, and who is served by the same cores, should not notice.
-_MOST: Final = 8
+# The most requests that wait to be decided again. Each keeps its photos in memory, and only one
+# is decided at a time, so that enrolments and other requests are not slowed down.
+_MAX_WAITING: Final = 8
 
 
 @dataclass(slots=True)
 class Tally:
-    """Count what two bundles decided on the same photos, and what only one of them decided."""
+    """Count the decisions of two bundles on the same photos, and the requests left out."""
 
     decisions: Counter[tuple[Outcome, Outcome]] = field(default_factory=Counter)
     dropped: Counter[Unshadowed] = field(default_factory=Counter)
 
     @property
     def compared(self) -> int:
-        """Return how many requests both decided."""
+        """Return how many requests both bundles decided."""
         return self.decisions.total()
 
     @property
     def disagreement(self) -> Rate | None:
-        """Return the share that they decided differently; None of none.
+        """Return the share of requests that they decided differently; None before the first.
 
-        Its interval takes requests as independent: where few subjects ask often, it is wider.
+        The confidence interval takes requests as independent: it is too narrow if a few subjects
+        make many requests.
         """
         if not self.compared:
             return None
@@ -56,7 +58,7 @@ class Tally:
 
 
 class Shadow:
-    """Decide a share of what the live bundle has answered by the other of two bundles."""
+    """Decide a share of the answered requests again, by the other of two bundles."""
 
     def __init__(
         self,
@@ -67,56 +69,61 @@ class Shadow:
     ) -> None:
         self._settings = settings
         self._metrics = metrics
-        # Its photos have been counted once, when they were answered.
-        unseen = Metrics()
-        self._by_live = {
-            live.fingerprint: Comparing(_quiet(other, unseen), store, unseen, settings.face_policy)
+        # The photos were counted when the request was answered: these metrics are not shown.
+        hidden = Metrics()
+        self._matchers = {
+            live.fingerprint: Matcher(
+                _with_metrics(other, hidden), store, hidden, settings.face_policy
+            )
             for live, other in (recognisers, recognisers[::-1])
         }
-        self._tallies = {fingerprint: Tally() for fingerprint in self._by_live}
+        self._tallies = {fingerprint: Tally() for fingerprint in self._matchers}
         self._turn = asyncio.Semaphore(1)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def tally(self, live: str) -> Tally:
-        """Return the counts since the start, for the bundle of this fingerprint being live."""
+        """Return the counts since the start while the bundle of this fingerprint was live."""
         return self._tallies[live]
 
     async def offer(self, form: VerifyRequest, answer: VerifyAnswer) -> None:
-        """Take a request that has been answered, or drop it; returns at once.
+        """Take an answered request, or drop it; return at once.
 
-        It waits for nothing; but what is not async, the framework runs in a thread.
+        It is async, although it never waits, because the framework would run a plain function in
+        a thread.
         """
         if random.random() >= self._settings.shadow:
             return
-        if len(self._tasks) >= _MOST:
+        if len(self._tasks) >= _MAX_WAITING:
             self._drop(answer, "busy")
             return
         task = asyncio.create_task(self._decide(form, answer))
         self._tasks.add(task)
-        task.add_done_callback(lambda done: self._done(done, answer))
+        task.add_done_callback(lambda task: self._finish(task, answer))
 
     async def close(self) -> None:
-        """Forget what waits."""
+        """Cancel the decisions that still wait."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _decide(self, form: VerifyRequest, answer: VerifyAnswer) -> None:
-        comparing = self._by_live[answer.fingerprint]
+        matcher = self._matchers[answer.fingerprint]
         if form.threshold is not None:
-            raise Uncalibrated("A similarity of the live bundle means nothing to the other one.")
-        rule = rule_of(form, comparing.recogniser.bundle, self._settings.operating_point)
+            raise Uncalibrated(
+                "A threshold of the live bundle has no meaning for the other bundle."
+            )
+        rule = rule_of(form, matcher.recogniser.bundle, self._settings.operating_point)
         async with self._turn:
             started = perf_counter()
-            compared = await comparing.compare(form, Caller.of(self._settings))
+            comparison = await matcher.compare(form, Caller.of(self._settings))
             seconds = perf_counter() - started
-        outcome = rule.decide(compared.similarity, compared.conditions).outcome
+        outcome = rule.decide(comparison.similarity, comparison.conditions).outcome
         self._metrics.shadowed(answer.decision, outcome, seconds)
         self._metrics.shadow_score(answer.fingerprint, answer.similarity)
-        self._metrics.shadow_score(comparing.recogniser.fingerprint, compared.similarity)
+        self._metrics.shadow_score(matcher.recogniser.fingerprint, comparison.similarity)
         self.tally(answer.fingerprint).decisions[answer.decision, outcome] += 1
 
-    def _done(self, task: asyncio.Task[None], answer: VerifyAnswer) -> None:
+    def _finish(self, task: asyncio.Task[None], answer: VerifyAnswer) -> None:
         self._tasks.discard(task)
         error = None if task.cancelled() else task.exception()
         if error is not None:
@@ -135,7 +142,7 @@ async def open_shadow(
     settings: Settings,
     metrics: Metrics,
 ) -> AsyncIterator[Shadow | None]:
-    """Give what shadows, if the settings ask for it and there are two bundles."""
+    """Yield a Shadow if the settings ask for it and there are two bundles, or None."""
     if second is None or settings.shadow == 0:
         yield None
         return
@@ -146,8 +153,8 @@ async def open_shadow(
         await shadow.close()
 
 
-def _quiet(recogniser: Recogniser, metrics: Metrics) -> Recogniser:
-    """Return the same with its photos observed elsewhere."""
+def _with_metrics(recogniser: Recogniser, metrics: Metrics) -> Recogniser:
+    """Return the recogniser with other metrics for its photos."""
     pool, batcher = recogniser.pool, recogniser.batcher
     pipeline = Pipeline(pool, batcher, recogniser.embedder.template, metrics, width=2)
     return replace(recogniser, pipeline=pipeline)

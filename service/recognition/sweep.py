@@ -1,4 +1,4 @@
-"""Erase what has expired: it matches no longer, but is still somebody's face."""
+"""Erase expired templates: they no longer match, but they still are personal data."""
 
 import asyncio
 import logging
@@ -9,27 +9,27 @@ from service.store import Store
 
 logger = logging.getLogger("likeness")
 
-# In one transaction; those who enrol meanwhile wait for it.
-_AT_ONCE = 500
+# The most templates in one transaction: enrolments wait until it ends.
+_PER_TRANSACTION = 500
 
 
 async def sweep(store: Store) -> int:
-    """Erase everything that has expired; return how many templates. Raises StoreError."""
+    """Erase all expired templates; return how many there were. Raises StoreError."""
     erased = 0
     while True:
-        templates = (await store.sweep(_AT_ONCE)).templates
+        templates = (await store.sweep(_PER_TRANSACTION)).templates
         erased += templates
-        if templates < _AT_ONCE:
+        if templates < _PER_TRANSACTION:
             return erased
 
 
 async def sweep_forever(store: Store, every_s: float, metrics: Metrics) -> None:
-    """Sweep now and then, until cancelled; what is away or damaged is tried again next time."""
+    """Sweep every `every_s` seconds until cancelled; a sweep that fails is tried again then."""
     while True:
         try:
             if erased := await sweep(store):
                 logger.info("%d templates had expired and are erased", erased)
             metrics.swept()
         except StoreError as error:
-            logger.warning("what has expired could not be erased: %s", error.sentence)
+            logger.warning("expired templates could not be erased: %s", error.sentence)
         await asyncio.sleep(every_s)

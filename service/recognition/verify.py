@@ -1,11 +1,10 @@
 """Verify: decide whether photos show a subject, or whether two photos show one person."""
 
 from service.pipeline.caller import Caller
-from service.recognition.compare import rule_of
+from service.recognition.render import verify_answer
 from service.recognition.service import Service
-from service.schemas.recognition import (
-    VerifyAnswer,
-)
+from service.recognition.thresholds import rule_of
+from service.schemas.recognition import VerifyAnswer
 from service.schemas.requests import VerifyRequest
 
 
@@ -14,18 +13,18 @@ async def verify_photos(
 ) -> VerifyAnswer:
     """Decide whether photos show the subject, or whether two photos show one person.
 
-    The caller `may_lower` the threshold below that of the laxest operating point, or may not.
+    A caller that `may_lower` the threshold may send one below the laxest operating point.
     """
-    serving = await service.serving()
-    usual = service.settings.operating_point
-    rule = rule_of(form, serving.bundle, usual, may_lower=may_lower)
-    compared = await service.comparing(serving).compare(form, caller)
-    decision = rule.decide(compared.similarity, compared.conditions)
-    service.metrics.decided(decision.outcome, compared.similarity, rule.threshold)
-    return VerifyAnswer.of(
+    recogniser = await service.active()
+    default_point = service.settings.operating_point
+    rule = rule_of(form, recogniser.bundle, default_point, may_lower=may_lower)
+    comparison = await service.matcher(recogniser).compare(form, caller)
+    decision = rule.decide(comparison.similarity, comparison.conditions)
+    service.metrics.decided(decision.outcome, comparison.similarity, rule.threshold)
+    return verify_answer(
         decision,
-        compared,
-        serving.fingerprint,
+        comparison,
+        recogniser.fingerprint,
         subject=form.subject,
-        evidence=serving.bundle.evidence,
+        evidence=recogniser.bundle.evidence,
     )

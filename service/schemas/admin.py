@@ -1,15 +1,12 @@
 """What callers get back about the audit log."""
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
 from models.decision import ConditionName, Outcome
 from service.schemas.recognition import Answer, OperatingPointAnswer, RateAnswer
-
-if TYPE_CHECKING:
-    from models.bundle import Licence
 
 
 class EntryAnswer(Answer):
@@ -28,7 +25,13 @@ class AuditAnswer(Answer):
     next: int | None = Field(None, description="pass as `after` to get the next page")
 
 
-class BothDecided(Answer):
+class ResealedAnswer(Answer):
+    rewrapped: int = Field(description="keys that the current master key wraps now")
+    sealed: int = Field(description="subjects that were stored in clear")
+    left: int = Field(description="how many of both are left; ask again until there are none")
+
+
+class DecisionPair(Answer):
     live: Outcome
     candidate: Outcome
     requests: int = Field(examples=[812])
@@ -39,7 +42,7 @@ class ShadowAnswer(Answer):
         examples=[1204],
         description="requests that both bundles decided, since this replica's start",
     )
-    decisions: list[BothDecided] = Field(description="how often each pair of decisions occurred")
+    decisions: list[DecisionPair] = Field(description="how often each pair of decisions occurred")
     disagreement: RateAnswer | None = Field(
         description="share that they decided differently; none before the first"
     )
@@ -80,7 +83,7 @@ class ReembeddedAnswer(Answer):
 
 
 # A key has what it signs with, of which only this is told.
-_Has = Annotated[bool, BeforeValidator(lambda value: value not in (None, False))]
+_IsSet = Annotated[bool, BeforeValidator(lambda value: value not in (None, False))]
 
 
 class KeyAnswer(Answer):
@@ -93,7 +96,7 @@ class KeyAnswer(Answer):
     at_once: int | None = Field(description="the same at a time; none: no limit")
     created_at: datetime = Field(examples=["2026-11-25T12:00:00Z"])
     revoked_at: datetime | None = Field(None, description="it counts no longer since then")
-    signing: _Has = Field(False, description="it can sign requests as AWS' clients do")
+    signing: _IsSet = Field(False, description="it can sign requests as AWS' clients do")
 
 
 class NewKeyAnswer(KeyAnswer):
@@ -187,10 +190,6 @@ class LicenceAnswer(Answer):
     part: Literal["detector", "encoder", "head"]
     network: str = Field(examples=["SFace 2021dec"])
     licence: str = Field(examples=["Apache-2.0"], description="of its weights, by SPDX")
-
-    @classmethod
-    def of(cls, licence: "Licence") -> Self:
-        return cls(part=licence.part, network=licence.network, licence=licence.licence)
 
 
 class ModelAnswer(Answer):

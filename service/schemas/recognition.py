@@ -1,25 +1,10 @@
 """What callers get back: answers that carry their evidence."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from models.decision import (
-    ConditionName,
-    Decision,
-    Evidence,
-    OperatingPoint,
-    Outcome,
-    Rate,
-    Rule,
-    explain,
-)
-from models.errors import LikenessError
-
-if TYPE_CHECKING:  # who reads answers need not load what makes them: torch takes seconds
-    from service.pipeline.pipeline import Probe
-    from service.recognition.compare import Compared, FusedProbe, UnusedPhoto
+from models.decision import ConditionName, Outcome
 
 Liveness = Literal["passed", "not_checked"]
 
@@ -29,14 +14,14 @@ class Answer(BaseModel):
 
 
 # What is measured in pixels or grey values is not known to fifteen digits.
-Rounded = Annotated[float, AfterValidator(lambda value: round(value, 3))]
+RoundedFloat = Annotated[float, AfterValidator(lambda value: round(value, 3))]
 
 
 class BoxAnswer(Answer):
-    left: Rounded = Field(examples=[102.0], description="pixels of the upright image")
-    top: Rounded = Field(examples=[64.0])
-    width: Rounded = Field(examples=[180.0])
-    height: Rounded = Field(examples=[180.0])
+    left: RoundedFloat = Field(examples=[102.0], description="pixels of the upright image")
+    top: RoundedFloat = Field(examples=[64.0])
+    width: RoundedFloat = Field(examples=[180.0])
+    height: RoundedFloat = Field(examples=[180.0])
 
 
 class IssueAnswer(Answer):
@@ -45,15 +30,17 @@ class IssueAnswer(Answer):
 
 
 class QualityAnswer(Answer):
-    face_px: Rounded = Field(examples=[180.0], description="shorter side of the face's box")
-    sharpness: Rounded = Field(
+    face_px: RoundedFloat = Field(examples=[180.0], description="shorter side of the face's box")
+    sharpness: RoundedFloat = Field(
         examples=[14.2], description="deviation of the Laplacian, grey values"
     )
-    brightness: Rounded = Field(examples=[128.0], description="mean grey value, 0 to 255")
-    contrast: Rounded = Field(examples=[47.0], description="deviation of the grey values")
-    roll_degrees: Rounded = Field(examples=[2.5], description="tilt of the head")
-    misfit: Rounded = Field(examples=[0.03], description="distance from a frontal face's landmarks")
-    detection: Rounded = Field(examples=[1.9], description="the detector's score")
+    brightness: RoundedFloat = Field(examples=[128.0], description="mean grey value, 0 to 255")
+    contrast: RoundedFloat = Field(examples=[47.0], description="deviation of the grey values")
+    roll_degrees: RoundedFloat = Field(examples=[2.5], description="tilt of the head")
+    misfit: RoundedFloat = Field(
+        examples=[0.03], description="distance from a frontal face's landmarks"
+    )
+    detection: RoundedFloat = Field(examples=[1.9], description="the detector's score")
     issues: list[IssueAnswer] = Field(description="what would make the next photo better")
 
 
@@ -67,26 +54,12 @@ class FaceAnswer(Answer):
     conditions: list[ConditionName] = Field(
         default=[], description="what is wrong with the photo, as learned from faces like it"
     )
-    recognisability: Rounded | None = Field(
+    recognisability: RoundedFloat | None = Field(
         None,
         examples=[0.73],
         description="cosine to expect with its person's other photos, learned; none if the bundle "
         "has not learned it",
     )
-
-    @classmethod
-    def of(cls, probe: "Probe") -> Self:
-        report = probe.report
-        return cls(
-            box=BoxAnswer.model_validate(report.box),
-            faces=report.faces,
-            turns=report.turns,
-            image_width=report.image_width,
-            image_height=report.image_height,
-            quality=QualityAnswer.model_validate(report.quality),
-            conditions=sorted(probe.template.conditions),
-            recognisability=probe.template.quality,
-        )
 
 
 class TookAnswer(Answer):
@@ -98,30 +71,11 @@ class TookAnswer(Answer):
     queue_ms: float = Field(examples=[0.2])
     forward_ms: float = Field(examples=[9.5])
 
-    @classmethod
-    def of(cls, probe: "Probe") -> Self:
-        took = probe.took
-        return cls(
-            decode_ms=_ms(took.decode_s),
-            detect_ms=_ms(took.detect_s),
-            align_ms=_ms(took.align_s),
-            queue_ms=_ms(took.queue_s),
-            forward_ms=_ms(took.forward_s),
-        )
-
-
-def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 2)
-
 
 class RateAnswer(Answer):
     value: float = Field(examples=[0.001], description="as measured")
     low: float = Field(examples=[0.0005], description="lower end of the 95 % interval")
     high: float = Field(examples=[0.0016], description="upper end of the 95 % interval")
-
-    @classmethod
-    def of(cls, rate: Rate) -> Self:
-        return cls.model_validate(rate)
 
 
 class OperatingPointAnswer(Answer):
@@ -140,28 +94,16 @@ class OperatingPointAnswer(Answer):
         "", description="the photos it was measured on, if not those of the bundle's calibration"
     )
 
-    @classmethod
-    def of(cls, point: OperatingPoint) -> Self:
-        return cls.model_validate(point)
-
 
 class ProblemAnswer(Answer):
     code: str = Field(examples=["no_face"])
     detail: str = Field(examples=["No face was found in the image, upright or turned."])
     advice: str | None = Field(None, examples=["Face the camera, in even light."])
 
-    @classmethod
-    def of(cls, error: LikenessError) -> Self:
-        return cls(code=error.code, detail=error.sentence, advice=error.advice)
-
 
 class UnusedPhotoAnswer(Answer):
     image: int = Field(examples=[2], description="position among the images sent")
     problem: ProblemAnswer
-
-    @classmethod
-    def of(cls, unused: "UnusedPhoto") -> Self:
-        return cls(image=unused.image, problem=ProblemAnswer.of(unused.error))
 
 
 class EvidenceAnswer(Answer):
@@ -174,15 +116,6 @@ class EvidenceAnswer(Answer):
     photos: int = Field(
         examples=[5], description="and for up to so many photos and so many templates, fused"
     )
-
-    @classmethod
-    def of(cls, evidence: Evidence, point: OperatingPoint | None) -> Self:
-        own = "" if point is None else point.data
-        return cls(
-            data=own or evidence.data,
-            conditions=list(evidence.conditions),
-            photos=evidence.photos,
-        )
 
 
 _SCORE = (
@@ -235,41 +168,6 @@ class VerifyAnswer(Answer):
     fingerprint: str = Field(examples=["5ff4a49eee64..."], description="of the bundle that decided")
     took: list[TookAnswer] = Field(description="per photo that was used")
 
-    @classmethod
-    def of(
-        cls,
-        decision: Decision,
-        compared: "Compared",
-        fingerprint: str,
-        *,
-        subject: str | None,
-        evidence: Evidence,
-    ) -> Self:
-        point = decision.point
-        return cls(
-            verified=decision.outcome == "match",
-            decision=decision.outcome,
-            similarity=decision.similarity,
-            cosine=compared.cosine,
-            probability=decision.probability,
-            threshold=decision.threshold,
-            floor=decision.floor,
-            operating_point=None if point is None else OperatingPointAnswer.of(point),
-            comparisons=compared.templates,
-            fmr_bound=None if point is None else point.fmr.value,
-            doubts=list(decision.doubts),
-            evidence=EvidenceAnswer.of(evidence, point),
-            explanation=explain(
-                decision, compared.templates, 1 if subject is None else len(compared.probes)
-            ),
-            subject=subject,
-            template_id=compared.template_id,
-            faces=[FaceAnswer.of(probe) for probe in compared.probes],
-            unused=[UnusedPhotoAnswer.of(each) for each in compared.unused],
-            fingerprint=fingerprint,
-            took=[TookAnswer.of(probe) for probe in compared.probes],
-        )
-
 
 class EmbeddedImage(Answer):
     image: int = Field(examples=[0], description="position among the images sent")
@@ -278,19 +176,6 @@ class EmbeddedImage(Answer):
     face: FaceAnswer | None = None
     took: TookAnswer | None = None
     problem: ProblemAnswer | None = None
-
-    @classmethod
-    def of(cls, image: int, probe: "Probe | LikenessError", features: bool) -> Self:
-        if isinstance(probe, LikenessError):
-            return cls(image=image, status="failed", problem=ProblemAnswer.of(probe))
-        numbers = probe.row.features if features else probe.row.vector
-        return cls(
-            image=image,
-            status="embedded",
-            vector=numbers.tolist(),
-            face=FaceAnswer.of(probe),
-            took=TookAnswer.of(probe),
-        )
 
 
 class EmbedAnswer(Answer):
@@ -330,35 +215,6 @@ class IdentifyAnswer(Answer):
     fingerprint: str = Field(examples=["5ff4a49eee64..."], description="of the bundle that decided")
     took: TookAnswer
 
-    @classmethod
-    def of(
-        cls,
-        rule: Rule,
-        candidates: list[CandidateAnswer],
-        probe: "FusedProbe",
-        fingerprint: str,
-        *,
-        gallery: int,
-        evidence: Evidence,
-    ) -> Self:
-        point = rule.point
-        first = probe.probes[0]
-        sure = any(not candidate.doubts for candidate in candidates)
-        doubtful: Literal["inconclusive", "unknown"] = "inconclusive" if candidates else "unknown"
-        return cls(
-            outcome="identified" if sure else doubtful,
-            candidates=candidates,
-            threshold=rule.threshold,
-            operating_point=None if point is None else OperatingPointAnswer.of(point),
-            gallery=gallery,
-            fpir_bound=None if point is None else min(1.0, point.fmr.value * gallery),
-            face=FaceAnswer.of(first),
-            unused=[UnusedPhotoAnswer.of(each) for each in probe.unused],
-            evidence=EvidenceAnswer.of(evidence, point),
-            fingerprint=fingerprint,
-            took=TookAnswer.of(first),
-        )
-
 
 class DuplicateCheckAnswer(Answer):
     operating_point: str = Field(examples=["fmr_1e-5"], description="chosen by the gallery's size")
@@ -369,24 +225,6 @@ class DuplicateCheckAnswer(Answer):
         description="chance that a photo of somebody new gets the warning, at most: FMR times "
         "templates",
     )
-
-    @classmethod
-    def of(cls, point: OperatingPoint, gallery: int) -> Self:
-        return cls(
-            operating_point=point.name,
-            threshold=point.threshold,
-            gallery=gallery,
-            fpir_bound=min(1.0, point.fmr.value * gallery),
-        )
-
-    def warning(self) -> ProblemAnswer:
-        """Return the warning for a photo that resembles another subject."""
-        return ProblemAnswer(
-            code="possible_duplicate",
-            detail=f"Another subject has this face: a similarity of {self.threshold:.3f} or more, "
-            f"by mistake in at most {self.fpir_bound:.2%} of enrolments.",
-            advice="Find out whether one person is enrolled under two names.",
-        )
 
 
 class EnrolledImage(Answer):
@@ -405,30 +243,6 @@ class EnrolledImage(Answer):
         description="other subjects with the same face, best first; named only where the key "
         "may identify or administer",
     )
-
-    @classmethod
-    def of(
-        cls,
-        image: int,
-        probe: "Probe",
-        template_id: str,
-        *,
-        created: bool,
-        warnings: Sequence[ProblemAnswer],
-        possible_duplicates: Sequence[CandidateAnswer],
-    ) -> Self:
-        return cls(
-            image=image,
-            status="enrolled" if created else "already_enrolled",
-            template_id=template_id,
-            face=FaceAnswer.of(probe),
-            warnings=list(warnings),
-            possible_duplicates=list(possible_duplicates),
-        )
-
-    @classmethod
-    def failed(cls, image: int, error: LikenessError) -> Self:
-        return cls(image=image, status="failed", problem=ProblemAnswer.of(error))
 
 
 class EnrollAnswer(Answer):

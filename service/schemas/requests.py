@@ -105,10 +105,10 @@ ImageBytes = Annotated[
 ]
 
 
-Whole = BeforeValidator(_whole)
-Moment = Annotated[datetime, BeforeValidator(_written), Field(strict=False)]
-NoteName = Annotated[str, StringConstraints(max_length=128)]
-Note = Annotated[str, StringConstraints(max_length=4096)]
+WholeNumber = BeforeValidator(_whole)
+Timestamp = Annotated[datetime, BeforeValidator(_written), Field(strict=False)]
+MetadataName = Annotated[str, StringConstraints(max_length=128)]
+MetadataValue = Annotated[str, StringConstraints(max_length=4096)]
 Photo = Annotated[ImageBytes, Field(description="a photo: a file part, or base64 in JSON")]
 
 
@@ -137,7 +137,7 @@ _TEMPLATE_OF_MANY: JsonValue = {
 }
 
 
-class Witnessed(Body):
+class LivenessTokenBody(Body):
     """Take proof that the photos were taken of a living person."""
 
     liveness_token: str | None = Field(
@@ -149,7 +149,7 @@ class Witnessed(Body):
     )
 
 
-class EnrollRequest(Witnessed):
+class EnrollRequest(LivenessTokenBody):
     model_config = ConfigDict(
         json_schema_extra={
             "not": _TEMPLATE_OF_MANY,
@@ -160,10 +160,10 @@ class EnrollRequest(Witnessed):
     subject: SubjectId
     image: list[Photo] = Field(min_length=1, description="one photo or more of the subject")
     template_id: TemplateId | None = None
-    metadata: dict[NoteName, Note] | None = Field(
+    metadata: dict[MetadataName, MetadataValue] | None = Field(
         None, max_length=32, examples=[{"source": "onboarding"}], description="kept as given"
     )
-    expires_at: Moment | None = Field(
+    expires_at: Timestamp | None = Field(
         None,
         examples=["2030-01-01T00:00:00Z"],
         description="a moment ahead; never matched from then on",
@@ -224,7 +224,7 @@ class NewKeyRequest(Body):
     per_s: float | None = Field(
         None, gt=0, le=1e6, description="most requests a second; each photo counts as one"
     )
-    at_once: Annotated[int, Field(gt=0, le=10_000), Whole] | None = Field(
+    at_once: Annotated[int, Field(gt=0, le=10_000), WholeNumber] | None = Field(
         None, description="most requests at a time; each photo counts as one"
     )
     signing: bool = Field(
@@ -245,7 +245,7 @@ _BOTH_CHOSEN: JsonValue = {
 }
 
 
-class Choice(Witnessed):
+class DecisionBody(LivenessTokenBody):
     """Say where the decision should lie."""
 
     model_config = ConfigDict(json_schema_extra={"not": _BOTH_CHOSEN})
@@ -274,7 +274,7 @@ class Choice(Witnessed):
 _WITH_SUBJECT, _WITH_TWO = ("image", "subject"), ("source_image", "target_image")
 
 
-class VerifyRequest(Choice):
+class VerifyRequest(DecisionBody):
     model_config = ConfigDict(
         json_schema_extra={
             "not": _BOTH_CHOSEN,
@@ -319,10 +319,10 @@ class EmbedRequest(Body):
     policy: Policy | None = Field(None, description="what to do with several faces")
 
 
-class IdentifyRequest(Choice):
+class IdentifyRequest(DecisionBody):
     image: list[Photo] = Field(
         min_length=1, description="one photo, or several of one person, which are fused"
     )
-    limit: Annotated[int, Whole] = Field(
+    limit: Annotated[int, WholeNumber] = Field(
         5, ge=1, le=100, description="the most candidates to return"
     )

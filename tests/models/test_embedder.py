@@ -19,7 +19,7 @@ from models.encoder.device import Precision
 from models.encoder.pixels import PixelSpec
 from models.errors import DegenerateVector, DeviceLost, InvalidBundle, OutOfMemory
 from models.photo.detectors import DetectorSource
-from service.recognition.recogniser import load_embedder
+from service.pipeline.loading import load_embedder
 from service.settings import Settings
 from tests.checkpoints import SIZE, WIDTH, tiny_manifest
 

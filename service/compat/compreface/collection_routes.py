@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
+from service.api.names import SubjectInPath, subject_named
 from service.compat.compreface.answers import (
     DeletedCount,
     Example,
@@ -24,17 +25,16 @@ from service.compat.compreface.requests import ImageIds, Name
 from service.edge.body import read_model
 from service.edge.guard import By
 from service.errors import SubjectNotFound
-from service.recognition.names import SubjectInPath, subject_named
-from service.recognition.service import Running
+from service.recognition.service import ServiceDep
 from service.schemas.requests import StoredName
 from service.store import Photo
 
 router = APIRouter(prefix=f"{PREFIX}/recognition", include_in_schema=False)
 
 
-async def collection_of(service: Running) -> FaceCollection:
+async def collection_of(service: ServiceDep) -> FaceCollection:
     """Return what there is of the bundle that decides now."""
-    return FaceCollection.of(service.store, await service.serving())
+    return FaceCollection.of(service.store, await service.active())
 
 
 Held = Annotated[FaceCollection, Depends(collection_of)]

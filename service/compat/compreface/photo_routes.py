@@ -27,7 +27,7 @@ from service.edge.disconnect import run_until_disconnect
 from service.edge.guard import By, MayEmbed
 from service.edge.problems import invalid_fields
 from service.errors import FieldError, KeyForbidden
-from service.recognition.service import Running, Service
+from service.recognition.service import Service, ServiceDep
 
 router = APIRouter(prefix=PREFIX, include_in_schema=False)
 
@@ -39,11 +39,11 @@ async def words_of(service: Service, options: Options, may_embed: bool) -> Words
     if not options.detect_faces:
         reason = "Faces are always looked for; LIKENESS_DETECTOR=none takes all photos for faces"
         raise invalid_fields([FieldError("detect_faces", reason)])
-    return Words(service, await service.serving(), options)
+    return Words(service, await service.active(), options)
 
 
 @router.post("/recognition/recognize", response_model_exclude_none=True)
-async def recognize(request: Request, service: Running, may_embed: MayEmbed) -> Recognition:
+async def recognize(request: Request, service: ServiceDep, may_embed: MayEmbed) -> Recognition:
     form = await read_photos(request, service, OnePhoto)
     words = await words_of(service, form, may_embed)
     work = faces.recognize(words, form.file, service.caller())
@@ -51,7 +51,7 @@ async def recognize(request: Request, service: Running, may_embed: MayEmbed) -> 
 
 
 @router.post("/verification/verify", response_model_exclude_none=True)
-async def compare(request: Request, service: Running, may_embed: MayEmbed) -> Comparison:
+async def compare(request: Request, service: ServiceDep, may_embed: MayEmbed) -> Comparison:
     form = await read_photos(request, service, TwoPhotos)
     words = await words_of(service, form, may_embed)
     return await run_until_disconnect(request, faces.compare(words, form, service.caller()))
@@ -59,7 +59,7 @@ async def compare(request: Request, service: Running, may_embed: MayEmbed) -> Co
 
 @router.post("/recognition/faces/{image_id}/verify", response_model_exclude_none=True)
 async def verify(
-    request: Request, service: Running, may_embed: MayEmbed, image_id: str
+    request: Request, service: ServiceDep, may_embed: MayEmbed, image_id: str
 ) -> Verification:
     form = await read_photos(request, service, OnePhoto)
     words = await words_of(service, form, may_embed)
@@ -68,14 +68,14 @@ async def verify(
 
 
 @router.post("/detection/detect", response_model_exclude_none=True)
-async def detect(request: Request, service: Running, may_embed: MayEmbed) -> Detection:
+async def detect(request: Request, service: ServiceDep, may_embed: MayEmbed) -> Detection:
     form = await read_photos(request, service, OnePhoto)
     words = await words_of(service, form, may_embed)
     return await run_until_disconnect(request, faces.detect(words, form.file, service.caller()))
 
 
 @router.post("/recognition/faces", status_code=201)
-async def add(request: Request, service: Running, by: By, may_embed: MayEmbed) -> Example:
+async def add(request: Request, service: ServiceDep, by: By, may_embed: MayEmbed) -> Example:
     form = await read_photos(request, service, NewExample)
     words = await words_of(service, form, may_embed)
     work = faces.add(words, form.subject, form.file, by, service.caller())

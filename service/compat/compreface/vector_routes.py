@@ -30,16 +30,16 @@ from service.compat.compreface.requests import (
 )
 from service.edge.problems import invalid_fields
 from service.errors import FieldError
-from service.recognition.service import Running
+from service.recognition.service import ServiceDep
 
 router = APIRouter(prefix=PREFIX, include_in_schema=False)
 
 
 @router.post("/recognition/embeddings/recognize")
 async def recognize(
-    request: Request, service: Running, options: Annotated[Options, Query()]
+    request: Request, service: ServiceDep, options: Annotated[Options, Query()]
 ) -> NamedVectors:
-    words = Words(service, await service.serving(), options)
+    words = Words(service, await service.active(), options)
     form = await read_vectors(request, service, Vectors)
     return NamedVectors(
         result=[
@@ -53,8 +53,8 @@ async def recognize(
 
 
 @router.post("/recognition/embeddings/faces/{image_id}/verify")
-async def verify(request: Request, service: Running, image_id: str) -> ComparedVectors:
-    words = Words(service, await service.serving(), Options())
+async def verify(request: Request, service: ServiceDep, image_id: str) -> ComparedVectors:
+    words = Words(service, await service.active(), Options())
     form = await read_vectors(request, service, Vectors)
     collection = FaceCollection.of(words.service.store, words.serving)
     source = await collection.template(await collection.one(image_id))
@@ -62,8 +62,8 @@ async def verify(request: Request, service: Running, image_id: str) -> ComparedV
 
 
 @router.post("/verification/embeddings/verify")
-async def compare(request: Request, service: Running) -> ComparedVectors:
-    words = Words(service, await service.serving(), Options())
+async def compare(request: Request, service: ServiceDep) -> ComparedVectors:
+    words = Words(service, await service.active(), Options())
     form = await read_vectors(request, service, SourceAndTargets)
     ((_, source),) = _templates(words, [form.source])
     return _compared(words, source, form.targets)

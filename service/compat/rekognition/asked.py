@@ -6,10 +6,9 @@ from typing import Final
 from models.photo import DetectorName
 from service.compat.scales import likeness
 from service.pipeline.caller import Caller
-from service.recognition.compare import check_floor
-from service.recognition.hygiene import agreement_floor
 from service.recognition.recogniser import Recogniser
 from service.recognition.service import Service
+from service.recognition.thresholds import agreement_floor, check_floor
 
 # Of Rekognition's own, in per cent, where a request says none.
 _DEFAULT: Final = 80.0

@@ -31,11 +31,10 @@ from service.compat.rekognition.shapes import Face, FaceDetail, SeenFace, box_of
 from service.edge.problems import invalid_fields
 from service.errors import FieldError
 from service.pipeline.pipeline import Probe
-from service.recognition.compare import FusedCandidate, comparable
-from service.recognition.enroll import NewFace, enroll_faces, see_faces
-from service.recognition.enroll import SeenFace as Seen
-from service.recognition.hygiene import Standard, harm
+from service.recognition.enroll import NewFace, ProbedFace, enroll_faces, probe_faces
 from service.recognition.identify import search_gallery
+from service.recognition.matcher import FusedCandidate, comparable
+from service.recognition.vetting import VettingStandard, harm
 
 _REASONS: Final[dict[str, Reason]] = {
     "blurred": "LOW_SHARPNESS",
@@ -83,11 +82,13 @@ async def index(asked: Asked, form: IndexFaces) -> Indexed:
     # Before the encoder: an unknown collection costs nothing.
     await service.store.collection(form.collection_id)
     gate = "off" if form.quality_filter == "NONE" else service.settings.enroll_quality
-    seen = await see_faces(service, asked.serving, photo, Standard(gate, None), asked.caller)
-    refused: list[Seen] = []
-    good: list[Seen] = []
+    seen = await probe_faces(
+        service, asked.serving, photo, VettingStandard(gate, None), asked.caller
+    )
+    refused: list[ProbedFace] = []
+    good: list[ProbedFace] = []
     for face in seen:
-        (refused if gate == "refuse" and face.poor is not None else good).append(face)
+        (refused if gate == "refuse" and face.low_quality is not None else good).append(face)
     most = form.max_faces or len(good)
     kept, beyond = good[:most], good[most:]
     digest = hashlib.sha256(photo).digest()
@@ -166,14 +167,14 @@ async def _matches(
     return matches
 
 
-async def _new(asked: Asked, form: IndexFaces, face: Face, seen: Seen) -> NewFace:
+async def _new(asked: Asked, form: IndexFaces, face: Face, seen: ProbedFace) -> NewFace:
     """Return what to store of a face; one that is there stays in its subject."""
     held = await find_face(asked.service.store, form.collection_id, face.face_id)
     subject = face.face_id if held is None else held.subject
     return NewFace(subject, face.face_id, seen, to_metadata(face))
 
 
-def _record(asked: Asked, form: IndexFaces, seen: Seen, digest: bytes) -> FaceRecord:
+def _record(asked: Asked, form: IndexFaces, seen: ProbedFace, digest: bytes) -> FaceRecord:
     report = seen.probe.report
     box = report.box
     # The same face of the same photo has the same id, so that indexing it again adds nothing.
@@ -192,11 +193,11 @@ def _id(of: bytes) -> str:
     return str(UUID(bytes=hashlib.sha256(of).digest()[:16], version=5))
 
 
-def _unindexed(asked: Asked, seen: Seen, reasons: list[Reason]) -> UnindexedFace:
+def _unindexed(asked: Asked, seen: ProbedFace, reasons: list[Reason]) -> UnindexedFace:
     detail = FaceDetail.of(seen.probe.report, asked.detector)
     return UnindexedFace(reasons=reasons, face_detail=detail)
 
 
-def _reasons(seen: Seen) -> list[Reason]:
+def _reasons(seen: ProbedFace) -> list[Reason]:
     codes = [issue.code for issue in harm(seen.probe.report.quality, seen.probe.template)]
     return [_REASONS.get(code, "LOW_FACE_QUALITY") for code in codes]

@@ -33,7 +33,7 @@ from service.edge.keys import count_photos
 from service.edge.multipart import as_object
 from service.edge.problems import request_id
 from service.errors import RouteNotFound
-from service.recognition.service import Running
+from service.recognition.service import ServiceDep
 
 router = APIRouter(include_in_schema=False)
 
@@ -66,7 +66,7 @@ OPERATIONS: Final[Mapping[str, Operation[Any]]] = MappingProxyType(
 
 
 @router.post(PATH)
-async def call(request: Request, service: Running, by: By, may_lower: MayLower) -> Response:
+async def call(request: Request, service: ServiceDep, by: By, may_lower: MayLower) -> Response:
     """Do what the target says, once the whole body is there: a signature is of all of it."""
     name = operation_of(request.scope)
     if name is None or name not in OPERATIONS:
@@ -78,7 +78,7 @@ async def call(request: Request, service: Running, by: By, may_lower: MayLower) 
     operation = OPERATIONS[name]
     form = validate(as_object(members), operation.takes)
     count_photos(request.scope, form)
-    asked = Asked(service, await service.serving(), service.caller(), by, may_lower)
+    asked = Asked(service, await service.active(), service.caller(), by, may_lower)
     answer = await run_until_disconnect(request, operation.does(asked, form))
     headers = {"x-amzn-requestid": request_id(request.scope) or ""}
     return Response(answer.written(), media_type=MEDIA_TYPE, headers=headers)

@@ -27,7 +27,7 @@ class Gallery:
 
     async def add(self, subject: str, templates: int, fingerprint: str | None = None) -> None:
         service: Service = self.app.state.service
-        serving = await service.serving()
+        serving = await service.active()
         random = np.random.default_rng(list(subject.encode()))
         person = random.normal(size=serving.bundle.dimension)
         new = []

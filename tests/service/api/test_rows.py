@@ -4,7 +4,8 @@ from numpy.typing import NDArray
 
 from models.errors import NoFace, NotAnImage
 from service.api.rows import rows_document, rows_response
-from service.schemas.recognition import EmbedAnswer, EmbeddedImage, ProblemAnswer
+from service.recognition.render import problem_answer
+from service.schemas.recognition import EmbedAnswer, EmbeddedImage
 
 # 0.1 is another number in float64 than in float32.
 FIRST = np.array([0.1, -0.2, 0.3], np.float32)
@@ -16,7 +17,7 @@ def image(at: int, numbers: NDArray[np.float32]) -> EmbeddedImage:
 
 
 def failed(at: int, error: NoFace | NotAnImage) -> EmbeddedImage:
-    return EmbeddedImage(image=at, status="failed", problem=ProblemAnswer.of(error))
+    return EmbeddedImage(image=at, status="failed", problem=problem_answer(error))
 
 
 def answer(*images: EmbeddedImage) -> Response:

@@ -6,10 +6,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from models.bundle import read_manifest
-from models.decision import Evidence, OperatingPoint, Rate
 from models.evaluation.report import Report
 from service.cli.app import EXIT_ERROR, app
-from service.schemas.recognition import EvidenceAnswer, OperatingPointAnswer
 from tests.checkpoints import write_bundle
 from tests.photos import mirrored, photo_bytes
 
@@ -69,15 +67,6 @@ def test_evaluate_says_in_a_line_what_is_wrong(bundle: Path, tmp_path: Path) -> 
     result = likeness("evaluate", tmp_path, "--bundle", bundle)
     assert result.exit_code == EXIT_ERROR
     assert "a folder of photos for each person" in result.output
-
-
-@pytest.mark.parametrize(("own", "named"), [("", "a few"), ("many photos", "many photos")])
-def test_the_evidence_of_a_kept_point_is_that_of_its_own_photos(own: str, named: str) -> None:
-    rate = Rate(0.1, 0.1, 0.1)
-    point = OperatingPoint("fmr_1e-3", 0.1, rate, rate, kept=bool(own), data=own)
-    assert EvidenceAnswer.of(Evidence("a few", (), 1), point).data == named
-    assert EvidenceAnswer.of(Evidence("a few", (), 1), None).data == "a few"
-    assert OperatingPointAnswer.of(point).data == own
 
 
 def test_map_writes_picture_and_page(photos: Path, bundle: Path, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ async def test_a_lost_device_ends_the_process_with_a_status_of_its_own() -> None
     app = create_app(settings())
 
     def lose(card: ModelAnswer, url: str) -> None:
-        asyncio.get_running_loop().call_soon(app.state.service.lost.set)
+        asyncio.get_running_loop().call_soon(app.state.service.device_lost.set)
 
     assert await serve(app, settings(), lose) == DEVICE_LOST_EXIT
 
@@ -79,7 +79,7 @@ async def test_what_is_loaded_is_not_looked_through_for_garbage() -> None:
 
     def look(card: ModelAnswer, url: str) -> None:
         looked_through.extend(each for each in gc.get_objects() if each is app.state.service)
-        asyncio.get_running_loop().call_soon(app.state.service.lost.set)
+        asyncio.get_running_loop().call_soon(app.state.service.device_lost.set)
 
     await serve(app, settings(), look)
     gc.unfreeze()

@@ -1,4 +1,4 @@
-"""A map of a part of the gallery, drawn while the service serves."""
+"""Draw a map of a part of the gallery while the service runs."""
 
 import asyncio
 import threading
@@ -19,29 +19,29 @@ _PAGE = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """Hold subjects in the order of their names, and the last one's name if others follow."""
+class SubjectsPage:
+    """Hold subjects in the order of their names; `next` is the last name if others follow."""
 
     subjects: list[SubjectSummary]
     next: str | None
 
 
 async def draw_map(service: Service, after: str | None, limit: int) -> MapAnswer:
-    """Map the templates of the subjects after a name, `limit` at most; vectors stay here."""
-    serving = await service.serving()
-    fingerprint = serving.fingerprint
-    part = await _part(service, after, limit)
+    """Map at most `limit` templates of the subjects after a name; return no vectors."""
+    recogniser = await service.active()
+    fingerprint = recogniser.fingerprint
+    page = await _whole_subjects(service, after, limit)
     named: list[tuple[str, GalleryTemplate]] = []
-    for each in part.subjects:
+    for each in page.subjects:
         try:
-            held = await service.store.templates_of(each.subject)
+            stored = await service.store.templates_of(each.subject)
         except SubjectNotFound:
-            continue  # deleted since it was listed
-        named += [(each.subject, template) for template in held.templates]
-    # A subject with more templates than fit is cut.
+            continue  # the subject was deleted since it was listed
+        named += [(each.subject, template) for template in stored.templates]
+    # A single subject may have more templates than fit.
     kept = [pair for pair in named if pair[1].fingerprint == fingerprint][:limit]
     vectors = np.array([template.vector for _, template in kept], np.float32)
-    layout = await _lay_out(vectors.reshape(len(kept), serving.bundle.dimension))
+    layout = await _lay_out(vectors.reshape(len(kept), recogniser.bundle.dimension))
     return MapAnswer(
         points=[
             MapPointAnswer(
@@ -54,33 +54,33 @@ async def draw_map(service: Service, after: str | None, limit: int) -> MapAnswer
         ],
         others=sum(template.fingerprint != fingerprint for _, template in named),
         complete=layout.complete,
-        next=part.next,
+        next=page.next,
     )
 
 
-async def _part(service: Service, after: str | None, limit: int) -> Part:
-    """Take whole subjects while their templates fit, one subject at least."""
-    taken: list[SubjectSummary] = []
+async def _whole_subjects(service: Service, after: str | None, limit: int) -> SubjectsPage:
+    """Return whole subjects while their templates fit, at least one subject."""
+    subjects: list[SubjectSummary] = []
     count = 0
     while True:
         page = await service.store.subjects(after, _PAGE)
         for each in page.items:
-            if taken and count + each.templates > limit:
-                return Part(taken, taken[-1].subject)
-            taken.append(each)
+            if subjects and count + each.templates > limit:
+                return SubjectsPage(subjects, subjects[-1].subject)
+            subjects.append(each)
             count += each.templates
         if page.next is None:
-            return Part(taken, None)
+            return SubjectsPage(subjects, None)
         after = page.next
 
 
 async def _lay_out(vectors: NDArray[np.float32]) -> Layout:
-    """Compute beside the event loop; what is cancelled or takes too long stops within a step."""
-    stopped = threading.Event()
+    """Compute in a thread; it stops after the current step if cancelled or out of time."""
+    cancelled = threading.Event()
     end = monotonic() + _LONGEST_S
     try:
         return await asyncio.to_thread(
-            lay_out, vectors, lambda: not stopped.is_set() and monotonic() < end
+            lay_out, vectors, lambda: not cancelled.is_set() and monotonic() < end
         )
     finally:
-        stopped.set()
+        cancelled.set()

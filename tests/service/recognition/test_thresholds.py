@@ -1,0 +1,25 @@
+import pytest
+
+from models.decision import OperatingPoint, Rate
+from service.recognition.thresholds import alarm_point
+
+
+def point(name: str, threshold: float, fmr: float) -> OperatingPoint:
+    return OperatingPoint(name, threshold, Rate(fmr, fmr, fmr), Rate(0.1, 0.1, 0.1))
+
+
+POINTS = [point("strict", 0.95, 1e-5), point("lax", 0.90, 1e-3), point("middle", 0.93, 1e-4)]
+
+
+@pytest.mark.parametrize(
+    ("gallery", "name"),
+    [(0, "lax"), (10, "lax"), (11, "middle"), (100, "middle"), (1000, "strict"), (10**6, "strict")],
+)
+def test_larger_gallery_asks_for_a_stricter_point(gallery: int, name: str) -> None:
+    chosen = alarm_point(POINTS, gallery)
+    assert chosen is not None
+    assert chosen.name == name
+
+
+def test_without_points_there_is_no_alarm() -> None:
+    assert alarm_point([], 10) is None
