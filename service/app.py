@@ -6,15 +6,18 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from service.api import audit as audit_routes
-from service.api import change as change_routes
-from service.api import docs as docs_routes
-from service.api import health as health_routes
-from service.api import keys as key_routes
-from service.api import names as name_routes
-from service.api import recognition as routes
-from service.api import subjects as gallery_routes
-from service.api.made_once import Shared
+from service.api import (
+    audit,
+    change,
+    docs,
+    face_map,
+    health,
+    keys,
+    names,
+    recognition,
+    subjects,
+)
+from service.api.health import SharedResult
 from service.api.openapi import DocumentedApp
 from service.api.pages import ui_router
 from service.compat.compreface.install import install_compreface
@@ -74,19 +77,10 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.gate = gate
     app.state.map_drawing = asyncio.Lock()
-    app.state.metrics_page = Shared(lambda: health_routes.metrics_page(app), PROBES_APART_S)
-    app.state.damage = Shared(lambda: app.state.service.store.damage(), PROBES_APART_S)
+    app.state.metrics_page = SharedResult(lambda: health.metrics_page(app), PROBES_APART_S)
+    app.state.damage = SharedResult(lambda: app.state.service.store.damage(), PROBES_APART_S)
     install(app)
-    for module in (
-        routes,
-        gallery_routes,
-        name_routes,
-        change_routes,
-        key_routes,
-        audit_routes,
-        health_routes,
-        docs_routes,
-    ):
+    for module in (recognition, subjects, face_map, names, change, keys, audit, health, docs):
         app.include_router(module.router)
     if settings.ui:
         app.include_router(ui_router())

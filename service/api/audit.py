@@ -1,4 +1,4 @@
-"""The audit log over HTTP: what changed, sealed entry by entry."""
+"""The audit log over HTTP, and the sealing of stored data."""
 
 from typing import Annotated
 
@@ -17,11 +17,11 @@ async def audit(
     after: Annotated[int, Query(ge=0, le=2**62, description="`next` of a page")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> AuditAnswer:
-    """List what changed, oldest first, a page at a time."""
-    found = await service.store.audit(after, limit)
+    """List the changes to the gallery and its keys, oldest first, one page at a time."""
+    entries = await service.store.audit(after, limit)
     return AuditAnswer(
-        items=[EntryAnswer.model_validate(entry) for entry in found],
-        next=found[-1].number if len(found) == limit else None,
+        items=[EntryAnswer.model_validate(entry) for entry in entries],
+        next=entries[-1].number if len(entries) == limit else None,
     )
 
 
@@ -29,7 +29,12 @@ async def audit(
 async def reseal(
     service: ServiceDep,
     by: By,
-    limit: Annotated[int, Query(ge=1, le=10_000, description="most keys or subjects")] = 500,
+    limit: Annotated[
+        int, Query(ge=1, le=10_000, description="most keys or subjects to process")
+    ] = 500,
 ) -> ResealedAnswer:
-    """Wrap keys by the current master key and seal what is stored in clear, some at a time."""
+    """Wrap keys with the current master key, and encrypt subjects that are stored in clear.
+
+    One request processes at most `limit` of them.
+    """
     return ResealedAnswer.model_validate(await service.store.reseal(limit, by))

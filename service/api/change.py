@@ -1,4 +1,4 @@
-"""A change of bundle over HTTP: see what is lacking, embed anew, switch, forget."""
+"""A change of bundle over HTTP: show what is lacking, embed again, switch, forget."""
 
 from typing import Annotated
 
@@ -33,7 +33,7 @@ _FIRST: dict[str, JsonValue] = {
 
 @router.get("", responses={200: links(switch=_OTHER, forget=_OTHER)})
 async def change_of_bundle(service: ServiceDep) -> ChangeAnswer:
-    """Show which bundle decides and how much the other one lacks."""
+    """Show which bundle decides and how many templates the other one lacks."""
     return await change.progress(service)
 
 
@@ -43,14 +43,14 @@ async def lacking(
     after: Annotated[int, Query(ge=0, le=2**62, description="`next` of a page")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> LackingAnswer:
-    """List the templates that the other bundle lacks, a page at a time."""
-    serving, other = await change.active_and_other(service)
-    found = await service.store.lacking(
-        Change(serving.fingerprint, other.fingerprint), after, limit
+    """List the templates that the other bundle lacks, one page at a time."""
+    active, other = await change.active_and_other(service)
+    templates = await service.store.lacking(
+        Change(active.fingerprint, other.fingerprint), after, limit
     )
     return LackingAnswer(
-        items=[LackingTemplate.model_validate(each) for each in found],
-        next=found[-1].number if len(found) == limit else None,
+        items=[LackingTemplate.model_validate(each) for each in templates],
+        next=templates[-1].number if len(templates) == limit else None,
     )
 
 
@@ -69,13 +69,16 @@ async def reembed(request: Request, service: ServiceDep, by: By) -> ReembeddedAn
     openapi_extra=json_body(SwitchRequest),
 )
 async def switch(request: Request, service: ServiceDep, by: By) -> ChangeAnswer:
-    """Let a bundle serve, at every replica from its next request on; the same way back."""
+    """Let a bundle serve, at every replica from its next request on.
+
+    To switch back, send the fingerprint of the former bundle.
+    """
     form = await read_model(request, SwitchRequest)
     return await change.switch(service, form, by)
 
 
 @router.post("/forget", openapi_extra=json_body(SwitchRequest))
 async def forget(request: Request, service: ServiceDep, by: By) -> DeletedAnswer:
-    """Erase what the bundle that does not serve has made; when this answers it is gone."""
+    """Erase the templates of the bundle that does not serve; they are gone when this answers."""
     form = await read_model(request, SwitchRequest)
     return DeletedAnswer.model_validate(await change.forget(service, form, by))

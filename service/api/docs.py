@@ -1,4 +1,4 @@
-"""The OpenAPI document, for programs and as a page that explains every route and field."""
+"""The OpenAPI document: as JSON, and as a page that explains every route and field."""
 
 import base64
 import hashlib
@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request, Response
 
-from service.api.made_once import Page
+from service.api.pages import StaticPage
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #0f172a; max-width: 60rem;
@@ -29,7 +29,7 @@ Document = dict[str, Any]
 
 
 def render(document: Document) -> str:
-    """Return the page; what it shows is the document's alone."""
+    """Return the page; everything on it comes from the document."""
     info = document["info"]
     parts = [
         f"<h1>{escape(info['title'])}</h1>",
@@ -39,7 +39,7 @@ def render(document: Document) -> str:
     for tag, operations in _by_tag(document).items():
         parts.append(f"<h2>{escape(tag.capitalize())}</h2>")
         parts += [_operation(method, path, each) for method, path, each in operations]
-    parts.append("<h2>What is answered</h2>")
+    parts.append("<h2>Answers</h2>")
     parts += [
         f'<h3 id="{escape(name)}">{escape(name)}</h3>{_about(schema)}{_fields(schema)}'
         for name, schema in sorted(document["components"]["schemas"].items())
@@ -53,12 +53,12 @@ def render(document: Document) -> str:
 
 
 def _by_tag(document: Document) -> dict[str, list[tuple[str, str, Document]]]:
-    found: dict[str, list[tuple[str, str, Document]]] = {}
+    by_tag: dict[str, list[tuple[str, str, Document]]] = {}
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             tag = operation.get("tags", ["other"])[0]
-            found.setdefault(tag, []).append((method, path, operation))
-    return found
+            by_tag.setdefault(tag, []).append((method, path, operation))
+    return by_tag
 
 
 def _operation(method: str, path: str, operation: Document) -> str:
@@ -67,11 +67,13 @@ def _operation(method: str, path: str, operation: Document) -> str:
     if forms:
         parts.append(f"<h4>Body: {' or '.join(escape(kind) for kind in forms)}</h4>")
         parts.append(_fields(next(iter(forms.values()))["schema"]))
-    # Beside a bare photo the fields of a form go into the query: they are listed already.
-    named = [each for each in operation.get("parameters", ()) if not forms or each["in"] != "query"]
-    if named:
+    # The query parameters of a form repeat its fields, which are listed above.
+    parameters = [
+        each for each in operation.get("parameters", ()) if not forms or each["in"] != "query"
+    ]
+    if parameters:
         parts.append("<h4>Parameters</h4>")
-        parts.append(_table(_parameter(each) for each in named))
+        parts.append(_table(_parameter(each) for each in parameters))
     parts.append("<h4>Answers</h4>")
     parts.append(_table(_answer(*each) for each in operation["responses"].items()))
     return "".join(parts)
@@ -143,7 +145,7 @@ def _code(value: object) -> str:
 
 
 def _text(words: str) -> str:
-    """Escape text, and set what stands between backticks as code."""
+    """Escape text, and show text between backticks as code."""
     return "".join(_spans(words))
 
 
@@ -157,7 +159,7 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/openapi.json")
 async def document(request: Request) -> Response:
-    """Give the OpenAPI document."""
+    """Return the OpenAPI document."""
     document, _ = _pages(request.app)
     return document.answer(request, {})
 
@@ -169,14 +171,14 @@ async def docs(request: Request) -> Response:
     return page.answer(request, {"content-security-policy": POLICY})
 
 
-def _pages(app: FastAPI) -> tuple[Page, Page]:
-    """Return the document and the page, made when the first one asks."""
+def _pages(app: FastAPI) -> tuple[StaticPage, StaticPage]:
+    """Return the document and the page; they are made for the first request."""
     if not hasattr(app.state, "docs"):
-        made = app.openapi()
-        text = json.dumps(made, ensure_ascii=False, separators=(",", ":")).encode()
+        openapi = app.openapi()
+        text = json.dumps(openapi, ensure_ascii=False, separators=(",", ":")).encode()
         app.state.docs = (
-            Page.of(text, "application/json"),
-            Page.of(render(made).encode(), "text/html; charset=utf-8"),
+            StaticPage.of(text, "application/json"),
+            StaticPage.of(render(openapi).encode(), "text/html; charset=utf-8"),
         )
     document, page = app.state.docs
     return document, page

@@ -22,14 +22,14 @@ router = APIRouter(prefix="/keys", tags=["keys"])
     openapi_extra=json_body(NewKeyRequest),
 )
 async def create_key(request: Request, service: ServiceDep, by: By) -> NewKeyAnswer:
-    """Make a key; it counts at once, and is shown in this answer only."""
+    """Create a key; it is valid at once, and only this answer shows it."""
     form = await read_model(request, NewKeyRequest)
     vault = service.keys.vault if form.signing else None
-    kept, key = make_key(form.name, form.scopes, form.per_s, form.at_once, utc_now(), vault)
-    await service.store.add_key(kept, by)
+    stored, key = make_key(form.name, form.scopes, form.per_s, form.at_once, utc_now(), vault)
+    await service.store.add_key(stored, by)
     access_key_id, secret = signing_pair(key) if form.signing else (None, None)
     return NewKeyAnswer(
-        **KeyAnswer.model_validate(kept).model_dump(),
+        **KeyAnswer.model_validate(stored).model_dump(),
         key=key,
         access_key_id=access_key_id,
         secret_access_key=secret,
@@ -44,9 +44,9 @@ async def keys(service: ServiceDep) -> KeysAnswer:
 
 @router.delete("/{key_id}")
 async def revoke_key(service: ServiceDep, by: By, key_id: str) -> KeyAnswer:
-    """Revoke a key; when this answers it counts nowhere."""
+    """Revoke a key; it is invalid at every replica when this answers."""
     if not await service.store.revoke_key(key_id, by):
-        raise KeyNotFound("There is no key of this id.")
+        raise KeyNotFound("There is no key with this id.")
     key = await service.store.key(key_id)
     assert key is not None  # keys are never deleted
     return KeyAnswer.model_validate(key)

@@ -1,4 +1,4 @@
-"""Names of earlier releases over HTTP: those that could not be given now."""
+"""Subjects' names: the name that a request means, and names that an earlier release accepted."""
 
 import re
 from contextlib import suppress
@@ -15,40 +15,25 @@ from service.schemas.requests import StoredName
 from service.store import Store
 
 router = APIRouter(prefix="/names", tags=["gallery"])
-
-
-@router.get("")
-async def odd_names(
-    service: ServiceDep,
-    after: Annotated[str | None, Query(max_length=256, description="`next` of a page")] = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-) -> OddNamesAnswer:
-    """List subjects that keep a name of an earlier release, for somebody to rename them.
-
-    Their names could not be given now, and have no form that is not another subject's.
-    """
-    return OddNamesAnswer.model_validate(await service.store.odd_names(after, limit))
-
-
-# What earlier releases took for a name.
-_OF_BEFORE: Final = re.compile(r"[^\x00-\x1f\x7f/\ud800-\udfff]{1,256}")
+# The names that earlier releases accepted.
+_EARLIER_NAME: Final = re.compile(r"[^\x00-\x1f\x7f/\ud800-\udfff]{1,256}")
 
 
 async def subject_named(store: Store, given: str, field: str = "subject") -> str:
-    """Return the name by which the store knows the subject that a request names.
+    """Return the stored name of the subject that a request names.
 
-    That is the one form of the name; but a name of an earlier release that could not be put into
-    this form is found as it is, by exactly its own characters. Raises InvalidRequest.
+    A name is stored in one normal form. A subject of an earlier release whose name has no such
+    form is found by exactly its own characters. Raises InvalidRequest.
     """
     try:
         name = as_id(given)
     except ValueError as exc:
-        name, wrong = "", str(exc)
-    if name != given and _OF_BEFORE.fullmatch(given):
+        name, message = "", str(exc)
+    if name != given and _EARLIER_NAME.fullmatch(given):
         with suppress(SubjectNotFound):
             return (await store.subject(given)).subject
     if not name:
-        raise invalid_fields([FieldError(field, wrong)])
+        raise invalid_fields([FieldError(field, message)])
     return name
 
 
@@ -57,3 +42,16 @@ async def _subject_in_path(service: ServiceDep, subject: Annotated[StoredName, P
 
 
 SubjectInPath = Annotated[str, Depends(_subject_in_path)]
+
+
+@router.get("")
+async def odd_names(
+    service: ServiceDep,
+    after: Annotated[str | None, Query(max_length=256, description="`next` of a page")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+) -> OddNamesAnswer:
+    """List subjects with a name of an earlier release that is not valid now, to be renamed.
+
+    The normal form of such a name is empty or belongs to another subject.
+    """
+    return OddNamesAnswer.model_validate(await service.store.odd_names(after, limit))

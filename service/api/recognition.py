@@ -1,4 +1,4 @@
-"""Recognition over HTTP: parse, do, answer."""
+"""Recognition over HTTP: enroll, verify, identify, embed."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, TypeVar
@@ -52,7 +52,8 @@ IdempotencyKey = Annotated[
     Header(
         min_length=1,
         max_length=256,
-        description="makes a repeated request harmless: for a day, or until its templates go",
+        description="a request repeated with the same key has no new effect, for a day or until "
+        "its templates are deleted",
     ),
 ]
 
@@ -60,7 +61,7 @@ IdempotencyKey = Annotated[
 async def read(
     request: Request, service: Service, model: type[M], query: Mapping[str, list[str]] | None = None
 ) -> M:
-    """Read and check the fields of a request, those in the query first if any count there."""
+    """Read and validate the fields of a request; fields in `query` come first if given."""
     with service.metrics.timed("read"):
         fields = await read_fields(request, service.settings)
         form = parse(fields if query is None else fields.after(query), model)
@@ -68,10 +69,10 @@ async def read(
     return form
 
 
-async def witness(
+async def check_liveness(
     request: Request, service: Service, form: LivenessTokenBody, photos: Sequence[bytes]
 ) -> Liveness:
-    """Have the liveness token checked, if the service does that, before anything is computed."""
+    """Check the liveness token, if the settings say so, before anything is computed."""
     check = service.liveness.check(
         form.liveness_token, photos, request.url.path, request_id(request.scope)
     )
@@ -83,7 +84,11 @@ async def witness(
     status_code=201,
     responses={
         201: _ENROLLED,
-        200: {"model": EnrollAnswer, "description": "Enrolled before; nothing is new."} | _ENROLLED,
+        200: {
+            "model": EnrollAnswer,
+            "description": "All photos were enrolled before; nothing was stored.",
+        }
+        | _ENROLLED,
     },
     openapi_extra=request_body(EnrollRequest),
 )
@@ -95,13 +100,13 @@ async def enroll(
     may_name: MayName,
     idempotency_key: IdempotencyKey = None,
 ) -> EnrollAnswer:
-    """Store a subject's face from one photo or more.
+    """Enrol a subject from one photo or more.
 
-    A photo that cannot be used, or would make a bad template, is answered with its problem
-    and harms no other. The same photo again is not stored twice.
+    A photo that cannot be used, or would make a bad template, is answered with its problem; the
+    other photos are enrolled. The same photo is never stored twice.
     """
     form = await read(request, service, EnrollRequest)
-    liveness = await witness(request, service, form, form.image)
+    liveness = await check_liveness(request, service, form, form.image)
     answer, created = await run_until_disconnect(
         request,
         enroll_photos(service, form, idempotency_key, by, may_name, service.caller()),
@@ -117,14 +122,14 @@ async def verify(
     """Decide whether photos show the subject, or whether two photos show one person.
 
     Several photos of one person, such as frames of a burst, are fused, and so are the subject's
-    templates: fewer errors, at the same threshold.
+    templates. This makes fewer errors at the same threshold.
     """
     form = await read(request, service, VerifyRequest)
     if form.subject is not None:
         name = await subject_named(service.store, form.subject)
         form = form.model_copy(update={"subject": name})
     photos = [*(form.image or ()), form.source_image, form.target_image]
-    liveness = await witness(request, service, form, [photo for photo in photos if photo])
+    liveness = await check_liveness(request, service, form, [photo for photo in photos if photo])
     answer = await run_until_disconnect(
         request, verify_photos(service, form, service.caller(), may_lower)
     )
@@ -135,9 +140,9 @@ async def verify(
 
 @router.post("/identify", openapi_extra=request_body(IdentifyRequest))
 async def identify(request: Request, service: ServiceDep, may_lower: MayLower) -> IdentifyAnswer:
-    """Find whom photos of one person show among the enrolled subjects, or say unknown."""
+    """Find the enrolled subjects that photos of one person resemble; `unknown` if none."""
     form = await read(request, service, IdentifyRequest)
-    liveness = await witness(request, service, form, form.image)
+    liveness = await check_liveness(request, service, form, form.image)
     answer = await run_until_disconnect(
         request, identify_photo(service, form, service.caller(), may_lower)
     )
@@ -153,7 +158,7 @@ async def identify(request: Request, service: ServiceDep, may_lower: MayLower) -
 async def embed(request: Request, service: ServiceDep) -> EmbedAnswer | Response:
     """Return the vectors or features of one photo or more; nothing is stored."""
     form = await read(request, service, EmbedRequest)
-    # Before the encoder: an answer that nobody takes costs nothing.
+    # Checked first: a request whose `Accept` header cannot be met must cost no computation.
     media = preferred(",".join(request.headers.getlist("accept")), ("application/json", ROWS))
     answer = await run_until_disconnect(request, embed_photos(service, form, service.caller()))
     return rows_response(answer) if media == ROWS else answer

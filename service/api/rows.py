@@ -1,4 +1,4 @@
-"""Answer with bare rows of numbers instead of JSON, for callers who put them into arrays."""
+"""Answer with binary rows of numbers instead of JSON, for clients that read arrays."""
 
 import re
 from collections.abc import Sequence
@@ -17,17 +17,17 @@ HEADERS = {
     "x-likeness-rows": "Rows in the body, one per image sent.",
     "x-likeness-dimension": "Numbers in a row.",
     "x-likeness-output": "What the numbers are: `vector` or `features`.",
-    "x-likeness-fingerprint": "Of the bundle that decided.",
-    "x-likeness-failed": "Which rows are NaN and why, as `index:code,index:code`; absent if none.",
+    "x-likeness-fingerprint": "Fingerprint of the bundle that made them.",
+    "x-likeness-failed": "Rows that are NaN, with the problem's code: `index:code,index:code`. "
+    "Absent if there are none.",
 }
 
 
 def rows_response(answer: EmbedAnswer) -> Response:
-    """Return the numbers of an answer as `(n, dimension)` float32, little-endian, in order.
+    """Return the numbers of an answer as `(n, dimension)` float32, little-endian.
 
-    Row i belongs to image i whatever happens to the others: that of an image which could not
-    be used is NaN throughout, so that positions never shift and no one's numbers are taken
-    for another's.
+    Row i always belongs to image i. The row of an image that could not be used is all NaN, so
+    that the rows after it do not shift.
     """
     rows = np.full((len(answer.images), answer.dimension), np.nan, "<f4")
     failed: list[str] = []
@@ -48,7 +48,7 @@ def rows_response(answer: EmbedAnswer) -> Response:
 
 
 def rows_document() -> dict[str, JsonValue]:
-    """Return what OpenAPI is told of such an answer, beside the JSON."""
+    """Return the OpenAPI description of such an answer, beside the JSON."""
     return {
         "description": "JSON; or, if `Accept` prefers application/octet-stream, float32 rows, "
         "little-endian, in the order of the images, described by the headers.",
@@ -71,45 +71,47 @@ class _Range:
     weight: float
 
     def precision(self, media: str) -> int | None:
-        """Return how exactly the range names a media type, 0 to 2; None if it does not."""
+        """Return how exactly the range matches a media type, 0 to 2; None if it does not."""
         family = media.partition("/")[0]
         names = ("*/*", f"{family}/*", media)
         return names.index(self.name) if self.name in names else None
 
 
 def preferred(accept: str, offers: Sequence[str]) -> str:
-    """Return the offer that `accept` weighs highest.
+    """Return the offered media type to which `accept` gives the highest weight.
 
-    Of equal weights, the one named more exactly wins, then the one offered first; a header
-    that says nothing takes that one too. Raises NotAcceptable.
+    If weights are equal, the more exact match wins, then the first offer. An empty header gets
+    the first offer. Raises NotAcceptable.
     """
     ranges = _ranges(accept)
     if not ranges:
         return offers[0]
-    weighed = [_weigh(ranges, offer) for offer in offers]
-    best = max(weighed)
+    weights = [_weigh(ranges, offer) for offer in offers]
+    best = max(weights)
     if best[0] == 0:
-        raise NotAcceptable(f"Accept allows none of what is offered: {', '.join(offers)}.")
-    return offers[weighed.index(best)]
+        raise NotAcceptable(
+            f"The Accept header allows none of the available types: {', '.join(offers)}."
+        )
+    return offers[weights.index(best)]
 
 
 def _ranges(accept: str) -> list[_Range]:
-    """Read a header; ranges that are malformed are as good as not there."""
-    found: list[_Range] = []
+    """Read an Accept header; malformed ranges are ignored."""
+    ranges: list[_Range] = []
     for element in accept.lower().split(","):
         name, *parameters = (part.strip() for part in element.split(";"))
         weights = [p.removeprefix("q=") for p in parameters if p.startswith("q=")] or ["1"]
         if "/" in name and _WEIGHT.fullmatch(weights[0]):
-            found.append(_Range(name, float(weights[0])))
-    return found
+            ranges.append(_Range(name, float(weights[0])))
+    return ranges
 
 
 def _weigh(ranges: Sequence[_Range], media: str) -> tuple[float, int]:
-    """Return the weight that the most exact range gives to a media type, and its precision."""
+    """Return the weight of the range that matches a media type most exactly, and its precision."""
     matches = [
-        (precision, found.weight)
-        for found in ranges
-        if (precision := found.precision(media)) is not None
+        (precision, each.weight)
+        for each in ranges
+        if (precision := each.precision(media)) is not None
     ]
     precision, weight = max(matches, default=(0, 0.0))
     return weight, precision

@@ -1,23 +1,18 @@
-"""The enrolled subjects over HTTP: list, look, export, rename, delete."""
+"""The enrolled subjects over HTTP: list, show, export, rename, delete."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from pydantic import JsonValue
 
-from models.evaluation.layout import MOST_VECTORS
 from service.api.names import SubjectInPath, subject_named
 from service.api.openapi import json_body, links
 from service.edge.body import read_model
-from service.edge.disconnect import run_until_disconnect
 from service.edge.guard import By
-from service.errors import TooManyRequests
-from service.recognition.map import draw_map
 from service.recognition.service import ServiceDep
 from service.schemas.gallery import (
     DeletedAnswer,
     ExportAnswer,
-    MapAnswer,
     RenamedAnswer,
     SubjectAnswer,
     SubjectsAnswer,
@@ -35,7 +30,7 @@ async def subjects(
     after: Annotated[str | None, Query(max_length=256, description="`next` of a page")] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> SubjectsAnswer:
-    """List the subjects in the order of their names, a page at a time."""
+    """List the subjects in the order of their names, one page at a time."""
     return SubjectsAnswer.model_validate(await service.store.subjects(after, limit))
 
 
@@ -43,11 +38,12 @@ async def subjects(
 async def delete_by_name(
     service: ServiceDep,
     by: By,
-    subject: Annotated[StoredName, Query(description="its name, whatever it is")],
+    subject: Annotated[StoredName, Query(description="its name; any characters")],
 ) -> DeletedAnswer:
-    """Delete a subject as `DELETE /subjects/{subject}` does, also one that no path can name.
+    """Delete a subject whose name may be one that no path can contain.
 
-    Earlier releases took `.` and `..` for names.
+    It does the same as `DELETE /subjects/{subject}`. Earlier releases accepted `.` and `..` as
+    names.
     """
     subject = await subject_named(service.store, subject)
     return await delete_subject(service, by, subject)
@@ -55,13 +51,13 @@ async def delete_by_name(
 
 @router.get("/subjects/{subject}")
 async def subject(service: ServiceDep, subject: SubjectInPath) -> SubjectAnswer:
-    """Show a subject and its templates, without their vectors."""
+    """Show a subject and its templates, without the vectors."""
     return SubjectAnswer.model_validate(await service.store.subject(subject))
 
 
 @router.get("/subjects/{subject}/export")
 async def export(service: ServiceDep, subject: SubjectInPath) -> ExportAnswer:
-    """Hand out everything that is stored of a subject, vectors included."""
+    """Return everything that is stored about a subject, vectors included."""
     return ExportAnswer.model_validate(await service.store.export(subject))
 
 
@@ -73,7 +69,7 @@ async def export(service: ServiceDep, subject: SubjectInPath) -> ExportAnswer:
 async def rename(
     request: Request, service: ServiceDep, by: By, subject: SubjectInPath
 ) -> RenamedAnswer:
-    """Give a subject a name that nobody has; templates, terms and expiry stay."""
+    """Rename a subject; templates, terms and expiry stay. The new name must not be in use."""
     form = await read_model(request, RenameRequest)
     receipt = await service.store.rename_subject(subject, form.to, by)
     return RenamedAnswer.model_validate({"subject": form.to, "receipt": receipt})
@@ -81,7 +77,7 @@ async def rename(
 
 @router.delete("/subjects/{subject}", responses={200: links(subject=_SAME, export=_SAME)})
 async def delete_subject(service: ServiceDep, by: By, subject: SubjectInPath) -> DeletedAnswer:
-    """Delete a subject and its templates; when this answers they are gone."""
+    """Delete a subject and its templates; they are gone when this answers."""
     return DeletedAnswer.model_validate(await service.store.delete_subject(subject, by))
 
 
@@ -90,9 +86,9 @@ async def delete_template_by_id(
     service: ServiceDep,
     by: By,
     subject: SubjectInPath,
-    template_id: Annotated[StoredId, Query(description="its id, whatever it is")],
+    template_id: Annotated[StoredId, Query(description="its id; any characters")],
 ) -> DeletedAnswer:
-    """Delete one template, also one whose id no path can carry."""
+    """Delete one template whose id may be one that no path can contain."""
     return await delete_template(service, by, subject, template_id)
 
 
@@ -100,26 +96,6 @@ async def delete_template_by_id(
 async def delete_template(
     service: ServiceDep, by: By, subject: SubjectInPath, template_id: str
 ) -> DeletedAnswer:
-    """Delete one template; with its last template a subject goes too."""
+    """Delete one template; a subject is deleted with its last template."""
     deleted = await service.store.delete_template(subject, template_id, by)
     return DeletedAnswer.model_validate(deleted)
-
-
-@router.get("/map")
-async def gallery_map(
-    request: Request,
-    service: ServiceDep,
-    after: Annotated[str | None, Query(max_length=256, description="`next` of a map")] = None,
-    limit: Annotated[
-        int, Query(ge=4, le=MOST_VECTORS, description="most templates")
-    ] = MOST_VECTORS,
-) -> MapAnswer:
-    """Lay out templates so that like ones lie together (t-SNE), in the order of subjects' names.
-
-    One map is drawn at a time: it takes a core for seconds. `likeness map` draws thousands.
-    """
-    drawing = request.app.state.map_drawing
-    if drawing.locked():
-        raise TooManyRequests("Another map is being drawn.")
-    async with drawing:
-        return await run_until_disconnect(request, draw_map(service, after, limit))
