@@ -35,7 +35,7 @@ from models.datasets.folders import photos_in
 from models.datasets.labelled import LabelledSet, read_labelled
 from models.encoder.clip import ClipEncoder
 from models.encoder.head import Head
-from models.evaluate import compared, pair_scores
+from models.evaluation.measure import compared, pair_scores
 from models.evaluation.rates import fnmr_at, pair_accuracy, threshold_at
 from models.photo.detectors import DetectorSource
 from models.photo.face import Framing

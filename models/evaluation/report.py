@@ -16,14 +16,17 @@ from models.datasets.labelled import LabelledSet
 from models.decision import (
     ConditionRates,
     FusionRates,
+    GroupRates,
     OperatingPoint,
     Template,
     default_point,
 )
 from models.errors import LikenessError
-from models.evaluate import (
+from models.evaluation.captures import Captures
+from models.evaluation.comparisons import NOT_ENROLLED, Comparisons, Scores
+from models.evaluation.fusion import fusion_rates
+from models.evaluation.measure import (
     FoldAccuracy,
-    GroupRates,
     Measured,
     calibrate,
     compared,
@@ -33,9 +36,6 @@ from models.evaluate import (
     measured_again,
     with_evidence,
 )
-from models.evaluation.captures import Captures
-from models.evaluation.comparisons import NOT_ENROLLED, Comparisons, Scores
-from models.evaluation.fusion import fusion_rates
 from models.evaluation.rates import ERRORS_NEEDED, FMR_TARGETS, operating_points, point_name
 from models.evaluation.reject import RejectRates, reject_rates
 from models.evaluation.strangers import StrangerSet, condition_rates_of, merged

@@ -1,5 +1,7 @@
-"""What is slow to build and shared by the tests of the numerics."""
+"""Fixtures that are slow to build, or that several tests of the numerics share."""
 
+import csv
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -8,14 +10,20 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from models.bundle import Bundle, load_bundle
+from models.bundle import Bundle, Calibration, load_bundle
+from models.datasets.features import embed_photos
+from models.datasets.labelled import LabelledSet, read_labelled
 from models.embedder import Embedder
+from models.evaluation.measure import calibrate
 from models.photo.detectors import DlibDetector, YuNetDetector
 from models.photo.face import Framing, align, find_face
 from models.weights import YUNET, locate
 from tests.checkpoints import write_bundle
+from tests.images import encode, picture
+from tests.photos import mirrored, photo_bytes, reencoded
 
 Pixels = NDArray[np.uint8]
+Vectors = NDArray[np.float32]
 
 
 @pytest.fixture(scope="session")
@@ -73,3 +81,51 @@ def _retakes(photo: Pixels) -> list[Pixels]:
     small = cv2.resize(photo, None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)
     darker = (photo * 0.6).astype(np.uint8)
     return [photo, np.ascontiguousarray(photo[:, ::-1]), darker, np.asarray(small, np.uint8)]
+
+
+def write_csv(path: Path, fields: tuple[str, ...], rows: Iterable[Iterable[object]]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(fields)
+        writer.writerows(rows)
+
+
+@pytest.fixture(scope="session")
+def labelled_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of three photos of person 7 and three of person 3, one without a face."""
+    folder = tmp_path_factory.mktemp("labelled")
+    photos = {
+        "grace.jpg": photo_bytes("grace"),
+        "small.jpg": reencoded("grace", 250),
+        "mirrored.jpg": mirrored(photo_bytes("grace")),
+        "ada.png": photo_bytes("astronaut"),
+        "again.jpg": reencoded("astronaut", 400),
+        "empty.png": encode(picture(), "PNG"),
+    }
+    for name, data in photos.items():
+        (folder / name).write_bytes(data)
+    write_csv(folder / "people.csv", ("image", "person"), zip(photos, "777333", strict=True))
+    pairs = [
+        ("grace.jpg", "small.jpg", 1),
+        ("ada.png", "again.jpg", 1),
+        ("ada.png", "empty.png", 1),
+        ("grace.jpg", "ada.png", 0),
+        ("small.jpg", "again.jpg", 0),
+    ]
+    write_csv(folder / "pairs.csv", ("a", "b", "same"), pairs)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def six_photos(labelled_folder: Path) -> LabelledSet:
+    return read_labelled(labelled_folder)
+
+
+@pytest.fixture(scope="session")
+def six_vectors(six_photos: LabelledSet, sface_bundle: Bundle) -> Vectors:
+    return embed_photos(six_photos, sface_bundle)
+
+
+@pytest.fixture(scope="session")
+def six_photos_calibration(six_photos: LabelledSet, six_vectors: Vectors) -> Calibration:
+    return calibrate(six_photos, six_vectors, "six photos")

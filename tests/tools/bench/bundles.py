@@ -19,7 +19,7 @@ from models.bundle import BUILTIN_NAMES, Calibration, installed_bundles, load_bu
 from models.datasets.features import embed
 from models.datasets.labelled import LabelledSet, read_people, read_protocol
 from models.encoder.device import choose_precision
-from models.evaluate import calibrate
+from models.evaluation.measure import calibrate
 from models.evaluation.page import interval, percent
 from models.train import train
 from models.training.loop import Epoch, Options
