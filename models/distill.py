@@ -35,12 +35,19 @@ from models.datasets.folders import photos_in
 from models.datasets.labelled import LabelledSet, read_labelled
 from models.encoder.clip import ClipEncoder
 from models.encoder.head import Head
-from models.evaluation.measure import compared, pair_scores
+from models.evaluation.measure import compare_photos, pair_scores
 from models.evaluation.rates import fnmr_at, pair_accuracy, threshold_at
 from models.photo.detectors import DetectorSource
 from models.photo.face import Framing
 from models.training.augment import CROP_MARGIN, CROP_SIZE, Jitter
-from models.training.student import Goal, Student, Teacher, batch_loss, new_student, student_vectors
+from models.training.student import (
+    LossWeights,
+    Student,
+    Teacher,
+    batch_loss,
+    new_student,
+    student_vectors,
+)
 
 LOG_FIELDS = ("step", "images", "rate", "loss", "cosine", "images_per_s", "accuracy", "tar_1e-3")
 
@@ -58,7 +65,7 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class WatchSet:
     """Hold labelled crops that no step learns from, to see how far the run is."""
 
     labelled: LabelledSet
@@ -71,7 +78,7 @@ class Watch:
         places = {image: at for at, image in enumerate(self.labelled.images)}
         vectors[[places[name] for name in self.crops.names]] = found
         scores, same = pair_scores(self.labelled, vectors)
-        every = compared(self.labelled, vectors)
+        every = compare_photos(self.labelled, vectors)
         accuracy = pair_accuracy(scores[same], scores[~same])
         return accuracy, 1 - fnmr_at(every.genuine, threshold_at(every.impostor, 1e-3))
 
@@ -176,10 +183,10 @@ def train(arguments: argparse.Namespace) -> None:
     work = arguments.work
     work.mkdir(parents=True, exist_ok=True)
     crops = CropSet.load(arguments.crops).crops
-    watch = Watch(read_labelled(arguments.watch_folder), CropSet.load(arguments.watch))
+    watch = WatchSet(read_labelled(arguments.watch_folder), CropSet.load(arguments.watch))
     run = Run(new_student(arguments.init), schedule, work, arguments.device)
     teacher = Teacher()
-    goal, jitter = Goal(), Jitter()
+    goal, jitter = LossWeights(), Jitter()
     first, started, seconds = run.step, time.monotonic(), arguments.minutes * 60
     torch.manual_seed(run.step)
     losses: list[tuple[float, float]] = []
@@ -203,7 +210,12 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def _report(
-    run: Run, watch: Watch, rate: float, losses: list[tuple[float, float]], speed: float, work: Path
+    run: Run,
+    watch: WatchSet,
+    rate: float,
+    losses: list[tuple[float, float]],
+    speed: float,
+    work: Path,
 ) -> None:
     run.save()
     accuracy, tar = watch.measure(run.average, run.device)

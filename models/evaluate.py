@@ -23,7 +23,7 @@ from models.bundle import (
 from models.datasets.features import embed_photos
 from models.datasets.labelled import read_labelled
 from models.errors import LikenessError
-from models.evaluation.measure import calibrate, compared, kept_where_unsupported
+from models.evaluation.measure import calibrate, compare_photos, keep_unsupported_points
 
 
 def write_calibration(
@@ -70,9 +70,9 @@ def main(words: Sequence[str] | None = None) -> None:
     bundle = load_bundle(arguments.bundle)
     labelled = read_labelled(arguments.photos)
     vectors = embed_photos(labelled, bundle)
-    every = compared(labelled, vectors, bundle.cohort)
+    every = compare_photos(labelled, vectors, bundle.cohort)
     fresh = calibrate(labelled, vectors, arguments.data, every, bundle.cohort)
-    calibration = kept_where_unsupported(fresh, bundle.manifest.calibration, every)
+    calibration = keep_unsupported_points(fresh, bundle.manifest.calibration, every)
     print(calibration.model_dump_json(indent=2))
     if arguments.write:
         write_calibration(arguments.bundle, bundle, calibration)

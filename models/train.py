@@ -6,6 +6,7 @@
 `likeness train` is the command. With `lora` the encoder is adapted to the same people first.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -34,8 +35,8 @@ from models.evaluation.report import Report, make_report
 from models.training.card import curves_csv, draw_curves, model_card
 from models.training.head import Features, HeadLearner
 from models.training.loop import Identities, Training
-from models.training.lora import adapt
-from models.training.plan import Listener, Plan, Trained
+from models.training.lora import adapt_encoder
+from models.training.plan import Listener, Plan, TrainingResult
 from models.training.split import Leak, Split, find_leaks, split_people
 
 SMOKE_PEOPLE, SMOKE_PHOTOS, SMOKE_EPOCHS = 16, 8, 5
@@ -47,14 +48,14 @@ NOT_GOOD_FOR = (
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class FeatureSets:
     """Hold the features of the training photos and of every evaluation set."""
 
     photos: FeatureSet
     evaluation: tuple[FeatureSet, ...]
 
 
-def train(plan: Plan, listener: Listener) -> Trained:
+def train(plan: Plan, listener: Listener) -> TrainingResult:
     """Do all of it; a run that was killed goes on where it was. Raises LikenessError."""
     if plan.out.resolve() == folder_of(plan.encoder).resolve():
         raise LikenessError("The new bundle would overwrite the one that its encoder comes from.")
@@ -63,20 +64,20 @@ def train(plan: Plan, listener: Listener) -> Trained:
     start = None if plan.fresh_head else bundle.head
     if start is not None:
         plan = replace(plan, options=replace(plan.options, dimension=start.dimension))
-    seen = look(plan, bundle, listener)
+    seen = extract_features(plan, bundle, listener)
     leaks = [leak for other in seen.evaluation for leak in find_leaks(seen.photos, other)]
     _list_unused(plan, seen, leaks, listener)
     split = _split(plan, seen.photos, leaks)
     if plan.lora is not None:
-        source, start = adapt(plan, plan.lora, start, split, listener)
-        seen = look(plan, load_bundle(source, weights=plan.weights), listener)
+        source, start = adapt_encoder(plan, plan.lora, start, split, listener)
+        seen = extract_features(plan, load_bundle(source, weights=plan.weights), listener)
     training, learner = _head_training(plan, start, seen.photos, split)
     for epoch in training.epochs():
         listener.epoch("head", epoch, training.fmr)
     head = learner.head()
     bundle = _write(plan, source, head)
     reports = _reports(plan, bundle, head, seen, split)
-    trained = Trained(
+    trained = TrainingResult(
         split,
         tuple(training.history),
         training.fmr,
@@ -96,10 +97,10 @@ def train(plan: Plan, listener: Listener) -> Trained:
     return trained
 
 
-def look(plan: Plan, bundle: Bundle, listener: Listener) -> Seen:
+def extract_features(plan: Plan, bundle: Bundle, listener: Listener) -> FeatureSets:
     """Return the features of all photos of the plan, those seen before from the cache."""
     cache = FeatureCache(plan.cache, cache_key(bundle, plan.precision))
-    embedder = Embedder(headless(bundle), plan.device, plan.precision)
+    embedder = Embedder(without_head(bundle), plan.device, plan.precision)
     extractor = Extractor(embedder, cache, note=listener.note)
 
     def extract(labelled: LabelledSet) -> FeatureSet:
@@ -108,10 +109,10 @@ def look(plan: Plan, bundle: Bundle, listener: Listener) -> Seen:
 
         return extractor(labelled.images, labelled.folder, progress)
 
-    return Seen(extract(plan.photos), tuple(extract(other) for other in plan.evaluation))
+    return FeatureSets(extract(plan.photos), tuple(extract(other) for other in plan.evaluation))
 
 
-def headless(bundle: Bundle) -> Bundle:
+def without_head(bundle: Bundle) -> Bundle:
     """Return the encoder alone, looking at every face and at its mirror image."""
     pixels = replace(bundle.manifest.pixels, mirror=True)
     manifest = bundle.manifest.model_copy(
@@ -188,7 +189,7 @@ def _write(plan: Plan, source: str, head: Head) -> Bundle:
 
 
 def _reports(
-    plan: Plan, bundle: Bundle, head: Head, seen: Seen, split: Split
+    plan: Plan, bundle: Bundle, head: Head, seen: FeatureSets, split: Split
 ) -> tuple[Report, ...]:
     held_back = select(plan.photos, split.test)
     people = len(np.unique(held_back.people))
@@ -214,7 +215,7 @@ def _report_names(plan: Plan) -> Iterable[str]:
         yield f"evaluation-{at}-{labelled.folder.name}"
 
 
-def _list_unused(plan: Plan, seen: Seen, leaks: Sequence[Leak], listener: Listener) -> None:
+def _list_unused(plan: Plan, seen: FeatureSets, leaks: Sequence[Leak], listener: Listener) -> None:
     """Write the photos that cannot be used, and those that an evaluation set has too."""
     images, rejected = plan.photos.images, seen.photos.rejected
     named = [(row.path, row.sentence) for row in plan.photos.unusable]
@@ -236,7 +237,7 @@ def _list_unused(plan: Plan, seen: Seen, leaks: Sequence[Leak], listener: Listen
         )
 
 
-def smaller(plan: Plan) -> Plan:
+def smoke_plan(plan: Plan) -> Plan:
     """Return the plan for a few people, photos and epochs, to see that everything works."""
     return replace(
         plan,
@@ -253,3 +254,7 @@ def _few(labelled: LabelledSet) -> LabelledSet:
     most = np.argsort(-np.bincount(people), kind="stable")[:SMOKE_PEOPLE]
     places = [np.flatnonzero(people == person)[:SMOKE_PHOTOS] for person in most]
     return select(labelled, np.concatenate(places))
+
+
+if __name__ == "__main__":
+    sys.exit("This module has no command line. Use: likeness train PHOTOS --out BUNDLE")

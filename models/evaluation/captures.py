@@ -14,11 +14,11 @@ from models.datasets.features import Progress, no_progress
 from models.decision import CONDITION_NAMES, ConditionName
 from models.embedder import Embedder, Row
 from models.errors import LikenessError
-from models.evaluation.conditions import degraded_all
+from models.evaluation.conditions import degrade_all
 from models.photo.face import Pixels
 
 # A condition, or none: the photo as it is.
-Kind = ConditionName | Literal["none"]
+CaptureKind = ConditionName | Literal["none"]
 
 _PHOTOS_AT_ONCE = 512
 _CROPS_AT_ONCE = 32
@@ -33,7 +33,7 @@ class Captures:
 
     plain: Vectors
     degraded: Mapping[ConditionName, Vectors]
-    features: Mapping[Kind, Vectors]
+    features: Mapping[CaptureKind, Vectors]
 
     @property
     def usable(self) -> NDArray[np.bool_]:
@@ -42,7 +42,7 @@ class Captures:
         return np.asarray(np.all([vectors.any(axis=1) for vectors in all_of_them], axis=0))
 
 
-def capture(
+def embed_captures(
     files: Sequence[Path],
     embedder: Embedder,
     conditions: Sequence[ConditionName] = CONDITION_NAMES,
@@ -53,16 +53,16 @@ def capture(
     Raises LikenessError if no face is found in any of them.
     """
     framing = embedder.bundle.manifest.pixels.framing
-    kinds: list[Kind] = ["none", *conditions]
-    vectors: dict[Kind, list[Vectors]] = {kind: [] for kind in kinds}
-    features: dict[Kind, list[Vectors]] = {kind: [] for kind in kinds}
+    kinds: list[CaptureKind] = ["none", *conditions]
+    vectors: dict[CaptureKind, list[Vectors]] = {kind: [] for kind in kinds}
+    features: dict[CaptureKind, list[Vectors]] = {kind: [] for kind in kinds}
     with Cutter(embedder.bundle.detector, framing) as cutter:
         for start in range(0, len(files), _PHOTOS_AT_ONCE):
             some = list(cutter(files[start : start + _PHOTOS_AT_ONCE]))
             found = [at for at, each in enumerate(some) if not isinstance(each, str)]
             crops = [each for each in some if not isinstance(each, str)]
             for kind in kinds:
-                shown = crops if kind == "none" else degraded_all(crops, framing, kind, start)
+                shown = crops if kind == "none" else degrade_all(crops, framing, kind, start)
                 own, of_encoder = _embed(shown, embedder)
                 vectors[kind].append(_spread(own, found, len(some)))
                 features[kind].append(_spread(of_encoder, found, len(some)))

@@ -66,7 +66,7 @@ class _Canvas:
 Condition = Callable[[_Canvas, Random], Pixels]
 
 
-def degraded(crop: Pixels, framing: Framing, condition: ConditionName, random: Random) -> Pixels:
+def degrade(crop: Pixels, framing: Framing, condition: ConditionName, random: Random) -> Pixels:
     """Return a copy of an aligned crop `(size, size, 3)` uint8 as the condition would show it.
 
     How strong it is is drawn: blur of 2 to 4 pixels of an ArcFace crop of 112, such a crop of 20
@@ -75,12 +75,12 @@ def degraded(crop: Pixels, framing: Framing, condition: ConditionName, random: R
     return _CONDITIONS[condition](_canvas(crop, framing), random)
 
 
-def degraded_all(
+def degrade_all(
     crops: Sequence[Pixels], framing: Framing, condition: ConditionName, seed: int = 0
 ) -> list[Pixels]:
     """Do so with many crops, each in its own strength; the same every time."""
     return [
-        degraded(crop, framing, condition, np.random.default_rng((seed, at)))
+        degrade(crop, framing, condition, np.random.default_rng((seed, at)))
         for at, crop in enumerate(crops)
     ]
 

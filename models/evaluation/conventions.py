@@ -118,7 +118,7 @@ def check_outputs(encoder: Encoder, faces: FaceSet, pixels: PixelSpec) -> Separa
     return result
 
 
-def retaken(crops: Sequence[Pixels]) -> FaceSet:
+def vary_crops(crops: Sequence[Pixels]) -> FaceSet:
     """Return each crop as it is, mirrored, darker, and coarser: as if it were taken anew."""
     taken: list[Pixels] = []
     people: list[int] = []

@@ -31,11 +31,11 @@ from models.evaluation.rates import (
     pair_accuracy,
     rate_curve,
 )
-from models.evaluation.strangers import more_telling
+from models.evaluation.strangers import choose_rows
 
 FOLDS = 10
 
-Row = TypeVar("Row", GroupRates, ConditionRates, FusionRates)
+PointRow = TypeVar("PointRow", GroupRates, ConditionRates, FusionRates)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class FoldAccuracy:
     given: bool
 
 
-def compared(
+def compare_photos(
     labelled: LabelledSet, vectors: NDArray[np.float32], cohort: Cohort = NO_COHORT
 ) -> Comparisons:
     """Compare all photos by a cohort, or only the listed pairs where it is not known who is who.
@@ -78,7 +78,7 @@ def calibrate(
 ) -> Calibration:
     """Measure accuracy over the pairs and operating points over all comparisons."""
     scores, same = pair_scores(labelled, vectors, cohort)
-    every = compared(labelled, vectors, cohort) if comparisons is None else comparisons
+    every = compare_photos(labelled, vectors, cohort) if comparisons is None else comparisons
     return Calibration(
         data=data,
         identities=int(labelled.people.max()) + 1,
@@ -96,7 +96,7 @@ def calibrate(
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class Evidence:
     """Hold what was measured at operating points: by group, under conditions, and fused."""
 
     groups: tuple[GroupRates, ...] = ()
@@ -104,7 +104,7 @@ class Measured:
     fusion: tuple[FusionRates, ...] = ()
 
 
-def kept_where_unsupported(
+def keep_unsupported_points(
     new: Calibration, old: Calibration | None, comparisons: Comparisons
 ) -> Calibration:
     """Return a calibration that takes from `old` what the photos of `new` are too few for.
@@ -162,7 +162,7 @@ def _rising(points: Sequence[OperatingPoint], comparisons: Comparisons) -> list[
     return rising
 
 
-def measured_again(
+def measure_kept_points(
     points: Sequence[OperatingPoint], comparisons: Comparisons
 ) -> tuple[OperatingPoint, ...]:
     """Measure both rates at the thresholds of other photos, which are marked as kept."""
@@ -181,7 +181,7 @@ def measured_again(
     )
 
 
-def with_evidence(calibration: Calibration, new: Measured) -> Calibration:
+def add_evidence(calibration: Calibration, new: Evidence) -> Calibration:
     """Add to a calibration what was measured at the thresholds of its points.
 
     What it holds stays unless the new rests on as many comparisons at least: of strangers in each
@@ -198,7 +198,7 @@ def with_evidence(calibration: Calibration, new: Measured) -> Calibration:
     names = [point.name for point in calibration.operating_points]
     for name in names:
         now, before_now = _rows_at(new.conditions, {name}), _rows_at(calibration.conditions, {name})
-        conditions += more_telling(now, before_now)
+        conditions += choose_rows(now, before_now)
         fused, before_fused = _rows_at(new.fusion, {name}), _rows_at(calibration.fusion, {name})
         fusion += fused if _genuine(fused) >= _genuine(before_fused) else before_fused
     return calibration.model_copy(
@@ -210,7 +210,7 @@ def with_evidence(calibration: Calibration, new: Measured) -> Calibration:
     )
 
 
-def _rows_at(rows: Iterable[Row], points: Collection[str]) -> tuple[Row, ...]:
+def _rows_at(rows: Iterable[PointRow], points: Collection[str]) -> tuple[PointRow, ...]:
     return tuple(row for row in rows if row.point in points)
 
 
@@ -219,8 +219,8 @@ def _genuine(rows: Sequence[FusionRates]) -> int:
 
 
 def _in_order(
-    rows: Iterable[Row], points: Sequence[str], key: Callable[[Row], Hashable]
-) -> tuple[Row, ...]:
+    rows: Iterable[PointRow], points: Sequence[str], key: Callable[[PointRow], Hashable]
+) -> tuple[PointRow, ...]:
     """Put together rows of one key, those first that come first, and sort each by its points."""
     kept = _rows_at(rows, points)
     first: dict[Hashable, int] = {}

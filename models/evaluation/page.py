@@ -15,7 +15,7 @@ from models.bundle import Calibration
 from models.datasets.folders import read_photo_file
 from models.decision import OperatingPoint, Rate
 from models.errors import LikenessError
-from models.evaluation.report import Curve, Histogram, Report, TableRow, WorstError
+from models.evaluation.report import DetCurve, Histogram, Report, TableRow, WorstError
 from models.photo.image import decode
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 GENUINE, IMPOSTOR, INK = "#1a7f5a", "#c2410c", "#475569"
 
 
-def draw_det(curve: Curve, points: Sequence[OperatingPoint]) -> str:
+def draw_det(curve: DetCurve, points: Sequence[OperatingPoint]) -> str:
     """Draw FNMR over FMR, both logarithmic, with the operating points and their intervals."""
     figure, axes = _figure()
     fmr, fnmr = np.array(curve.fmr), np.array(curve.fnmr)

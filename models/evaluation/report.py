@@ -26,19 +26,19 @@ from models.evaluation.captures import Captures
 from models.evaluation.comparisons import NOT_ENROLLED, Comparisons, Scores
 from models.evaluation.fusion import fusion_rates
 from models.evaluation.measure import (
+    Evidence,
     FoldAccuracy,
-    Measured,
+    add_evidence,
     calibrate,
-    compared,
+    compare_photos,
     fold_accuracy,
     group_rates,
-    kept_where_unsupported,
-    measured_again,
-    with_evidence,
+    keep_unsupported_points,
+    measure_kept_points,
 )
 from models.evaluation.rates import ERRORS_NEEDED, FMR_TARGETS, operating_points, point_name
 from models.evaluation.reject import RejectRates, reject_rates
-from models.evaluation.strangers import StrangerSet, condition_rates_of, merged
+from models.evaluation.strangers import StrangerSet, condition_rates_of, fill_match_rates
 
 TABLE_TARGETS = (1e-1, *FMR_TARGETS)
 WORST = 12
@@ -56,7 +56,7 @@ class TableRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Curve:
+class DetCurve:
     """Hold the trade-off of both errors as the threshold rises."""
 
     fmr: tuple[float, ...]
@@ -83,7 +83,7 @@ class WorstError:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class RejectedPhoto:
     """Hold a photo that could not be enrolled, and the code of the reason."""
 
     image: str
@@ -106,14 +106,14 @@ class Report(BaseModel):
     calibration: Calibration
     fold_accuracy: FoldAccuracy | None
     table: tuple[TableRow, ...]
-    det: Curve
+    det: DetCurve
     histogram: Histogram
     groups: tuple[GroupRates, ...]
     conditions: tuple[ConditionRates, ...] = ()
     fusion: tuple[FusionRates, ...] = ()
     reject: tuple[RejectRates, ...] = ()
     worst: tuple[WorstError, ...]
-    rejected: tuple[Rejected, ...]
+    rejected: tuple[RejectedPhoto, ...]
     kept_calibration: Calibration | None = Field(None, exclude=True)
 
     @property
@@ -123,7 +123,7 @@ class Report(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Conditions:
+class ConditionCaptures:
     """Hold labelled photos under every condition: the `photos` at some places of a set."""
 
     photos: NDArray[np.int64]
@@ -135,7 +135,7 @@ def make_report(
     embedded: VectorSet,
     bundle: Bundle,
     data: str,
-    conditions: Conditions | None = None,
+    conditions: ConditionCaptures | None = None,
     strangers: StrangerSet | None = None,
     keep_points: bool = False,
 ) -> Report:
@@ -147,31 +147,33 @@ def make_report(
 
     Raises LikenessError if there are no points to keep, or no pairs of both kinds.
     """
-    every = compared(labelled, embedded.vectors, bundle.cohort)
+    every = compare_photos(labelled, embedded.vectors, bundle.cohort)
     fresh = calibrate(labelled, embedded.vectors, data, every, bundle.cohort)
     if keep_points:
         held = own_calibration(bundle)
-        again = measured_again(held.operating_points, every)
+        again = measure_kept_points(held.operating_points, every)
         shown = fresh.model_copy(update={"operating_points": again})
     else:
-        held = shown = kept_where_unsupported(fresh, bundle.manifest.calibration, every)
+        held = shown = keep_unsupported_points(fresh, bundle.manifest.calibration, every)
     lax = operating_points(every, TABLE_TARGETS[:1])
     points = shown.operating_points
-    known = Measured(
+    known = Evidence(
         group_rates(labelled, every, embedded.enrolled, (*lax, *points), data),
         _condition_rates(labelled, bundle, points, data, conditions),
         _fusion_rates(labelled, embedded, bundle, held, data),
     )
-    apart = Measured() if strangers is None else _among(strangers, bundle, points)
-    to_write = with_evidence(with_evidence(held, known), apart)
-    now = Measured(
-        known.groups + apart.groups, merged(apart.conditions, known.conditions), known.fusion
+    apart = Evidence() if strangers is None else _among(strangers, bundle, points)
+    to_write = add_evidence(add_evidence(held, known), apart)
+    now = Evidence(
+        known.groups + apart.groups,
+        fill_match_rates(apart.conditions, known.conditions),
+        known.fusion,
     )
     return Report(
         bundle=bundle.manifest.name,
         fingerprint=bundle.fingerprint,
         folder=labelled.folder.resolve(),
-        calibration=with_evidence(shown, now) if keep_points else to_write,
+        calibration=add_evidence(shown, now) if keep_points else to_write,
         fold_accuracy=fold_accuracy(labelled, embedded.vectors, bundle.cohort),
         table=_table((*lax, *points)),
         det=det_curve(every.genuine, every.impostor),
@@ -181,7 +183,7 @@ def make_report(
         fusion=now.fusion,
         reject=_reject(embedded, bundle, every, to_write),
         worst=worst_errors(labelled, every),
-        rejected=tuple(Rejected(*item) for item in sorted(embedded.rejected.items())),
+        rejected=tuple(RejectedPhoto(*item) for item in sorted(embedded.rejected.items())),
         kept_calibration=to_write if keep_points else None,
     )
 
@@ -197,7 +199,7 @@ def own_calibration(bundle: Bundle) -> Calibration:
     return calibration
 
 
-def with_strangers(bundle: Bundle, strangers: StrangerSet) -> tuple[Calibration, Calibration]:
+def measure_strangers(bundle: Bundle, strangers: StrangerSet) -> tuple[Calibration, Calibration]:
     """Measure at the bundle's own points what strangers show.
 
     Returns its calibration to show, with all that was measured, and the one to write, which takes
@@ -205,13 +207,13 @@ def with_strangers(bundle: Bundle, strangers: StrangerSet) -> tuple[Calibration,
     """
     own = own_calibration(bundle)
     now = _among(strangers, bundle, own.operating_points)
-    shown = {"groups": now.groups, "conditions": merged(now.conditions, own.conditions)}
-    return own.model_copy(update=shown), with_evidence(own, now)
+    shown = {"groups": now.groups, "conditions": fill_match_rates(now.conditions, own.conditions)}
+    return own.model_copy(update=shown), add_evidence(own, now)
 
 
-def _among(strangers: StrangerSet, bundle: Bundle, points: Sequence[OperatingPoint]) -> Measured:
+def _among(strangers: StrangerSet, bundle: Bundle, points: Sequence[OperatingPoint]) -> Evidence:
     groups = strangers.group_rates(bundle.cohort, points)
-    return Measured(groups, strangers.condition_rates(bundle.cohort, points))
+    return Evidence(groups, strangers.condition_rates(bundle.cohort, points))
 
 
 def _condition_rates(
@@ -219,7 +221,7 @@ def _condition_rates(
     bundle: Bundle,
     points: Sequence[OperatingPoint],
     data: str,
-    conditions: Conditions | None,
+    conditions: ConditionCaptures | None,
 ) -> tuple[ConditionRates, ...]:
     if conditions is None or not labelled.complete:
         return ()
@@ -265,13 +267,13 @@ def _table(points: tuple[OperatingPoint, ...]) -> tuple[TableRow, ...]:
     )
 
 
-def det_curve(genuine: Scores, impostor: Scores) -> Curve:
+def det_curve(genuine: Scores, impostor: Scores) -> DetCurve:
     """Return FMR and FNMR at thresholds that are dense where either is small."""
     genuine, impostor = np.sort(genuine), np.sort(impostor)
     thresholds = np.unique(np.concatenate([_ends(genuine), _ends(impostor[::-1])]))
     fmr = 1 - np.searchsorted(impostor, thresholds) / len(impostor)
     fnmr = np.searchsorted(genuine, thresholds) / len(genuine)
-    return Curve(tuple(fmr.tolist()), tuple(fnmr.tolist()))
+    return DetCurve(tuple(fmr.tolist()), tuple(fnmr.tolist()))
 
 
 def _ends(scores: Scores) -> Scores:

@@ -23,7 +23,7 @@ from models.decision import (
     Rate,
 )
 from models.errors import LikenessError
-from models.evaluation.captures import Captures, Kind
+from models.evaluation.captures import CaptureKind, Captures
 
 Mask = NDArray[np.bool_]
 
@@ -103,7 +103,7 @@ class StrangerSet:
         return condition_rates_of(self.captures, None, cohort, points, self.data)
 
 
-class Strangers:
+class StrangerPairs:
     """Compare all pairs of n photos of different people; `apart` `(n, n)` tells which they are."""
 
     def __init__(self, apart: Mask, seed: int = 0) -> None:
@@ -113,7 +113,7 @@ class Strangers:
         self._draws = draws.astype(np.float32)
 
     @classmethod
-    def unknown(cls, plain: Vectors) -> "Strangers":
+    def unknown(cls, plain: Vectors) -> "StrangerPairs":
         """Take all for strangers but those whose plain photos, `(n, d)`, are alike."""
         usable = plain.any(axis=1)
         cosines, both = plain @ plain.T, np.outer(usable, usable)
@@ -122,7 +122,7 @@ class Strangers:
         return cls(np.less(cosines, limit) & both)
 
     @classmethod
-    def labelled(cls, people: NDArray[np.int64], usable: Mask) -> "Strangers":
+    def labelled(cls, people: NDArray[np.int64], usable: Mask) -> "StrangerPairs":
         """Take for strangers whom the labels `(n,)` call so."""
         return cls(np.not_equal.outer(people, people) & np.outer(usable, usable))
 
@@ -173,7 +173,7 @@ def group_rates_of(
     data: str,
 ) -> tuple[GroupRates, ...]:
     """Measure how often strangers of one group match; groups of few photos are left out."""
-    strangers = Strangers.unknown(vectors)
+    strangers = StrangerPairs.unknown(vectors)
     usable = np.asarray(vectors.any(axis=1))
     rows = []
     for name, member in photos.groups():
@@ -204,9 +204,11 @@ def condition_rates_of(
     plain = captures.plain[usable]
     who = None if people is None else people[usable]
     everybody = np.ones(len(plain), bool)
-    strangers = Strangers.unknown(plain) if who is None else Strangers.labelled(who, everybody)
+    strangers = (
+        StrangerPairs.unknown(plain) if who is None else StrangerPairs.labelled(who, everybody)
+    )
     rows: list[ConditionRates] = []
-    kinds: dict[Kind, Vectors] = {"none": plain}
+    kinds: dict[CaptureKind, Vectors] = {"none": plain}
     kinds |= {name: vectors[usable] for name, vectors in captures.degraded.items()}
     for name, vectors in kinds.items():
         pairs, rates = strangers.rates(vectors, cohort, points)
@@ -249,7 +251,7 @@ def _share(scores: NDArray[np.float32] | None, threshold: float) -> float | None
     return None if scores is None or not len(scores) else float(np.mean(scores >= threshold))
 
 
-def merged(
+def fill_match_rates(
     rows: Sequence[ConditionRates], others: Sequence[ConditionRates]
 ) -> tuple[ConditionRates, ...]:
     """Add to rows without match rates those that others have, measured at the same thresholds.
@@ -275,7 +277,7 @@ def _with_match_rates(row: ConditionRates, known: ConditionRates | None) -> Cond
     )
 
 
-def more_telling(
+def choose_rows(
     new: Sequence[ConditionRates], old: Sequence[ConditionRates]
 ) -> tuple[ConditionRates, ...]:
     """Choose between two measurements at one threshold, each of them whole.
@@ -285,8 +287,8 @@ def more_telling(
     """
     covers = {row.condition for row in new} >= {row.condition for row in old}
     if covers and _plain_pairs(new) >= _plain_pairs(old):
-        return merged(new, old)
-    return merged(old, new)
+        return fill_match_rates(new, old)
+    return fill_match_rates(old, new)
 
 
 def _plain_pairs(rows: Sequence[ConditionRates]) -> int:

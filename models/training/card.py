@@ -15,12 +15,12 @@ from models.bundle import Manifest, licences_of
 from models.evaluation.page import interval, percent
 from models.evaluation.report import Report
 from models.training.loop import Epoch
-from models.training.plan import Plan, Trained
+from models.training.plan import Plan, TrainingResult
 
 LIBRARIES = ("torch", "transformers", "numpy")
 
 
-def model_card(plan: Plan, manifest: Manifest, trained: Trained) -> str:
+def model_card(plan: Plan, manifest: Manifest, trained: TrainingResult) -> str:
     """Return Markdown; no photo and no name of a person is in it."""
     sections = (
         f"# {manifest.name}",
@@ -62,7 +62,7 @@ def _licences(manifest: Manifest) -> str:
     return _table(rows)
 
 
-def _photos(plan: Plan, trained: Trained) -> str:
+def _photos(plan: Plan, trained: TrainingResult) -> str:
     people, split = plan.photos.people, trained.split
     parts = (
         ("train", split.train),
@@ -89,7 +89,7 @@ def _set(plan: Plan) -> str:
     )
 
 
-def _training(plan: Plan, trained: Trained) -> str:
+def _training(plan: Plan, trained: TrainingResult) -> str:
     options, best = plan.options, trained.best
     versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     accuracy = "no photos were held out for it"

@@ -39,7 +39,7 @@ class HeadLearner:
         self._judged = [torch.from_numpy(part) for part in (features.held_out, features.validation)]
         self._dropout = options.dropout
         fresh = Head((raw.shape[2], options.hidden, options.dimension))
-        self._head = fresh if start is None else unfolded(start, self._mean, self._deviation)
+        self._head = fresh if start is None else unfold_scale(start, self._mean, self._deviation)
 
     @property
     def module(self) -> nn.Module:
@@ -51,17 +51,17 @@ class HeadLearner:
         vectors: Tensor = self._head(features)
         return vectors
 
-    def judged(self) -> tuple[Tensor, Tensor]:
+    def evaluation_vectors(self) -> tuple[Tensor, Tensor]:
         head = self.head()
         held_out, validation = (unit_vectors(head, features) for features in self._judged)
         return held_out, validation
 
     def head(self) -> Head:
         """Return the head for features as the encoder gives them."""
-        return folded(self._head, self._mean, self._deviation)
+        return fold_scale(self._head, self._mean, self._deviation)
 
 
-def folded(head: Head, mean: Tensor, deviation: Tensor) -> Head:
+def fold_scale(head: Head, mean: Tensor, deviation: Tensor) -> Head:
     """Return a head for raw features that does what `head` does for standardised ones."""
     made, first = _copied(head)
     first.weight.div_(deviation)
@@ -69,7 +69,7 @@ def folded(head: Head, mean: Tensor, deviation: Tensor) -> Head:
     return made
 
 
-def unfolded(head: Head, mean: Tensor, deviation: Tensor) -> Head:
+def unfold_scale(head: Head, mean: Tensor, deviation: Tensor) -> Head:
     """Return a head for standardised features that does what `head` does for raw ones."""
     made, first = _copied(head)
     first.bias.add_(functional.linear(mean, first.weight))

@@ -26,7 +26,7 @@ _PAIRS = 1_000_000
 _FALSE_MATCHES = 10
 
 
-class Judge:
+class TarMetric:
     """Measure TAR at the strictest of FMR 1e-1, 1e-2 and 1e-3 that the photos support."""
 
     def __init__(self, identities: NDArray[np.int64]) -> None:
@@ -115,7 +115,7 @@ class Learner(Protocol):
     def vectors(self, places: Tensor, random: torch.Generator) -> Tensor:
         """Return vectors `(n, d)` of training photos, as this step sees them, on the CPU."""
 
-    def judged(self) -> tuple[Tensor, Tensor]:
+    def evaluation_vectors(self) -> tuple[Tensor, Tensor]:
         """Return unit vectors of the held-out photos and of the validation photos."""
 
 
@@ -142,7 +142,7 @@ class Training:
         self._checkpoint = checkpoint
         self._held_out = identities.held_out
         self._train = torch.from_numpy(identities.train)
-        self._judge = Judge(identities.validation)
+        self._judge = TarMetric(identities.validation)
         self._keep_start = keep_start
         self._started_with = json.dumps([about, asdict(options)])
         torch.manual_seed(options.seed)
@@ -189,7 +189,7 @@ class Training:
     def _one(self, number: int) -> Epoch:
         started = time.perf_counter()
         losses, rate = self._learn(number) if number else ([], 0.0)
-        held_out, validation = self._learner.judged()
+        held_out, validation = self._learner.evaluation_vectors()
         tar = self._judge(validation.numpy())
         return Epoch(
             number,

@@ -93,7 +93,7 @@ class LoraLearner:
         vectors: Tensor = self._head(features)
         return vectors.cpu()
 
-    def judged(self) -> tuple[Tensor, Tensor]:
+    def evaluation_vectors(self) -> tuple[Tensor, Tensor]:
         held_out, validation = (
             self._unit(part) for part in (self._crops.held_out, self._crops.validation)
         )
@@ -129,7 +129,7 @@ class LoraLearner:
         return torch.cat(parts) if parts else torch.empty(0, self._head.dimension)
 
 
-def adapt(
+def adapt_encoder(
     plan: Plan, lora: Lora, start: Head | None, split: Split, listener: Listener
 ) -> tuple[str, Head]:
     """Write the adapted encoder as a bundle without a head at `plan.out`, and name it.

@@ -54,7 +54,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Trained:
+class TrainingResult:
     """Hold what came out, besides the bundle itself.
 
     `accuracy` is that of the best epoch's classifier on held-out photos of the people it

@@ -158,7 +158,7 @@ def _fitted(parts: Sequence[QualityExamples], seed: int) -> dict[str, Vectors]:
     return {name: value.astype(np.float32) for name, value in arrays.items()}
 
 
-def judgement(head: QualityHead, judged: QualityExamples) -> list[str]:
+def summary_lines(head: QualityHead, judged: QualityExamples) -> list[str]:
     """Return in a line each how well the head does on people that it did not learn from."""
     qualities, probabilities = head.outputs(judged.features)
     plain = judged.conditions == -1

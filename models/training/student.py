@@ -25,7 +25,7 @@ HINTS = (("conv_12_relu", 5, 512), ("dropout5", 7, 1024))
 
 
 @dataclass(frozen=True, slots=True)
-class Goal:
+class LossWeights:
     """Hold the weights of the loss and the share of blended crops."""
 
     relation: float = 8.0
@@ -93,7 +93,7 @@ def new_student(init: Path | None) -> Student:
 
 
 def batch_loss(
-    student: Student, teacher: Teacher, crops: Tensor, goal: Goal, jitter: Jitter
+    student: Student, teacher: Teacher, crops: Tensor, goal: LossWeights, jitter: Jitter
 ) -> tuple[Tensor, float]:
     """Return the loss over stored crops `(n, 3, 160, 160)` 0 to 255, and its cosine part."""
     n, device = len(crops), crops.device

@@ -120,7 +120,7 @@ def _faces(photos: Path | None, pixels: "PixelSpec") -> "tuple[FaceSet, str]":
 
     from models.datasets.crops import Cutter
     from models.datasets.folders import photos_in
-    from models.evaluation.conventions import ENOUGH, FaceSet, retaken
+    from models.evaluation.conventions import ENOUGH, FaceSet, vary_crops
     from models.photo.detectors import find_detector
 
     detector = find_detector("yunet", pixels.template, settings_from().weights)
@@ -142,7 +142,7 @@ def _faces(photos: Path | None, pixels: "PixelSpec") -> "tuple[FaceSet, str]":
     if photos is not None and 1 < len(folders) < len(faces):
         tried, what = FaceSet(crops, people), f"{len(faces)} photos of {len(folders)} people"
     else:
-        tried, what = retaken(crops), f"{len(faces)} faces, four ways each"
+        tried, what = vary_crops(crops), f"{len(faces)} faces, four ways each"
     few = len(np.unique(tried.people)) < ENOUGH
     return tried, f"{what}; too few to be sure, name more by --photos" if few else what
 

@@ -125,7 +125,7 @@ def train_quality(
     target = write_revised(source, embedder.bundle.manifest, out_folder)
     card = write_quality(target, head, of or f"photos of {photos.name}")
     write_manifest(target, read_manifest(target).model_copy(update={"quality": card}))
-    for row in quality.judgement(head, judged):
+    for row in quality.summary_lines(head, judged):
         show(row)
     show(f"in {target}", title="quality")
     exit_status(unusable)
@@ -161,7 +161,7 @@ def capture_photos(
     conditions: Sequence[ConditionName] = CONDITION_NAMES,
 ) -> "Captures":
     """Embed photos as they are and under conditions, and show how far it is."""
-    from models.evaluation.captures import capture
+    from models.evaluation.captures import embed_captures
 
     with bar("under conditions" if conditions else "embedding") as progress:
-        return capture(files, embedder, conditions, progress)
+        return embed_captures(files, embedder, conditions, progress)

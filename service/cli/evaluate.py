@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from models.bundle import Bundle, Calibration
     from models.datasets.labelled import LabelledSet
     from models.embedder import Embedder
-    from models.evaluation.report import Conditions, Report
+    from models.evaluation.report import ConditionCaptures, Report
     from models.evaluation.strangers import GroupedPhotos, StrangerSet
 
 R = TypeVar("R")
@@ -107,7 +107,7 @@ def evaluate(
     """
     require("matplotlib")
     from models.evaluation.page import render
-    from models.evaluation.report import own_calibration, with_strangers
+    from models.evaluation.report import measure_strangers, own_calibration
 
     check_named(write, bundle)
     if photos is None and strangers is None:
@@ -125,7 +125,7 @@ def evaluate(
     report.mkdir(parents=True, exist_ok=True)
     if labelled is None:
         assert apart is not None
-        shown, to_write = with_strangers(loaded, apart)
+        shown, to_write = measure_strangers(loaded, apart)
     else:
         under = _under_conditions(labelled, embedder) if conditions else None
         made = _measure(labelled, loaded, under, data, apart, keep_points)
@@ -188,11 +188,11 @@ def _read_strangers(path: Path, outside: bool) -> "GroupedPhotos":
     return grouped
 
 
-def _under_conditions(labelled: "LabelledSet", embedder: "Embedder") -> "Conditions | None":
+def _under_conditions(labelled: "LabelledSet", embedder: "Embedder") -> "ConditionCaptures | None":
     """Embed some of the photos under every condition, if it is known who is who."""
     import numpy as np
 
-    from models.evaluation.report import Conditions
+    from models.evaluation.report import ConditionCaptures
 
     if not labelled.complete:
         return None
@@ -202,13 +202,13 @@ def _under_conditions(labelled: "LabelledSet", embedder: "Embedder") -> "Conditi
         random = np.random.default_rng(0)
         places = np.sort(random.choice(count, _MOST_DEGRADED, replace=False))
     files = [labelled.folder / labelled.images[at] for at in places]
-    return Conditions(places, capture_photos(files, embedder))
+    return ConditionCaptures(places, capture_photos(files, embedder))
 
 
 def _measure(
     labelled: "LabelledSet",
     bundle: "Bundle",
-    under: "Conditions | None",
+    under: "ConditionCaptures | None",
     data: str | None,
     strangers: "StrangerSet | None",
     keep_points: bool,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from models.training.loop import Epoch
-    from models.training.plan import Trained
+    from models.training.plan import TrainingResult
 
 
 class Loss(StrEnum):
@@ -102,7 +102,7 @@ def train(
     require("matplotlib", "pytorch_metric_learning", "peft")
     from models.datasets.labelled import read_people, read_protocol
     from models.encoder.device import choose_device, choose_precision
-    from models.train import smaller
+    from models.train import smoke_plan
     from models.train import train as run
     from models.training.loop import Options
     from models.training.plan import Lora, Plan
@@ -138,7 +138,7 @@ def train(
         weights=settings_from().weights,
     )
     with Terminal() as terminal:
-        trained = run(smaller(plan) if smoke else plan, terminal)
+        trained = run(smoke_plan(plan) if smoke else plan, terminal)
     print_trained(trained, out_folder)
     exit_status([row for each in (labelled, *others) for row in each.unusable])
 
@@ -177,7 +177,7 @@ class Terminal:
         )
 
 
-def print_trained(trained: "Trained", folder: Path) -> None:
+def print_trained(trained: "TrainingResult", folder: Path) -> None:
     """Print what came out and where it is."""
     from models.evaluation.page import interval, percent
 

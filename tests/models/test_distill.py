@@ -15,7 +15,7 @@ from torch import Tensor
 from models.bundle import load_bundle, save_weights, write_manifest
 from models.datasets.crops import CropSet
 from models.datasets.labelled import read_labelled
-from models.distill import Run, Schedule, Watch, batches, main, optimizers
+from models.distill import Run, Schedule, WatchSet, batches, main, optimizers
 from models.embedder import Embedder, Row
 from models.encoder.clip import ClipEncoder
 from models.encoder.pixels import PixelSpec
@@ -227,6 +227,6 @@ def test_too_few_crops_for_a_batch_are_refused() -> None:
 def test_a_watched_photo_that_could_not_be_cut_is_no_match(data: Path) -> None:
     absent = len(CropSet.load(data / "crops.npy").names)
     pairs = [(0, absent, True), (0, 2, False)]
-    watch = Watch(replace(read_labelled(data), pairs=pairs), CropSet.load(data / "crops.npy"))
+    watch = WatchSet(replace(read_labelled(data), pairs=pairs), CropSet.load(data / "crops.npy"))
     accuracy, _ = watch.measure(new_student(data / "init"), CPU)
     assert accuracy == 0.5  # whatever the threshold, the first pair is not accepted

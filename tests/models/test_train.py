@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 """Whole runs on invented people, through real detection and a tiny random encoder."""
 
 import csv
@@ -14,9 +17,9 @@ from models.datasets.features import embed
 from models.datasets.labelled import read_folder, read_people, select
 from models.encoder.clip import ClipEncoder
 from models.errors import LikenessError
-from models.train import smaller, train
+from models.train import smoke_plan, train
 from models.training.loop import Epoch, Options
-from models.training.plan import Lora, Plan, Trained
+from models.training.plan import Lora, Plan, TrainingResult
 from models.training.split import Shares
 from tests.checkpoints import write_bundle, write_full
 from tests.people import PEOPLE, PHOTOS, write_people
@@ -77,12 +80,12 @@ def heard() -> Listening:
 
 
 @pytest.fixture(scope="module")
-def trained(base: Plan, heard: Listening) -> Trained:
+def trained(base: Plan, heard: Listening) -> TrainingResult:
     return train(base, heard)
 
 
 @pytest.fixture(scope="module")
-def bundle(base: Plan, trained: Trained) -> Bundle:
+def bundle(base: Plan, trained: TrainingResult) -> Bundle:
     return load_bundle(str(base.out))
 
 
@@ -110,7 +113,7 @@ def test_the_bundle_holds_its_encoder(base: Plan, bundle: Bundle, tmp_path: Path
 
 
 def test_the_bundle_serves_the_vectors_it_was_judged_by(
-    base: Plan, trained: Trained, bundle: Bundle
+    base: Plan, trained: TrainingResult, bundle: Bundle
 ) -> None:
     held_back = select(base.photos, trained.split.test)
     vectors = embed(held_back, bundle).vectors
@@ -120,54 +123,58 @@ def test_the_bundle_serves_the_vectors_it_was_judged_by(
     assert min(abs(scores - worst[0])) < 1e-4
 
 
-def test_nobody_who_judges_was_trained_on(base: Plan, trained: Trained) -> None:
+def test_nobody_who_judges_was_trained_on(base: Plan, trained: TrainingResult) -> None:
     people, split = base.photos.people, trained.split
     taught = set(people[split.train].tolist())
     assert not taught & set(people[split.test].tolist())
     assert not taught & set(people[split.validation].tolist())
 
 
-def test_unusable_photos_are_listed_with_their_reason(base: Plan, trained: Trained) -> None:
+def test_unusable_photos_are_listed_with_their_reason(base: Plan, trained: TrainingResult) -> None:
     with (base.run / "rejected.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert rows == [{"path": "p00/broken.jpg", "reason": "undecodable_image"}]
 
 
-def test_the_user_is_told_of_unusable_photos_in_a_line(heard: Listening, trained: Trained) -> None:
+def test_the_user_is_told_of_unusable_photos_in_a_line(
+    heard: Listening, trained: TrainingResult
+) -> None:
     assert any("1 undecodable_image" in note for note in heard.notes)
 
 
-def test_every_epoch_is_told_and_kept(base: Plan, trained: Trained, heard: Listening) -> None:
+def test_every_epoch_is_told_and_kept(
+    base: Plan, trained: TrainingResult, heard: Listening
+) -> None:
     with (base.out / "curves.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["number"] for row in rows] == ["0", "1", "2", "3", "4"]
     assert [epoch for _, epoch in heard.epochs] == list(trained.history)
 
 
-def test_the_curves_are_drawn(base: Plan, trained: Trained) -> None:
+def test_the_curves_are_drawn(base: Plan, trained: TrainingResult) -> None:
     assert (base.out / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_card_says_how_many_photos_trained(base: Plan, trained: Trained) -> None:
+def test_the_card_says_how_many_photos_trained(base: Plan, trained: TrainingResult) -> None:
     card = (base.out / "README.md").read_text()
     assert f"| train | {len(trained.split.train)} |" in card
 
 
-def test_the_card_names_no_person(base: Plan, trained: Trained) -> None:
+def test_the_card_names_no_person(base: Plan, trained: TrainingResult) -> None:
     card = (base.out / "README.md").read_text()
     assert not any(name in card for name in base.photos.person_names)
 
 
-def test_the_manifest_keeps_what_was_measured(base: Plan, trained: Trained) -> None:
+def test_the_manifest_keeps_what_was_measured(base: Plan, trained: TrainingResult) -> None:
     assert read_manifest(base.out).calibration == trained.reports[0].calibration
 
 
-def test_a_report_of_the_people_held_back_is_written(base: Plan, trained: Trained) -> None:
+def test_a_report_of_the_people_held_back_is_written(base: Plan, trained: TrainingResult) -> None:
     assert (base.run / "held-back.html").read_text().startswith("<!doctype html>")
 
 
 def test_the_same_run_again_embeds_nothing_and_ends_at_the_same_bundle(
-    base: Plan, trained: Trained, bundle: Bundle
+    base: Plan, trained: TrainingResult, bundle: Bundle
 ) -> None:
     heard = Listening()
     train(base, heard)
@@ -177,7 +184,7 @@ def test_the_same_run_again_embeds_nothing_and_ends_at_the_same_bundle(
 
 
 def test_another_loss_on_the_same_photos_embeds_nothing(
-    base: Plan, trained: Trained, tmp_path: Path
+    base: Plan, trained: TrainingResult, tmp_path: Path
 ) -> None:
     heard = Listening()
     options = replace(OPTIONS, loss="cosface")
@@ -259,7 +266,7 @@ def test_the_head_goes_on_from_the_one_that_lora_trained(
 def test_lora_needs_a_transformer(base: Plan, tmp_path: Path, encoder: str) -> None:
     plan = replace(base, out=tmp_path / "out", encoder=encoder, lora=Lora(rank=2))
     with pytest.raises(LikenessError, match="attention"):
-        train(smaller(plan), Listening())
+        train(smoke_plan(plan), Listening())
 
 
 def test_the_bundle_an_encoder_comes_from_is_not_overwritten(base: Plan) -> None:
@@ -274,5 +281,12 @@ def test_too_few_people_are_refused_in_a_sentence(base: Plan, tmp_path: Path) ->
 
 
 def test_a_smoke_run_takes_a_few_photos_of_everybody(base: Plan) -> None:
-    few = smaller(base).photos
+    few = smoke_plan(base).photos
     assert len(few.images) == PEOPLE * PHOTOS + 1  # and the broken one: no more were asked for
+
+
+def test_the_module_run_as_a_program_names_the_command_to_use() -> None:
+    program = [sys.executable, "-m", "models.train"]
+    result = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert result.returncode == 1
+    assert "likeness train" in result.stderr

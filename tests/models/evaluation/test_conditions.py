@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from models.decision import CONDITION_NAMES, ConditionName
 from models.embedder import Embedder, Row
 from models.errors import LikenessError
-from models.evaluation.captures import capture
-from models.evaluation.conditions import degraded, degraded_all
+from models.evaluation.captures import embed_captures
+from models.evaluation.conditions import degrade, degrade_all
 from models.photo.face import Framing
 from tests.photos import photo_bytes
 
@@ -23,7 +23,7 @@ Pixels = NDArray[np.uint8]
 
 def changed(crop: Pixels, framing: Framing, condition: ConditionName) -> NDArray[np.float64]:
     """Return how far each pixel moves, on average over strengths, `(size, size)`."""
-    drawn = [degraded(crop, framing, condition, np.random.default_rng(seed)) for seed in range(20)]
+    drawn = [degrade(crop, framing, condition, np.random.default_rng(seed)) for seed in range(20)]
     moved = [np.abs(each.astype(int) - crop).mean(axis=2) for each in drawn]
     return np.asarray(np.mean(moved, axis=0))
 
@@ -58,7 +58,7 @@ def test_dark_glasses_cover_both_eyes_and_leave_the_mouth(framing: Framing) -> N
 @pytest.mark.parametrize("condition", ["blurred", "small"])
 def test_detail_is_lost(sface_chips: list[Pixels], condition: ConditionName) -> None:
     crop = sface_chips[0]
-    coarse = degraded(crop, ARCFACE, condition, np.random.default_rng(0))
+    coarse = degrade(crop, ARCFACE, condition, np.random.default_rng(0))
     detail = [
         float(cv2.Laplacian(cv2.GaussianBlur(each, (0, 0), 1), cv2.CV_32F).std())
         for each in (crop, coarse)
@@ -68,13 +68,13 @@ def test_detail_is_lost(sface_chips: list[Pixels], condition: ConditionName) -> 
 
 def test_strong_compression_is_seen_in_the_pixels(sface_chips: list[Pixels]) -> None:
     crop = sface_chips[0]
-    coarse = degraded(crop, ARCFACE, "compressed", np.random.default_rng(0))
+    coarse = degrade(crop, ARCFACE, "compressed", np.random.default_rng(0))
     assert np.abs(coarse.astype(int) - crop).mean() > 3
 
 
 def test_darkness_leaves_a_third_of_the_light_at_most(sface_chips: list[Pixels]) -> None:
     crop = sface_chips[0]
-    dark = degraded(crop, ARCFACE, "dark", np.random.default_rng(0))
+    dark = degrade(crop, ARCFACE, "dark", np.random.default_rng(0))
     assert dark.mean() < 0.36 * crop.mean()
 
 
@@ -83,7 +83,7 @@ def test_crops_keep_their_shape_and_the_original_stays(
     sface_chips: list[Pixels], condition: ConditionName
 ) -> None:
     crop = sface_chips[0].copy()
-    result = degraded(crop, ARCFACE, condition, np.random.default_rng(0))
+    result = degrade(crop, ARCFACE, condition, np.random.default_rng(0))
     assert result.shape == crop.shape
     assert result.dtype == np.uint8
     np.testing.assert_array_equal(crop, sface_chips[0])
@@ -94,7 +94,7 @@ def test_strengths_differ_from_crop_to_crop_and_are_the_same_every_time(
     sface_chips: list[Pixels],
 ) -> None:
     crops = [sface_chips[0]] * 2
-    first, again = (degraded_all(crops, ARCFACE, "blurred", seed=3) for _ in range(2))
+    first, again = (degrade_all(crops, ARCFACE, "blurred", seed=3) for _ in range(2))
     np.testing.assert_array_equal(first, again)
     assert (first[0] != first[1]).any()
 
@@ -104,7 +104,7 @@ def test_photos_are_embedded_plain_and_degraded(sface_embedder: Embedder, tmp_pa
     files[0].write_bytes(photo_bytes("grace"))
     files[1].write_bytes(photo_bytes("astronaut"))
     files[2].write_bytes(b"no photo")
-    captures = capture(files, sface_embedder, ("masked",))
+    captures = embed_captures(files, sface_embedder, ("masked",))
     assert captures.usable.tolist() == [True, True, False]
     kept = (captures.plain * captures.degraded["masked"]).sum(axis=1)[:-1]
     assert (kept > 0.2).all()
@@ -116,7 +116,7 @@ def test_photos_are_embedded_plain_and_degraded(sface_embedder: Embedder, tmp_pa
 def test_photos_without_any_face_are_refused(sface_embedder: Embedder, tmp_path: Path) -> None:
     (tmp_path / "text.jpg").write_bytes(b"no photo")
     with pytest.raises(LikenessError, match="No face"):
-        capture([tmp_path / "text.jpg"], sface_embedder)
+        embed_captures([tmp_path / "text.jpg"], sface_embedder)
 
 
 def test_a_row_is_judged_with_its_template(

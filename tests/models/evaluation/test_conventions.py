@@ -12,7 +12,7 @@ from models.evaluation.conventions import (
     FaceSet,
     check_outputs,
     compare_conventions,
-    retaken,
+    vary_crops,
 )
 from models.weights import SFACE, locate
 from tests.networks import SIZE, faces, write_network
@@ -28,7 +28,7 @@ def sface() -> OnnxEncoder:
 def test_sface_is_told_to_want_red_first_and_0_to_255(
     sface: OnnxEncoder, sface_chips: Sequence[NDArray[np.uint8]]
 ) -> None:
-    best = compare_conventions(sface, retaken([sface_chips[0], sface_chips[4]]), SPEC)[0]
+    best = compare_conventions(sface, vary_crops([sface_chips[0], sface_chips[4]]), SPEC)[0]
     assert best.title == "RGB, x"
     assert best.pixels.mean == (0, 0, 0)
 
@@ -36,7 +36,7 @@ def test_sface_is_told_to_want_red_first_and_0_to_255(
 def test_a_network_that_tells_faces_apart_passes(
     sface: OnnxEncoder, sface_chips: Sequence[NDArray[np.uint8]]
 ) -> None:
-    faces_ = retaken([sface_chips[0], sface_chips[4]])
+    faces_ = vary_crops([sface_chips[0], sface_chips[4]])
     best = compare_conventions(sface, faces_, SPEC)[0]
     checked = check_outputs(sface, faces_, best.pixels)
     assert checked.genuine > 0.8
@@ -49,7 +49,7 @@ def test_a_network_that_gives_all_faces_alike_is_refused(
     # SFace itself, with its pixels scaled so that it sees darkness.
     wrong = PixelSpec(112, 0.0, mean=(0.5,) * 3, std=(0.5,) * 3, template="arcface")
     with pytest.raises(InvalidBundle, match=r"tell them apart|agree no better"):
-        check_outputs(sface, retaken([sface_chips[0], sface_chips[4]]), wrong)
+        check_outputs(sface, vary_crops([sface_chips[0], sface_chips[4]]), wrong)
 
 
 def test_a_network_of_noise_is_refused(tmp_path: Path) -> None:

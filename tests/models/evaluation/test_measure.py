@@ -21,18 +21,18 @@ from models.decision import (
 )
 from models.embedder import Embedder
 from models.errors import LikenessError
-from models.evaluation.captures import capture
+from models.evaluation.captures import embed_captures
 from models.evaluation.comparisons import Comparisons, all_pairs
 from models.evaluation.measure import (
-    Measured,
-    compared,
+    Evidence,
+    add_evidence,
+    compare_photos,
     fold_accuracy,
-    kept_where_unsupported,
-    measured_again,
-    with_evidence,
+    keep_unsupported_points,
+    measure_kept_points,
 )
 from models.evaluation.rates import fmr_at, fnmr_at
-from models.evaluation.strangers import Strangers, read_grouped
+from models.evaluation.strangers import StrangerPairs, read_grouped
 
 Vectors = NDArray[np.float32]
 RATE = Rate(0.1, 0.05, 0.2)
@@ -107,14 +107,14 @@ def test_folds_of_one_kind_cannot_be_judged() -> None:
 
 def test_only_listed_pairs_are_compared_where_it_is_not_known_who_is_who() -> None:
     labelled, vectors = at_angles([0.1, 0.2], [1.0, 1.1])
-    assert len(compared(replace(labelled, complete=False), vectors).scores) == 4
-    assert len(compared(labelled, vectors).scores) == 10
+    assert len(compare_photos(replace(labelled, complete=False), vectors).scores) == 4
+    assert len(compare_photos(labelled, vectors).scores) == 10
 
 
 def test_pairs_of_one_kind_measure_nothing() -> None:
     labelled, vectors = at_angles([0.1, 0.2], [])
     with pytest.raises(LikenessError, match="of one person and of two"):
-        compared(labelled, vectors)
+        compare_photos(labelled, vectors)
 
 
 def calibration(*points: OperatingPoint, data: str = "invented") -> Calibration:
@@ -143,7 +143,7 @@ FEW = Comparisons(SCORES, np.array([0, 1, 2, 0, 0, 1]), np.array([0, 1, 2, 1, 2,
 def test_few_photos_replace_no_point_that_was_well_measured() -> None:
     old = calibration(point("fmr_1e-2", 0.3), point("fmr_1e-3", 0.4), point("fmr_1e-4", 0.5))
     new = calibration(point("fmr_1e-2", 0.1, extrapolated=True))
-    kept = kept_where_unsupported(new, old, FEW).operating_points
+    kept = keep_unsupported_points(new, old, FEW).operating_points
     assert [(each.name, each.threshold, each.kept) for each in kept] == [
         ("fmr_1e-2", 0.3, True),
         ("fmr_1e-3", 0.4, True),
@@ -154,28 +154,28 @@ def test_few_photos_replace_no_point_that_was_well_measured() -> None:
 def test_points_that_the_photos_support_are_set_anew() -> None:
     old = calibration(point("fmr_1e-2", 0.3), point("fmr_1e-3", 0.4, extrapolated=True))
     new = calibration(point("fmr_1e-2", 0.2), point("fmr_1e-3", 0.35, extrapolated=True))
-    assert kept_where_unsupported(new, old, FEW).operating_points == new.operating_points
+    assert keep_unsupported_points(new, old, FEW).operating_points == new.operating_points
 
 
 def test_a_kept_point_is_never_laxer_than_a_laxer_one_set_anew() -> None:
     old = calibration(point("fmr_1e-2", 0.3), point("fmr_1e-3", 0.4))
     new = calibration(point("fmr_1e-2", 0.45))
-    fresh, kept = kept_where_unsupported(new, old, FEW).operating_points
+    fresh, kept = keep_unsupported_points(new, old, FEW).operating_points
     assert (fresh.threshold, fresh.kept, kept.threshold, kept.kept) == (0.45, False, 0.45, True)
 
 
 def test_a_point_that_is_raised_refuses_what_is_measured_there() -> None:
     old = calibration(point("fmr_1e-2", 0.3), point("fmr_1e-3", 0.4))
     new = calibration(point("fmr_1e-2", 0.45))
-    _, raised = kept_where_unsupported(new, old, FEW).operating_points
+    _, raised = keep_unsupported_points(new, old, FEW).operating_points
     assert raised.fnmr.value == pytest.approx(1 / 3)
     assert raised.fmr == RATE
 
 
 def test_a_kept_point_names_the_photos_it_was_measured_on_however_often_it_is_kept() -> None:
     old = calibration(point("fmr_1e-2", 0.3), data="many photos")
-    once = kept_where_unsupported(calibration(data="a few"), old, FEW)
-    twice = kept_where_unsupported(calibration(data="others"), once, FEW)
+    once = keep_unsupported_points(calibration(data="a few"), old, FEW)
+    twice = keep_unsupported_points(calibration(data="others"), once, FEW)
     assert [each.data for each in twice.operating_points] == ["many photos"]
     assert twice.data == "others"
 
@@ -183,14 +183,14 @@ def test_a_kept_point_names_the_photos_it_was_measured_on_however_often_it_is_ke
 def test_photos_too_few_to_set_a_point_move_no_centre_of_strangers() -> None:
     old = calibration(point("fmr_1e-2", 0.3)).model_copy(update={"strangers_mean": 0.1})
     few = calibration().model_copy(update={"strangers_mean": 0.7})
-    assert kept_where_unsupported(few, old, FEW).strangers_mean == 0.1
+    assert keep_unsupported_points(few, old, FEW).strangers_mean == 0.1
     many = few.model_copy(update={"operating_points": (point("fmr_1e-2", 0.2),)})
-    assert kept_where_unsupported(many, old, FEW).strangers_mean == 0.7
+    assert keep_unsupported_points(many, old, FEW).strangers_mean == 0.7
 
 
 def test_points_measured_again_keep_their_threshold_and_rest_on_what_was_seen() -> None:
     kept = replace(point("fmr_1e-2", 0.43), held_out_fmr=0.01, data="many photos")
-    (again,) = measured_again([kept], FEW)
+    (again,) = measure_kept_points([kept], FEW)
     assert (again.threshold, again.kept, again.data) == (0.43, True, "")
     assert again.fmr.value == pytest.approx(1 / 3)
     assert again.fnmr.value == pytest.approx(1 / 3)
@@ -243,39 +243,39 @@ def test_only_what_rests_on_as_much_replaces_what_was_measured_at_a_kept_point(
     pairs: int, left: int
 ) -> None:
     at = "fmr_1e-2"
-    new = Measured((of_group("north", at, pairs),), under("dark", at, pairs), (fused(at, pairs),))
-    measured = with_evidence(kept_where_unsupported(calibration(), held(), FEW), new)
+    new = Evidence((of_group("north", at, pairs),), under("dark", at, pairs), (fused(at, pairs),))
+    measured = add_evidence(keep_unsupported_points(calibration(), held(), FEW), new)
     assert pairs_of(measured, at) == ({left}, {left}, {left})
     assert pairs_of(measured, "fmr_1e-3") == ({1000}, {1000}, {1000})
 
 
 def test_what_was_measured_at_a_replaced_threshold_is_dropped() -> None:
     new = calibration(point("fmr_1e-2", 0.2))
-    measured = with_evidence(kept_where_unsupported(new, held(), FEW), Measured())
+    measured = add_evidence(keep_unsupported_points(new, held(), FEW), Evidence())
     assert pairs_of(measured, "fmr_1e-2") == (set(), set(), set())
     assert pairs_of(measured, "fmr_1e-3") == ({1000}, {1000}, {1000})
 
 
 def test_what_was_measured_below_a_raised_threshold_is_dropped() -> None:
-    measured = kept_where_unsupported(calibration(point("fmr_1e-2", 0.45)), held(), FEW)
+    measured = keep_unsupported_points(calibration(point("fmr_1e-2", 0.45)), held(), FEW)
     assert pairs_of(measured, "fmr_1e-2") == pairs_of(measured, "fmr_1e-3") == (set(), set(), set())
 
 
 def test_more_strangers_under_fewer_conditions_replace_nothing() -> None:
-    measured = with_evidence(held(), Measured(conditions=under("blurred", "fmr_1e-2", 5000)))
+    measured = add_evidence(held(), Evidence(conditions=under("blurred", "fmr_1e-2", 5000)))
     assert set(measured.conditions) == set(held().conditions)
 
 
 def test_more_strangers_take_over_the_match_rates_of_known_people() -> None:
-    new = Measured(conditions=under("dark", "fmr_1e-2", 5000, data="strangers"))
-    rows = [row for row in with_evidence(held(), new).conditions if row.point == "fmr_1e-2"]
+    new = Evidence(conditions=under("dark", "fmr_1e-2", 5000, data="strangers"))
+    rows = [row for row in add_evidence(held(), new).conditions if row.point == "fmr_1e-2"]
     assert {(row.impostor_pairs, row.data) for row in rows} == {(5000, "strangers")}
     assert {(row.match_rate, row.match_data) for row in rows} == {(0.9, "old")}
 
 
 def test_new_groups_are_added_and_rows_of_no_point_left_out() -> None:
-    new = Measured(tuple(of_group("south", at, 5) for at in ("fmr_1e-1", "fmr_1e-2")))
-    measured = with_evidence(held(), new)
+    new = Evidence(tuple(of_group("south", at, 5) for at in ("fmr_1e-1", "fmr_1e-2")))
+    measured = add_evidence(held(), new)
     assert [(row.group, row.point) for row in measured.groups] == [
         ("north", "fmr_1e-2"),
         ("north", "fmr_1e-3"),
@@ -285,7 +285,7 @@ def test_new_groups_are_added_and_rows_of_no_point_left_out() -> None:
 
 def test_a_bundle_without_points_takes_whatever_is_measured() -> None:
     new = calibration(point("fmr_1e-2", 0.2, extrapolated=True))
-    assert kept_where_unsupported(new, None, FEW) == new
+    assert keep_unsupported_points(new, None, FEW) == new
 
 
 @pytest.mark.faces
@@ -306,10 +306,10 @@ def test_children_and_blurred_strangers_match_no_more_often_than_claimed(
     ]
     count = sum(children)
     files = [*files[:150], *files[count : count + 150]]
-    captures = capture(files, sface_embedder, ("blurred",))
+    captures = embed_captures(files, sface_embedder, ("blurred",))
     bundle = sface_embedder.bundle
     (usual,) = [each for each in bundle.operating_points if each.name == "fmr_1e-3"]
-    strangers = Strangers.unknown(captures.plain)
+    strangers = StrangerPairs.unknown(captures.plain)
     young = np.arange(len(files)) < 150
     for vectors, member in ((captures.plain, young), (captures.degraded["blurred"], ~young)):
         _, (rate,) = strangers.rates(vectors, bundle.cohort, [usual], member)

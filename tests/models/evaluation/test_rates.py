@@ -2,15 +2,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from models.bundle import BUILTIN_FOLDER, BUILTIN_NAMES, read_manifest
 from models.cohort import LOWEST_SCORE
-from models.evaluation.comparisons import Comparisons, all_pairs
+from models.evaluation.comparisons import NOT_ENROLLED, Comparisons, all_pairs
 from models.evaluation.rates import (
+    Bootstrap,
     equal_error_rate,
     fmr_at,
     fnmr_at,
     held_out_fmr,
     operating_points,
     pair_accuracy,
+    proportion,
+    rate_curve,
     threshold_at,
 )
 
@@ -157,3 +161,141 @@ def test_intervals_contain_what_was_measured(comparisons: Comparisons) -> None:
 
 def test_intervals_are_the_same_every_time(comparisons: Comparisons) -> None:
     assert operating_points(comparisons) == operating_points(comparisons)
+
+
+# Intervals from a bootstrap over people
+
+
+def test_intervals_are_wider_where_errors_come_from_few_people() -> None:
+    # The same 30 errors in 300 genuine pairs: of one person each, or all of three people.
+    people = np.repeat(np.arange(30), 10)
+    spread = np.where(np.arange(300) % 10 == 0, 0.0, 1.0)
+    crowded = np.where(people < 3, 0.0, 1.0)
+    widths = []
+    for genuine in (spread, crowded):
+        impostor = np.linspace(0, 0.5, 300)
+        everything = Comparisons(
+            np.concatenate([genuine, impostor]).astype(np.float32),
+            np.concatenate([people, people]),
+            np.concatenate([people, (people + 1) % 30]),
+        )
+        (p,) = operating_points(everything, (0.1,))
+        widths.append(p.fnmr.high - p.fnmr.low)
+    assert widths[1] > 3 * widths[0]
+
+
+def test_no_error_among_few_people_is_no_proof_of_none() -> None:
+    people = np.arange(60)
+    impostor, genuine = np.linspace(0, 0.5, 60), np.ones(60)
+    everything = Comparisons(
+        np.concatenate([impostor, genuine]).astype(np.float32),
+        np.concatenate([people, people]),
+        np.concatenate([(people + 1) % 60, people]),
+    )
+    (p,) = operating_points(everything, (0.5,))
+    assert (p.fnmr.low, p.fnmr.value, p.fnmr.high) == (0, 0, 3 / 60)
+
+
+def society(random: np.random.Generator, people: int = 60, photos: int = 5) -> Comparisons:
+    """Draw genuine scores of people of whom some are always hard to recognise."""
+    hardship = random.normal(0, 1, people)
+    who = np.repeat(np.arange(people), photos)
+    genuine = hardship[who] + random.normal(0, 0.3, len(who))
+    return Comparisons(genuine.astype(np.float32), who, who)
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
+    random = np.random.default_rng(1)
+    truth = float(np.mean(society(random, people=20_000).scores < -1))
+    held = 0
+    for _ in range(200):
+        rate = Bootstrap(society(random), rounds=400).fnmr(-1)
+        held += rate.low <= truth <= rate.high
+    assert 0.86 <= held / 200 <= 0.99  # 95 % is what they say; 60 people are few
+
+
+def test_intervals_as_if_photos_were_independent_would_be_too_narrow() -> None:
+    """Five photos each of 60 people say little more than one each of 60."""
+    comparisons = society(np.random.default_rng(2))
+    rate = Bootstrap(comparisons).fnmr(-1)
+    independent = 2 * 1.96 * np.sqrt(rate.value * (1 - rate.value) / len(comparisons.scores))
+    assert rate.high - rate.low > 1.5 * independent
+
+
+def test_an_impostor_comparison_counts_as_often_as_both_people_are_drawn() -> None:
+    comparisons = Comparisons(np.array([0.9, 0.1], np.float32), np.array([0, 2]), np.array([1, 3]))
+    rate = Bootstrap(comparisons, rounds=4000).fmr(0.5)
+    assert rate.value == 1 / 2
+    assert (rate.low, rate.high) == (0, 1)
+
+
+@pytest.mark.parametrize("threshold", [-2.0, 0.0, 1.0])
+def test_the_rate_is_what_was_counted(threshold: float) -> None:
+    comparisons = society(np.random.default_rng(3))
+    counted = float(np.mean(comparisons.scores < threshold))
+    assert Bootstrap(comparisons).fnmr(threshold).value == pytest.approx(counted)
+
+
+# Wilson's interval of a share
+
+
+@pytest.mark.parametrize(
+    ("hits", "trials", "low", "high"),
+    # Newcombe 1998, table I, method 3.
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611)],
+)
+def test_interval_is_wilsons(hits: int, trials: int, low: float, high: float) -> None:
+    share = proportion(hits, trials)
+    assert (share.low, share.high) == pytest.approx((low, high), abs=5e-5)
+    assert share.value == hits / trials
+
+
+def test_interval_ends_at_all() -> None:
+    assert proportion(5, 5).high == 1.0
+
+
+# Rate curves
+
+
+@pytest.fixture(scope="module")
+def curve_comparisons() -> Comparisons:
+    random = np.random.default_rng(0)
+    same = np.arange(4000) < 400
+    scores = np.where(same, random.normal(0.8, 0.05, 4000), random.normal(0.5, 0.1, 4000))
+    scores[0] = NOT_ENROLLED  # a photo that could not be enrolled
+    first = np.arange(4000)
+    return Comparisons(scores.astype(np.float32), first, np.where(same, first, -1))
+
+
+def test_every_point_is_measured_at_its_threshold(curve_comparisons: Comparisons) -> None:
+    curve = rate_curve(curve_comparisons)
+    for threshold, fmr, fnmr in zip(curve.thresholds, curve.fmr, curve.fnmr, strict=True):
+        assert fmr == pytest.approx(fmr_at(curve_comparisons.impostor, threshold), abs=1e-8)
+        assert fnmr == pytest.approx(fnmr_at(curve_comparisons.genuine, threshold), abs=1e-6)
+
+
+def test_the_curve_spans_from_many_false_matches_to_none(curve_comparisons: Comparisons) -> None:
+    curve = rate_curve(curve_comparisons)
+    assert curve.fmr[0] == pytest.approx(0.1, abs=0.01)
+    assert curve.fmr[-1] == 0
+    assert curve.fnmr[-1] > 0.95
+
+
+def test_a_curve_is_there_although_nobody_could_be_enrolled(curve_comparisons: Comparisons) -> None:
+    scores = np.where(curve_comparisons.same, NOT_ENROLLED, curve_comparisons.scores).astype(
+        np.float32
+    )
+    curve = rate_curve(Comparisons(scores, curve_comparisons.first, curve_comparisons.second))
+    assert set(curve.fnmr) == {1.0}
+
+
+@pytest.mark.parametrize("name", BUILTIN_NAMES)
+def test_the_curve_of_a_built_in_bundle_passes_through_its_operating_points(name: str) -> None:
+    calibration = read_manifest(BUILTIN_FOLDER / name).calibration
+    assert calibration is not None
+    assert calibration.curve is not None
+    curve = calibration.curve
+    for point in calibration.operating_points:
+        after = int(np.searchsorted(curve.thresholds, point.threshold))
+        assert curve.fmr[after] - 1e-8 <= point.fmr.value <= curve.fmr[after - 1] + 1e-8
+        assert curve.fnmr[after - 1] - 1e-6 <= point.fnmr.value <= curve.fnmr[after] + 1e-6

@@ -15,7 +15,7 @@ from models.decision import ConditionRates, GroupRates, OperatingPoint, Rate
 from models.errors import LikenessError
 from models.evaluation.captures import Captures
 from models.evaluation.page import percent, render
-from models.evaluation.report import Report, det_curve, make_report, with_strangers
+from models.evaluation.report import Report, det_curve, make_report, measure_strangers
 from models.evaluation.strangers import GroupedPhotos, StrangerSet
 from tests.images import encode, picture
 
@@ -233,7 +233,7 @@ def test_few_strangers_are_shown_and_wipe_nothing(bare: Bundle) -> None:
     embedded = invent(Path())[1].vectors[1:100]
     photos = GroupedPhotos(Path(), [""] * 99, {"kind": ["few"] * 99})
     strangers = StrangerSet(photos, Captures(embedded, {}, {}), "a few strangers")
-    shown, written = with_strangers(bundle, strangers)
+    shown, written = measure_strangers(bundle, strangers)
     assert written == bundle.manifest.calibration
     assert shown.groups == ()
     assert {(row.data, row.match_data) for row in shown.conditions} == {

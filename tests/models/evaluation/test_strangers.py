@@ -15,11 +15,11 @@ from models.errors import LikenessError
 from models.evaluation.captures import Captures
 from models.evaluation.strangers import (
     GroupedPhotos,
-    Strangers,
+    StrangerPairs,
     StrangerSet,
     _genuine,
     condition_rates_of,
-    merged,
+    fill_match_rates,
     read_grouped,
 )
 from models.photo.detectors import DetectorSource
@@ -45,7 +45,7 @@ def crowd(count: int, pull: float = 0.0, seed: int = 0) -> NDArray[np.float32]:
 
 def test_the_rate_is_the_share_of_pairs_that_match() -> None:
     vectors = crowd(40)
-    pairs, (rate,) = Strangers.unknown(vectors).rates(vectors, NO_COHORT, [point(0.3)])
+    pairs, (rate,) = StrangerPairs.unknown(vectors).rates(vectors, NO_COHORT, [point(0.3)])
     upper = (vectors @ vectors.T)[np.triu_indices(40, 1)]
     kept = upper[upper < 0.85]
     assert pairs == len(kept)
@@ -55,13 +55,13 @@ def test_the_rate_is_the_share_of_pairs_that_match() -> None:
 
 def test_two_photos_of_one_person_are_no_strangers() -> None:
     vectors = np.concatenate([crowd(20), crowd(1)])
-    pairs, (rate,) = Strangers.unknown(vectors).rates(vectors, NO_COHORT, [point(0.9)])
+    pairs, (rate,) = StrangerPairs.unknown(vectors).rates(vectors, NO_COHORT, [point(0.9)])
     assert (pairs, rate.value) == (21 * 20 // 2 - 1, 0)
 
 
 def test_no_match_leaves_what_the_photos_cannot_rule_out() -> None:
     vectors = crowd(30)
-    _, (rate,) = Strangers.unknown(vectors).rates(vectors, NO_COHORT, [point(2.0)])
+    _, (rate,) = StrangerPairs.unknown(vectors).rates(vectors, NO_COHORT, [point(2.0)])
     assert rate.value == rate.low == 0
     assert rate.high == pytest.approx(0.1)
 
@@ -140,7 +140,7 @@ def test_strangers_replace_rates_of_strangers_and_keep_those_of_one_person() -> 
     old = ConditionRates("blurred", "fmr_1e-2", 10, RATE, 0.9, 0.8, "known people", "known people")
     elsewhere = ConditionRates("dark", "fmr_1e-3", 10, RATE, 0.7, 0.6, "known people")
     new = ConditionRates("blurred", "fmr_1e-2", 1000, Rate(0.2, 0.1, 0.3), data="strangers")
-    both, kept = merged([new], [old, elsewhere])
+    both, kept = fill_match_rates([new], [old, elsewhere])
     assert (both.fmr, both.impostor_pairs, both.match_rate, both.match_rate_one) == (
         new.fmr,
         1000,
@@ -153,7 +153,7 @@ def test_strangers_replace_rates_of_strangers_and_keep_those_of_one_person() -> 
 def test_what_the_rates_were_measured_on_stays_true_however_often_they_are_merged() -> None:
     row = ConditionRates("dark", "fmr_1e-2", 10, RATE, 0.9, 0.8, "known people", "known people")
     for data in ("strangers", "others"):
-        (row,) = merged([ConditionRates("dark", "fmr_1e-2", 20, RATE, data=data)], [row])
+        (row,) = fill_match_rates([ConditionRates("dark", "fmr_1e-2", 20, RATE, data=data)], [row])
     assert (row.data, row.match_data) == ("others", "known people")
 
 

@@ -132,7 +132,7 @@ def test_the_weights_of_the_best_epoch_are_kept(tmp_path: Path) -> None:
     training, learner = run(tmp_path, replace(OPTIONS, rate=0.05, epochs=8))
     list(training.epochs())
     best = max(training.history, key=lambda epoch: epoch.tar)
-    _, validation = learner.judged()
+    _, validation = learner.evaluation_vectors()
     assert training._judge(validation.numpy()) == best.tar
 
 

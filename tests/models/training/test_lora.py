@@ -84,7 +84,7 @@ def test_the_merged_encoder_has_the_weights_of_an_ordinary_one(encoder: ClipEnco
 def test_the_merged_encoder_gives_what_was_judged(encoder: ClipEncoder) -> None:
     learner = learner_of(encoder)
     step(learner)
-    _, judged = learner.judged()
+    _, judged = learner.evaluation_vectors()
     merged = ClipEncoder(learner.encoder().network)
     with torch.inference_mode():
         views = torch.stack([features(merged), _mirrored(merged)], 1)
@@ -98,11 +98,11 @@ def _mirrored(encoder: ClipEncoder) -> Tensor:
 
 
 def test_photos_are_judged_as_one_vector_each(encoder: ClipEncoder) -> None:
-    held_out, validation = learner_of(encoder).judged()
+    held_out, validation = learner_of(encoder).evaluation_vectors()
     assert (held_out.shape, validation.shape) == ((3, 8), (4, 8))
 
 
 def test_without_photos_held_out_there_is_nothing_to_judge(encoder: ClipEncoder) -> None:
     crops = replace(CROPS, held_out=CROPS.held_out[:0])
     learner = LoraLearner(encoder, PIXELS, crops, Lora(rank=2), OPTIONS, torch.device("cpu"))
-    assert learner.judged()[0].shape == (0, 8)
+    assert learner.evaluation_vectors()[0].shape == (0, 8)

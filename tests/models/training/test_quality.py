@@ -6,9 +6,9 @@ from numpy.typing import NDArray
 
 from models.decision import CONDITION_NAMES, ConditionName
 from models.errors import LikenessError
-from models.evaluation.captures import Captures, Kind
+from models.evaluation.captures import CaptureKind, Captures
 from models.photo.quality_head import QualityHead
-from models.training.quality import QualityExamples, judgement, train_quality
+from models.training.quality import QualityExamples, summary_lines, train_quality
 
 WIDTH = 32
 PEOPLE, EACH = 60, 6
@@ -24,7 +24,7 @@ def photos(seed: int) -> Captures:
     random = np.random.default_rng(seed)
     faces = random.normal(size=(PEOPLE, WIDTH)).repeat(EACH, axis=0)
     plain = faces + 0.5 * random.normal(size=faces.shape)
-    features: dict[Kind, NDArray[np.float32]] = {"none": plain.astype(np.float32)}
+    features: dict[CaptureKind, NDArray[np.float32]] = {"none": plain.astype(np.float32)}
     degraded: dict[ConditionName, NDArray[np.float32]] = {}
     for at, name in enumerate(CONDITION_NAMES):
         shown = 0.6 * plain + 4 * np.eye(WIDTH)[at] + 0.5 * random.normal(size=faces.shape)
@@ -49,7 +49,7 @@ def test_conditions_are_seen_in_people_it_did_not_learn_from(taught: Taught) -> 
         seen = probabilities[:, at] >= head.thresholds[name]
         assert seen[judged.conditions == at].mean() > 0.8
         assert seen[judged.conditions == -1].mean() <= 0.02
-    *lines, warning, agreement = judgement(head, judged)
+    *lines, warning, agreement = summary_lines(head, judged)
     assert len(lines) == len(CONDITION_NAMES)
     assert warning.startswith("only 72 plain photos")
     assert agreement.startswith("quality")

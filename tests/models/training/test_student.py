@@ -13,7 +13,7 @@ from models.embedder import Embedder
 from models.encoder.clip import ClipEncoder
 from models.training.augment import CROP_SIZE, Jitter
 from models.training.student import (
-    Goal,
+    LossWeights,
     Student,
     Teacher,
     batch_loss,
@@ -57,7 +57,7 @@ def random_crops(count: int) -> NDArray[np.uint8]:
     return coarse.repeat(8, 1).repeat(8, 2)
 
 
-def loss_of(student: Student, teacher: Teacher, goal: Goal, seed: int = 0) -> Tensor:
+def loss_of(student: Student, teacher: Teacher, goal: LossWeights, seed: int = 0) -> Tensor:
     torch.manual_seed(seed)
     crops = torch.from_numpy(random_crops(4)).permute(0, 3, 1, 2).contiguous().float()
     return batch_loss(student, teacher, crops, goal, Jitter())[0]
@@ -89,7 +89,7 @@ def test_the_teacher_gives_the_vectors_of_the_served_bundle(teacher: Teacher) ->
 
 
 def test_every_weight_of_the_student_learns(student: Student, teacher: Teacher) -> None:
-    loss_of(student, teacher, Goal()).backward()  # type: ignore[no-untyped-call]
+    loss_of(student, teacher, LossWeights()).backward()  # type: ignore[no-untyped-call]
     idle = [
         name
         for name, parameter in student.named_parameters()
@@ -101,14 +101,15 @@ def test_every_weight_of_the_student_learns(student: Student, teacher: Teacher) 
 
 def test_a_loss_can_be_drawn_again(student: Student, teacher: Teacher) -> None:
     assert torch.equal(
-        loss_of(student, teacher, Goal(), seed=3), loss_of(student, teacher, Goal(), seed=3)
+        loss_of(student, teacher, LossWeights(), seed=3),
+        loss_of(student, teacher, LossWeights(), seed=3),
     )
 
 
 def test_every_part_of_the_goal_counts(student: Student, teacher: Teacher) -> None:
-    plain = loss_of(student, teacher, Goal(relation=0, hint=0))
-    assert loss_of(student, teacher, Goal(relation=8, hint=0)) > plain
-    assert loss_of(student, teacher, Goal(relation=0, hint=0.3)) > plain
+    plain = loss_of(student, teacher, LossWeights(relation=0, hint=0))
+    assert loss_of(student, teacher, LossWeights(relation=8, hint=0)) > plain
+    assert loss_of(student, teacher, LossWeights(relation=0, hint=0.3)) > plain
 
 
 def test_the_students_vectors_have_unit_length(student: Student) -> None:

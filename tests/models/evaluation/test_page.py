@@ -6,7 +6,7 @@ import pytest
 
 from models.decision import OperatingPoint, Rate
 from models.evaluation.page import draw_det, draw_histogram
-from models.evaluation.report import Curve, Histogram
+from models.evaluation.report import DetCurve, Histogram
 
 POINT = OperatingPoint(
     name="fmr_1e-3",
@@ -14,7 +14,7 @@ POINT = OperatingPoint(
     fmr=Rate(0.001, 0.0005, 0.002),
     fnmr=Rate(0.05, 0.03, 0.07),
 )
-CURVE = Curve((1.0, 0.1, 0.001, 0.0), (0.0, 0.01, 0.05, 1.0))
+CURVE = DetCurve((1.0, 0.1, 0.001, 0.0), (0.0, 0.01, 0.05, 1.0))
 HISTOGRAM = Histogram((0.0, 0.5, 1.0), (0.1, 0.9), (0.8, 0.2))
 
 
