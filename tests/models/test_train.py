@@ -1,9 +1,8 @@
-import subprocess
-import sys
-
 """Whole runs on invented people, through real detection and a tiny random encoder."""
 
 import csv
+import subprocess
+import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
