@@ -1,4 +1,4 @@
-"""What callers get back about stored subjects."""
+"""The answers about stored subjects."""
 
 from base64 import b64encode
 from datetime import datetime
@@ -13,30 +13,36 @@ from service.schemas.recognition import Answer
 
 class TemplateAnswer(Answer):
     template_id: str = Field(examples=["passport-2026"])
-    fingerprint: str = Field(description="of the bundle that made it")
-    image_sha256: str = Field(description="of the photo's bytes")
+    fingerprint: str = Field(description="fingerprint of the bundle that made it")
+    image_sha256: str = Field(description="SHA-256 of the photo's bytes")
     quality: dict[str, float] = Field(examples=[{"face_px": 180.0, "sharpness": 14.2}])
     created_at: datetime = Field(examples=["2026-11-23T12:00:00Z"])
-    expires_at: datetime | None = Field(None, description="never matched from then on")
+    expires_at: datetime | None = Field(
+        None, description="the template is never matched from this time on"
+    )
 
 
 class DamageAnswer(Answer):
-    """Name what is stored and cannot be read; it is left out everywhere."""
+    """Name a stored value that cannot be read; it is left out everywhere."""
 
     part: str = Field(
         examples=["vector"], description="key, metadata, terms, times, quality, vector or photo"
     )
     reason: str = Field(examples=["Its seal cannot be opened."])
-    template_id: str | None = Field(None, description="whose it is, if it is a template's")
+    template_id: str | None = Field(None, description="the template that it belongs to, if any")
     fingerprint: str | None = Field(None, description="of the bundle that made the template")
 
 
-_DAMAGED = "what is stored of it and cannot be read"
+_DAMAGED = "stored values of the subject that cannot be read"
 
 
 class TermsAnswer(Answer):
-    consent: str | None = Field(examples=["form 12, signed 2026-11-23"], description="the ground")
-    purpose: str | None = Field(examples=["staff entrance"], description="what for")
+    consent: str | None = Field(
+        examples=["form 12, signed 2026-11-23"], description="the ground for storing the subject"
+    )
+    purpose: str | None = Field(
+        examples=["staff entrance"], description="the purpose of storing the subject"
+    )
 
 
 class SubjectSummaryAnswer(Answer):
@@ -45,8 +51,12 @@ class SubjectSummaryAnswer(Answer):
     created_at: datetime = Field(examples=["2026-11-23T12:00:00Z"])
     metadata: dict[str, str] = Field(examples=[{"source": "onboarding"}])
     terms: TermsAnswer
-    fingerprints: list[str] = Field(description="of the bundles that made its templates")
-    damaged: list[DamageAnswer] = Field([], description=_DAMAGED + ", templates not looked at")
+    fingerprints: list[str] = Field(
+        description="fingerprints of the bundles that made its templates"
+    )
+    damaged: list[DamageAnswer] = Field(
+        [], description=_DAMAGED + "; templates are not checked here"
+    )
 
 
 class SubjectAnswer(Answer):
@@ -65,8 +75,8 @@ class SubjectsAnswer(Answer):
 
 class OddNameAnswer(Answer):
     subject: str = Field(description="the name as it is stored", examples=["Jose\u0301"])
-    name: str | None = Field(description="what it would be now, if any", examples=["Jos\u00e9"])
-    reason: str = Field(description="why it is not")
+    name: str | None = Field(description="its normal form, if it has one", examples=["Jos\u00e9"])
+    reason: str = Field(description="why the normal form cannot be used")
 
 
 class OddNamesAnswer(Answer):
@@ -84,13 +94,13 @@ class ExportedTemplateAnswer(TemplateAnswer):
 
 
 class PhotoAnswer(Answer):
-    image_sha256: str = Field(description="of the photo's bytes")
-    photo: str = Field(description="its bytes as they were sent, in base64")
+    image_sha256: str = Field(description="SHA-256 of the photo's bytes")
+    photo: str = Field(description="the photo's bytes as they were sent, in base64")
 
     @field_validator("photo", mode="before")
     @classmethod
     def as_base64(cls, photo: bytes | str) -> str:
-        # Clients build the same answer of the JSON, where it is text already.
+        # A client builds this answer from JSON, where the photo is base64 already.
         return photo if isinstance(photo, str) else b64encode(photo).decode()
 
 
@@ -100,32 +110,36 @@ class ExportAnswer(Answer):
     metadata: dict[str, str] = Field(examples=[{"source": "onboarding"}])
     terms: TermsAnswer
     templates: list[ExportedTemplateAnswer]
-    photos: list[PhotoAnswer] = Field(description="those that were kept")
-    damaged: list[DamageAnswer] = Field([], description=_DAMAGED + ", and is left out here")
+    photos: list[PhotoAnswer] = Field(description="the photos that the service kept")
+    damaged: list[DamageAnswer] = Field([], description=_DAMAGED + "; they are left out here")
 
 
 class RenamedAnswer(Answer):
     subject: str = Field(examples=["ada lovelace"])
-    receipt: EntryAnswer = Field(description="what the audit log says of it")
+    receipt: EntryAnswer = Field(description="the entry of the audit log")
 
 
 class DeletedAnswer(Answer):
     subjects: int = Field(examples=[1])
     templates: int = Field(examples=[2])
-    receipt: EntryAnswer = Field(description="what the audit log says of it")
+    receipt: EntryAnswer = Field(description="the entry of the audit log")
 
 
 class MapPointAnswer(Answer):
     subject: str = Field(examples=["ada"])
     template_id: str = Field(examples=["passport-2026"])
-    x: float = Field(examples=[-3.1], description="without a unit: near is similar")
+    x: float = Field(
+        examples=[-3.1], description="without a unit; similar faces are near each other"
+    )
     y: float = Field(examples=[8.4])
 
 
 class MapAnswer(Answer):
     points: list[MapPointAnswer]
-    others: int = Field(examples=[0], description="templates of other bundles, which are not on it")
+    others: int = Field(
+        examples=[0], description="templates of other bundles, which the map leaves out"
+    )
     complete: bool = Field(
-        description="false if time ran out first: neighbourhoods may be drawn too wide"
+        description="false if the time ran out: similar faces may be too far apart"
     )
     next: str | None = Field(None, description="pass as `after` to map the subjects that follow")

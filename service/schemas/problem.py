@@ -1,10 +1,10 @@
-"""What callers get back where a request is not served."""
+"""The answer to a request that failed."""
 
 from pydantic import BaseModel, Field
 
 
 class FieldProblem(BaseModel):
-    """Name one field that is wrong."""
+    """Name one wrong field."""
 
     field: str = Field(description="Name of the field.", examples=["threshold"])
     message: str = Field(
@@ -14,17 +14,17 @@ class FieldProblem(BaseModel):
 
 
 class Problem(BaseModel):
-    """Describe why a request was not served (RFC 9457)."""
+    """Describe why a request failed (RFC 9457)."""
 
     @property
     def photos(self) -> list[str]:
-        """Return the fields of the photos at fault; none where the request itself is wrong."""
-        named = () if self.code == "invalid_request" else self.errors or ()
-        return [each.field for each in named]
+        """Return the fields of the photos at fault; empty if the request itself is wrong."""
+        errors = () if self.code == "invalid_request" else self.errors or ()
+        return [error.field for error in errors]
 
     @property
     def sentence(self) -> str:
-        """Return what went wrong, led by the photos at fault."""
+        """Return what went wrong, after the names of the photos at fault."""
         return ": ".join(filter(None, (", ".join(self.photos), self.detail)))
 
     type: str = Field(
@@ -40,7 +40,7 @@ class Problem(BaseModel):
     code: str = Field(description="Stable code to program against.", examples=["no_face"])
     advice: str | None = Field(
         default=None,
-        description="What the person taking the photo, or the caller, can do.",
+        description="What the person in the photo, or the caller, can do.",
         examples=["Face the camera, in even light, with nothing covering the face."],
     )
     request_id: str | None = Field(
@@ -50,6 +50,6 @@ class Problem(BaseModel):
     )
     errors: list[FieldProblem] | None = Field(
         default=None,
-        description="The fields that are wrong: those of an `invalid_request`, or those of the "
-        "photos at fault. `image.1` is the second of a list.",
+        description="The wrong fields of an `invalid_request`, or the fields of the photos at "
+        "fault; `image.1` is the second image of a list.",
     )

@@ -1,4 +1,4 @@
-"""What callers get back: answers that carry their evidence."""
+"""The answers of enroll, verify, identify and embed, with their evidence."""
 
 from typing import Annotated, Literal
 
@@ -13,7 +13,7 @@ class Answer(BaseModel):
     model_config = ConfigDict(frozen=True, from_attributes=True)
 
 
-# What is measured in pixels or grey values is not known to fifteen digits.
+# Measured in pixels or grey values: more digits would mean nothing.
 RoundedFloat = Annotated[float, AfterValidator(lambda value: round(value, 3))]
 
 
@@ -30,40 +30,44 @@ class IssueAnswer(Answer):
 
 
 class QualityAnswer(Answer):
-    face_px: RoundedFloat = Field(examples=[180.0], description="shorter side of the face's box")
+    face_px: RoundedFloat = Field(
+        examples=[180.0], description="shorter side of the face's box, pixels"
+    )
     sharpness: RoundedFloat = Field(
-        examples=[14.2], description="deviation of the Laplacian, grey values"
+        examples=[14.2], description="standard deviation of the Laplacian, grey values"
     )
     brightness: RoundedFloat = Field(examples=[128.0], description="mean grey value, 0 to 255")
-    contrast: RoundedFloat = Field(examples=[47.0], description="deviation of the grey values")
-    roll_degrees: RoundedFloat = Field(examples=[2.5], description="tilt of the head")
+    contrast: RoundedFloat = Field(
+        examples=[47.0], description="standard deviation of the grey values"
+    )
+    roll_degrees: RoundedFloat = Field(examples=[2.5], description="tilt of the head, degrees")
     misfit: RoundedFloat = Field(
         examples=[0.03], description="distance from a frontal face's landmarks"
     )
     detection: RoundedFloat = Field(examples=[1.9], description="the detector's score")
-    issues: list[IssueAnswer] = Field(description="what would make the next photo better")
+    issues: list[IssueAnswer] = Field(description="what to improve in the next photo")
 
 
 class FaceAnswer(Answer):
     box: BoxAnswer
-    faces: int = Field(examples=[1], description="faces seen in the image")
-    turns: int = Field(examples=[0], description="quarter turns anticlockwise to upright")
+    faces: int = Field(examples=[1], description="faces found in the image")
+    turns: int = Field(examples=[0], description="quarter turns anticlockwise that make it upright")
     image_width: int = Field(examples=[512])
     image_height: int = Field(examples=[512])
     quality: QualityAnswer
     conditions: list[ConditionName] = Field(
-        default=[], description="what is wrong with the photo, as learned from faces like it"
+        default=[], description="conditions that the quality head finds in the photo"
     )
     recognisability: RoundedFloat | None = Field(
         None,
         examples=[0.73],
-        description="cosine to expect with its person's other photos, learned; none if the bundle "
-        "has not learned it",
+        description="expected cosine with other photos of the same person; null if the bundle has "
+        "no quality head",
     )
 
 
 class TookAnswer(Answer):
-    """Give milliseconds per stage; photos of one request run side by side."""
+    """Give the milliseconds that each stage took; photos of one request run in parallel."""
 
     decode_ms: float = Field(examples=[3.1])
     detect_ms: float = Field(examples=[16.0])
@@ -84,14 +88,16 @@ class OperatingPointAnswer(Answer):
     fmr: RateAnswer = Field(description="false match rate of one comparison")
     fnmr: RateAnswer = Field(description="false non-match rate of one comparison")
     held_out_fmr: float | None = Field(
-        None, examples=[0.0011], description="FMR on people the threshold was not set on"
+        None, examples=[0.0011], description="FMR on people who were not used to set the threshold"
     )
-    extrapolated: bool = Field(False, description="rests on fewer than 30 false matches")
+    extrapolated: bool = Field(False, description="true if it rests on fewer than 30 false matches")
     kept: bool = Field(
-        False, description="of an earlier calibration: the photos of the last one were too few"
+        False,
+        description="true if it comes from an earlier calibration, since the last one had too few "
+        "photos",
     )
     data: str = Field(
-        "", description="the photos it was measured on, if not those of the bundle's calibration"
+        "", description="the photos it was measured on, if not those of the calibration"
     )
 
 
@@ -107,24 +113,25 @@ class UnusedPhotoAnswer(Answer):
 
 
 class EvidenceAnswer(Answer):
-    """Say what the error rates of a decision were measured on."""
+    """Give the photos that the error rates of a decision were measured on."""
 
-    data: str | None = Field(description="the photos, in a sentence; none without measured rates")
+    data: str | None = Field(description="the photos, in a sentence; null without measured rates")
     conditions: list[ConditionName] = Field(
         description="the rates were measured under these conditions too; see `GET /model`"
     )
     photos: int = Field(
-        examples=[5], description="and for up to so many photos and so many templates, fused"
+        examples=[5],
+        description="the rates also hold for up to this many fused photos and fused templates",
     )
 
 
 _SCORE = (
-    "what is compared with the threshold: the cosine, less what both faces have in common with "
-    "everybody's, so that a threshold means the same for all; -2 to 1"
+    "the score that is compared with the threshold, -2 to 1: the cosine, less what both faces have "
+    "in common with all faces, so that a threshold means the same for every face"
 )
 _DOUBTS = (
-    "what is wrong with the photos of both sides so that the error rates do not hold: for such "
-    "strangers more than twice as many match as the operating point claims"
+    "conditions of the photos on both sides for which the error rates do not hold: with them, more "
+    "than twice as many strangers match as the operating point claims"
 )
 
 
@@ -132,41 +139,48 @@ class VerifyAnswer(Answer):
     verified: bool = Field(description="true only for the decision `match`")
     decision: Outcome
     similarity: float = Field(examples=[0.617], description=_SCORE)
-    cosine: float = Field(examples=[0.857], description="of the two vectors, -1 to 1")
+    cosine: float = Field(examples=[0.857], description="cosine of the two vectors, -1 to 1")
     probability: float | None = Field(
         None,
         examples=[0.998],
-        description="that it is one person, if both answers were equally likely beforehand; "
-        "none if the bundle is not calibrated for it",
+        description="probability of one person, if both answers were equally likely beforehand; "
+        "null if the bundle is not calibrated for it",
     )
-    threshold: float = Field(examples=[0.153], description="a match from here on")
-    floor: float = Field(examples=[0.096], description="no match below; between: inconclusive")
+    threshold: float = Field(examples=[0.153], description="a match at this similarity or above")
+    floor: float = Field(
+        examples=[0.096],
+        description="no match below; between `floor` and `threshold`: inconclusive",
+    )
     operating_point: OperatingPointAnswer | None = Field(
-        None, description="none if you chose the threshold: its error rates are not known"
+        None, description="null if the request chose the threshold: its error rates are not known"
     )
     comparisons: int = Field(
-        examples=[1], description="templates of the subject compared, fused into one"
+        examples=[1], description="templates of the subject that were fused and compared"
     )
     fmr_bound: float | None = Field(
         None,
         examples=[0.0001],
-        description="chance that a stranger matches; several templates of a subject are fused and "
-        "do not raise it",
+        description="probability that a stranger matches; it does not rise with the number of "
+        "templates, since these are fused",
     )
     doubts: list[ConditionName] = Field(default=[], description=_DOUBTS)
-    evidence: EvidenceAnswer = Field(description="what the error rates were measured on")
+    evidence: EvidenceAnswer = Field(description="the photos that the error rates were measured on")
     explanation: str = Field(description="the decision in a sentence")
     subject: str | None = Field(None, examples=["ada"])
-    template_id: str | None = Field(None, description="the subject's template that fits best")
-    faces: list[FaceAnswer] = Field(description="the face used in every photo that was used")
+    template_id: str | None = Field(None, description="the subject's template that is most similar")
+    faces: list[FaceAnswer] = Field(
+        description="the face that was used, for each photo that was used"
+    )
     unused: list[UnusedPhotoAnswer] = Field(
-        default=[], description="photos of several that could not be used; the others decided"
+        default=[], description="photos that could not be used; the others decided"
     )
     liveness: Liveness = Field(
-        "not_checked", description="`passed` if a liveness_token was sent and found good"
+        "not_checked", description="`passed` if a liveness_token was sent and is valid"
     )
-    fingerprint: str = Field(examples=["5ff4a49eee64..."], description="of the bundle that decided")
-    took: list[TookAnswer] = Field(description="per photo that was used")
+    fingerprint: str = Field(
+        examples=["5ff4a49eee64..."], description="fingerprint of the bundle that decided"
+    )
+    took: list[TookAnswer] = Field(description="for each photo that was used")
 
 
 class EmbeddedImage(Answer):
@@ -182,47 +196,60 @@ class EmbedAnswer(Answer):
     images: list[EmbeddedImage]
     output: Literal["vector", "features"]
     dimension: int = Field(examples=[128])
-    fingerprint: str = Field(examples=["5ff4a49eee64..."], description="of the bundle that decided")
+    fingerprint: str = Field(
+        examples=["5ff4a49eee64..."], description="fingerprint of the bundle that decided"
+    )
 
 
 class CandidateAnswer(Answer):
     subject: str = Field(examples=["ada"])
-    template_id: str = Field(examples=["passport-2026"], description="the one that fits best")
+    template_id: str = Field(
+        examples=["passport-2026"], description="the template that is most similar"
+    )
     similarity: float = Field(examples=[0.617], description=_SCORE)
-    cosine: float = Field(examples=[0.857], description="of the two vectors, -1 to 1")
+    cosine: float = Field(examples=[0.857], description="cosine of the two vectors, -1 to 1")
     doubts: list[ConditionName] = Field(default=[], description=_DOUBTS)
 
 
 class IdentifyAnswer(Answer):
     outcome: Literal["identified", "unknown", "inconclusive"] = Field(
-        description="inconclusive: there are candidates, and doubts about each of them"
+        description="`inconclusive` if there are candidates, and each has doubts"
     )
     candidates: list[CandidateAnswer] = Field(description="at or above the threshold, best first")
-    threshold: float = Field(examples=[0.153], description="a candidate from here on")
+    threshold: float = Field(
+        examples=[0.153], description="a candidate at this similarity or above"
+    )
     operating_point: OperatingPointAnswer | None = None
-    gallery: int = Field(examples=[120], description="templates searched")
+    gallery: int = Field(examples=[120], description="number of templates searched")
     fpir_bound: float | None = Field(
-        None, description="chance that a stranger is identified, at most: FMR times templates"
+        None,
+        description="highest probability that a stranger is identified: FMR times templates",
     )
-    face: FaceAnswer = Field(description="of the first photo that was used")
+    face: FaceAnswer = Field(description="the face of the first photo that was used")
     unused: list[UnusedPhotoAnswer] = Field(
-        default=[], description="photos of several that could not be used; the others decided"
+        default=[], description="photos that could not be used; the others decided"
     )
-    evidence: EvidenceAnswer = Field(description="what the error rates were measured on")
+    evidence: EvidenceAnswer = Field(description="the photos that the error rates were measured on")
     liveness: Liveness = Field(
-        "not_checked", description="`passed` if a liveness_token was sent and found good"
+        "not_checked", description="`passed` if a liveness_token was sent and is valid"
     )
-    fingerprint: str = Field(examples=["5ff4a49eee64..."], description="of the bundle that decided")
+    fingerprint: str = Field(
+        examples=["5ff4a49eee64..."], description="fingerprint of the bundle that decided"
+    )
     took: TookAnswer
 
 
 class DuplicateCheckAnswer(Answer):
-    operating_point: str = Field(examples=["fmr_1e-5"], description="chosen by the gallery's size")
-    threshold: float = Field(examples=[0.223], description="a possible duplicate from here on")
-    gallery: int = Field(examples=[120], description="templates searched, at most")
+    operating_point: str = Field(
+        examples=["fmr_1e-5"], description="chosen for the size of the gallery"
+    )
+    threshold: float = Field(
+        examples=[0.223], description="a possible duplicate at this similarity or above"
+    )
+    gallery: int = Field(examples=[120], description="highest number of templates searched")
     fpir_bound: float = Field(
         examples=[0.0011],
-        description="chance that a photo of somebody new gets the warning, at most: FMR times "
+        description="highest probability that a photo of a new person gets the warning: FMR times "
         "templates",
     )
 
@@ -235,13 +262,13 @@ class EnrolledImage(Answer):
     problem: ProblemAnswer | None = None
     warnings: list[ProblemAnswer] = Field(
         default=[],
-        description="what speaks against a photo that is enrolled all the same: `low_quality`, "
+        description="problems of a photo that was enrolled nevertheless: `low_quality`, "
         "`inconsistent` or `possible_duplicate`",
     )
     possible_duplicates: list[CandidateAnswer] = Field(
         default=[],
-        description="other subjects with the same face, best first; named only where the key "
-        "may identify or administer",
+        description="other subjects with the same face, best first; empty unless the key has the "
+        "scope `verify` or `admin`",
     )
 
 
@@ -249,9 +276,12 @@ class EnrollAnswer(Answer):
     subject: str = Field(examples=["ada"])
     images: list[EnrolledImage]
     liveness: Liveness = Field(
-        "not_checked", description="`passed` if a liveness_token was sent and found good"
+        "not_checked", description="`passed` if a liveness_token was sent and is valid"
     )
-    fingerprint: str = Field(examples=["5ff4a49eee64..."], description="of the bundle that decided")
+    fingerprint: str = Field(
+        examples=["5ff4a49eee64..."], description="fingerprint of the bundle that decided"
+    )
     duplicate_check: DuplicateCheckAnswer | None = Field(
-        None, description="none if nothing was searched: by the settings, or without points"
+        None,
+        description="null if nothing was searched, by the settings or without operating points",
     )

@@ -1,4 +1,4 @@
-"""What callers send; the same fields as multipart parts, as JSON and beside a bare photo."""
+"""The requests; the same fields come as multipart parts, as JSON, or beside a bare photo."""
 
 import binascii
 import re
@@ -28,17 +28,17 @@ SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 BINARY = "binary"
 _DATE = re.compile(r"\d{4}-")
 
-# As OpenAPI says it: no slash, no control character, and not one or two dots alone.
+# For OpenAPI: no slash, no control character, and not one or two dots alone.
 _ID_PATTERN = r"^(\.{0,2}[^./\x00-\x1f\x7f-\x9f]|\.{3})[^/\x00-\x1f\x7f-\x9f]*$"
-# No pattern can say the rest of what a name is.
+# The rules that no pattern can state are called the format `name`.
 _NAME: dict[str, JsonValue] = {"format": "name", "minLength": 1}
 SubjectId = Annotated[
     str,
     AfterValidator(as_id),
     Field(
         examples=["ada"],
-        description="your name for the person: any text without `/`, but not `.` or `..`, of "
-        "what can be seen; stored in Unicode's form NFC",
+        description="your name for the person: any visible text without `/`, but not `.` or `..`; "
+        "stored in Unicode's form NFC",
         json_schema_extra=_NAME | {"maxLength": 256, "pattern": _ID_PATTERN},
     ),
 ]
@@ -52,32 +52,34 @@ TemplateId = Annotated[
         json_schema_extra={"pattern": r"^(\.{0,2}[A-Za-z0-9_:-]|\.{3})[A-Za-z0-9._:-]*$"},
     ),
 ]
-# Of what is stored already: earlier releases took ids that are refused now.
+# For stored subjects and templates: earlier releases accepted ids that are refused now.
 StoredName = Annotated[str, Field(json_schema_extra=_NAME | {"maxLength": 256})]
 StoredId = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 
-def _written(value: object) -> object:
-    """Refuse numbers: they would be read as seconds or milliseconds, as it happens."""
+def _written_date(value: object) -> object:
+    """Refuse numbers, which could mean seconds or milliseconds."""
     if isinstance(value, str) and _DATE.match(value):
         return value
     raise PydanticCustomError("moment", "Give a time with its zone, such as 2030-01-01T00:00:00Z")
 
 
 def _whole(value: object) -> object:
-    """Take 5.0 for 5, as JSON does, which has one kind of number."""
+    """Return 5 for 5.0: JSON has one kind of number."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _image_bytes(value: object) -> bytes:
-    """Accept bytes as they are and text as base64, bare or as a data URI."""
+    """Return bytes as they are; decode text as base64 or as a data URI."""
     match value:
         case bytes():
             return value
         case str():
             return _from_base64(value.strip())
         case _:
-            raise PydanticCustomError("image", "An image is a file part, or base64 in a string")
+            raise PydanticCustomError(
+                "image", "Send an image as a file part, or as base64 in a string"
+            )
 
 
 def _from_base64(text: str) -> bytes:
@@ -86,15 +88,15 @@ def _from_base64(text: str) -> bytes:
         if not head.endswith(";base64"):
             raise PydanticCustomError("image", "A data URI must say ;base64 before its comma")
     try:
-        # Strict mode does not count padding after the last group.
+        # Strict mode accepts too much padding after the last group.
         if len(text) % 4 == 0 and not text.endswith("==="):
             return binascii.a2b_base64(text, strict_mode=True)
     except ValueError:
         pass
     raise PydanticCustomError(
         "image",
-        "Only the bytes of an image are accepted, as a file part or as base64 (RFC 4648, "
-        "padded, no line breaks); URLs and paths are never followed",
+        "Send the bytes of the image, as a file part or as base64 (RFC 4648, padded, no line "
+        "breaks); URLs and paths are not accepted",
     )
 
 
@@ -106,28 +108,28 @@ ImageBytes = Annotated[
 
 
 WholeNumber = BeforeValidator(_whole)
-Timestamp = Annotated[datetime, BeforeValidator(_written), Field(strict=False)]
+Timestamp = Annotated[datetime, BeforeValidator(_written_date), Field(strict=False)]
 MetadataName = Annotated[str, StringConstraints(max_length=128)]
 MetadataValue = Annotated[str, StringConstraints(max_length=4096)]
 Photo = Annotated[ImageBytes, Field(description="a photo: a file part, or base64 in JSON")]
 
 
 class Body(BaseModel):
-    """Refuse fields that are not known, so that a misspelt one is not ignored.
+    """Refuse unknown fields, so that a misspelt field is not ignored.
 
-    Values of JSON keep their types: `"true"` is no boolean there, and `true` no number.
+    JSON values keep their types: `"true"` is not a boolean, and `true` is not a number.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-def _texts(given: tuple[str, ...], absent: tuple[str, ...] = ()) -> dict[str, JsonValue]:
-    """Say to OpenAPI that some fields are given and others are not; `image` is a list."""
+def _fields(present: tuple[str, ...], absent: tuple[str, ...] = ()) -> dict[str, JsonValue]:
+    """Return the JSON schema of requests with some fields present and others absent."""
     properties: dict[str, JsonValue] = {
-        name: {"type": "array" if name == "image" else "string"} for name in given
+        name: {"type": "array" if name == "image" else "string"} for name in present
     }
     properties |= {name: {"type": "null"} for name in absent}
-    return {"required": list(given), "properties": properties}
+    return {"required": list(present), "properties": properties}
 
 
 _CONSENT = ("consent", "purpose")
@@ -138,14 +140,15 @@ _TEMPLATE_OF_MANY: JsonValue = {
 
 
 class LivenessTokenBody(Body):
-    """Take proof that the photos were taken of a living person."""
+    """Accept a token that proves that the photos show a living person."""
 
     liveness_token: str | None = Field(
         None,
         min_length=1,
         max_length=4096,
         examples=["eyJhbGciOi..."],
-        description="what your liveness check gave for these photos; needed if the service says so",
+        description="the token of your liveness check for these photos; required if the service "
+        "says so",
     )
 
 
@@ -153,12 +156,12 @@ class EnrollRequest(LivenessTokenBody):
     model_config = ConfigDict(
         json_schema_extra={
             "not": _TEMPLATE_OF_MANY,
-            "oneOf": [_texts(_CONSENT), _texts((), _CONSENT)],
+            "oneOf": [_fields(_CONSENT), _fields((), _CONSENT)],
         }
     )
 
     subject: SubjectId
-    image: list[Photo] = Field(min_length=1, description="one photo or more of the subject")
+    image: list[Photo] = Field(min_length=1, description="one or more photos of the subject")
     template_id: TemplateId | None = None
     metadata: dict[MetadataName, MetadataValue] | None = Field(
         None, max_length=32, examples=[{"source": "onboarding"}], description="kept as given"
@@ -166,26 +169,30 @@ class EnrollRequest(LivenessTokenBody):
     expires_at: Timestamp | None = Field(
         None,
         examples=["2030-01-01T00:00:00Z"],
-        description="a moment ahead; never matched from then on",
+        description="a time in the future; the templates are never matched from then on",
     )
     consent: str | None = Field(
         None,
         min_length=1,
         max_length=512,
         examples=["form 12, signed 2026-11-23"],
-        description="the ground for storing the subject, kept as given; `purpose` goes with it",
+        description="the ground for storing the subject, kept as given; needs `purpose`",
     )
     purpose: str | None = Field(
-        None, min_length=1, max_length=512, examples=["staff entrance"], description="what for"
+        None,
+        min_length=1,
+        max_length=512,
+        examples=["staff entrance"],
+        description="the purpose of storing it",
     )
-    policy: Policy | None = Field(None, description="what to do with several faces")
+    policy: Policy | None = Field(None, description="what to do if a photo shows several faces")
     accept_quality: bool = Field(
-        False, description="enrol a photo that would be refused as `low_quality`, with a warning"
+        False, description="enrol a `low_quality` photo with a warning instead of refusing it"
     )
     accept_inconsistent: bool = Field(
         False,
-        description="enrol a photo that resembles none of the subject's others, with a warning; a "
-        "bundle without operating points cannot tell, and refuses none",
+        description="enrol a photo that resembles no other photo of the subject with a warning "
+        "instead of refusing it; a bundle without operating points never refuses such a photo",
     )
 
     @model_validator(mode="after")
@@ -209,18 +216,18 @@ class ReembedRequest(Body):
     subject: StoredName = Field(examples=["ada"])
     template_id: StoredId = Field(examples=["passport-2026"])
     image: Photo | None = Field(
-        None, description="the photo the template was made of, if the service did not keep it"
+        None, description="the photo that the template was made of, if the service did not keep it"
     )
-    policy: Policy | None = Field(None, description="what to do with several faces")
+    policy: Policy | None = Field(None, description="what to do if a photo shows several faces")
 
 
 class NewKeyRequest(Body):
     name: Annotated[str, AfterValidator(partial(as_name, most=128))] = Field(
         examples=["web shop"],
-        description="whose",
+        description="the owner of the key",
         json_schema_extra=_NAME | {"maxLength": 128},
     )
-    scopes: list[Scope] = Field(min_length=1, description="what it is good for")
+    scopes: list[Scope] = Field(min_length=1, description="what requests with the key may do")
     per_s: float | None = Field(
         None, gt=0, le=1e6, description="most requests a second; each photo counts as one"
     )
@@ -228,14 +235,15 @@ class NewKeyRequest(Body):
         None, description="most requests at a time; each photo counts as one"
     )
     signing: bool = Field(
-        False, description="whether it can sign requests as AWS' clients do; takes a master key"
+        False, description="let the key sign requests as AWS' clients do; needs a master key"
     )
 
 
 class SwitchRequest(Body):
-    fingerprint: str = Field(max_length=128, description="of the bundle that is to serve")
+    fingerprint: str = Field(max_length=128, description="fingerprint of the bundle")
     accept_missing: bool = Field(
-        False, description="although it has no template of some; they have to enrol again"
+        False,
+        description="accept that the other bundle lacks templates; their subjects must enrol again",
     )
 
 
@@ -246,23 +254,23 @@ _BOTH_CHOSEN: JsonValue = {
 
 
 class DecisionBody(LivenessTokenBody):
-    """Say where the decision should lie."""
+    """Choose the operating point or the threshold of a decision."""
 
     model_config = ConfigDict(json_schema_extra={"not": _BOTH_CHOSEN})
 
     operating_point: str | None = Field(
-        None, max_length=64, examples=["fmr_1e-4"], description="one of those in GET /model"
+        None, max_length=64, examples=["fmr_1e-4"], description="an operating point of `GET /model`"
     )
     threshold: float | None = Field(
         None,
         ge=-2,
         le=1,
         examples=[0.2],
-        description="a similarity of your own, without rates and doubts; two identical photos have "
-        "one of 0.7 or so. At least the threshold of the laxest operating point in GET /model, "
-        "unless the key has the scope `admin`",
+        description="a threshold of your own, for which no error rates are known; two identical "
+        "photos have a similarity of about 0.7. It must not be below the threshold of the laxest "
+        "operating point of `GET /model`, unless the key has the scope `admin`",
     )
-    policy: Policy | None = Field(None, description="what to do with several faces")
+    policy: Policy | None = Field(None, description="what to do if a photo shows several faces")
 
     @model_validator(mode="after")
     def one_way_to_decide(self) -> Self:
@@ -278,7 +286,7 @@ class VerifyRequest(DecisionBody):
     model_config = ConfigDict(
         json_schema_extra={
             "not": _BOTH_CHOSEN,
-            "oneOf": [_texts(_WITH_SUBJECT, _WITH_TWO), _texts(_WITH_TWO, _WITH_SUBJECT)],
+            "oneOf": [_fields(_WITH_SUBJECT, _WITH_TWO), _fields(_WITH_TWO, _WITH_SUBJECT)],
         }
     )
 
@@ -288,14 +296,18 @@ class VerifyRequest(DecisionBody):
     image: list[Photo] | None = Field(
         None,
         min_length=1,
-        description="the photo to verify against the subject, or several of one person, which are "
-        "fused: frames of a burst",
+        description="the photo to verify against the subject, or several photos of one person, "
+        "such as frames of a burst, which are fused",
     )
     source_image: Photo | None = Field(
-        None, validation_alias=AliasChoices("source_image", "img1"), description="or the first"
+        None,
+        validation_alias=AliasChoices("source_image", "img1"),
+        description="the first of two photos to compare, instead of `image` and `subject`",
     )
     target_image: Photo | None = Field(
-        None, validation_alias=AliasChoices("target_image", "img2"), description="and the second"
+        None,
+        validation_alias=AliasChoices("target_image", "img2"),
+        description="the second of two photos to compare",
     )
 
     @model_validator(mode="after")
@@ -312,16 +324,16 @@ class VerifyRequest(DecisionBody):
 
 
 class EmbedRequest(Body):
-    image: list[Photo] = Field(min_length=1, description="one photo or more")
+    image: list[Photo] = Field(min_length=1, description="one or more photos")
     output: Literal["vector", "features"] = Field(
-        "vector", description="the face vector of unit length, or the encoder's pooled features"
+        "vector", description="the vector of unit length, or the encoder's pooled features"
     )
-    policy: Policy | None = Field(None, description="what to do with several faces")
+    policy: Policy | None = Field(None, description="what to do if a photo shows several faces")
 
 
 class IdentifyRequest(DecisionBody):
     image: list[Photo] = Field(
-        min_length=1, description="one photo, or several of one person, which are fused"
+        min_length=1, description="one photo, or several photos of one person, which are fused"
     )
     limit: Annotated[int, WholeNumber] = Field(
         5, ge=1, le=100, description="the most candidates to return"

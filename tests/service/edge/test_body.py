@@ -288,7 +288,7 @@ def test_too_large_an_image_is_left_to_the_decoder() -> None:
     ],
 )
 async def test_only_bytes_are_accepted(given: str) -> None:
-    with pytest.raises(InvalidRequest, match="Only the bytes of an image are accepted"):
+    with pytest.raises(InvalidRequest, match="Send the bytes of the image"):
         await sent({"image": given})
 
 
