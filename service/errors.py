@@ -83,17 +83,24 @@ class ServiceError(LikenessError):
 
 
 class StoreError(ServiceError):
-    """The store does not have it, or is not there."""
+    """The store lacks what was asked for, or cannot be used; most have one sentence each."""
+
+    sentence = "The store cannot do this."
+
+    def __init__(self, sentence: str | None = None) -> None:
+        super().__init__(self.sentence if sentence is None else sentence)
 
 
 class SubjectNotFound(StoreError):
     code = "subject_not_found"
     status = 404
+    sentence = "There is no subject with this id."
 
 
 class SubjectExists(StoreError):
     code = "subject_exists"
     status = 409
+    sentence = "Another subject has the new name. Choose another name, or delete that subject."
 
 
 class TemplatesDamaged(StoreError):
@@ -109,36 +116,43 @@ class TemplatesExpired(StoreError):
 class TemplateNotFound(StoreError):
     code = "template_not_found"
     status = 404
+    sentence = "There is no template with this id."
 
 
 class TemplateIdTaken(StoreError):
     code = "template_id_taken"
     status = 409
+    sentence = "Another template has this id. Choose another id, or delete that template."
 
 
 class CollectionNotFound(StoreError):
     code = "collection_not_found"
     status = 404
+    sentence = "There is no collection with this name."
 
 
 class CollectionExists(StoreError):
     code = "collection_exists"
     status = 409
+    sentence = "A collection with this name exists already. Choose another name."
 
 
 class SubjectElsewhere(StoreError):
     code = "subject_elsewhere"
     status = 409
+    sentence = "The subject is in another collection. Choose another id, or delete it there."
 
 
 class IdempotencyConflict(StoreError):
     code = "idempotency_conflict"
     status = 422
+    sentence = "This idempotency key was used for another request. Choose a new key for each."
 
 
 class NoMasterKey(StoreError):
     code = "no_master_key"
     status = 409
+    sentence = "There is no master key to encrypt with. Set LIKENESS_MASTER_KEYS_FILE."
 
 
 class StoreUnavailable(StoreError):

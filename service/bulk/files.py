@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing
 from pathlib import Path
 from typing import Protocol
 
@@ -17,9 +17,11 @@ from models.datasets.vectors import (
     exclusive_writer,
 )
 from models.photo import Policy
-from service.cli.terminal import photo_progress
 
 Row = VectorRow | RejectedFile
+
+# Shows a label and how many photos of how many are done; gives a function that counts one more.
+Progress = Callable[[str, int, int], AbstractContextManager[Callable[[], None]]]
 
 
 class Engine(Protocol):
@@ -44,6 +46,7 @@ async def embed_files(
     policy: Policy,
     photos_a_part: int,
     retry_rejected: bool,
+    progress: Progress,
 ) -> tuple[VectorFolder, FolderContents]:
     """Embed what has no vector yet, and say what the folder holds; raises LikenessError.
 
@@ -58,7 +61,7 @@ async def embed_files(
             if not retry_rejected:
                 known |= {row.path for row in vectors.rejected}
             left = [name for name in names if name not in known]
-            with photo_progress("embedding", len(names) - len(left), len(names)) as advance:
+            with progress("embedding", len(names) - len(left), len(names)) as advance:
                 async with aclosing(_rows(opened, left, photos, policy)) as rows:
                     async for part in _parts(rows, photos_a_part, advance):
                         await asyncio.to_thread(vectors.add, part)

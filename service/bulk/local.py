@@ -22,8 +22,7 @@ from service.bulk.files import Row
 from service.client.folders import in_tasks
 from service.observe.metrics import Metrics
 from service.pipeline.batcher import Batcher
-from service.pipeline.caller import Caller
-from service.pipeline.decode import DecodePool
+from service.pipeline.decode import Caller, DecodePool
 from service.pipeline.loading import load_embedder, open_pool
 from service.pipeline.pipeline import Pipeline, Probe
 from service.settings import Settings
@@ -44,7 +43,7 @@ FATAL = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Unusable:
+class Rejection:
     """Say why a file gives no vector."""
 
     code: str
@@ -52,16 +51,16 @@ class Unusable:
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class FileResult:
     """Hold what became of one file; `sha256` is of its bytes, "" where there are none."""
 
     file: Path
     sha256: str
-    outcome: Probe | Unusable
+    outcome: Probe | Rejection
 
 
 @dataclass(frozen=True, slots=True)
-class Bulk:
+class BulkPipeline:
     """Hold what files go through: `threads` decode, batches of up to `batch` are encoded."""
 
     embedder: Embedder
@@ -75,33 +74,35 @@ class Bulk:
         """Return how many files are under way at a time: one batch runs, the next is filled."""
         return self.threads + 2 * self.batch
 
-    async def take(self, files: Iterable[Path], policy: Policy) -> AsyncGenerator[Taken]:
+    async def probe_files(
+        self, files: Iterable[Path], policy: Policy
+    ) -> AsyncGenerator[FileResult]:
         """Yield what became of every file as soon as it is done, in any order.
 
         A file that cannot be used harms only itself; a lost device or memory that holds not
         even one crop is raised.
         """
 
-        async def one(file: Path) -> Taken:
+        async def one(file: Path) -> FileResult:
             return await self._one(file, policy)
 
         async with aclosing(in_tasks(files, one, self.width)) as done:
             async for taken in done:
                 yield taken
 
-    async def _one(self, file: Path, policy: Policy) -> Taken:
+    async def _one(self, file: Path, policy: Policy) -> FileResult:
         try:
             data = await asyncio.to_thread(read_photo_file, file)
         except OSError as error:
             sentence = error.strerror or "The file cannot be read."
-            return Taken(file, "", Unusable(UNREADABLE, sentence))
+            return FileResult(file, "", Rejection(UNREADABLE, sentence))
         digest = hashlib.sha256(data).hexdigest()
         try:
-            return Taken(file, digest, await self.pipeline.probe(data, policy, Caller()))
+            return FileResult(file, digest, await self.pipeline.probe(data, policy, Caller()))
         except LikenessError as error:
             if error.code in FATAL:
                 raise
-            return Taken(file, digest, Unusable(error.code, error.sentence))
+            return FileResult(file, digest, Rejection(error.code, error.sentence))
 
 
 def decode_threads(cores: int, on_gpu: bool) -> int:
@@ -121,7 +122,7 @@ def batch_size(settings: Settings, on_gpu: bool) -> int:
 @asynccontextmanager
 async def open_bulk(
     settings: Settings, cores: int | None = None, callers: int = 1
-) -> AsyncIterator[Bulk]:
+) -> AsyncIterator[BulkPipeline]:
     """Open decode pool and batcher for files rather than for requests.
 
     Uses so many `cores`, all by default; so many `callers` may take files at a time.
@@ -151,14 +152,14 @@ async def open_bulk(
         await batcher.warm(np.zeros((size, size, 3), np.uint8))
         await pool.warm()
         pipeline = Pipeline(pool, batcher, embedder.template, Metrics(), threads)
-        yield Bulk(embedder, pool, pipeline, threads, batch)
+        yield BulkPipeline(embedder, pool, pipeline, threads, batch)
 
 
 @dataclass(frozen=True, slots=True)
 class LocalEngine:
     """Take photos through the service's own pipeline."""
 
-    bulk: Bulk
+    bulk: BulkPipeline
 
     @property
     def about(self) -> VectorOrigin:
@@ -166,7 +167,7 @@ class LocalEngine:
 
     async def embed(self, root: Path, names: Sequence[str], policy: Policy) -> AsyncGenerator[Row]:
         files = [root / name for name in names]
-        async with aclosing(self.bulk.take(files, policy)) as taken:
+        async with aclosing(self.bulk.probe_files(files, policy)) as taken:
             async for one in taken:
                 yield as_row(one, root)
 
@@ -185,7 +186,7 @@ def about(bundle: Bundle) -> VectorOrigin:
     return VectorOrigin(bundle.manifest.name, bundle.fingerprint, bundle.dimension)
 
 
-def as_row(taken: Taken, root: Path) -> Row:
+def as_row(taken: FileResult, root: Path) -> Row:
     """Return what is to be kept of a file."""
     name = taken.file.relative_to(root).as_posix()
     outcome = taken.outcome

@@ -41,7 +41,7 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class WorkerPlan:
     """Hold how many workers there are to be, of how many cores each."""
 
     workers: int
@@ -49,7 +49,7 @@ class Room:
 
 
 @contextmanager
-def connected(address: str | None) -> Iterator[None]:
+def cluster_connection(address: str | None) -> Iterator[None]:
     """Be connected to a cluster; one started here ends with it. Raises LikenessError."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
@@ -89,7 +89,7 @@ def _reach(address: str) -> None:
     socket.create_connection((host, int(port)), REACH_S).close()
 
 
-def room(cluster: Cluster) -> Room:
+def plan_workers(cluster: Cluster) -> WorkerPlan:
     """Return the workers that fit into the cluster that is connected; raises LikenessError."""
     import ray
 
@@ -106,7 +106,7 @@ def room(cluster: Cluster) -> Room:
         raise LikenessError(
             f"No machine of the cluster has {cores} cores and {cluster.gpus:g} GPUs for a worker."
         )
-    return Room(workers, cores)
+    return WorkerPlan(workers, cores)
 
 
 # While the encoder has photos of one block, those of the next are decoded.
@@ -114,7 +114,7 @@ BLOCKS_AT_A_TIME = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class WorkerSettings:
     """Say what a worker is to do: with `cores` of its machine, on photos below `root`."""
 
     settings: Settings
@@ -130,23 +130,23 @@ class Block(TypedDict):
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class BlockResult:
     """Hold what became of a block: a row a photo, and the bundle that computed them."""
 
     rows: list[Row]
     fingerprint: str
 
 
-class Outcome(TypedDict):
+class BlockOutcome(TypedDict):
     """Hold what became of a block, or why the run cannot go on."""
 
-    outcome: Done | LikenessError
+    outcome: BlockResult | LikenessError
 
 
 class Worker:
     """Load the bundle once and embed block after block, called from several threads."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: WorkerSettings) -> None:
         self._work = work
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="worker", daemon=True).start()
@@ -154,7 +154,7 @@ class Worker:
         self._context = open_local(work.settings, work.cores, BLOCKS_AT_A_TIME)
         self._engine = asyncio.run_coroutine_threadsafe(self._open(), self._loop)
 
-    def __call__(self, block: Block) -> Outcome:
+    def __call__(self, block: Block) -> BlockOutcome:
         embedding = self._embed([str(name) for name in block["names"]])
         try:
             done = asyncio.run_coroutine_threadsafe(embedding, self._loop).result()
@@ -165,10 +165,10 @@ class Worker:
     async def _open(self) -> LocalEngine:
         return await self._context.__aenter__()
 
-    async def _embed(self, names: Sequence[str]) -> Done:
+    async def _embed(self, names: Sequence[str]) -> BlockResult:
         engine = await asyncio.wrap_future(self._engine)
         rows = [row async for row in engine.embed(self._work.root, names, self._work.policy)]
-        return Done(rows, engine.about.fingerprint)
+        return BlockResult(rows, engine.about.fingerprint)
 
 
 # Enough work that handing it over costs little: a second's or two.
@@ -181,7 +181,7 @@ class RayEngine:
 
     settings: Settings
     about: VectorOrigin
-    room: Room
+    plan: WorkerPlan
     gpus: float
 
     async def embed(self, root: Path, names: Sequence[str], policy: Policy) -> AsyncGenerator[Row]:
@@ -197,7 +197,7 @@ class RayEngine:
             for row in block.rows:
                 yield row
 
-    def _run(self, blocks: Sequence[Block], root: Path, policy: Policy) -> Iterator[Done]:
+    def _run(self, blocks: Sequence[Block], root: Path, policy: Policy) -> Iterator[BlockResult]:
         """Yield what became of the blocks as soon as they are done."""
         from ray.data import ActorPoolStrategy, DataContext, from_items
         from ray.exceptions import RayError
@@ -206,26 +206,26 @@ class RayEngine:
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         DataContext.get_current().enable_progress_bars = False
         workers = ActorPoolStrategy(
-            size=self.room.workers,
+            size=self.plan.workers,
             max_concurrent_calls_per_actor=BLOCKS_AT_A_TIME,
             enable_true_multi_threading=True,
         )
-        work = Work(self.settings, self.room.cores, root.absolute(), policy)
+        work = WorkerSettings(self.settings, self.plan.cores, root.absolute(), policy)
         outcomes = from_items(blocks, override_num_blocks=len(blocks)).map(
             Worker,
             fn_constructor_args=(work,),
             compute=workers,
-            num_cpus=self.room.cores,
+            num_cpus=self.plan.cores,
             num_gpus=self.gpus,
         )
         try:
             for row in outcomes.iter_rows():
-                yield checked(row["outcome"], self.about.fingerprint)
+                yield checked_result(row["outcome"], self.about.fingerprint)
         except RayError as exc:
             raise LikenessError(f"The cluster gave up: {_last_line(exc)}") from exc
 
 
-def checked(outcome: Done | LikenessError, fingerprint: str) -> Done:
+def checked_result(outcome: BlockResult | LikenessError, fingerprint: str) -> BlockResult:
     """Return what a worker has done; raises LikenessError if it could not, or not as we would."""
     if isinstance(outcome, LikenessError):
         raise outcome
@@ -241,9 +241,9 @@ def checked(outcome: Done | LikenessError, fingerprint: str) -> Done:
 async def open_ray(settings: Settings, cluster: Cluster) -> AsyncIterator[RayEngine]:
     """Connect to the cluster; raises LikenessError."""
     bundle = await asyncio.to_thread(load_bundle_of, settings)
-    with connected(cluster.address):
+    with cluster_connection(cluster.address):
         yield RayEngine(
-            _anywhere(settings, cluster.gpus), about(bundle), room(cluster), cluster.gpus
+            _anywhere(settings, cluster.gpus), about(bundle), plan_workers(cluster), cluster.gpus
         )
 
 

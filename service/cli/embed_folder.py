@@ -15,6 +15,7 @@ from service.cli.terminal import (
     exit_status,
     fail,
     finish,
+    photo_progress,
     print_left_out,
     print_rejected,
     require,
@@ -103,6 +104,7 @@ def embed_folder(
             faces.value,
             part,
             retry_rejected,
+            photo_progress,
         )
     )
     show(f"{len(made.embedded_paths()):,} vectors in {out_folder}")

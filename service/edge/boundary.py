@@ -18,8 +18,7 @@ from models.errors import release
 from service.edge.admission import ALWAYS_OPEN, IMAGE_ROUTES
 from service.edge.guard import KEY_ID
 from service.edge.problems import PROBLEM, internal_error
-from service.observe.answered import Answered
-from service.observe.logs import REQUEST_ID, log_request
+from service.observe.logs import REQUEST_ID, RequestRecord, log_request
 from service.observe.metrics import Metrics
 from service.observe.traces import RequestSpan
 
@@ -101,7 +100,7 @@ class Boundary:
         finally:
             state = scope["state"]
             self._tell(
-                Answered(
+                RequestRecord(
                     request_id=request_id,
                     method=scope["method"],
                     route=_template(scope),
@@ -113,7 +112,7 @@ class Boundary:
                 span,
             )
 
-    def _tell(self, request: Answered, span: RequestSpan) -> None:
+    def _tell(self, request: RequestRecord, span: RequestSpan) -> None:
         self._metrics.request(request.route, request.status, request.seconds)
         if request.problem is not None:
             self._metrics.problem(request.problem)

@@ -13,8 +13,25 @@ from http import HTTPStatus
 from time import monotonic
 from typing import Final
 
-from service.observe.answered import Answered
 from service.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """Hold what names nobody: no path, query, header or body.
+
+    `route` is the template; `problem` the code of the problem that was answered, if it was one;
+    `key` a digest of the id of the key: the id itself is half of what signs.
+    """
+
+    request_id: str
+    method: str
+    route: str
+    status: int
+    problem: str | None
+    seconds: float
+    key: str | None
+
 
 KIND: Final = "kind"
 """What a record's `extra` may say of its kind; warnings and worse have that of their message."""
@@ -35,7 +52,7 @@ class _Count:
     left_out: int = 0
 
 
-class Sparing(logging.Filter):
+class RepeatFilter(logging.Filter):
     """Let at most 20 lines of a kind through in ten seconds; the next one tells of the rest."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
@@ -115,13 +132,13 @@ class JsonFormatter(logging.Formatter):
 def configure_logs(settings: Settings) -> None:
     """Write logs to standard error; what uvicorn says at each start is said better elsewhere."""
     handler = logging.StreamHandler()
-    handler.addFilter(Sparing())
+    handler.addFilter(RepeatFilter())
     handler.setFormatter(JsonFormatter() if settings.log_format == "json" else TextFormatter())
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
 
 
-def log_request(request: Answered, level: int = logging.INFO) -> None:
+def log_request(request: RequestRecord, level: int = logging.INFO) -> None:
     """Write the one line of a request."""
     fields = {name: value for name, value in asdict(request).items() if value is not None}
     fields["seconds"] = round(request.seconds, 6)

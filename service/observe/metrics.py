@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from models.decision import Outcome
 from models.photo.quality import Quality
 from service.errors import STATUS
-from service.observe.traces import Tracer, Untraced
+from service.observe.traces import NullTracer, Tracer
 
 DropReason = Literal[
     "cancelled", "deadline", "queue_full", "shutdown", "stalled", "stopped", "device_lost"
@@ -25,7 +25,7 @@ FailReason = Literal["raised", "out_of_memory", "wrong_rows", "stalled", "device
 
 
 @dataclass(frozen=True, slots=True)
-class Described:
+class MetricDescription:
     """Say what a metric means; each of its `labels` has few values."""
 
     meaning: str
@@ -33,67 +33,77 @@ class Described:
 
 
 # What /metrics shows, in the order of the way of a request.
-CATALOGUE: Final[Mapping[str, Described]] = MappingProxyType(
+CATALOGUE: Final[Mapping[str, MetricDescription]] = MappingProxyType(
     {
-        "likeness_requests_total": Described("Requests answered.", ("route", "code")),
-        "likeness_problems_total": Described(
+        "likeness_requests_total": MetricDescription("Requests answered.", ("route", "code")),
+        "likeness_problems_total": MetricDescription(
             "Requests refused or failed, by the problem's code.", ("problem",)
         ),
-        "likeness_request_seconds": Described(
+        "likeness_request_seconds": MetricDescription(
             "Time from the first byte of a request to its answer.", ("route",)
         ),
-        "likeness_inflight": Described("Requests that hold a permit now."),
-        "likeness_stage_seconds": Described("Time spent in each stage of the flow.", ("stage",)),
-        "likeness_faces_found": Described("Faces seen in an image."),
-        "likeness_quality": Described(
+        "likeness_inflight": MetricDescription("Requests that hold a permit now."),
+        "likeness_stage_seconds": MetricDescription(
+            "Time spent in each stage of the flow.", ("stage",)
+        ),
+        "likeness_faces_found": MetricDescription("Faces seen in an image."),
+        "likeness_quality": MetricDescription(
             "Sharpness, brightness, size in pixels and misfit of the faces embedded.", ("measure",)
         ),
-        "likeness_queue_depth": Described("Faces that wait for the encoder now."),
-        "likeness_batch_size": Described("Faces in a forward pass."),
-        "likeness_batch_seconds": Described("Time of a forward pass."),
-        "likeness_batch_limit": Described("Most faces in one forward pass, as memory allows now."),
-        "likeness_batch_failures_total": Described("Forward passes that failed.", ("reason",)),
-        "likeness_jobs_dropped_total": Described(
+        "likeness_queue_depth": MetricDescription("Faces that wait for the encoder now."),
+        "likeness_batch_size": MetricDescription("Faces in a forward pass."),
+        "likeness_batch_seconds": MetricDescription("Time of a forward pass."),
+        "likeness_batch_limit": MetricDescription(
+            "Most faces in one forward pass, as memory allows now."
+        ),
+        "likeness_batch_failures_total": MetricDescription(
+            "Forward passes that failed.", ("reason",)
+        ),
+        "likeness_jobs_dropped_total": MetricDescription(
             "Faces that left the queue without an answer.", ("reason",)
         ),
-        "likeness_score": Described("Similarities that were decided on."),
-        "likeness_score_margin": Described(
+        "likeness_score": MetricDescription("Similarities that were decided on."),
+        "likeness_score_margin": MetricDescription(
             "Similarities that were decided on, less the threshold they had to reach."
         ),
-        "likeness_decisions_total": Described("Decisions.", ("decision",)),
-        "likeness_enrolment_refusals_total": Described("Photos refused as templates.", ("reason",)),
-        "likeness_enrolment_warnings_total": Described(
+        "likeness_decisions_total": MetricDescription("Decisions.", ("decision",)),
+        "likeness_enrolment_refusals_total": MetricDescription(
+            "Photos refused as templates.", ("reason",)
+        ),
+        "likeness_enrolment_warnings_total": MetricDescription(
             "Doubts about photos that were enrolled.", ("reason",)
         ),
-        "likeness_liveness_total": Described("Liveness checks.", ("outcome",)),
-        "likeness_connections_ended_total": Described(
+        "likeness_liveness_total": MetricDescription("Liveness checks.", ("outcome",)),
+        "likeness_connections_ended_total": MetricDescription(
             "Connections ended without an answer to a request.", ("reason",)
         ),
-        "likeness_shadow_decisions_total": Described(
+        "likeness_shadow_decisions_total": MetricDescription(
             "Decisions of the live bundle beside those of the other one on the same photos.",
             ("live", "candidate"),
         ),
-        "likeness_shadow_score": Described(
+        "likeness_shadow_score": MetricDescription(
             "Similarities by both bundles on the same photos, by fingerprint.", ("bundle",)
         ),
-        "likeness_shadow_seconds": Described("Time of a decision by the other bundle."),
-        "likeness_shadow_dropped_total": Described(
+        "likeness_shadow_seconds": MetricDescription("Time of a decision by the other bundle."),
+        "likeness_shadow_dropped_total": MetricDescription(
             "Requests chosen for the other bundle that it did not decide.", ("reason",)
         ),
-        "likeness_store_seconds": Described(
+        "likeness_store_seconds": MetricDescription(
             "Time of an operation of the store, failed ones included.", ("operation",)
         ),
-        "likeness_store_up": Described("1 if the store answered when the metrics were asked for."),
-        "likeness_templates": Described("Templates in the store, when it last answered."),
-        "likeness_damaged_values": Described(
+        "likeness_store_up": MetricDescription(
+            "1 if the store answered when the metrics were asked for."
+        ),
+        "likeness_templates": MetricDescription("Templates in the store, when it last answered."),
+        "likeness_damaged_values": MetricDescription(
             "Values in the store that cannot be read and are left out, as far as was met."
         ),
-        "likeness_swept_timestamp_seconds": Described(
+        "likeness_swept_timestamp_seconds": MetricDescription(
             "When everything that had expired was erased last, Unix time."
         ),
-        "likeness_ready": Described("1 if `/readyz` would answer 200."),
-        "likeness_loop_lag_seconds": Described("How late the event loop wakes up."),
-        "likeness_build_info": Described(
+        "likeness_ready": MetricDescription("1 if `/readyz` would answer 200."),
+        "likeness_loop_lag_seconds": MetricDescription("How late the event loop wakes up."),
+        "likeness_build_info": MetricDescription(
             "1 for each bundle that is loaded, and what runs it.",
             ("version", "bundle", "fingerprint", "device", "engine", "precision"),
         ),
@@ -101,7 +111,7 @@ CATALOGUE: Final[Mapping[str, Described]] = MappingProxyType(
 )
 
 
-class ByLabel(Collector):
+class HistogramByLabel(Collector):
     """Observe one histogram whose buckets differ by its only label.
 
     Pixels and ratios share a name and no scale; the library has one set of buckets for all.
@@ -129,7 +139,7 @@ class ByLabel(Collector):
         return [first]
 
 
-class WithoutCreated(CollectorRegistry):
+class CreatedSeriesFilter(CollectorRegistry):
     """Leave out when each series was created: the library's own switch is global."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -147,7 +157,7 @@ CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 Stage = Literal[
     "read", "liveness", "decode", "detect", "align", "queue", "forward", "store", "search"
 ]
-Unshadowed = Literal["busy", "no_template", "no_point", "failed"]
+ShadowDropReason = Literal["busy", "no_template", "no_point", "failed"]
 
 _REQUEST_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _STAGE_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -188,7 +198,7 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        self.tracer: Tracer = Untraced()
+        self.tracer: Tracer = NullTracer()
         self._registry = CollectorRegistry()
         self._requests = self._counter("likeness_requests_total")
         # What has never happened shows as 0: of a series that is new, nobody sees the first step.
@@ -197,7 +207,7 @@ class Metrics:
         self._stage_seconds = self._histogram("likeness_stage_seconds", _STAGE_S)
         self._inflight = self._gauge("likeness_inflight")
         self._faces = self._histogram("likeness_faces_found", _FACES)
-        self._quality = ByLabel("likeness_quality", _QUALITY, self._registry)
+        self._quality = HistogramByLabel("likeness_quality", _QUALITY, self._registry)
         self._queue_depth = self._gauge("likeness_queue_depth")
         self._batch_size = self._histogram("likeness_batch_size", _SIZES)
         self._batch_seconds = self._histogram("likeness_batch_seconds", _STAGE_S)
@@ -214,7 +224,9 @@ class Metrics:
         self._shadow_decisions = self._counter("likeness_shadow_decisions_total")
         self._shadow_score = self._histogram("likeness_shadow_score", _SCORES)
         self._shadow_seconds = self._histogram("likeness_shadow_seconds", _REQUEST_S)
-        self._shadow_dropped = self._counter("likeness_shadow_dropped_total", get_args(Unshadowed))
+        self._shadow_dropped = self._counter(
+            "likeness_shadow_dropped_total", get_args(ShadowDropReason)
+        )
         self._store_seconds = self._histogram("likeness_store_seconds", _STAGE_S)
         self._store_up = self._gauge("likeness_store_up")
         self._templates = self._gauge("likeness_templates")
@@ -285,7 +297,7 @@ class Metrics:
         """Observe a similarity by one of two bundles on the same photos."""
         self._shadow_score.labels(fingerprint[:12]).observe(similarity)
 
-    def shadow_dropped(self, reason: Unshadowed) -> None:
+    def shadow_dropped(self, reason: ShadowDropReason) -> None:
         """Count a request that was chosen for the other bundle and not decided by it."""
         self._shadow_dropped.labels(reason).inc()
 
@@ -362,7 +374,7 @@ class Metrics:
 
     def render(self) -> bytes:
         """Return everything in Prometheus' text format, of content type CONTENT_TYPE."""
-        return generate_latest(WithoutCreated(self._registry))
+        return generate_latest(CreatedSeriesFilter(self._registry))
 
     def _counter(self, name: str, known: Iterable[str] = ()) -> Counter:
         about = CATALOGUE[name]

@@ -1,6 +1,7 @@
-"""Traces: a span for each request and one for each of its stages, where somebody collects them.
+"""Traces: one span for each request and one for each of its stages, if a collector is configured.
 
-The collector is told by OpenTelemetry's own variables. What is traced names nobody.
+OpenTelemetry's own variables name the collector. A span holds no personal data. OpenTelemetry is
+an extra, so that only `open_otel` and what it makes import it.
 """
 
 import asyncio
@@ -11,54 +12,51 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from contextvars import ContextVar
 from time import perf_counter, time_ns
-from typing import Final, Protocol
-
-from opentelemetry.context import Context
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import SERVICE_NAME, Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import Link, Span, SpanKind, StatusCode, set_span_in_context
-from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+from typing import TYPE_CHECKING, Final, Protocol
 
 from service.errors import InvalidSettings
-from service.observe.answered import Answered
+from service.observe.logs import RequestRecord
 from service.settings import Settings
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import Span
 
 logger = logging.getLogger("likeness")
 
 SPAN: Final[ContextVar[object | None]] = ContextVar("span", default=None)
-"""Of the request that is being served where the code runs; only a tracer knows what it is."""
+"""The span of the request that this code serves; only a tracer knows its type."""
 
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 _HTTP: Final = "http/protobuf"
+_NANOSECONDS: Final = 1_000_000_000
 
 
 class RequestSpan(Protocol):
-    """Be told how a request went, before its span ends."""
+    """Take the outcome of a request before its span ends."""
 
-    def answered(self, request: Answered) -> None: ...
+    def answered(self, request: RequestRecord) -> None: ...
 
 
 class Tracer(Protocol):
-    """Make spans of what has happened; times are of `time.perf_counter`, in seconds."""
+    """Make spans of requests and stages; times are of `time.perf_counter`, in seconds."""
 
     def request(self, headers: Mapping[str, str]) -> AbstractContextManager[RequestSpan]:
-        """Open the span of a request, as a child of the caller's where `traceparent` names one."""
+        """Open the span of a request, as a child of the caller's span if `traceparent` names it."""
         ...
 
     def stage(
         self, stage: str, started: float, seconds: float, sharers: Sequence[object] = ()
     ) -> None:
-        """Add a stage to the span of the request that is being served, if one is.
+        """Add a stage to the span of the current request, if there is one.
 
-        `sharers` are the spans of all requests that a forward pass served, this one included.
+        `sharers` are the spans of all requests that shared a forward pass, this one included.
         """
         ...
 
 
-class Untraced:
+class NullTracer:
     """Trace nothing, at the price of a call."""
 
     def request(self, headers: Mapping[str, str]) -> AbstractContextManager[RequestSpan]:
@@ -68,15 +66,16 @@ class Untraced:
         self, stage: str, started: float, seconds: float, sharers: Sequence[object] = ()
     ) -> None: ...
 
-    def answered(self, request: Answered) -> None: ...
+    def answered(self, request: RequestRecord) -> None: ...
 
 
 @asynccontextmanager
 async def open_tracer(settings: Settings) -> AsyncIterator[Tracer]:
-    """Give what traces, if the settings or OpenTelemetry's variables ask for it.
+    """Yield the tracer that the settings or OpenTelemetry's variables ask for.
 
-    What was traced is sent before this ends. Raises InvalidSettings if the settings themselves
-    ask for what cannot be had; variables that a whole cluster sets are no reason not to start.
+    All spans are sent before this ends. Raises InvalidSettings if the settings ask for traces and
+    they are impossible. If only a variable asks, which may be set for a whole cluster, the service
+    starts without traces and logs a warning.
     """
     wanted = settings.traces
     if wanted is None:
@@ -85,12 +84,10 @@ async def open_tracer(settings: Settings) -> AsyncIterator[Tracer]:
     if obstacle is not None:
         if settings.traces:
             raise InvalidSettings(f"LIKENESS_TRACES: {obstacle}")
-        logger.warning("nothing is traced: %s", obstacle)
+        logger.warning("there are no traces: %s", obstacle)
     if not wanted or obstacle is not None:
-        yield Untraced()
+        yield NullTracer()
         return
-    from service.observe.traces import open_otel
-
     tracer = open_otel()
     try:
         yield tracer
@@ -99,6 +96,7 @@ async def open_tracer(settings: Settings) -> AsyncIterator[Tracer]:
 
 
 def _obstacle() -> str | None:
+    """Say why traces are impossible; None if they are possible."""
     protocol = next(filter(None, (os.environ.get(name) for name in _PROTOCOLS)), _HTTP)
     if protocol != _HTTP:
         return f"traces are sent by OTLP as {_HTTP}, not {protocol}."
@@ -110,18 +108,15 @@ def _obstacle() -> str | None:
     return None
 
 
-_NANOSECONDS: Final = 1_000_000_000
-
-
 class OtelTracer:
-    """Be a `service.observe.traces.Tracer`; the provider is this app's own, not the process's.
+    """Send spans with OpenTelemetry, by a provider of this app's own instead of the global one.
 
-    At the end `give_up` is called where sending what is left takes more than `patience_s`.
+    `close` calls `give_up` if it takes more than `patience_s` to send the last spans.
     """
 
     def __init__(
         self,
-        provider: TracerProvider,
+        provider: "TracerProvider",
         give_up: Callable[[], None] = lambda: None,
         patience_s: float = 3.0,
     ) -> None:
@@ -132,7 +127,11 @@ class OtelTracer:
 
     @contextmanager
     def request(self, headers: Mapping[str, str]) -> Iterator["OtelRequestSpan"]:
-        """Open the span of a request; the caller also says whether it is recorded."""
+        """Open the span of a request; `traceparent` also says whether to record it."""
+        from opentelemetry.context import Context
+        from opentelemetry.trace import SpanKind
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
         parent = TraceContextTextMapPropagator().extract(headers, Context())
         span = self._tracer.start_span("request", parent, SpanKind.SERVER)
         token = SPAN.set(span)
@@ -145,22 +144,25 @@ class OtelTracer:
     def stage(
         self, stage: str, started: float, seconds: float, sharers: Sequence[object] = ()
     ) -> None:
-        """Add a stage; a forward pass links to the requests that shared it."""
+        """Add a stage; a forward pass links to the other requests that shared it."""
+        from opentelemetry.context import Context
+        from opentelemetry.trace import Link, Span, set_span_in_context
+
         parent = SPAN.get()
         if not isinstance(parent, Span):
             return
-        others = [one for one in sharers if isinstance(one, Span) and one is not parent]
+        others = [span for span in sharers if isinstance(span, Span) and span is not parent]
         span = self._tracer.start_span(
             stage,
             set_span_in_context(parent, Context()),
             attributes={"likeness.batch_size": len(sharers)} if sharers else None,
             links=[Link(other.get_span_context()) for other in others],
-            start_time=_moment(started),
+            start_time=_unix_ns(started),
         )
-        span.end(_moment(started + seconds))
+        span.end(_unix_ns(started + seconds))
 
     def close(self) -> None:
-        """Send what is left, or give up: a collector that is gone must not hold up a restart."""
+        """Send the last spans, or give up: a lost collector must not delay a restart."""
         timer = threading.Timer(self._patience_s, self._give_up)
         timer.start()
         self._provider.shutdown()
@@ -168,13 +170,15 @@ class OtelTracer:
 
 
 class OtelRequestSpan:
-    """Be a `service.observe.traces.RequestSpan`."""
+    """Write the outcome of a request to its OpenTelemetry span."""
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: "Span") -> None:
         self._span = span
 
-    def answered(self, request: Answered) -> None:
-        """Name the span by its route, and say how it went."""
+    def answered(self, request: RequestRecord) -> None:
+        """Name the span by its route and add the outcome."""
+        from opentelemetry.trace import StatusCode
+
         self._span.update_name(f"{request.method} {request.route}")
         attributes: dict[str, str | int | None] = {
             "http.request.method": request.method,
@@ -192,7 +196,15 @@ class OtelRequestSpan:
 
 
 def open_otel(patience_s: float = 3.0) -> OtelTracer:
-    """Start to send spans where the standard variables say, under the name that they say."""
+    """Return a tracer that sends spans as OpenTelemetry's standard variables say.
+
+    They also name the service; without a name it is `likeness`.
+    """
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
     resource = Resource.create()
     if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: "likeness"}))
@@ -202,6 +214,6 @@ def open_otel(patience_s: float = 3.0) -> OtelTracer:
     return OtelTracer(provider, exporter.shutdown, patience_s)
 
 
-def _moment(seconds: float) -> int:
-    """Return Unix nanoseconds of a moment of `time.perf_counter`."""
+def _unix_ns(seconds: float) -> int:
+    """Return a moment of `time.perf_counter` in Unix nanoseconds."""
     return time_ns() - round((perf_counter() - seconds) * _NANOSECONDS)

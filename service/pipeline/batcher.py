@@ -22,9 +22,9 @@ from service.pipeline.batch_limit import BatchLimit
 from service.pipeline.encoder_thread import EncoderThread
 from service.pipeline.fair_queue import FairQueue
 from service.pipeline.forward import Forward
-from service.pipeline.job import Crop, Done, Job, Observer, Silent
+from service.pipeline.job import Crop, EncodedCrop, Job, Observer, SilentObserver
 
-__all__ = ["Batcher", "Crop", "Done", "Embed", "Observer", "Silent"]
+__all__ = ["Batcher", "Crop", "Embed", "EncodedCrop", "Observer", "SilentObserver"]
 
 logger = logging.getLogger("likeness")
 
@@ -56,7 +56,7 @@ class Batcher(Generic[R]):
         retry_s: float = 5.0,
         on_fatal: Callable[[], None] = lambda: None,
     ) -> None:
-        self._observer = observer or Silent()
+        self._observer = observer or SilentObserver()
         self._max_queue = max_queue
         self._queue_timeout_s = queue_timeout_s
         self._gather_s = gather_ms / 1000
@@ -68,8 +68,12 @@ class Batcher(Generic[R]):
         self._forward: Forward[R] = Forward(self._thread, self._limit, self._observer)
         self._queue: FairQueue[Job[R]] = FairQueue()
         self._running: set[Job[R]] = set()
-        self._some, self._full, self._none = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        self._none.set()
+        self._has_jobs, self._batch_full, self._idle = (
+            asyncio.Event(),
+            asyncio.Event(),
+            asyncio.Event(),
+        )
+        self._idle.set()
         self._closing = self._lost = False
         self._sample: Crop | None = None
         self._retry: asyncio.TimerHandle | None = None
@@ -96,7 +100,7 @@ class Batcher(Generic[R]):
 
     async def submit(
         self, crop: Crop, *, caller: Hashable = None, deadline: float | None = None
-    ) -> Done[R]:
+    ) -> EncodedCrop[R]:
         """Embed a crop with whatever else waits; `deadline` is in the loop's time.
 
         Crops of one `caller` take turns with those of others. Raises QueueFull before it
@@ -132,7 +136,7 @@ class Batcher(Generic[R]):
         self._closing = True
         with suppress(TimeoutError):
             async with asyncio.timeout(drain_s):
-                await self._none.wait()
+                await self._idle.wait()
         self._fail_all(Draining, "The service has shut down.", "shutdown")
         if self._retry is not None:
             self._retry.cancel()
@@ -174,9 +178,9 @@ class Batcher(Generic[R]):
         waiting = len(self._queue)
         self._observer.queue_depth(waiting)
         for event, holds in (
-            (self._some, waiting > 0),
-            (self._full, waiting >= self.limit),
-            (self._none, not waiting and not self._running),
+            (self._has_jobs, waiting > 0),
+            (self._batch_full, waiting >= self.limit),
+            (self._idle, not waiting and not self._running),
         ):
             if holds:
                 event.set()
@@ -186,7 +190,7 @@ class Batcher(Generic[R]):
     async def _lane(self) -> None:
         """Take batches to the encoder, one after the other."""
         while True:
-            await self._some.wait()
+            await self._has_jobs.wait()
             await self._gather()
             jobs = self._take()
             try:
@@ -206,7 +210,7 @@ class Batcher(Generic[R]):
         if self._gather_s and len(self._queue) > 1:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._gather_s):
-                    await self._full.wait()
+                    await self._batch_full.wait()
 
     def _take(self) -> list[Job[R]]:
         """Form the next batch: the largest full shape, one crop per caller in turn."""

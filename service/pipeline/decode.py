@@ -1,12 +1,14 @@
 """The decode pool: everything a user can do wrong happens here, before the queue."""
 
 import asyncio
+import math
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic, perf_counter
+from typing import Self
 
 import cv2
 import numpy as np
@@ -16,10 +18,27 @@ from models.errors import LikenessError, release
 from models.photo import Policy
 from models.photo.crop import CropResult, crop_face, crop_faces
 from models.photo.face import Box, Detector, Framing, Points
-from models.photo.image import Limits
+from models.photo.image import Limits, PixelBudget
 from models.photo.quality import Quality, measure
 from service.errors import DeadlinePassed, DecoderStalled
-from service.pipeline.caller import Caller
+from service.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Caller:
+    """Hold the pixels that a request may have decoded, and until when a photo may be begun with.
+
+    `deadline` is in the loop's time. The encoder's queue serves callers in turn.
+    """
+
+    pixels: PixelBudget = field(default_factory=PixelBudget)
+    deadline: float = math.inf
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return the caller of a request that has been read and is begun with now."""
+        now = asyncio.get_running_loop().time()
+        return cls(PixelBudget(settings.max_request_pixels), now + settings.request_timeout_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +59,7 @@ class FaceReport:
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedCrop:
     """Hold a crop `(size, size, 3)` uint8 ready for the encoder, and seconds per stage.
 
     `started` is when the photo's turn came, of `time.perf_counter`; a stage follows the other.
@@ -55,7 +74,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True)
-class Preparation:
+class CropSettings:
     """Say how bytes become crops."""
 
     limits: Limits
@@ -72,7 +91,7 @@ class DecodePool:
 
     def __init__(
         self,
-        preparation: Preparation,
+        preparation: CropSettings,
         open_detector: Callable[[], Detector],
         threads: int,
         watchdog_s: float = 30.0,
@@ -96,7 +115,7 @@ class DecodePool:
         now = monotonic()
         return all(now - began < self._watchdog_s for began in tuple(self._began.values()))
 
-    async def prepare(self, data: bytes, policy: Policy, caller: Caller) -> Prepared:
+    async def prepare(self, data: bytes, policy: Policy, caller: Caller) -> PreparedCrop:
         """Turn the bytes of a photo into a crop.
 
         Raises ImageError, FaceError, PixelBudgetSpent, DeadlinePassed and DecoderStalled.
@@ -106,7 +125,7 @@ class DecodePool:
         )
         return prepared
 
-    async def prepare_all(self, data: bytes, most: int, caller: Caller) -> list[Prepared]:
+    async def prepare_all(self, data: bytes, most: int, caller: Caller) -> list[PreparedCrop]:
         """Turn every face of a photo into a crop, `most` at most; largest first.
 
         Raises ImageError, FaceError, PixelBudgetSpent, DeadlinePassed and DecoderStalled.
@@ -116,10 +135,12 @@ class DecodePool:
     def _limits(self, caller: Caller) -> Limits:
         return replace(self._preparation.limits, budget=caller.pixels)
 
-    async def _run(self, take: Callable[[], list[CropResult]], caller: Caller) -> list[Prepared]:
+    async def _run(
+        self, take: Callable[[], list[CropResult]], caller: Caller
+    ) -> list[PreparedCrop]:
         self._check_alive()
         loop = asyncio.get_running_loop()
-        work: asyncio.Future[list[Prepared]] = loop.create_future()
+        work: asyncio.Future[list[PreparedCrop]] = loop.create_future()
         turn = self._executor.submit(self._work, take, work)
         try:
             # Waiting for one's turn may take long; what counts is that the turns go on.
@@ -155,17 +176,17 @@ class DecodePool:
             raise DecoderStalled(f"A photo takes more than {self._watchdog_s:g} seconds.")
 
     def _work(
-        self, take: Callable[[], list[CropResult]], work: "asyncio.Future[list[Prepared]]"
+        self, take: Callable[[], list[CropResult]], work: "asyncio.Future[list[PreparedCrop]]"
     ) -> None:
         # Not the executor's future, which holds on to itself, and so to the photo.
         work.get_loop().call_soon_threadsafe(_settle, work, self._prepare(take))
 
-    def _prepare(self, take: Callable[[], list[CropResult]]) -> list[Prepared] | Exception:
+    def _prepare(self, take: Callable[[], list[CropResult]]) -> list[PreparedCrop] | Exception:
         thread = threading.get_ident()
         self._began[thread] = monotonic()
         started = perf_counter()
         try:
-            return [_prepared(result, started) for result in take()]
+            return [_prepared_crop(result, started) for result in take()]
         except LikenessError as error:
             return error.without_trace()
         except SystemExit:
@@ -188,7 +209,9 @@ class DecodePool:
         return crop_faces(data, detector, most, how.framing, limits, how.min_face_px)
 
 
-def _settle(work: "asyncio.Future[list[Prepared]]", outcome: list[Prepared] | Exception) -> None:
+def _settle(
+    work: "asyncio.Future[list[PreparedCrop]]", outcome: list[PreparedCrop] | Exception
+) -> None:
     """Answer who waits, if anybody still does."""
     if work.done():
         return
@@ -198,7 +221,7 @@ def _settle(work: "asyncio.Future[list[Prepared]]", outcome: list[Prepared] | Ex
         work.set_result(outcome)
 
 
-def _prepared(result: CropResult, started: float) -> Prepared:
+def _prepared_crop(result: CropResult, started: float) -> PreparedCrop:
     found = result.face
     report = FaceReport(
         found.box,
@@ -210,7 +233,7 @@ def _prepared(result: CropResult, started: float) -> Prepared:
         result.height,
         measure(found, result.crop),
     )
-    return Prepared(
+    return PreparedCrop(
         result.crop.pixels,
         report,
         started,

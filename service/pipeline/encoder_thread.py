@@ -21,7 +21,7 @@ logger = logging.getLogger("likeness")
 
 
 @dataclass(frozen=True, slots=True)
-class Pass(Generic[B]):
+class ForwardPass(Generic[B]):
     """Hold what one forward pass gave, or what it raised, when it began and how long it took."""
 
     outcome: Sequence[B] | Exception
@@ -41,10 +41,10 @@ class EncoderThread(Generic[A, B]):
         self._embed = embed
         self._watchdog_s = watchdog_s
         self._loop = asyncio.get_running_loop()
-        self._orders: SimpleQueue[tuple[Sequence[A], asyncio.Future[Pass[B]]] | None] = (
+        self._orders: SimpleQueue[tuple[Sequence[A], asyncio.Future[ForwardPass[B]]] | None] = (
             SimpleQueue()
         )
-        self._unanswered: deque[asyncio.Future[Pass[B]]] = deque()
+        self._unanswered: deque[asyncio.Future[ForwardPass[B]]] = deque()
         self._watchdog: asyncio.Handle | None = None
         self._ended = False
         self.stalled = False
@@ -57,12 +57,12 @@ class EncoderThread(Generic[A, B]):
         """Tell whether the thread answers."""
         return not self._ended and not self.stalled and self._thread.is_alive()
 
-    def order(self, items: Sequence[A]) -> asyncio.Future[Pass[B]]:
+    def order(self, items: Sequence[A]) -> asyncio.Future[ForwardPass[B]]:
         """Ask for a pass; the future fails with EncoderStalled or EncoderStopped.
 
         A future that is cancelled before its turn is never computed.
         """
-        future: asyncio.Future[Pass[B]] = self._loop.create_future()
+        future: asyncio.Future[ForwardPass[B]] = self._loop.create_future()
         if self.stalled:
             future.set_exception(EncoderStalled("A forward pass hangs."))
         elif not self.alive:
@@ -92,23 +92,23 @@ class EncoderThread(Generic[A, B]):
             # Crops and rows are not held while the thread waits for the next order.
             del order, result
 
-    def _run(self, items: Sequence[A], future: "asyncio.Future[Pass[B]]") -> Pass[B]:
+    def _run(self, items: Sequence[A], future: "asyncio.Future[ForwardPass[B]]") -> ForwardPass[B]:
         started = perf_counter()
         if future.done():
-            return Pass((), started, 0.0)  # nobody waits for it any more
+            return ForwardPass((), started, 0.0)  # nobody waits for it any more
         try:
             outcome: Sequence[B] | Exception = list(self._embed(items))
         except Exception as exc:
             # A retry needs the room of its tensors.
             release(exc)
             outcome = exc
-        return Pass(outcome, started, perf_counter() - started)
+        return ForwardPass(outcome, started, perf_counter() - started)
 
     def _tell(self, what: Callable[..., None], *arguments: object) -> None:
         with suppress(RuntimeError):  # the loop has closed: nobody waits any more
             self._loop.call_soon_threadsafe(what, *arguments)
 
-    def _answer(self, result: Pass[B]) -> None:
+    def _answer(self, result: ForwardPass[B]) -> None:
         if self._ended:
             return
         future = self._unanswered.popleft()

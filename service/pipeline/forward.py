@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 from models.errors import DeviceLost, LikenessError, OutOfMemory, WrongRowCount
 from service.errors import EncoderFailed
 from service.pipeline.batch_limit import BatchLimit
-from service.pipeline.encoder_thread import EncoderThread, Pass
+from service.pipeline.encoder_thread import EncoderThread, ForwardPass
 from service.pipeline.job import Crop, Job, Observer
 
 logger = logging.getLogger("likeness")
@@ -84,7 +84,7 @@ class Forward(Generic[R]):
         self,
         jobs: Sequence[Job[R]],
         rows: Sequence[R | LikenessError],
-        result: Pass[R | LikenessError],
+        result: ForwardPass[R | LikenessError],
     ) -> None:
         """Give everybody their own row; a row too many or too few makes all of them doubtful."""
         size = len(jobs)

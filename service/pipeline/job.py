@@ -18,7 +18,7 @@ Crop = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
-class Done(Generic[R]):
+class EncodedCrop(Generic[R]):
     """Hold a crop's row, when its pass began, and the seconds it waited before and computed.
 
     A pass that failed and was repeated in parts counts as waiting. `started` is of
@@ -45,7 +45,7 @@ class Job(Generic[R]):
     crop: Crop
     caller: Hashable
     deadline: float
-    future: asyncio.Future[Done[R]]
+    future: asyncio.Future[EncodedCrop[R]]
     queued_at: float = field(default_factory=perf_counter)
     span: object = field(default_factory=SPAN.get)
 
@@ -53,7 +53,7 @@ class Job(Generic[R]):
         """Give the caller their row, unless they have gone."""
         if not self.future.done():
             queue_s = started - self.queued_at
-            self.future.set_result(Done(row, started, queue_s, seconds, sharers))
+            self.future.set_result(EncodedCrop(row, started, queue_s, seconds, sharers))
 
     def fail(self, error: LikenessError) -> None:
         """Give the caller an error, unless they have gone or have one."""
@@ -71,7 +71,7 @@ class Observer(Protocol):
     def batch_failed(self, reason: FailReason) -> None: ...
 
 
-class Silent:
+class SilentObserver:
     """Observe nothing."""
 
     def queue_depth(self, depth: int) -> None: ...

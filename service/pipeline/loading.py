@@ -12,7 +12,7 @@ from models.encoder.engine import device_for
 from models.photo.image import Limits
 from service.observe.metrics import Metrics, QueueMetrics
 from service.pipeline.batcher import Batcher
-from service.pipeline.decode import DecodePool, Preparation
+from service.pipeline.decode import CropSettings, DecodePool
 from service.settings import Settings
 
 logger = logging.getLogger("likeness")
@@ -52,7 +52,7 @@ def load_embedder(settings: Settings, because: str | None = None) -> Embedder:
 
 def open_pool(settings: Settings, bundle: Bundle) -> DecodePool:
     """Start the threads that turn bytes into crops."""
-    preparation = Preparation(
+    preparation = CropSettings(
         Limits(settings.max_bytes, settings.max_pixels),
         bundle.manifest.pixels.framing,
         settings.min_face_px,

@@ -9,9 +9,8 @@ from models.embedder import Row
 from models.errors import LikenessError, naming
 from models.photo import Policy
 from service.observe.metrics import Metrics
-from service.pipeline.batcher import Batcher, Done
-from service.pipeline.caller import Caller
-from service.pipeline.decode import DecodePool, FaceReport, Prepared
+from service.pipeline.batcher import Batcher, EncodedCrop
+from service.pipeline.decode import Caller, DecodePool, FaceReport, PreparedCrop
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,7 @@ class Pipeline:
         prepared = await self._pool.prepare_all(photo, most, caller)
         room = asyncio.Semaphore(self._width)
 
-        async def one(face: Prepared) -> Probe:
+        async def one(face: PreparedCrop) -> Probe:
             async with room:
                 return await self._embed(face, caller)
 
@@ -126,7 +125,7 @@ class Pipeline:
             raise _first_of(failed) from None
         return first.result(), second.result()
 
-    async def _embed(self, prepared: Prepared, caller: Caller) -> Probe:
+    async def _embed(self, prepared: PreparedCrop, caller: Caller) -> Probe:
         done = await self._batcher.submit(prepared.crop, caller=caller)
         self._metrics.quality(prepared.report.quality)
         self._trace(prepared, done)
@@ -135,7 +134,7 @@ class Pipeline:
         )
         return Probe(done.row, self._template_of(done.row), prepared.report, took)
 
-    def _trace(self, prepared: Prepared, done: Done[Row]) -> None:
+    def _trace(self, prepared: PreparedCrop, done: EncodedCrop[Row]) -> None:
         tracer, started = self._metrics.tracer, prepared.started
         for stage, seconds in (
             ("decode", prepared.decode_s),

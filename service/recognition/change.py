@@ -9,7 +9,7 @@ import hashlib
 
 from models.errors import naming
 from service.errors import ChangeIncomplete, NoChange, OtherPhoto, PhotoNeeded
-from service.pipeline.caller import Caller
+from service.pipeline.decode import Caller
 from service.recognition.enroll import measures_of
 from service.recognition.recogniser import Recogniser
 from service.recognition.service import Service
@@ -17,7 +17,7 @@ from service.recognition.shadow import Tally
 from service.schemas.admin import ChangeAnswer, DecisionPair, ReembeddedAnswer, ShadowAnswer
 from service.schemas.recognition import RateAnswer
 from service.schemas.requests import ReembedRequest, SwitchRequest
-from service.store import Change, Deleted, Photo, Store
+from service.store import Change, Deletion, Photo, Store
 
 
 async def active_and_other(service: Service) -> tuple[Recogniser, Recogniser]:
@@ -101,7 +101,7 @@ async def switch_store(
     await store.switch_to(to, by)
 
 
-async def forget(service: Service, form: SwitchRequest, by: str | None) -> Deleted:
+async def forget(service: Service, form: SwitchRequest, by: str | None) -> Deletion:
     """Erase the templates of the bundle that does not serve.
 
     Raises NoChange and ChangeIncomplete.

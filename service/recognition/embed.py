@@ -1,6 +1,6 @@
 """Embed: return the vectors of photos."""
 
-from service.pipeline.caller import Caller
+from service.pipeline.decode import Caller
 from service.pipeline.pipeline import check_any_usable
 from service.recognition.render import embedded_image
 from service.recognition.service import Service

@@ -11,7 +11,7 @@ from uuid import uuid4
 from models.errors import FaceTooSmall, LikenessError, NoFace
 from models.photo.quality_head import LearnedQuality
 from service.errors import FieldError, InvalidRequest, LowQuality
-from service.pipeline.caller import Caller
+from service.pipeline.decode import Caller
 from service.pipeline.pipeline import Probe, check_any_usable
 from service.recognition.recogniser import Recogniser
 from service.recognition.render import (

@@ -2,7 +2,7 @@
 
 from models.decision import Template
 from models.errors import FingerprintMismatch
-from service.pipeline.caller import Caller
+from service.pipeline.decode import Caller
 from service.recognition.matcher import FusedCandidate
 from service.recognition.recogniser import Recogniser
 from service.recognition.render import identify_answer

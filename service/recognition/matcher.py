@@ -17,7 +17,7 @@ from models.errors import (
 from models.photo import Policy
 from service.errors import DifferentPeople, TemplatesDamaged, TemplatesExpired
 from service.observe.metrics import Metrics
-from service.pipeline.caller import Caller
+from service.pipeline.decode import Caller
 from service.pipeline.pipeline import Probe
 from service.recognition.recogniser import Recogniser
 from service.recognition.thresholds import agreement_floor

@@ -12,7 +12,7 @@ from models.bundle import Bundle, check_source
 from service.edge.keys import KeyRing
 from service.errors import InvalidSettings
 from service.observe.metrics import Metrics
-from service.pipeline.caller import Caller
+from service.pipeline.decode import Caller
 from service.recognition.liveness import LivenessCheck, open_liveness
 from service.recognition.matcher import Matcher
 from service.recognition.recogniser import Recogniser, bundle_for, open_recogniser

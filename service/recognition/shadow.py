@@ -14,8 +14,8 @@ from models.decision import Outcome, Rate
 from models.errors import FingerprintMismatch, Uncalibrated, UnknownOperatingPoint
 from models.evaluation.rates import proportion
 from service.errors import OverloadError, SubjectNotFound, TemplatesDamaged, TemplatesExpired
-from service.observe.metrics import Metrics, Unshadowed
-from service.pipeline.caller import Caller
+from service.observe.metrics import Metrics, ShadowDropReason
+from service.pipeline.decode import Caller
 from service.pipeline.pipeline import Pipeline
 from service.recognition.matcher import Matcher
 from service.recognition.recogniser import Recogniser
@@ -37,7 +37,7 @@ class Tally:
     """Count the decisions of two bundles on the same photos, and the requests left out."""
 
     decisions: Counter[tuple[Outcome, Outcome]] = field(default_factory=Counter)
-    dropped: Counter[Unshadowed] = field(default_factory=Counter)
+    dropped: Counter[ShadowDropReason] = field(default_factory=Counter)
 
     @property
     def compared(self) -> int:
@@ -129,7 +129,7 @@ class Shadow:
         if error is not None:
             self._drop(answer, _reason(error))
 
-    def _drop(self, answer: VerifyAnswer, reason: Unshadowed) -> None:
+    def _drop(self, answer: VerifyAnswer, reason: ShadowDropReason) -> None:
         self._metrics.shadow_dropped(reason)
         self.tally(answer.fingerprint).dropped[reason] += 1
 
@@ -160,7 +160,7 @@ def _with_metrics(recogniser: Recogniser, metrics: Metrics) -> Recogniser:
     return replace(recogniser, pipeline=pipeline)
 
 
-def _reason(error: BaseException) -> Unshadowed:
+def _reason(error: BaseException) -> ShadowDropReason:
     match error:
         case SubjectNotFound() | TemplatesExpired() | TemplatesDamaged() | FingerprintMismatch():
             return "no_template"

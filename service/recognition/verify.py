@@ -1,6 +1,6 @@
 """Verify: decide whether photos show a subject, or whether two photos show one person."""
 
-from service.pipeline.caller import Caller
+from service.pipeline.decode import Caller
 from service.recognition.render import verify_answer
 from service.recognition.service import Service
 from service.recognition.thresholds import rule_of

@@ -21,8 +21,8 @@ from service.errors import StoreDamaged, StoreError
 from service.store.audit import Event, subject_sha256
 from service.store.records import (
     Damage,
-    Enrolled,
     EnrolledTemplate,
+    EnrolmentResult,
     GalleryTemplate,
     Part,
     Photo,
@@ -31,7 +31,7 @@ from service.store.records import (
     SubjectTemplates,
     Terms,
 )
-from service.store.vault import Cipher, Lost, Vault, Wrapped, of_photo
+from service.store.vault import Cipher, LostKeyCipher, Vault, WrappedKey, of_photo
 
 logger = logging.getLogger("likeness")
 
@@ -52,13 +52,13 @@ _OUTCOME = TypeAdapter(list[tuple[str, bool]])
 
 
 @dataclass(slots=True)
-class Reading:
+class SubjectReader:
     """Read the values of a subject one by one, and collect what cannot be read."""
 
     subject: str
     damaged: list[Damage] = field(default_factory=list)
 
-    def take(
+    def read(
         self,
         part: Part,
         read: Callable[[], T],
@@ -77,8 +77,8 @@ class Reading:
 
     def cipher(self, vault: Vault, *key: Any) -> Cipher:
         """Return what opens the subject's values; with a damaged key nothing does."""
-        cipher = self.take("key", lambda: vault.cipher(Wrapped.read(*key)), None)
-        return Lost() if cipher is None else cipher
+        cipher = self.read("key", lambda: vault.cipher(WrappedKey.read(*key)), None)
+        return LostKeyCipher() if cipher is None else cipher
 
 
 def metadata_of(data: bytes) -> dict[str, str]:
@@ -101,7 +101,7 @@ def scopes_of(text: str) -> list[str]:
     return _read(_SCOPES, text)
 
 
-def readable(read: Callable[[], T | None]) -> T | None:
+def read_or_none(read: Callable[[], T | None]) -> T | None:
     """Return what is read, None if it is damaged."""
     try:
         return read()
@@ -119,13 +119,13 @@ def damage_events(found: Iterable[Damage], known: Collection[str]) -> list[Event
     ]
 
 
-def recorded_of(outcome: str) -> Enrolled | None:
+def read_outcome(outcome: str) -> EnrolmentResult | None:
     """Return the outcome of a request that is recorded; one that cannot be read is none."""
     try:
         templates = _OUTCOME.validate_json(outcome)
     except ValidationError:
         return None
-    return Enrolled(tuple(EnrolledTemplate(*each) for each in templates), replayed=True)
+    return EnrolmentResult(tuple(EnrolledTemplate(*each) for each in templates), replayed=True)
 
 
 def moment_of(text: str | None) -> datetime | None:
@@ -139,24 +139,26 @@ def moment_of(text: str | None) -> datetime | None:
 
 
 def template_of(
-    reading: Reading,
+    reading: SubjectReader,
     read: Callable[[], NDArray[np.float32]],
     template_id: str,
     fingerprint: str,
     quality: str,
 ) -> GalleryTemplate | None:
     """Return a template whose vector `(d,)` is read so; None if that is damaged."""
-    vector = reading.take("vector", read, None, template_id, fingerprint)
+    vector = reading.read("vector", read, None, template_id, fingerprint)
     if vector is None:
         return None
     none: dict[str, float] = {}
-    measures = reading.take("quality", lambda: quality_of(quality), none, template_id, fingerprint)
+    measures = reading.read("quality", lambda: quality_of(quality), none, template_id, fingerprint)
     return GalleryTemplate(template_id, vector, fingerprint, measures)
 
 
-def photo_of(reading: Reading, cipher: Cipher, image_sha256: str, blob: bytes) -> Photo | None:
+def photo_of(
+    reading: SubjectReader, cipher: Cipher, image_sha256: str, blob: bytes
+) -> Photo | None:
     """Return a photo that is stored, None if it is damaged."""
-    photo = reading.take("photo", lambda: cipher.open(blob, of_photo(image_sha256)), None)
+    photo = reading.read("photo", lambda: cipher.open(blob, of_photo(image_sha256)), None)
     return None if photo is None else Photo(image_sha256, photo)
 
 
@@ -172,7 +174,7 @@ def checked(vector: NDArray[np.float32], dimension: int | None) -> NDArray[np.fl
 NO_VECTOR: Final = "It is no vector of unit length."
 
 
-Found = TypeVar("Found", SubjectTemplates, SubjectDetail, SubjectExport)
+SubjectRecord = TypeVar("SubjectRecord", SubjectTemplates, SubjectDetail, SubjectExport)
 
 
 class DamageLog:
@@ -187,7 +189,7 @@ class DamageLog:
         self._known: dict[Damage, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def noted(self, found: Found) -> Found:
+    def noted(self, found: SubjectRecord) -> SubjectRecord:
         """Note what is damaged of what was found, and return it."""
         self.note(found.damaged)
         return found

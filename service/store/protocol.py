@@ -15,16 +15,16 @@ from service.store.records import (
     Collection,
     Counts,
     Damage,
-    Deleted,
-    Enrolled,
+    Deletion,
+    EnrolmentResult,
     Idempotency,
-    Lack,
-    Lacking,
+    MissingCounts,
+    MissingTemplate,
     NewTemplate,
     OddName,
     Page,
     Photo,
-    Resealed,
+    ResealCounts,
     SubjectDetail,
     SubjectExport,
     SubjectSummary,
@@ -58,7 +58,7 @@ class Store(Protocol):
         by: str | None = None,
         terms: Terms | None = None,
         collection: str = "",
-    ) -> Enrolled:
+    ) -> EnrolmentResult:
         """Add templates to a subject, all or none, durable when it returns.
 
         A template of the same subject, image and fingerprint is there already and keeps its
@@ -144,20 +144,20 @@ class Store(Protocol):
         """
         ...
 
-    async def delete_subject(self, subject: str, by: str | None = None) -> Deleted:
+    async def delete_subject(self, subject: str, by: str | None = None) -> Deletion:
         """Erase a subject and its templates, complete when it returns. Raises SubjectNotFound."""
         ...
 
     async def delete_template(
         self, subject: str, template_id: str, by: str | None = None
-    ) -> Deleted:
+    ) -> Deletion:
         """Erase a template, and the subject with its last one, complete when it returns.
 
         Raises SubjectNotFound, TemplateNotFound.
         """
         ...
 
-    async def sweep(self, limit: int) -> Deleted:
+    async def sweep(self, limit: int) -> Deletion:
         """Erase templates that have expired, at most `limit`, and subjects left without one."""
         ...
 
@@ -181,7 +181,7 @@ class Store(Protocol):
         """Describe a named collection. Raises CollectionNotFound."""
         ...
 
-    async def delete_collection(self, name: str, by: str | None = None) -> Deleted:
+    async def delete_collection(self, name: str, by: str | None = None) -> Deletion:
         """Erase a named collection and its subjects, complete when it returns.
 
         A large one goes step by step, the collection itself last. Who enrols meanwhile is erased
@@ -191,7 +191,7 @@ class Store(Protocol):
 
     async def lacking(
         self, change: Change, after: int, limit: int, collection: str | None = None
-    ) -> list[Lacking]:
+    ) -> list[MissingTemplate]:
         """Return photos that the new bundle has no template of, at most `limit`, by number.
 
         Those of unexpired templates of the old bundle, in one collection or in all; numbers are
@@ -199,7 +199,7 @@ class Store(Protocol):
         """
         ...
 
-    async def lack(self, change: Change, collection: str | None = None) -> Lack:
+    async def lack(self, change: Change, collection: str | None = None) -> MissingCounts:
         """Count them."""
         ...
 
@@ -240,11 +240,11 @@ class Store(Protocol):
         """Let the bundle of a fingerprint serve, in every process that has it loaded."""
         ...
 
-    async def forget(self, fingerprint: str, by: str | None = None) -> Deleted:
+    async def forget(self, fingerprint: str, by: str | None = None) -> Deletion:
         """Erase every template of a bundle, and the subjects that have no other."""
         ...
 
-    async def reseal(self, limit: int, by: str | None = None) -> Resealed:
+    async def reseal(self, limit: int, by: str | None = None) -> ResealCounts:
         """Wrap keys by the current master key and seal subjects, at most `limit` of both.
 
         Raises NoMasterKey.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Generic, Literal, TypeVar
 
 import numpy as np
@@ -12,9 +12,12 @@ from models.cohort import are_unit
 from models.errors import DegenerateVector
 from service.errors import FieldError, InvalidRequest
 from service.store.audit import AuditEntry
-from service.store.vault import Wrapped
+from service.store.vault import WrappedKey
 
 Clock = Callable[[], datetime]
+
+# How long the result of a request is kept under its idempotency key.
+IDEMPOTENCY_LASTS = timedelta(hours=24)
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -68,7 +71,7 @@ class EnrolledTemplate:
 
 
 @dataclass(frozen=True, slots=True)
-class Enrolled:
+class EnrolmentResult:
     """Hold one outcome per template given, in their order.
 
     `replayed` says that the outcome is that of an earlier request with the same key.
@@ -255,7 +258,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Lacking:
+class MissingTemplate:
     """Name a photo that the new bundle has no template of; `number` orders them."""
 
     number: int
@@ -266,7 +269,7 @@ class Lacking:
 
 
 @dataclass(frozen=True, slots=True)
-class Lack:
+class MissingCounts:
     """Count the photos that the new bundle has no template of, and those not kept of them."""
 
     templates: int
@@ -292,11 +295,11 @@ class ApiKey:
     at_once: int | None
     created_at: datetime
     revoked_at: datetime | None = None
-    signing: Wrapped | None = None
+    signing: WrappedKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Deleted:
+class Deletion:
     """Count what is gone; `receipt` is the entry of the audit log that says so."""
 
     subjects: int
@@ -305,7 +308,7 @@ class Deleted:
 
 
 @dataclass(frozen=True, slots=True)
-class Resealed:
+class ResealCounts:
     """Count the keys wrapped anew, the subjects sealed, and of both how many are left to do."""
 
     rewrapped: int

@@ -8,7 +8,7 @@ from service.observe.metrics import Metrics
 from service.store import Store
 
 
-class _Timed:
+class _TimedStore:
     """Be a Store by asking one: two dozen methods that all do the same need not be written."""
 
     def __init__(self, store: Store, metrics: Metrics) -> None:
@@ -30,4 +30,4 @@ class _Timed:
 
 def timed_store(store: Store, metrics: Metrics) -> Store:
     """Return a store whose operations are observed, failed ones included."""
-    return cast(Store, _Timed(store, metrics))
+    return cast(Store, _TimedStore(store, metrics))

@@ -8,7 +8,7 @@ anew and takes them off the list; nothing but that reads the old form.
 from typing import Final
 
 from service.errors import StoreDamaged, StoreUnavailable
-from service.store.vault import Cipher, Owner, Vault, Wrapped
+from service.store.vault import Cipher, Owner, Vault, WrappedKey
 
 # Keys bound in one transaction.
 AT_ONCE: Final = 500
@@ -22,17 +22,17 @@ def of_vector(image_sha256: str, fingerprint: str) -> str:
     return f"vector\0{image_sha256}\0{fingerprint}"
 
 
-def bound_particulars(
+def bind_row(
     cipher: Cipher, owner: Owner, metadata: bytes, terms: bytes | None
 ) -> tuple[bytes, bytes | None]:
     """Seal the metadata and terms of a subject anew."""
     return (
-        resealed(cipher, metadata, METADATA, owner.metadata),
-        None if terms is None else resealed(cipher, terms, TERMS, owner.terms),
+        reseal_value(cipher, metadata, METADATA, owner.metadata),
+        None if terms is None else reseal_value(cipher, terms, TERMS, owner.terms),
     )
 
 
-def bound_vector(
+def bind_vector(
     cipher: Cipher,
     owner: Owner,
     vector: bytes,
@@ -42,10 +42,12 @@ def bound_vector(
 ) -> bytes:
     """Seal a vector anew."""
     before = of_vector(image_sha256, fingerprint)
-    return resealed(cipher, vector, before, owner.vector(template_id, image_sha256, fingerprint))
+    return reseal_value(
+        cipher, vector, before, owner.vector(template_id, image_sha256, fingerprint)
+    )
 
 
-def bound_key(vault: Vault, wrapped: Wrapped, use: str) -> Wrapped:
+def bind_key(vault: Vault, wrapped: WrappedKey, use: str) -> WrappedKey:
     """Wrap a key for its use; one that cannot be opened stays as it is."""
     try:
         return vault.bind(wrapped, use)
@@ -53,7 +55,7 @@ def bound_key(vault: Vault, wrapped: Wrapped, use: str) -> Wrapped:
         return wrapped
 
 
-def resealed(cipher: Cipher, sealed: bytes, before: str, after: str) -> bytes:
+def reseal_value(cipher: Cipher, sealed: bytes, before: str, after: str) -> bytes:
     """Seal a value as something else; one that cannot be opened stays so, as it is."""
     try:
         value = cipher.open(sealed, before)

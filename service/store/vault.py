@@ -36,7 +36,7 @@ class Cipher(Protocol):
         ...
 
 
-class Clear:
+class ClearCipher:
     """Leave values as they are: no master key is given."""
 
     def seal(self, value: bytes, about: str) -> bytes:
@@ -46,7 +46,7 @@ class Clear:
         return sealed
 
 
-class Lost:
+class LostKeyCipher:
     """Open nothing: the key cannot be read."""
 
     def seal(self, value: bytes, about: str) -> bytes:
@@ -59,7 +59,7 @@ class Lost:
         raise StoreDamaged("The key that opens it is damaged.")
 
 
-class Sealer:
+class AesGcmCipher:
     """Seal and open with one key of 32 bytes."""
 
     def __init__(self, key: bytes) -> None:
@@ -82,7 +82,7 @@ class Sealer:
 
 
 @dataclass(frozen=True, slots=True)
-class Wrapped:
+class WrappedKey:
     """Hold a key as it is stored: its id, the id of the master key, and what that sealed.
 
     `use` is what it is for if not for a subject: the names of subjects change, and so are
@@ -97,14 +97,16 @@ class Wrapped:
     @classmethod
     def held(
         cls, key_id: str | None, master: str | None, blob: bytes | None, use: str
-    ) -> "Wrapped | None":
+    ) -> "WrappedKey | None":
         """Return the key of a row, None if it has none or it was destroyed."""
         if key_id is None or master is None or blob is None:
             return None
         return cls(key_id, master, blob, use)
 
     @classmethod
-    def read(cls, key_id: str | None, master: str | None, blob: bytes | None) -> "Wrapped | None":
+    def read(
+        cls, key_id: str | None, master: str | None, blob: bytes | None
+    ) -> "WrappedKey | None":
         """Return the key of a row, None if it has none. Raises StoreDamaged if it is gone."""
         if key_id is None:
             return None
@@ -120,7 +122,7 @@ class Vault:
     """
 
     def __init__(self, masters: Sequence[bytes] = ()) -> None:
-        self._masters = {master_id(key): Sealer(key) for key in masters}
+        self._masters = {master_id(key): AesGcmCipher(key) for key in masters}
         self.current = master_id(masters[0]) if masters else None
 
     @property
@@ -128,28 +130,28 @@ class Vault:
         """Return the ids of the master keys that are given."""
         return frozenset(self._masters)
 
-    def new_key(self) -> tuple[Wrapped, Sealer]:
+    def new_key(self) -> tuple[WrappedKey, AesGcmCipher]:
         """Make a key for a subject."""
         key = secrets.token_bytes(KEY_BYTES)
-        return self.wrap(key), Sealer(key)
+        return self.wrap(key), AesGcmCipher(key)
 
-    def wrap(self, key: bytes, use: str = "") -> Wrapped:
+    def wrap(self, key: bytes, use: str = "") -> WrappedKey:
         """Wrap 32 bytes by the current master key, under a new id; there has to be one."""
         return self._wrap(secrets.token_hex(16), use, key)
 
-    def cipher(self, wrapped: Wrapped | None) -> Cipher:
+    def cipher(self, wrapped: WrappedKey | None) -> Cipher:
         """Return what opens the values of a subject with that key, or without one."""
-        return Clear() if wrapped is None else Sealer(self.unwrap(wrapped))
+        return ClearCipher() if wrapped is None else AesGcmCipher(self.unwrap(wrapped))
 
-    def rewrap(self, wrapped: Wrapped) -> Wrapped:
+    def rewrap(self, wrapped: WrappedKey) -> WrappedKey:
         """Wrap a key by the current master key instead; what it sealed stays as it is."""
         return self.bind(wrapped, wrapped.use)
 
-    def bind(self, wrapped: Wrapped, use: str) -> Wrapped:
+    def bind(self, wrapped: WrappedKey, use: str) -> WrappedKey:
         """Do so, and let the key be for that use alone."""
         return self._wrap(wrapped.key_id, use, self.unwrap(wrapped))
 
-    def unwrap(self, wrapped: Wrapped) -> bytes:
+    def unwrap(self, wrapped: WrappedKey) -> bytes:
         """Return a key, 32 bytes.
 
         Raises StoreUnavailable without its master key, StoreDamaged if that does not open it.
@@ -167,7 +169,7 @@ class Vault:
             "process was not given; start it with the same LIKENESS_MASTER_KEYS as the others."
         )
 
-    def opens(self, wrapped: Wrapped) -> bool:
+    def opens(self, wrapped: WrappedKey) -> bool:
         """Tell whether a key can be unwrapped."""
         try:
             self.unwrap(wrapped)
@@ -175,12 +177,12 @@ class Vault:
             return False
         return True
 
-    def rewrap_some(self, keys: Iterable[Wrapped], limit: int) -> tuple[list[Wrapped], int]:
+    def rewrap_some(self, keys: Iterable[WrappedKey], limit: int) -> tuple[list[WrappedKey], int]:
         """Rewrap the first `limit` keys that can be; return these, and how many before cannot.
 
         One that is damaged stays as it is, and must not be for ever what is left to do.
         """
-        rewrapped: list[Wrapped] = []
+        rewrapped: list[WrappedKey] = []
         damaged = 0
         for each in keys:
             try:
@@ -191,10 +193,10 @@ class Vault:
                 break
         return rewrapped, damaged
 
-    def _wrap(self, key_id: str, use: str, key: bytes) -> Wrapped:
+    def _wrap(self, key_id: str, use: str, key: bytes) -> WrappedKey:
         assert self.current is not None
         blob = self._masters[self.current].seal(key, _wrapping(key_id, use))
-        return Wrapped(key_id, self.current, blob, use)
+        return WrappedKey(key_id, self.current, blob, use)
 
     def check(self, in_use: Sequence[str]) -> None:
         """Raise InvalidSettings if a master key that the database needs is not given."""

@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from service.errors import InvalidSettings
-from service.observe.traces import SPAN, OtelTracer, Untraced, open_otel, open_tracer
+from service.observe.traces import SPAN, NullTracer, OtelTracer, open_otel, open_tracer
 from service.settings import Settings
 from tests.in_process import opened
 from tests.otlp import Collected, collector
@@ -120,7 +120,7 @@ async def test_nothing_is_traced_where_nobody_collects() -> None:
     async with open_tracer(Settings()) as tracer:
         with tracer.request({"traceparent": f"00-{TRACE}-{CALLER}-01"}):
             assert SPAN.get() is None
-        assert isinstance(tracer, Untraced)
+        assert isinstance(tracer, NullTracer)
 
 
 async def test_traces_that_cannot_be_sent_stop_the_start_only_if_asked_for(
@@ -129,7 +129,7 @@ async def test_traces_that_cannot_be_sent_stop_the_start_only_if_asked_for(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
     async with open_tracer(Settings()) as tracer:
-        assert isinstance(tracer, Untraced)
+        assert isinstance(tracer, NullTracer)
     with pytest.raises(InvalidSettings, match="http/protobuf"):
         async with open_tracer(Settings(traces=True)):
             pass

@@ -12,7 +12,7 @@ import numpy as np
 
 from models.errors import LikenessError
 from service.observe.metrics import DropReason, FailReason
-from service.pipeline.batcher import Batcher, Crop, Done
+from service.pipeline.batcher import Batcher, Crop, EncodedCrop
 
 Rule = Callable[[list[int]], Sequence[int | LikenessError]]
 PATIENCE_S = 30.0
@@ -122,7 +122,7 @@ async def batching(
     assert overlooked == []
 
 
-Task = asyncio.Task[Done[int]]
+Task = asyncio.Task[EncodedCrop[int]]
 
 
 async def submitted(

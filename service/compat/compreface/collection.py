@@ -9,7 +9,7 @@ from models.decision import Template
 from service.compat.compreface.answers import Example, Examples
 from service.errors import SubjectNotFound, TemplateNotFound
 from service.recognition.recogniser import Recogniser
-from service.store import Change, Deleted, GalleryTemplate, Store
+from service.store import Change, Deletion, GalleryTemplate, Store
 
 _PAGE = 1000
 _COLLECTION: Final = ""
@@ -100,7 +100,7 @@ class FaceCollection:
         await self._check_here(subject)
         await self.store.rename_subject(subject, to, by)
 
-    async def delete_subject(self, subject: str, by: str | None) -> Deleted:
+    async def delete_subject(self, subject: str, by: str | None) -> Deletion:
         """Erase a subject, whatever it has. Raises SubjectNotFound."""
         await self._check_here(subject)
         return await self.store.delete_subject(subject, by)

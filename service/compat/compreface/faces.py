@@ -21,7 +21,7 @@ from service.compat.compreface.answers import (
 )
 from service.compat.compreface.collection import FaceCollection
 from service.compat.compreface.requests import TwoPhotos
-from service.pipeline.caller import Caller
+from service.pipeline.decode import Caller
 from service.pipeline.pipeline import Probe
 from service.recognition.enroll import enroll_photos
 from service.recognition.identify import search_gallery

@@ -5,7 +5,7 @@ from typing import Final
 
 from models.photo import DetectorName
 from service.compat.scales import likeness
-from service.pipeline.caller import Caller
+from service.pipeline.decode import Caller
 from service.recognition.recogniser import Recogniser
 from service.recognition.service import Service
 from service.recognition.thresholds import agreement_floor, check_floor

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from service.store.audit import START, AuditEntry, Event, seal
-from service.store.damage import counts_of, damage_events, readable
+from service.store.damage import counts_of, damage_events, read_or_none
 from service.store.postgres.migrations import Connection
 from service.store.postgres.queries import utc
 from service.store.records import Damage
@@ -73,7 +73,7 @@ def _entry(
         action,
         subject_sha256,
         key_id,
-        readable(lambda: counts_of(counts)) or {},
+        read_or_none(lambda: counts_of(counts)) or {},
         previous,
         digest,
     )

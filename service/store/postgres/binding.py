@@ -2,8 +2,8 @@
 
 from service.store.postgres.migrations import Connection
 from service.store.postgres.sealing import use_of
-from service.store.unbound import AT_ONCE, bound_key, bound_particulars, bound_vector
-from service.store.vault import Owner, Vault, Wrapped
+from service.store.unbound import AT_ONCE, bind_key, bind_row, bind_vector
+from service.store.vault import Owner, Vault, WrappedKey
 
 # Replicas that start at once take turns, and each goes on when all is done.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('likeness.unbound', 4))"
@@ -33,7 +33,7 @@ async def _bind_subjects(connection: Connection, vault: Vault, key_ids: list[str
         binary=True,
     )
     held = {
-        subject: (Owner(subject, collection), vault.cipher(Wrapped(*key)), metadata, terms)
+        subject: (Owner(subject, collection), vault.cipher(WrappedKey(*key)), metadata, terms)
         for subject, collection, metadata, terms, *key in await subjects.fetchall()
     }
     templates = await connection.execute(
@@ -46,14 +46,14 @@ async def _bind_subjects(connection: Connection, vault: Vault, key_ids: list[str
     await cursor.executemany(
         "UPDATE likeness.subjects SET metadata = %s, terms = %s WHERE subject = %s",
         [
-            (*bound_particulars(cipher, owner, metadata, terms), subject)
+            (*bind_row(cipher, owner, metadata, terms), subject)
             for subject, (owner, cipher, metadata, terms) in held.items()
         ],
     )
     await cursor.executemany(
         "UPDATE likeness.templates SET vector = %s WHERE number = %s",
         [
-            (bound_vector(held[subject][1], held[subject][0], *of_template), number)
+            (bind_vector(held[subject][1], held[subject][0], *of_template), number)
             for number, subject, *of_template in await templates.fetchall()
         ],
     )
@@ -71,7 +71,7 @@ async def _bind_others(connection: Connection, vault: Vault, key_ids: list[str])
         binary=True,
     )
     for *key, api_key, space in await found.fetchall():
-        bound = bound_key(vault, Wrapped(*key), use_of(api_key, space))
+        bound = bind_key(vault, WrappedKey(*key), use_of(api_key, space))
         await connection.execute(
             "UPDATE likeness.data_keys SET master = %s, wrapped = %s WHERE key_id = %s",
             [bound.master, bound.blob, bound.key_id],

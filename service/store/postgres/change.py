@@ -11,11 +11,18 @@ from pgvector import Vector
 from service.store.audit import Event
 from service.store.postgres.audit_log import append
 from service.store.postgres.migrations import Connection
-from service.store.postgres.queries import not_found, particulars_of
-from service.store.postgres.sealing import sealed_particulars_of
+from service.store.postgres.queries import not_found, subject_row_of
+from service.store.postgres.sealing import sealed_subject_row
 from service.store.postgres.spaces import Spaces
 from service.store.postgres.statements import lock_subject
-from service.store.records import Change, Deleted, Lack, Lacking, Photo, check_vector
+from service.store.records import (
+    Change,
+    Deletion,
+    MissingCounts,
+    MissingTemplate,
+    Photo,
+    check_vector,
+)
 from service.store.vault import Vault, of_photo
 
 # Unexpired templates of the old bundle whose photo the new one has no template of.
@@ -37,26 +44,26 @@ async def lacking(
     limit: int,
     collection: str | None,
     now: datetime,
-) -> list[Lacking]:
+) -> list[MissingTemplate]:
     """Return at most `limit` photos beyond a number."""
     rows = await connection.execute(
         f"""SELECT number, subject, template_id, image_sha256, {_HAS_PHOTO} {_LACKING}
         AND number > %(after)s ORDER BY number LIMIT %(limit)s""",
         {**_parameters(change, collection, now), "after": after, "limit": limit},
     )
-    return [Lacking(*row) for row in await rows.fetchall()]
+    return [MissingTemplate(*row) for row in await rows.fetchall()]
 
 
 async def lack(
     connection: Connection, change: Change, collection: str | None, now: datetime
-) -> Lack:
+) -> MissingCounts:
     """Count them."""
     found = await connection.execute(
         f"SELECT count(*), count(*) FILTER (WHERE NOT {_HAS_PHOTO}) {_LACKING}",
         _parameters(change, collection, now),
     )
     ((templates, without_photo),) = await found.fetchall()
-    return Lack(templates, without_photo)
+    return MissingCounts(templates, without_photo)
 
 
 async def photo(
@@ -79,7 +86,7 @@ async def photo(
     image_sha256, kept = row
     if kept is None:
         return str(image_sha256)
-    held = await particulars_of(connection, vault, subject)
+    held = await subject_row_of(connection, vault, subject)
     return Photo(image_sha256, held.cipher.open(kept, of_photo(image_sha256)))
 
 
@@ -110,7 +117,7 @@ async def add_vector(
         raise await not_found(connection, subject)
     if any(made_by == fingerprint for made_by, _ in held):
         return False
-    whose = await sealed_particulars_of(connection, spaces, subject)
+    whose = await sealed_subject_row(connection, spaces, subject)
     _, image = held[0]
     about = whose.owner.vector(template_id, image, fingerprint)
     sealed = whose.cipher.seal(Vector(vector).to_binary(), about)
@@ -165,7 +172,7 @@ async def switch_to(
 
 async def forget(
     connection: Connection, fingerprint: str, by: str | None, now: datetime
-) -> Deleted:
+) -> Deletion:
     """Delete every template of a bundle, and the subjects that have no other."""
     templates = await connection.execute(
         "DELETE FROM likeness.templates WHERE fingerprint = %s", [fingerprint]
@@ -176,7 +183,7 @@ async def forget(
     )
     counts = {"subjects": subjects.rowcount, "templates": templates.rowcount}
     receipt = await append(connection, Event("bundle_forgotten", key_id=by, counts=counts), now)
-    return Deleted(subjects.rowcount, templates.rowcount, receipt)
+    return Deletion(subjects.rowcount, templates.rowcount, receipt)
 
 
 def _parameters(change: Change, collection: str | None, now: datetime) -> dict[str, object]:

@@ -2,12 +2,12 @@
 
 from datetime import datetime
 
+from service.errors import CollectionExists, CollectionNotFound
 from service.store.audit import Event
 from service.store.postgres.audit_log import append
 from service.store.postgres.migrations import Connection
 from service.store.postgres.queries import utc
-from service.store.records import Collection, Counts, Deleted, Page
-from service.store.refusals import collection_exists, no_collection
+from service.store.records import Collection, Counts, Deletion, Page
 
 # Subjects erased in one transaction; who enrols in the collection waits for its end.
 AT_ONCE = 500
@@ -19,7 +19,7 @@ async def create(connection: Connection, name: str, by: str | None, now: datetim
         "INSERT INTO likeness.collections VALUES (%s, %s) ON CONFLICT DO NOTHING", [name, now]
     )
     if not name or not made.rowcount:
-        raise collection_exists()
+        raise CollectionExists
     await append(connection, Event("collection_created", name, by), now)
     return await find(connection, name)
 
@@ -36,7 +36,7 @@ async def find(connection: Connection, name: str) -> Collection:
     """Return a collection. Raises CollectionNotFound."""
     found = await _collections(connection, "collection = %s", name)
     if not found:
-        raise no_collection()
+        raise CollectionNotFound
     return found[0]
 
 
@@ -46,8 +46,8 @@ async def hold(connection: Connection, name: str) -> None:
 
 
 async def delete(
-    connection: Connection, name: str, before: Deleted, by: str | None, now: datetime
-) -> Deleted:
+    connection: Connection, name: str, before: Deletion, by: str | None, now: datetime
+) -> Deletion:
     """Erase some of a collection's subjects, and the collection if none is left.
 
     The outcome adds to what was erased `before`, and has a receipt when all is done. Raises
@@ -66,7 +66,7 @@ async def delete(
         "DELETE FROM likeness.templates WHERE subject = ANY(%s)", [names]
     )
     await connection.execute("DELETE FROM likeness.subjects WHERE subject = ANY(%s)", [names])
-    gone = Deleted(before.subjects + len(names), before.templates + templates.rowcount)
+    gone = Deletion(before.subjects + len(names), before.templates + templates.rowcount)
     if len(rows) > AT_ONCE:
         counts = {"subjects": len(names), "templates": templates.rowcount}
         await append(connection, Event("collection_emptied", name, by, counts), now)
@@ -75,7 +75,7 @@ async def delete(
         await connection.execute(f"DELETE FROM likeness.{table} WHERE collection = %s", [name])
     counts = {"subjects": gone.subjects, "templates": gone.templates}
     receipt = await append(connection, Event("collection_deleted", name, by, counts), now)
-    return Deleted(gone.subjects, gone.templates, receipt)
+    return Deletion(gone.subjects, gone.templates, receipt)
 
 
 async def _lock(connection: Connection, name: str, strength: str) -> None:
@@ -83,7 +83,7 @@ async def _lock(connection: Connection, name: str, strength: str) -> None:
         f"SELECT FROM likeness.collections WHERE collection = %s FOR {strength}", [name]
     )
     if not held.rowcount:
-        raise no_collection()
+        raise CollectionNotFound
 
 
 async def _collections(connection: Connection, which: str, *parameters: object) -> list[Collection]:

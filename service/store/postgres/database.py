@@ -12,7 +12,6 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from service.errors import InvalidSettings, StoreDamaged, StoreUnavailable
 from service.store.postgres.migrations import Connection, migrate
-from service.store.refusals import closed
 
 T = TypeVar("T")
 Query = Callable[[Connection], Awaitable[T]]
@@ -115,7 +114,7 @@ class Database:
             return await work  # a part of what is seen through already
         if self._closing is not None:
             work.close()
-            raise closed()
+            raise StoreUnavailable("The store is closed.")
         task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._forget)

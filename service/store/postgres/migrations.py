@@ -10,7 +10,6 @@ from service.store.names import is_odd, plain_key_name
 from service.store.postgres.add_cohorts import add_cohorts
 from service.store.postgres.add_collections import add_collections
 from service.store.postgres.add_nearest import add_nearest
-from service.store.refusals import newer_database
 
 Connection = AsyncConnection[Any]
 Migration = Callable[[Connection], Awaitable[None]]
@@ -325,7 +324,10 @@ async def migrate(connection: Connection, migrations: Sequence[Migration] = MIGR
         await _add_pgvector(connection)
         version = await _version(connection)
         if version > len(migrations):
-            raise newer_database(version, len(migrations))
+            raise StoreUnavailable(
+                f"The database has version {version}, and this release knows {len(migrations)} "
+                "at most: a newer release wrote it. Start that release, or restore a backup."
+            )
         for number, migration in enumerate(migrations[version:], version + 1):
             async with connection.transaction():
                 await migration(connection)

@@ -15,7 +15,7 @@ from service.store.cohorts import fitting, logged_placing
 from service.store.postgres.migrations import Connection
 from service.store.postgres.queries import vector_of
 from service.store.postgres.spaces import LOCK, Space, Spaces
-from service.store.vault import Owner, Vault, Wrapped
+from service.store.vault import Owner, Vault, WrappedKey
 
 _ROWS_AT_ONCE: Final = 4096
 
@@ -115,7 +115,7 @@ def _opened(rows: Sequence[Any], vault: Vault, fingerprint: str) -> list[_Block]
     for collection, subject, template_id, number, image, blob, *key in rows:
         about = Owner(subject, collection).vector(template_id, image, fingerprint)
         try:
-            wrapped = Wrapped.read(*key)
+            wrapped = WrappedKey.read(*key)
             vector = vector_of(vault.cipher(wrapped), blob, about)
         except StoreDamaged:
             continue  # named where somebody asks for it

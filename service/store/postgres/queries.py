@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pgvector import Vector
 
-from service.errors import StoreDamaged, StoreError
-from service.store.damage import Reading, checked, photo_of, quality_of, template_of
-from service.store.particulars import Particulars
+from service.errors import StoreDamaged, StoreError, SubjectNotFound, TemplateNotFound
+from service.store.damage import SubjectReader, checked, photo_of, quality_of, template_of
 from service.store.postgres.migrations import Connection
 from service.store.records import (
     Counts,
@@ -26,7 +25,7 @@ from service.store.records import (
     SubjectSummary,
     SubjectTemplates,
 )
-from service.store.refusals import no_subject, no_such_template, no_template
+from service.store.subject_row import SubjectRow
 from service.store.vault import Cipher, Owner, Vault
 
 _TEMPLATE = (
@@ -49,7 +48,7 @@ async def templates_of(
     """Return the unexpired templates of a subject. Raises SubjectNotFound."""
     found = await templates_of_each(connection, vault, [subject], now, dimensions)
     if not found:
-        raise no_subject()
+        raise SubjectNotFound
     return found[0]
 
 
@@ -81,7 +80,7 @@ def _templates(
     vault: Vault, subject: str, rows: Sequence[Any], dimensions: Mapping[str, int]
 ) -> SubjectTemplates:
     _, collection, *key = rows[0][:5]
-    reading, owner = Reading(subject), Owner(subject, collection)
+    reading, owner = SubjectReader(subject), Owner(subject, collection)
     cipher = reading.cipher(vault, *key)
     templates = []
     for name, blob, image, made_by, quality in (row[5:] for row in rows):
@@ -118,7 +117,7 @@ async def subjects(
         {"collection": collection, "after": after, "limit": limit + 1},
     )
     items = tuple(
-        _summary(at, Particulars.open(vault, Owner(subject, collection), *held), templates, made_by)
+        _summary(at, SubjectRow.open(vault, Owner(subject, collection), *held), templates, made_by)
         for subject, templates, made_by, at, *held in rows[:limit]
     )
     return Page(items, items[-1].subject if len(rows) > limit else None)
@@ -130,8 +129,8 @@ async def subject_detail(
     """Describe a subject and its templates. Raises SubjectNotFound."""
     rows = await _subject_rows(connection, subject, f"vector, {_TEMPLATE}")
     at, collection, *head = rows[0][:7]
-    held = Particulars.open(vault, Owner(subject, collection), *head)
-    reading = Reading(subject, [*held.damaged])
+    held = SubjectRow.open(vault, Owner(subject, collection), *head)
+    reading = SubjectReader(subject, [*held.damaged])
     stored = []
     for blob, *row in (row[7:] for row in rows):
         if blob is not None:
@@ -151,7 +150,7 @@ async def subject_of(connection: Connection, template_id: str) -> str:
         [template_id],
     )
     if not rows:
-        raise no_such_template()
+        raise TemplateNotFound
     return str(rows[0][0])
 
 
@@ -163,8 +162,8 @@ async def export(
         AND photos.image_sha256 = templates.image_sha256)"""
     rows = await _subject_rows(connection, subject, f"{photo}, vector, {_TEMPLATE}")
     at, collection, *head = rows[0][:7]
-    held = Particulars.open(vault, Owner(subject, collection), *head)
-    reading = Reading(subject, [*held.damaged])
+    held = SubjectRow.open(vault, Owner(subject, collection), *head)
+    reading = SubjectReader(subject, [*held.damaged])
     photos: dict[str, Photo | None] = {}
     templates = []
     for photo, blob, *row in (row[7:] for row in rows):
@@ -214,10 +213,14 @@ async def has_others(
 async def not_found(connection: Connection, subject: str) -> StoreError:
     """Return what a subject without the template that was named lacks: that, or all."""
     known = await _rows(connection, "SELECT 1 FROM likeness.subjects WHERE subject = %s", [subject])
-    return no_template() if known else no_subject()
+    return (
+        TemplateNotFound("The subject has no template with this id.")
+        if known
+        else SubjectNotFound()
+    )
 
 
-async def particulars_of(connection: Connection, vault: Vault, subject: str) -> Particulars:
+async def subject_row_of(connection: Connection, vault: Vault, subject: str) -> SubjectRow:
     """Return what is stored of a subject beside its templates. Raises SubjectNotFound."""
     rows = await _rows(
         connection,
@@ -226,9 +229,9 @@ async def particulars_of(connection: Connection, vault: Vault, subject: str) -> 
         [subject],
     )
     if not rows:
-        raise no_subject()
+        raise SubjectNotFound
     collection, *held = rows[0]
-    return Particulars.open(vault, Owner(subject, collection), *held)
+    return SubjectRow.open(vault, Owner(subject, collection), *held)
 
 
 def vector_of(
@@ -260,7 +263,7 @@ async def _subject_rows(connection: Connection, subject: str, columns: str) -> S
         [subject],
     )
     if not rows:
-        raise no_subject()
+        raise SubjectNotFound
     return rows
 
 
@@ -271,7 +274,7 @@ async def _rows(
 
 
 def _summary(
-    at: datetime, held: Particulars, templates: int, made_by: Sequence[str] | None
+    at: datetime, held: SubjectRow, templates: int, made_by: Sequence[str] | None
 ) -> SubjectSummary:
     return SubjectSummary(
         held.owner.subject,
@@ -286,7 +289,7 @@ def _summary(
 
 
 def _stored(
-    reading: Reading,
+    reading: SubjectReader,
     template_id: str,
     subject: str,
     fingerprint: str,
@@ -300,7 +303,7 @@ def _stored(
         subject,
         fingerprint,
         image_sha256,
-        reading.take("quality", lambda: quality_of(quality), _NOTHING, template_id, fingerprint),
+        reading.read("quality", lambda: quality_of(quality), _NOTHING, template_id, fingerprint),
         utc(created_at),
         None if expires_at is None else utc(expires_at),
     )

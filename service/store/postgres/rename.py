@@ -2,15 +2,15 @@
 
 from datetime import datetime
 
+from service.errors import SubjectExists, SubjectNotFound
 from service.store.audit import AuditEntry, Event
-from service.store.particulars import Particulars, sealed_metadata, sealed_terms
 from service.store.postgres.audit_log import append
 from service.store.postgres.migrations import Connection
-from service.store.postgres.queries import particulars_of
+from service.store.postgres.queries import subject_row_of
 from service.store.postgres.statements import lock_subject
-from service.store.refusals import name_taken, no_subject
-from service.store.unbound import resealed
-from service.store.vault import Clear, Owner, Vault
+from service.store.subject_row import SubjectRow, seal_metadata, seal_terms
+from service.store.unbound import reseal_value
+from service.store.vault import ClearCipher, Owner, Vault
 
 # One statement: whose rows these are is checked at its end, and holds again.
 _RENAME = """WITH
@@ -40,7 +40,7 @@ async def rename(
         await lock_subject(connection, name)
     taken = await connection.execute("SELECT FROM likeness.subjects WHERE subject = %s", [to])
     if taken.rowcount:
-        raise name_taken()
+        raise SubjectExists
     # Templates first, as in a deletion; a sweep knows of no subject's lock.
     templates = await connection.execute(
         """SELECT number, vector, template_id, image_sha256, fingerprint FROM likeness.templates
@@ -48,7 +48,7 @@ async def rename(
         [subject],
         binary=True,
     )
-    held = await particulars_of(connection, vault, subject)
+    held = await subject_row_of(connection, vault, subject)
     held.check_whole()
     owner = Owner(to, held.owner.collection)
     renamed = await connection.execute(
@@ -56,13 +56,13 @@ async def rename(
         {
             "subject": subject,
             "to": to,
-            "metadata": sealed_metadata(held.cipher, owner, held.metadata),
-            "terms": sealed_terms(held.cipher, owner, held.terms),
+            "metadata": seal_metadata(held.cipher, owner, held.metadata),
+            "terms": seal_terms(held.cipher, owner, held.terms),
         },
     )
     if not renamed.rowcount:
-        raise no_subject()
-    if not isinstance(held.cipher, Clear):
+        raise SubjectNotFound
+    if not isinstance(held.cipher, ClearCipher):
         await connection.cursor().executemany(
             "UPDATE likeness.templates SET vector = %s WHERE number = %s",
             [
@@ -74,6 +74,6 @@ async def rename(
     return await append(connection, Event("renamed_to", to, by), now)
 
 
-def _bound(held: Particulars, owner: Owner, vector: bytes, *of_template: str) -> bytes:
+def _bound(held: SubjectRow, owner: Owner, vector: bytes, *of_template: str) -> bytes:
     before, after = held.owner.vector(*of_template), owner.vector(*of_template)
-    return resealed(held.cipher, vector, before, after)
+    return reseal_value(held.cipher, vector, before, after)

@@ -7,14 +7,23 @@ from pgvector import HalfVector
 
 from service.errors import StoreDamaged
 from service.store.audit import Event
-from service.store.particulars import Particulars
 from service.store.postgres import spaces as tables
 from service.store.postgres.audit_log import append
 from service.store.postgres.migrations import Connection
-from service.store.postgres.queries import particulars_of, vector_of
+from service.store.postgres.queries import subject_row_of, vector_of
 from service.store.postgres.spaces import Space, Spaces
-from service.store.records import Resealed
-from service.store.vault import Clear, Owner, Sealer, Vault, Wrapped, of_photo, to_sign, to_turn
+from service.store.records import ResealCounts
+from service.store.subject_row import SubjectRow
+from service.store.vault import (
+    AesGcmCipher,
+    ClearCipher,
+    Owner,
+    Vault,
+    WrappedKey,
+    of_photo,
+    to_sign,
+    to_turn,
+)
 
 # One step along the index for each master key, however many keys there are.
 _MASTERS = """WITH RECURSIVE used AS (
@@ -91,16 +100,14 @@ async def _drop_lost_spaces(connection: Connection, vault: Vault) -> None:
     )
 
 
-async def sealed_particulars_of(
-    connection: Connection, spaces: Spaces, subject: str
-) -> Particulars:
+async def sealed_subject_row(connection: Connection, spaces: Spaces, subject: str) -> SubjectRow:
     """Return what writes to a subject: with a master key at hand, it is sealed first.
 
     The caller holds the subject's lock.
     """
     if spaces.vault.current is not None:
         await _seal_subject(connection, spaces, subject)
-    return await particulars_of(connection, spaces.vault, subject)
+    return await subject_row_of(connection, spaces.vault, subject)
 
 
 async def rewrap(connection: Connection, vault: Vault, limit: int) -> tuple[int, int]:
@@ -133,8 +140,8 @@ async def rewrap(connection: Connection, vault: Vault, limit: int) -> tuple[int,
 
 def _wrapped(
     key_id: str, master: str, blob: bytes, api_key: str | None, space: int | None
-) -> Wrapped:
-    return Wrapped(key_id, master, blob, use_of(api_key, space))
+) -> WrappedKey:
+    return WrappedKey(key_id, master, blob, use_of(api_key, space))
 
 
 def use_of(api_key: str | None, space: int | None) -> str:
@@ -161,7 +168,7 @@ async def resealed(
     damaged: int,
     by: str | None,
     now: datetime,
-) -> Resealed:
+) -> ResealCounts:
     """Count what is left to do but for `damaged` keys, and log what was done."""
     found = await connection.execute(
         f"""SELECT (SELECT count(*) {_OTHERS})
@@ -172,7 +179,7 @@ async def resealed(
     if keys or subjects:
         counts = {"keys": keys, "subjects": subjects}
         await append(connection, Event("resealed", key_id=by, counts=counts), now)
-    return Resealed(keys, subjects, left - damaged)
+    return ResealCounts(keys, subjects, left - damaged)
 
 
 async def _seal_subject(connection: Connection, spaces: Spaces, subject: str) -> None:
@@ -212,7 +219,7 @@ async def _seal_subject(connection: Connection, spaces: Spaces, subject: str) ->
 
 
 async def _seal_templates(
-    connection: Connection, spaces: Spaces, sealer: Sealer, owner: Owner
+    connection: Connection, spaces: Spaces, sealer: AesGcmCipher, owner: Owner
 ) -> None:
     templates = await connection.execute(
         """SELECT number, template_id, image_sha256, fingerprint, vector FROM likeness.templates
@@ -228,7 +235,7 @@ async def _seal_templates(
         if not sealed.rowcount:
             continue  # it has expired and is swept away
         try:
-            vector = vector_of(Clear(), blob, "")
+            vector = vector_of(ClearCipher(), blob, "")
         except StoreDamaged:
             continue  # there is nothing to find it by
         name = owner.collection, made_by, len(vector)

@@ -17,13 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cohort import Cohort
-from service.store.damage import Reading
+from service.store.damage import SubjectReader
 from service.store.postgres.database import Database
 from service.store.postgres.migrations import Connection
 from service.store.postgres.queries import vector_of
 from service.store.postgres.spaces import Space
 from service.store.records import Candidate, Clock, Damage
-from service.store.vault import Owner, Vault, Wrapped
+from service.store.vault import Owner, Vault, WrappedKey
 
 # The index is asked for more rows than subjects are wanted, as some are of one subject or have
 # expired; from so many on, comparing with all of them is the honest answer.
@@ -41,7 +41,7 @@ _SEALED = f"""SELECT {_COLUMNS}, key_id, master, wrapped
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ScoredTemplate:
     """Hold a template that the index suggests, its exact score and its cosine."""
 
     subject: str
@@ -84,13 +84,13 @@ async def search(
     # Of one vector that takes less time than a thread does; of those it is compared with, more.
     probe = _Probe(vector, cohort, cohort.mean(vector) / 2, besides)
 
-    async def near(space: Space, rows: int) -> tuple[list[Found], bool]:
+    async def near(space: Space, rows: int) -> tuple[list[ScoredTemplate], bool]:
         """Return those that are near, and whether there are no others."""
         suggested = await database.read(lambda c: _nearest(c, space, probe, rows))
         found = await asyncio.to_thread(_compared, suggested, space, vault, probe, damaged)
         return found, len(suggested) < rows
 
-    async def of_near(space: Space) -> list[Found]:
+    async def of_near(space: Space) -> list[ScoredTemplate]:
         suggested = await database.read(
             lambda c: _of_nearest_subjects(c, space, probe, 2 * limit, clock())
         )
@@ -149,7 +149,7 @@ def _parameters(space: Space, probe: _Probe) -> dict[str, object]:
     }
 
 
-def _best(found: Sequence[Found], now: datetime) -> list[Candidate]:
+def _best(found: Sequence[ScoredTemplate], now: datetime) -> list[Candidate]:
     """Return the best unexpired template of each subject, best first, then by subject."""
     ordered = sorted(
         (-each.similarity, each.subject, each.template_id, each.cosine)
@@ -164,7 +164,7 @@ def _best(found: Sequence[Found], now: datetime) -> list[Candidate]:
 
 def _compared(
     rows: Sequence[Any], space: Space, vault: Vault, probe: _Probe, damaged: list[Damage]
-) -> list[Found]:
+) -> list[ScoredTemplate]:
     rows, vectors = _opened(rows, space, vault, damaged)
     if not rows:
         return []
@@ -172,7 +172,7 @@ def _compared(
     cosines = np.clip(held @ probe.vector, -1.0, 1.0)
     scores = cosines - probe.cohort.means(held) / 2 - np.float32(probe.common)
     return [
-        Found(subject, template_id, expires_at, score, cosine)
+        ScoredTemplate(subject, template_id, expires_at, score, cosine)
         for (subject, template_id, expires_at, *_), score, cosine in zip(
             rows, scores.tolist(), cosines.tolist(), strict=True
         )
@@ -185,9 +185,9 @@ def _opened(
     """Return the rows whose vectors (d,) can be read, and these; the others are damaged."""
     whole, vectors = [], []
     for row in rows:
-        reading = Reading(row[0])
+        reading = SubjectReader(row[0])
         read = partial(_vector, vault, space, *row)
-        vector = reading.take("vector", read, None, template_id=row[1], fingerprint=row[4])
+        vector = reading.read("vector", read, None, template_id=row[1], fingerprint=row[4])
         damaged += reading.damaged
         if vector is not None:
             whole.append(row)
@@ -207,5 +207,5 @@ def _vector(
     *key: Any,
 ) -> NDArray[np.float32]:
     about = Owner(subject, space.collection).vector(template_id, image, made_by)
-    cipher = vault.cipher(Wrapped.read(*key) if key else None)
+    cipher = vault.cipher(WrappedKey.read(*key) if key else None)
     return vector_of(cipher, blob, about, space.dimension)

@@ -29,7 +29,7 @@ from service.store.postgres.collections import hold
 from service.store.postgres.database import Database
 from service.store.postgres.migrations import VACUUM_SOON, Connection
 from service.store.postgres.orthogonal import Turn, turn_of
-from service.store.vault import KEY_BYTES, Vault, Wrapped, to_turn
+from service.store.vault import KEY_BYTES, Vault, WrappedKey, to_turn
 
 # Among a million faces pgvector's own choices (16, 64, and 40 to search by) find the nearest
 # first in fewer than nine searches of ten, these and `likeness.nearest` in 99 of 100.
@@ -194,9 +194,9 @@ class Spaces:
             return None
         number, key_id, master, blob = row
         name = collection, fingerprint, dimension
-        return await self._turned(number, name, Wrapped(key_id, master, blob, to_turn(number)))
+        return await self._turned(number, name, WrappedKey(key_id, master, blob, to_turn(number)))
 
-    async def _turned(self, number: int, name: _Name, wrapped: Wrapped) -> Space:
+    async def _turned(self, number: int, name: _Name, wrapped: WrappedKey) -> Space:
         turn = self._turns.get(wrapped.key_id)
         if turn is None:
             if len(self._turns) >= _REMEMBERED:
@@ -301,7 +301,7 @@ async def insert(
     )
 
 
-async def add_key(connection: Connection, key: Wrapped) -> None:
+async def add_key(connection: Connection, key: WrappedKey) -> None:
     """Keep a key of the vault's."""
     await connection.execute(
         "INSERT INTO likeness.data_keys (key_id, master, wrapped) VALUES (%s, %s, %s)",

@@ -11,31 +11,26 @@ from typing import Any
 
 from pgvector import Vector
 
+from service.errors import IdempotencyConflict, SubjectElsewhere, SubjectNotFound, TemplateIdTaken
 from service.store.audit import Event
-from service.store.damage import recorded_of
-from service.store.particulars import Particulars, sealed_metadata, sealed_terms
+from service.store.damage import read_outcome
 from service.store.postgres.audit_log import append
 from service.store.postgres.collections import hold
 from service.store.postgres.migrations import Connection
 from service.store.postgres.queries import not_found, vector_of
-from service.store.postgres.sealing import sealed_particulars_of
+from service.store.postgres.sealing import sealed_subject_row
 from service.store.postgres.spaces import Space, Spaces
 from service.store.records import (
-    Deleted,
-    Enrolled,
+    IDEMPOTENCY_LASTS,
+    Deletion,
     EnrolledTemplate,
+    EnrolmentResult,
     Idempotency,
     NewTemplate,
     Terms,
     check_ahead,
 )
-from service.store.refusals import (
-    IDEMPOTENCY_LASTS,
-    elsewhere,
-    id_taken,
-    key_reused,
-    no_subject,
-)
+from service.store.subject_row import SubjectRow, seal_metadata, seal_terms
 from service.store.vault import of_photo
 
 # Locks of another kind of name never stand for the same number.
@@ -53,7 +48,7 @@ async def enroll(
     by: str | None,
     collection: str,
     now: datetime,
-) -> Enrolled:
+) -> EnrolmentResult:
     """Add templates, each with its space, to a subject, and record the outcome under the key."""
     if collection:
         await hold(connection, collection)
@@ -74,7 +69,7 @@ async def enroll(
     outcomes = []
     for template, space in templates:
         outcomes.append(await _add(connection, spaces, held, template, space, now))
-    enrolled = Enrolled(tuple(outcomes))
+    enrolled = EnrolmentResult(tuple(outcomes))
     if idempotency is not None:
         await _record(connection, idempotency, enrolled, now)
     if created := sum(outcome.created for outcome in outcomes):
@@ -84,7 +79,7 @@ async def enroll(
 
 async def delete_subject(
     connection: Connection, subject: str, by: str | None, now: datetime
-) -> Deleted:
+) -> Deletion:
     """Delete a subject and its templates. Raises SubjectNotFound."""
     await lock_subject(connection, subject)
     templates = await connection.execute(
@@ -94,15 +89,15 @@ async def delete_subject(
         "DELETE FROM likeness.subjects WHERE subject = %s", [subject]
     )
     if subjects.rowcount == 0:
-        raise no_subject()
+        raise SubjectNotFound
     counts = {"subjects": 1, "templates": templates.rowcount}
     receipt = await append(connection, Event("subject_deleted", subject, by, counts), now)
-    return Deleted(1, templates.rowcount, receipt)
+    return Deletion(1, templates.rowcount, receipt)
 
 
 async def delete_template(
     connection: Connection, subject: str, template_id: str, by: str | None, now: datetime
-) -> Deleted:
+) -> Deletion:
     """Delete what every bundle made of a photo, and the subject with its last one.
 
     Raises SubjectNotFound, TemplateNotFound.
@@ -121,10 +116,10 @@ async def delete_template(
     )
     counts = {"subjects": subjects.rowcount, "templates": templates.rowcount}
     receipt = await append(connection, Event("template_deleted", subject, by, counts), now)
-    return Deleted(subjects.rowcount, templates.rowcount, receipt)
+    return Deletion(subjects.rowcount, templates.rowcount, receipt)
 
 
-async def sweep(connection: Connection, limit: int, now: datetime) -> Deleted:
+async def sweep(connection: Connection, limit: int, now: datetime) -> Deletion:
     """Delete some of the templates that have expired, and subjects left without one."""
     gone = await connection.execute(
         """DELETE FROM likeness.templates WHERE number IN (
@@ -140,10 +135,10 @@ async def sweep(connection: Connection, limit: int, now: datetime) -> Deleted:
         [names],
     )
     if not names:
-        return Deleted(0, 0)
+        return Deletion(0, 0)
     counts = {"subjects": subjects.rowcount, "templates": len(names)}
     receipt = await append(connection, Event("expired", counts=counts), now)
-    return Deleted(subjects.rowcount, len(names), receipt)
+    return Deletion(subjects.rowcount, len(names), receipt)
 
 
 async def lock_subject(connection: Connection, subject: str) -> None:
@@ -157,7 +152,7 @@ async def _lock(connection: Connection, name: str, kind: int) -> None:
 
 async def _recorded(
     connection: Connection, idempotency: Idempotency, now: datetime
-) -> Enrolled | None:
+) -> EnrolmentResult | None:
     # Another may be deleting the same old records, in another order.
     await connection.execute(
         """DELETE FROM likeness.idempotency WHERE key IN (SELECT key FROM likeness.idempotency
@@ -174,12 +169,12 @@ async def _recorded(
         return None
     request_sha256, outcome = row
     if request_sha256 != idempotency.request_sha256:
-        raise key_reused()
-    return recorded_of(outcome)
+        raise IdempotencyConflict
+    return read_outcome(outcome)
 
 
 async def _record(
-    connection: Connection, idempotency: Idempotency, enrolled: Enrolled, now: datetime
+    connection: Connection, idempotency: Idempotency, enrolled: EnrolmentResult, now: datetime
 ) -> None:
     outcome = json.dumps([(each.template_id, each.created) for each in enrolled.templates])
     # One of a day ago may be there yet.
@@ -204,7 +199,7 @@ async def _put_subject(
     terms: Terms | None,
     collection: str,
     now: datetime,
-) -> Particulars:
+) -> SubjectRow:
     """Make a subject if there is none, replace what is given of it; return what was before."""
     made = await connection.execute(
         """INSERT INTO likeness.subjects (subject, created_at, metadata, collection, odd_name)
@@ -217,17 +212,17 @@ async def _put_subject(
         )
         # If it went meanwhile, a template cannot be added, and all is done again.
         if await held.fetchone() not in (None, (collection,)):
-            raise elsewhere()
-    before = await sealed_particulars_of(connection, spaces, subject)
+            raise SubjectElsewhere
+    before = await sealed_subject_row(connection, spaces, subject)
     if metadata is not None:
         await connection.execute(
             "UPDATE likeness.subjects SET metadata = %s WHERE subject = %s",
-            [sealed_metadata(before.cipher, before.owner, metadata), subject],
+            [seal_metadata(before.cipher, before.owner, metadata), subject],
         )
     if terms is not None:
         await connection.execute(
             "UPDATE likeness.subjects SET terms = %s WHERE subject = %s",
-            [sealed_terms(before.cipher, before.owner, terms), subject],
+            [seal_terms(before.cipher, before.owner, terms), subject],
         )
     return before
 
@@ -235,7 +230,7 @@ async def _put_subject(
 async def _add(
     connection: Connection,
     spaces: Spaces,
-    held: Particulars,
+    held: SubjectRow,
     template: NewTemplate,
     space: Space,
     now: datetime,
@@ -252,7 +247,7 @@ async def _add(
     )
     rows = await found.fetchall()
     if any(row[:2] != (subject, template.image_sha256) for row in rows):
-        raise id_taken()
+        raise TemplateIdTaken
     template_id, expires_at = rows[0][3:5] if rows else (template.template_id, None)
     if template.expires_at is not None:
         expires_at = template.expires_at

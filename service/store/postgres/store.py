@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from models.cohort import Cohort
 from models.errors import LikenessError
-from service.errors import StoreUnavailable
+from service.errors import NoMasterKey, StoreUnavailable
 from service.store.audit import AuditEntry
 from service.store.damage import DamageLog
 from service.store.postgres import (
@@ -37,23 +37,22 @@ from service.store.records import (
     Collection,
     Counts,
     Damage,
-    Deleted,
-    Enrolled,
+    Deletion,
+    EnrolmentResult,
     Idempotency,
-    Lack,
-    Lacking,
+    MissingCounts,
+    MissingTemplate,
     NewTemplate,
     OddName,
     Page,
     Photo,
-    Resealed,
+    ResealCounts,
     SubjectDetail,
     SubjectExport,
     SubjectSummary,
     SubjectTemplates,
     Terms,
 )
-from service.store.refusals import no_master_key
 from service.store.vault import Vault
 
 
@@ -90,8 +89,8 @@ class PostgresStore:
         by: str | None = None,
         terms: Terms | None = None,
         collection: str = "",
-    ) -> Enrolled:
-        async def place_and_write() -> Enrolled:
+    ) -> EnrolmentResult:
+        async def place_and_write() -> EnrolmentResult:
             placed = [
                 (each, await self._spaces.of(collection, each.fingerprint, len(each.vector)))
                 for each in templates
@@ -206,19 +205,19 @@ class PostgresStore:
             lambda c: rename(c, self._vault, subject, to, by, self._clock())
         )
 
-    async def delete_subject(self, subject: str, by: str | None = None) -> Deleted:
+    async def delete_subject(self, subject: str, by: str | None = None) -> Deletion:
         return await self._database.write(
             lambda c: statements.delete_subject(c, subject, by, self._clock())
         )
 
     async def delete_template(
         self, subject: str, template_id: str, by: str | None = None
-    ) -> Deleted:
+    ) -> Deletion:
         return await self._database.write(
             lambda c: statements.delete_template(c, subject, template_id, by, self._clock())
         )
 
-    async def sweep(self, limit: int) -> Deleted:
+    async def sweep(self, limit: int) -> Deletion:
         return await self._database.write(lambda c: statements.sweep(c, limit, self._clock()))
 
     async def count(self, collection: str | None = None) -> Counts:
@@ -238,9 +237,9 @@ class PostgresStore:
     async def collection(self, name: str) -> Collection:
         return await self._database.read(lambda c: collections.find(c, name))
 
-    async def delete_collection(self, name: str, by: str | None = None) -> Deleted:
-        async def work() -> Deleted:
-            gone = Deleted(0, 0)
+    async def delete_collection(self, name: str, by: str | None = None) -> Deletion:
+        async def work() -> Deletion:
+            gone = Deletion(0, 0)
             while gone.receipt is None:
                 gone = await self._database.write(
                     partial(collections.delete, name=name, before=gone, by=by, now=self._clock())
@@ -251,12 +250,12 @@ class PostgresStore:
 
     async def lacking(
         self, change: Change, after: int, limit: int, collection: str | None = None
-    ) -> list[Lacking]:
+    ) -> list[MissingTemplate]:
         return await self._database.read(
             lambda c: changing.lacking(c, change, after, limit, collection, self._clock())
         )
 
-    async def lack(self, change: Change, collection: str | None = None) -> Lack:
+    async def lack(self, change: Change, collection: str | None = None) -> MissingCounts:
         return await self._database.read(
             lambda c: changing.lack(c, change, collection, self._clock())
         )
@@ -301,18 +300,18 @@ class PostgresStore:
     async def switch_to(self, fingerprint: str, by: str | None = None) -> None:
         await self._database.write(lambda c: changing.switch_to(c, fingerprint, by, self._clock()))
 
-    async def forget(self, fingerprint: str, by: str | None = None) -> Deleted:
+    async def forget(self, fingerprint: str, by: str | None = None) -> Deletion:
         return await self._database.write(
             lambda c: changing.forget(c, fingerprint, by, self._clock())
         )
 
-    async def reseal(self, limit: int, by: str | None = None) -> Resealed:
+    async def reseal(self, limit: int, by: str | None = None) -> ResealCounts:
         if self._vault.current is None:
-            raise no_master_key()
+            raise NoMasterKey
 
         damaged = 0
 
-        async def rewrap(connection: Connection) -> Resealed:
+        async def rewrap(connection: Connection) -> ResealCounts:
             nonlocal damaged
             keys, damaged = await sealing.rewrap(connection, self._vault, limit)
             now = self._clock()
@@ -320,9 +319,9 @@ class PostgresStore:
 
         async def seal(connection: Connection, subject: str) -> None:
             await statements.lock_subject(connection, subject)
-            await sealing.sealed_particulars_of(connection, self._spaces, subject)
+            await sealing.sealed_subject_row(connection, self._spaces, subject)
 
-        async def work() -> Resealed:
+        async def work() -> ResealCounts:
             done = await self._database.write(rewrap)
             if done.rewrapped:
                 return done

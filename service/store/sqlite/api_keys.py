@@ -5,20 +5,20 @@ import sqlite3
 from datetime import datetime
 
 from service.store.audit import Event
-from service.store.damage import LONG_AGO, moment_of, readable, scopes_of
+from service.store.damage import LONG_AGO, moment_of, read_or_none, scopes_of
 from service.store.records import ApiKey
 from service.store.sqlite.audit_log import append
 from service.store.sqlite.queries import stamp
 from service.store.sqlite.sealing import add_key
-from service.store.sqlite.writer import Done
-from service.store.vault import Wrapped, to_sign
+from service.store.sqlite.writer import WriteResult
+from service.store.vault import WrappedKey, to_sign
 
 _KEYS = """SELECT keys.key_id, name, scopes, salt, digest, per_s, at_once, created_at, revoked_at,
     signing_key_id, master, wrapped
     FROM keys LEFT JOIN data_keys ON data_keys.key_id = signing_key_id"""
 
 
-def add(connection: sqlite3.Connection, key: ApiKey, by: str | None) -> Done[None]:
+def add(connection: sqlite3.Connection, key: ApiKey, by: str | None) -> WriteResult[None]:
     """Keep a key, and what it signs with."""
     if key.signing is not None:
         add_key(connection, key.signing)
@@ -38,7 +38,7 @@ def add(connection: sqlite3.Connection, key: ApiKey, by: str | None) -> Done[Non
         ),
     )
     append(connection, Event("key_created", key_id=by), key.created_at)
-    return Done(None)
+    return WriteResult(None)
 
 
 def find(connection: sqlite3.Connection, key_id: str) -> ApiKey | None:
@@ -55,7 +55,7 @@ def every(connection: sqlite3.Connection) -> list[ApiKey]:
 
 def revoke(
     connection: sqlite3.Connection, key_id: str, by: str | None, now: datetime
-) -> Done[bool]:
+) -> WriteResult[bool]:
     """Note when a key was revoked, the first time, and destroy what it signed with."""
     found = connection.execute(
         "UPDATE keys SET revoked_at = coalesce(revoked_at, ?) WHERE key_id = ?",
@@ -68,7 +68,7 @@ def revoke(
     )
     if found.rowcount:
         append(connection, Event("key_revoked", key_id=by), now)
-    return Done(found.rowcount == 1, erases=destroyed.rowcount == 1)
+    return WriteResult(found.rowcount == 1, erases=destroyed.rowcount == 1)
 
 
 def _key(
@@ -89,12 +89,12 @@ def _key(
         key_id,
         name,
         # Damaged, a key is good for nothing.
-        tuple(readable(lambda: scopes_of(scopes)) or ()),
+        tuple(read_or_none(lambda: scopes_of(scopes)) or ()),
         salt,
         digest,
         per_s,
         at_once,
-        readable(lambda: moment_of(created_at)) or LONG_AGO,
-        None if revoked_at is None else readable(lambda: moment_of(revoked_at)) or LONG_AGO,
-        Wrapped.held(signing_key_id, master, wrapped, to_sign(key_id)),
+        read_or_none(lambda: moment_of(created_at)) or LONG_AGO,
+        None if revoked_at is None else read_or_none(lambda: moment_of(revoked_at)) or LONG_AGO,
+        WrappedKey.held(signing_key_id, master, wrapped, to_sign(key_id)),
     )

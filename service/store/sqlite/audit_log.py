@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from service.store.audit import START, AuditEntry, Event, seal
-from service.store.damage import LONG_AGO, counts_of, damage_events, moment_of, readable
+from service.store.damage import LONG_AGO, counts_of, damage_events, moment_of, read_or_none
 from service.store.records import Damage
 from service.store.sqlite.queries import stamp
 
@@ -68,11 +68,11 @@ def _entry(
 ) -> AuditEntry:
     return AuditEntry(
         number,
-        readable(lambda: moment_of(at)) or LONG_AGO,
+        read_or_none(lambda: moment_of(at)) or LONG_AGO,
         action,
         subject_sha256,
         key_id,
-        readable(lambda: counts_of(counts)) or {},
+        read_or_none(lambda: counts_of(counts)) or {},
         previous,
         digest,
     )

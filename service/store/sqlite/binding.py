@@ -2,8 +2,8 @@
 
 import sqlite3
 
-from service.store.unbound import AT_ONCE, bound_key, bound_particulars, bound_vector
-from service.store.vault import Owner, Vault, Wrapped, to_sign
+from service.store.unbound import AT_ONCE, bind_key, bind_row, bind_vector
+from service.store.vault import Owner, Vault, WrappedKey, to_sign
 
 
 def bind(connection: sqlite3.Connection, vault: Vault) -> None:
@@ -27,10 +27,10 @@ def _bind_subject(connection: sqlite3.Connection, vault: Vault, key_id: str) -> 
         (key_id,),
     ).fetchall()
     for subject, collection, metadata, terms, *key in rows:
-        owner, cipher = Owner(subject, collection), vault.cipher(Wrapped(*key))
+        owner, cipher = Owner(subject, collection), vault.cipher(WrappedKey(*key))
         connection.execute(
             "UPDATE subjects SET metadata = ?, terms = ? WHERE subject = ?",
-            (*bound_particulars(cipher, owner, metadata, terms), subject),
+            (*bind_row(cipher, owner, metadata, terms), subject),
         )
         templates = connection.execute(
             "SELECT number, vector, template_id, image_sha256, fingerprint FROM templates "
@@ -39,7 +39,7 @@ def _bind_subject(connection: sqlite3.Connection, vault: Vault, key_id: str) -> 
         ).fetchall()
         connection.executemany(
             "UPDATE templates SET vector = ? WHERE number = ?",
-            [(bound_vector(cipher, owner, *rest), number) for number, *rest in templates],
+            [(bind_vector(cipher, owner, *rest), number) for number, *rest in templates],
         )
 
 
@@ -50,7 +50,7 @@ def _bind_signing(connection: sqlite3.Connection, vault: Vault, key_id: str) -> 
         (key_id,),
     ).fetchall()
     for api_key, *key in rows:
-        bound = bound_key(vault, Wrapped(*key), to_sign(api_key))
+        bound = bind_key(vault, WrappedKey(*key), to_sign(api_key))
         connection.execute(
             "UPDATE data_keys SET master = ?, wrapped = ? WHERE key_id = ?",
             (bound.master, bound.blob, key_id),

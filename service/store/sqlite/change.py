@@ -9,11 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.store.audit import Event
-from service.store.records import Change, Deleted, Lack, Lacking, Photo, check_vector
+from service.store.records import (
+    Change,
+    Deletion,
+    MissingCounts,
+    MissingTemplate,
+    Photo,
+    check_vector,
+)
 from service.store.sqlite.audit_log import append
-from service.store.sqlite.queries import FLOAT32, entries, not_found, particulars_of, stamp
-from service.store.sqlite.sealing import sealed_particulars_of
-from service.store.sqlite.writer import Done
+from service.store.sqlite.queries import FLOAT32, entries, not_found, stamp, subject_row_of
+from service.store.sqlite.sealing import sealed_subject_row
+from service.store.sqlite.writer import WriteResult
 from service.store.vault import Vault, of_photo
 
 # Unexpired templates of the old bundle whose photo the new one has no template of.
@@ -35,7 +42,7 @@ def lacking(
     limit: int,
     collection: str | None,
     now: datetime,
-) -> list[Lacking]:
+) -> list[MissingTemplate]:
     """Return at most `limit` photos beyond a number."""
     rows = connection.execute(
         f"SELECT number, subject, template_id, image_sha256, {_HAS_PHOTO} {_LACKING} "
@@ -43,20 +50,20 @@ def lacking(
         {**_parameters(change, collection, now), "after": after, "limit": limit},
     )
     return [
-        Lacking(number, subject, template_id, image_sha256, bool(has_photo))
+        MissingTemplate(number, subject, template_id, image_sha256, bool(has_photo))
         for number, subject, template_id, image_sha256, has_photo in rows.fetchall()
     ]
 
 
 def lack(
     connection: sqlite3.Connection, change: Change, collection: str | None, now: datetime
-) -> Lack:
+) -> MissingCounts:
     """Count them."""
     ((templates, with_photo),) = connection.execute(
         f"SELECT count(*), coalesce(sum({_HAS_PHOTO}), 0) {_LACKING}",
         _parameters(change, collection, now),
     ).fetchall()
-    return Lack(templates, templates - with_photo)
+    return MissingCounts(templates, templates - with_photo)
 
 
 def photo(
@@ -76,7 +83,7 @@ def photo(
     ((image_sha256, kept),) = rows
     if kept is None:
         return str(image_sha256)
-    _, held = particulars_of(connection, vault, subject)
+    _, held = subject_row_of(connection, vault, subject)
     return Photo(image_sha256, held.cipher.open(kept, of_photo(image_sha256)))
 
 
@@ -90,7 +97,7 @@ def add_vector(
     quality: Mapping[str, float] | None,
     by: str | None,
     now: datetime,
-) -> Done[bool]:
+) -> WriteResult[bool]:
     """Add what another bundle made of a photo; False if it is there.
 
     Raises SubjectNotFound, TemplateNotFound, DegenerateVector.
@@ -103,8 +110,8 @@ def add_vector(
     if not held:
         raise not_found(connection, subject)
     if any(made_by == fingerprint for made_by, _ in held):
-        return Done(False)
-    whose = sealed_particulars_of(connection, vault, subject)
+        return WriteResult(False)
+    whose = sealed_subject_row(connection, vault, subject)
     about = whose.owner.vector(template_id, held[0][1], fingerprint)
     connection.execute(
         "INSERT INTO templates (template_id, subject, fingerprint, image_sha256, quality, "
@@ -120,7 +127,7 @@ def add_vector(
         ),
     )
     append(connection, Event("reembedded", subject, by, {"templates": 1}), now)
-    return Done(True, added=list(entries(connection, vault, template_id, fingerprint)))
+    return WriteResult(True, added=list(entries(connection, vault, template_id, fingerprint)))
 
 
 def fingerprints(connection: sqlite3.Connection) -> dict[str, int]:
@@ -138,16 +145,16 @@ def switched_to(connection: sqlite3.Connection) -> str | None:
 
 def switch_to(
     connection: sqlite3.Connection, fingerprint: str, by: str | None, now: datetime
-) -> Done[None]:
+) -> WriteResult[None]:
     """Let a bundle serve."""
     connection.execute("INSERT OR REPLACE INTO switched VALUES (1, ?)", (fingerprint,))
     append(connection, Event("switched", key_id=by), now)
-    return Done(None)
+    return WriteResult(None)
 
 
 def forget(
     connection: sqlite3.Connection, fingerprint: str, by: str | None, now: datetime
-) -> Done[Deleted]:
+) -> WriteResult[Deletion]:
     """Delete every template of a bundle, and the subjects that have no other."""
     rows = connection.execute(
         "DELETE FROM templates WHERE fingerprint = ? RETURNING 1", (fingerprint,)
@@ -158,7 +165,7 @@ def forget(
     ).rowcount
     counts = {"subjects": subjects, "templates": len(rows)}
     receipt = append(connection, Event("bundle_forgotten", key_id=by, counts=counts), now)
-    return Done(Deleted(subjects, len(rows), receipt), forgotten=fingerprint, erases=True)
+    return WriteResult(Deletion(subjects, len(rows), receipt), forgotten=fingerprint, erases=True)
 
 
 def _parameters(change: Change, collection: str | None, now: datetime) -> dict[str, object]:

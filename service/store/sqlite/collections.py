@@ -3,13 +3,13 @@
 import sqlite3
 from datetime import datetime
 
+from service.errors import CollectionExists, CollectionNotFound
 from service.store.audit import Event
-from service.store.damage import LONG_AGO, moment_of, readable
-from service.store.records import Collection, Counts, Deleted, Page
-from service.store.refusals import collection_exists, no_collection
+from service.store.damage import LONG_AGO, moment_of, read_or_none
+from service.store.records import Collection, Counts, Deletion, Page
 from service.store.sqlite.audit_log import append
 from service.store.sqlite.queries import stamp
-from service.store.sqlite.writer import Done
+from service.store.sqlite.writer import WriteResult
 
 # Subjects erased in one transaction; who writes meanwhile waits for its end.
 AT_ONCE = 500
@@ -20,18 +20,18 @@ _COLLECTIONS = """SELECT collection, created_at, subjects, templates
 
 def create(
     connection: sqlite3.Connection, name: str, by: str | None, now: datetime
-) -> Done[Collection]:
+) -> WriteResult[Collection]:
     """Make a collection. Raises CollectionExists, for the default one as well."""
     made = connection.execute(
         "INSERT INTO collections VALUES (?, ?) ON CONFLICT DO NOTHING", (name, stamp(now))
     )
     if not name or not made.rowcount:
-        raise collection_exists()
+        raise CollectionExists
     connection.execute(
         "INSERT INTO counts (collection, subjects, templates) VALUES (?, 0, 0)", (name,)
     )
     append(connection, Event("collection_created", name, by), now)
-    return Done(find(connection, name))
+    return WriteResult(find(connection, name))
 
 
 def every(connection: sqlite3.Connection, after: str | None, limit: int) -> Page[Collection]:
@@ -48,13 +48,13 @@ def find(connection: sqlite3.Connection, name: str) -> Collection:
     """Return a collection. Raises CollectionNotFound."""
     rows = connection.execute(f"{_COLLECTIONS} WHERE collection = ?", (name,)).fetchall()
     if not rows:
-        raise no_collection()
+        raise CollectionNotFound
     return _collection(*rows[0])
 
 
 def delete(
-    connection: sqlite3.Connection, name: str, before: Deleted, by: str | None, now: datetime
-) -> Done[Deleted]:
+    connection: sqlite3.Connection, name: str, before: Deletion, by: str | None, now: datetime
+) -> WriteResult[Deletion]:
     """Erase some of a collection's subjects, and the collection if none is left.
 
     The outcome adds to what was erased `before`, and has a receipt when all is done. Raises
@@ -68,18 +68,18 @@ def delete(
     ).fetchall()
     subjects = connection.execute(f"DELETE FROM subjects WHERE subject IN {chosen}", some).rowcount
     counts = {"subjects": subjects, "templates": len(removed)}
-    gone = Deleted(before.subjects + subjects, before.templates + len(removed))
+    gone = Deletion(before.subjects + subjects, before.templates + len(removed))
     ids = [template_id for (template_id,) in removed]
     if find(connection, name).counts.subjects:
         append(connection, Event("collection_emptied", name, by, counts), now)
-        return Done(gone, ids)
+        return WriteResult(gone, ids)
     connection.execute("DELETE FROM collections WHERE collection = ?", (name,))
     connection.execute("DELETE FROM counts WHERE collection = ?", (name,))
     counts = {"subjects": gone.subjects, "templates": gone.templates}
     receipt = append(connection, Event("collection_deleted", name, by, counts), now)
-    return Done(Deleted(gone.subjects, gone.templates, receipt), ids, erases=True)
+    return WriteResult(Deletion(gone.subjects, gone.templates, receipt), ids, erases=True)
 
 
 def _collection(name: str, created_at: str, subjects: int, templates: int) -> Collection:
-    created = readable(lambda: moment_of(created_at)) or LONG_AGO
+    created = read_or_none(lambda: moment_of(created_at)) or LONG_AGO
     return Collection(name, created, Counts(subjects, templates))

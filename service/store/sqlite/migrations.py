@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 
 from service.errors import StoreUnavailable
 from service.store.names import is_odd, plain_key_name
-from service.store.refusals import newer_database
 
 Migration = Callable[[sqlite3.Connection], None]
 
@@ -293,7 +292,10 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration] = MI
     _check_ours(connection)
     version = _pragma(connection, "user_version")
     if version > len(migrations):
-        raise newer_database(version, len(migrations))
+        raise StoreUnavailable(
+            f"The database has version {version}, and this release knows {len(migrations)} "
+            "at most: a newer release wrote it. Start that release, or restore a backup."
+        )
     for number, migration in enumerate(migrations[version:], version + 1):
         # Immediate: takes the write lock before the step looks at anything.
         connection.execute("BEGIN IMMEDIATE")

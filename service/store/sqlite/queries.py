@@ -12,18 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cohort import are_unit
-from service.errors import StoreDamaged, StoreError, SubjectNotFound
+from service.errors import StoreDamaged, StoreError, SubjectNotFound, TemplateNotFound
 from service.store.damage import (
     LONG_AGO,
     NO_VECTOR,
-    Reading,
+    SubjectReader,
     checked,
     moment_of,
     photo_of,
     quality_of,
     template_of,
 )
-from service.store.particulars import Particulars
 from service.store.records import (
     Counts,
     Damage,
@@ -35,10 +34,10 @@ from service.store.records import (
     SubjectSummary,
     SubjectTemplates,
 )
-from service.store.refusals import no_subject, no_such_template, no_template
 from service.store.sqlite.index import Entry
 from service.store.sqlite.writer import is_damaged
-from service.store.vault import Cipher, Owner, Vault, Wrapped
+from service.store.subject_row import SubjectRow
+from service.store.vault import Cipher, Owner, Vault, WrappedKey
 
 FLOAT32 = np.dtype("<f4")
 
@@ -59,14 +58,14 @@ def templates_of(
     dimensions: Mapping[str, int],
 ) -> SubjectTemplates:
     """Return the unexpired templates of a subject. Raises SubjectNotFound."""
-    _, held = particulars_of(connection, vault, subject)
+    _, held = subject_row_of(connection, vault, subject)
     rows = connection.execute(
         "SELECT template_id, vector, image_sha256, fingerprint, quality, expires_at FROM templates "
         "WHERE subject = ? AND (expires_at IS NULL OR expires_at > ?) ORDER BY number",
         (subject, stamp(now)),
     ).fetchall()
     # What is wrong with its metadata is none of a comparison's business.
-    reading = Reading(subject, [each for each in held.damaged if each.part == "key"])
+    reading = SubjectReader(subject, [each for each in held.damaged if each.part == "key"])
     templates = []
     for name, blob, image, made_by, quality, expires_at in rows:
         if _expiry(reading, expires_at, name, made_by) == LONG_AGO:
@@ -116,7 +115,7 @@ def subjects(
         (collection, after, after, limit + 1),
     ).fetchall()
     items = tuple(
-        _summary(at, Particulars.open(vault, Owner(subject, within), *held), templates, made_by)
+        _summary(at, SubjectRow.open(vault, Owner(subject, within), *held), templates, made_by)
         for subject, at, within, *held, templates, made_by in rows[:limit]
     )
     return Page(items, items[-1].subject if len(rows) > limit else None)
@@ -126,18 +125,18 @@ def subject_detail(
     connection: sqlite3.Connection, vault: Vault, subject: str, dimensions: Mapping[str, int]
 ) -> SubjectDetail:
     """Describe a subject and its templates. Raises SubjectNotFound."""
-    created_at, held = particulars_of(connection, vault, subject)
+    created_at, held = subject_row_of(connection, vault, subject)
     rows = connection.execute(
         f"SELECT vector, {_COLUMNS} FROM templates WHERE subject = ? ORDER BY number", (subject,)
     ).fetchall()
-    reading = Reading(subject, [*held.damaged])
+    reading = SubjectReader(subject, [*held.damaged])
     stored = []
     for blob, *row in rows:
         stored.append(_stored(reading, *row))
         held.vector(vector_of, blob, stored[-1], reading, dimensions)
     return SubjectDetail(
         subject,
-        reading.take("times", lambda: moment_of(created_at), None) or LONG_AGO,
+        reading.read("times", lambda: moment_of(created_at), None) or LONG_AGO,
         held.metadata,
         held.terms,
         tuple(stored),
@@ -152,7 +151,7 @@ def subject_of(connection: sqlite3.Connection, template_id: str) -> str:
         "SELECT subject FROM templates WHERE template_id = ? LIMIT 1", (template_id,)
     ).fetchall()
     if not rows:
-        raise no_such_template()
+        raise TemplateNotFound
     return str(rows[0][0])
 
 
@@ -160,11 +159,11 @@ def export(
     connection: sqlite3.Connection, vault: Vault, subject: str, dimensions: Mapping[str, int]
 ) -> SubjectExport:
     """Return everything stored about a subject. Raises SubjectNotFound."""
-    created_at, held = particulars_of(connection, vault, subject)
+    created_at, held = subject_row_of(connection, vault, subject)
     rows = connection.execute(
         f"SELECT vector, {_COLUMNS} FROM templates WHERE subject = ? ORDER BY number", (subject,)
     ).fetchall()
-    reading = Reading(subject, [*held.damaged])
+    reading = SubjectReader(subject, [*held.damaged])
     templates = []
     for blob, *row in rows:
         stored = _stored(reading, *row)
@@ -177,7 +176,7 @@ def export(
     kept = [photo_of(reading, held.cipher, image, blob) for image, blob in photos]
     return SubjectExport(
         subject,
-        reading.take("times", lambda: moment_of(created_at), None) or LONG_AGO,
+        reading.read("times", lambda: moment_of(created_at), None) or LONG_AGO,
         held.metadata,
         held.terms,
         tuple(templates),
@@ -268,12 +267,12 @@ def _read(vault: Vault, rows: Iterable[Any], damaged: list[Damage]) -> Iterator[
     for _, *key, template_id, subject, image, made_by, blob, expires_at, collection in rows:
         about = Owner(subject, collection).vector(template_id, image, made_by)
         try:
-            vector = _numbers(vault.cipher(Wrapped.read(*key)), blob, about)
+            vector = _numbers(vault.cipher(WrappedKey.read(*key)), blob, about)
             expires = moment_of(expires_at)
         except StoreDamaged:
-            reading = Reading(subject)
+            reading = SubjectReader(subject)
             read = partial(_numbers, reading.cipher(vault, *key), blob, about)
-            reading.take("vector", read, None, template_id, made_by)
+            reading.read("vector", read, None, template_id, made_by)
             _expiry(reading, expires_at, template_id, made_by)
             damaged += reading.damaged
             continue
@@ -292,7 +291,11 @@ def _read(vault: Vault, rows: Iterable[Any], damaged: list[Damage]) -> Iterator[
 def not_found(connection: sqlite3.Connection, subject: str) -> StoreError:
     """Return what a subject without the template that was named lacks: that, or all."""
     known = connection.execute("SELECT 1 FROM subjects WHERE subject = ?", (subject,)).fetchall()
-    return no_template() if known else no_subject()
+    return (
+        TemplateNotFound("The subject has no template with this id.")
+        if known
+        else SubjectNotFound()
+    )
 
 
 def stamp(at: datetime) -> str:
@@ -317,27 +320,27 @@ def _numbers(cipher: Cipher, blob: bytes, about: str) -> NDArray[np.float32]:
     return np.frombuffer(opened, FLOAT32).astype(np.float32)
 
 
-def particulars_of(
+def subject_row_of(
     connection: sqlite3.Connection, vault: Vault, subject: str
-) -> tuple[str, Particulars]:
+) -> tuple[str, SubjectRow]:
     """Return since when a subject is stored, and its particulars. Raises SubjectNotFound."""
     rows = connection.execute(
         f"SELECT {_HEAD} FROM subjects LEFT JOIN data_keys USING (key_id) WHERE subject = ?",
         (subject,),
     ).fetchall()
     if not rows:
-        raise no_subject()
+        raise SubjectNotFound
     created_at, collection, *held = rows[0]
     owner = Owner(subject, collection)
-    return created_at, Particulars.open(vault, owner, *held)
+    return created_at, SubjectRow.open(vault, owner, *held)
 
 
-def _summary(created_at: str, held: Particulars, templates: int, made_by: str) -> SubjectSummary:
-    reading = Reading(held.owner.subject, [*held.damaged])
+def _summary(created_at: str, held: SubjectRow, templates: int, made_by: str) -> SubjectSummary:
+    reading = SubjectReader(held.owner.subject, [*held.damaged])
     return SubjectSummary(
         held.owner.subject,
         templates,
-        reading.take("times", lambda: moment_of(created_at), None) or LONG_AGO,
+        reading.read("times", lambda: moment_of(created_at), None) or LONG_AGO,
         held.metadata,
         held.terms,
         tuple(sorted(json.loads(made_by))),
@@ -347,7 +350,7 @@ def _summary(created_at: str, held: Particulars, templates: int, made_by: str) -
 
 
 def _stored(
-    reading: Reading,
+    reading: SubjectReader,
     template_id: str,
     subject: str,
     fingerprint: str,
@@ -362,17 +365,17 @@ def _stored(
         subject,
         fingerprint,
         image_sha256,
-        reading.take("quality", lambda: quality_of(quality), {}, *of_template),
-        reading.take("times", lambda: moment_of(created_at), None, *of_template) or LONG_AGO,
+        reading.read("quality", lambda: quality_of(quality), {}, *of_template),
+        reading.read("times", lambda: moment_of(created_at), None, *of_template) or LONG_AGO,
         _expiry(reading, expires_at, *of_template),
     )
 
 
 def _expiry(
-    reading: Reading, text: str | None, template_id: str, fingerprint: str
+    reading: SubjectReader, text: str | None, template_id: str, fingerprint: str
 ) -> datetime | None:
     """Return when a template expires; one whose expiry cannot be read has expired."""
-    return reading.take("times", lambda: moment_of(text), LONG_AGO, template_id, fingerprint)
+    return reading.read("times", lambda: moment_of(text), LONG_AGO, template_id, fingerprint)
 
 
 def lost_page(subject: str, fingerprint: str | None = None) -> Damage:

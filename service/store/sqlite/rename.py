@@ -5,13 +5,13 @@ from datetime import datetime
 from itertools import chain
 from typing import Any
 
+from service.errors import SubjectExists
 from service.store.audit import AuditEntry, Event
-from service.store.particulars import Particulars, sealed_metadata, sealed_terms
-from service.store.refusals import name_taken
 from service.store.sqlite.audit_log import append
-from service.store.sqlite.queries import entries, particulars_of
-from service.store.sqlite.writer import Done
-from service.store.unbound import resealed
+from service.store.sqlite.queries import entries, subject_row_of
+from service.store.sqlite.writer import WriteResult
+from service.store.subject_row import SubjectRow, seal_metadata, seal_terms
+from service.store.unbound import reseal_value
 from service.store.vault import Owner, Vault
 
 _TEMPLATE = "template_id, image_sha256, fingerprint, vector, quality, created_at, expires_at"
@@ -25,7 +25,7 @@ def rename(
     to: str,
     by: str | None,
     now: datetime,
-) -> Done[AuditEntry]:
+) -> WriteResult[AuditEntry]:
     """Rename a subject; its key stays, what is bound to the name is sealed anew.
 
     Raises SubjectNotFound, SubjectExists.
@@ -34,8 +34,8 @@ def rename(
     stays where it was is not erased with it.
     """
     if connection.execute("SELECT 1 FROM subjects WHERE subject = ?", (to,)).fetchall():
-        raise name_taken()
-    _, held = particulars_of(connection, vault, subject)
+        raise SubjectExists
+    _, held = subject_row_of(connection, vault, subject)
     held.check_whole()
     owner = Owner(to, held.owner.collection)
     # Photos first: they go with their last template.
@@ -45,8 +45,8 @@ def rename(
         "UPDATE subjects SET subject = ?, odd_name = 0, metadata = ?, terms = ? WHERE subject = ?",
         (
             to,
-            sealed_metadata(held.cipher, owner, held.metadata),
-            sealed_terms(held.cipher, owner, held.terms),
+            seal_metadata(held.cipher, owner, held.metadata),
+            seal_terms(held.cipher, owner, held.terms),
             subject,
         ),
     )
@@ -57,11 +57,11 @@ def rename(
     # What every bundle made of a photo shares its id.
     ids = list(dict.fromkeys(template_id for template_id, *_ in templates))
     added = list(chain(*(entries(connection, vault, template_id) for template_id in ids)))
-    return Done(receipt, ids, added, erases=True)
+    return WriteResult(receipt, ids, added, erases=True)
 
 
 def _bound(
-    held: Particulars,
+    held: SubjectRow,
     owner: Owner,
     template_id: str,
     image_sha256: str,
@@ -71,7 +71,7 @@ def _bound(
 ) -> tuple[Any, ...]:
     of_template = template_id, image_sha256, fingerprint
     before, after = held.owner.vector(*of_template), owner.vector(*of_template)
-    return (*of_template, resealed(held.cipher, vector, before, after), *rest)
+    return (*of_template, reseal_value(held.cipher, vector, before, after), *rest)
 
 
 def _taken(

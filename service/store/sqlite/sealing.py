@@ -3,15 +3,15 @@
 import sqlite3
 from datetime import datetime
 
+from service.errors import StoreUnavailable
 from service.store.audit import Event
-from service.store.particulars import Particulars
-from service.store.records import Resealed
-from service.store.refusals import keys_lost
+from service.store.records import ResealCounts
 from service.store.sqlite.audit_log import append
 from service.store.sqlite.binding import bind
-from service.store.sqlite.queries import particulars_of
-from service.store.sqlite.writer import Done
-from service.store.vault import Owner, Vault, Wrapped, of_photo, to_sign
+from service.store.sqlite.queries import subject_row_of
+from service.store.sqlite.writer import WriteResult
+from service.store.subject_row import SubjectRow
+from service.store.vault import Owner, Vault, WrappedKey, of_photo, to_sign
 
 
 def make_ready(connection: sqlite3.Connection, vault: Vault, now: datetime) -> None:
@@ -58,8 +58,8 @@ def _opens_one(connection: sqlite3.Connection, vault: Vault, master: str) -> boo
     return vault.opens(_wrapped(*row))
 
 
-def _wrapped(key_id: str, master: str, blob: bytes, api_key: str | None) -> Wrapped:
-    return Wrapped(key_id, master, blob, "" if api_key is None else to_sign(api_key))
+def _wrapped(key_id: str, master: str, blob: bytes, api_key: str | None) -> WrappedKey:
+    return WrappedKey(key_id, master, blob, "" if api_key is None else to_sign(api_key))
 
 
 def _check_keys(connection: sqlite3.Connection) -> None:
@@ -70,21 +70,22 @@ def _check_keys(connection: sqlite3.Connection) -> None:
             "SELECT count(*) FROM subjects WHERE key_id IS NOT NULL"
         ).fetchall()
         if lost == sealed:
-            raise keys_lost(lost)
+            raise StoreUnavailable(
+                f"The database holds {lost:,} subjects without their keys. A backup without the "
+                "table data_keys needs the newest copy of that table beside it."
+            )
 
 
-def sealed_particulars_of(
-    connection: sqlite3.Connection, vault: Vault, subject: str
-) -> Particulars:
+def sealed_subject_row(connection: sqlite3.Connection, vault: Vault, subject: str) -> SubjectRow:
     """Return what writes to a subject: with a master key at hand, it is sealed first."""
     if vault.current is not None:
         _seal_subject(connection, vault, subject)
-    return particulars_of(connection, vault, subject)[1]
+    return subject_row_of(connection, vault, subject)[1]
 
 
 def reseal(
     connection: sqlite3.Connection, vault: Vault, limit: int, by: str | None, now: datetime
-) -> Done[Resealed]:
+) -> WriteResult[ResealCounts]:
     """Wrap keys by the current master key, then seal subjects, at most `limit` of both.
 
     With nothing left the file is written anew: where pages were rearranged it may hold
@@ -119,10 +120,10 @@ def reseal(
         counts = {"keys": len(keys), "subjects": len(clear)}
         append(connection, Event("resealed", key_id=by, counts=counts), now)
     left -= damaged
-    return Done(Resealed(len(keys), len(clear), left), erases=True, compacts=left == 0)
+    return WriteResult(ResealCounts(len(keys), len(clear), left), erases=True, compacts=left == 0)
 
 
-def add_key(connection: sqlite3.Connection, key: Wrapped) -> None:
+def add_key(connection: sqlite3.Connection, key: WrappedKey) -> None:
     """Keep a key of the vault's."""
     connection.execute(
         "INSERT INTO data_keys (key_id, master, wrapped) VALUES (?, ?, ?)",

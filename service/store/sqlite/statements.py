@@ -6,32 +6,32 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from service.errors import StoreDamaged
+from service.errors import (
+    IdempotencyConflict,
+    StoreDamaged,
+    SubjectElsewhere,
+    SubjectNotFound,
+    TemplateIdTaken,
+)
 from service.store.audit import Event
-from service.store.damage import moment_of, recorded_of
-from service.store.particulars import Particulars, sealed_metadata, sealed_terms
+from service.store.damage import moment_of, read_outcome
 from service.store.records import (
-    Deleted,
-    Enrolled,
+    IDEMPOTENCY_LASTS,
+    Deletion,
     EnrolledTemplate,
+    EnrolmentResult,
     Idempotency,
     NewTemplate,
     Terms,
     check_ahead,
 )
-from service.store.refusals import (
-    IDEMPOTENCY_LASTS,
-    elsewhere,
-    id_taken,
-    key_reused,
-    no_subject,
-)
 from service.store.sqlite import collections
 from service.store.sqlite.audit_log import append
 from service.store.sqlite.index import Entry
 from service.store.sqlite.queries import FLOAT32, entries, not_found, stamp, vector_of
-from service.store.sqlite.sealing import sealed_particulars_of
-from service.store.sqlite.writer import Done
+from service.store.sqlite.sealing import sealed_subject_row
+from service.store.sqlite.writer import WriteResult
+from service.store.subject_row import SubjectRow, seal_metadata, seal_terms
 from service.store.vault import Vault, of_photo
 
 
@@ -46,7 +46,7 @@ def enroll(
     by: str | None,
     collection: str,
     now: datetime,
-) -> Done[Enrolled]:
+) -> WriteResult[EnrolmentResult]:
     """Add templates to a subject, and record the outcome under the idempotency key."""
     forget_requests(connection, now)
     if collection:
@@ -55,23 +55,23 @@ def enroll(
     removed = _drop_expired(connection, subject, now)
     recorded = None if idempotency is None else _recorded(connection, idempotency)
     if recorded is not None:
-        return Done(recorded, removed)
+        return WriteResult(recorded, removed)
     for template in templates:
         check_ahead(template.expires_at, now)
     held = _put_subject(connection, vault, subject, metadata, terms, collection, now)
     outcomes, added = _add_all(connection, vault, held, templates, now)
-    enrolled = Enrolled(tuple(outcomes))
+    enrolled = EnrolmentResult(tuple(outcomes))
     if idempotency is not None:
         _record(connection, idempotency, enrolled, now)
     if created := sum(outcome.created for outcome in outcomes):
         append(connection, Event("enrolled", subject, by, {"templates": created}), now)
     is_replaced = metadata not in (None, held.metadata) or terms not in (None, held.terms)
-    return Done(enrolled, removed, added, erases=bool(removed) or is_replaced)
+    return WriteResult(enrolled, removed, added, erases=bool(removed) or is_replaced)
 
 
 def delete_subject(
     connection: sqlite3.Connection, subject: str, by: str | None, now: datetime
-) -> Done[Deleted]:
+) -> WriteResult[Deletion]:
     """Delete a subject and its templates. Raises SubjectNotFound."""
     removed = _ids(
         connection.execute(
@@ -80,15 +80,15 @@ def delete_subject(
     )
     cursor = connection.execute("DELETE FROM subjects WHERE subject = ?", (subject,))
     if cursor.rowcount == 0:
-        raise no_subject()
+        raise SubjectNotFound
     event = Event("subject_deleted", subject, by, {"subjects": 1, "templates": len(removed)})
     receipt = append(connection, event, now)
-    return Done(Deleted(1, len(removed), receipt), removed, erases=True)
+    return WriteResult(Deletion(1, len(removed), receipt), removed, erases=True)
 
 
 def delete_template(
     connection: sqlite3.Connection, subject: str, template_id: str, by: str | None, now: datetime
-) -> Done[Deleted]:
+) -> WriteResult[Deletion]:
     """Delete what every bundle made of a photo, and the subject with its last one.
 
     Raises SubjectNotFound, TemplateNotFound.
@@ -108,10 +108,10 @@ def delete_template(
     ).rowcount
     counts = {"subjects": subjects, "templates": len(removed)}
     receipt = append(connection, Event("template_deleted", subject, by, counts), now)
-    return Done(Deleted(subjects, len(removed), receipt), removed, erases=True)
+    return WriteResult(Deletion(subjects, len(removed), receipt), removed, erases=True)
 
 
-def sweep(connection: sqlite3.Connection, limit: int, now: datetime) -> Done[Deleted]:
+def sweep(connection: sqlite3.Connection, limit: int, now: datetime) -> WriteResult[Deletion]:
     """Delete some of the templates that have expired, and subjects left without one."""
     gone = connection.execute(
         "DELETE FROM templates WHERE number IN (SELECT number FROM templates "
@@ -126,18 +126,18 @@ def sweep(connection: sqlite3.Connection, limit: int, now: datetime) -> Done[Del
             {"subject": subject},
         ).rowcount
     if not gone:
-        return Done(Deleted(0, 0))
+        return WriteResult(Deletion(0, 0))
     counts = {"subjects": subjects, "templates": len(gone)}
     receipt = append(connection, Event("expired", counts=counts), now)
     removed = [template_id for template_id, _ in gone]
-    return Done(Deleted(subjects, len(gone), receipt), removed, erases=True)
+    return WriteResult(Deletion(subjects, len(gone), receipt), removed, erases=True)
 
 
-def touch(connection: sqlite3.Connection) -> Done[None]:
+def touch(connection: sqlite3.Connection) -> WriteResult[None]:
     """Write what is there already: nothing less shows that the disk has room."""
     ((version,),) = connection.execute("PRAGMA user_version").fetchall()
     connection.execute(f"PRAGMA user_version = {version}")
-    return Done(None)
+    return WriteResult(None)
 
 
 def forget_requests(connection: sqlite3.Connection, now: datetime) -> None:
@@ -147,7 +147,7 @@ def forget_requests(connection: sqlite3.Connection, now: datetime) -> None:
     )
 
 
-def _recorded(connection: sqlite3.Connection, idempotency: Idempotency) -> Enrolled | None:
+def _recorded(connection: sqlite3.Connection, idempotency: Idempotency) -> EnrolmentResult | None:
     rows = connection.execute(
         "SELECT request_sha256, outcome FROM idempotency WHERE key = ?", (idempotency.key,)
     ).fetchall()
@@ -155,12 +155,15 @@ def _recorded(connection: sqlite3.Connection, idempotency: Idempotency) -> Enrol
         return None
     ((request_sha256, outcome),) = rows
     if request_sha256 != idempotency.request_sha256:
-        raise key_reused()
-    return recorded_of(outcome)
+        raise IdempotencyConflict
+    return read_outcome(outcome)
 
 
 def _record(
-    connection: sqlite3.Connection, idempotency: Idempotency, enrolled: Enrolled, now: datetime
+    connection: sqlite3.Connection,
+    idempotency: Idempotency,
+    enrolled: EnrolmentResult,
+    now: datetime,
 ) -> None:
     outcome = json.dumps([(each.template_id, each.created) for each in enrolled.templates])
     connection.execute(
@@ -191,7 +194,7 @@ def _put_subject(
     terms: Terms | None,
     collection: str,
     now: datetime,
-) -> Particulars:
+) -> SubjectRow:
     """Make a subject if there is none, replace what is given of it; return what was before."""
     made = connection.execute(
         "INSERT INTO subjects (subject, created_at, metadata, collection) VALUES (?, ?, ?, ?) "
@@ -201,13 +204,13 @@ def _put_subject(
     if not made.rowcount:
         held = connection.execute("SELECT collection FROM subjects WHERE subject = ?", (subject,))
         if held.fetchall() != [(collection,)]:
-            raise elsewhere()
-    before = sealed_particulars_of(connection, vault, subject)
+            raise SubjectElsewhere
+    before = sealed_subject_row(connection, vault, subject)
     if metadata is not None:
-        sealed = sealed_metadata(before.cipher, before.owner, metadata)
+        sealed = seal_metadata(before.cipher, before.owner, metadata)
         connection.execute("UPDATE subjects SET metadata = ? WHERE subject = ?", (sealed, subject))
     if terms is not None:
-        sealed = sealed_terms(before.cipher, before.owner, terms)
+        sealed = seal_terms(before.cipher, before.owner, terms)
         connection.execute("UPDATE subjects SET terms = ? WHERE subject = ?", (sealed, subject))
     return before
 
@@ -215,7 +218,7 @@ def _put_subject(
 def _add_all(
     connection: sqlite3.Connection,
     vault: Vault,
-    held: Particulars,
+    held: SubjectRow,
     templates: Sequence[NewTemplate],
     now: datetime,
 ) -> tuple[list[EnrolledTemplate], list[Entry]]:
@@ -235,7 +238,7 @@ def _add_all(
 
 
 def _add(
-    connection: sqlite3.Connection, held: Particulars, template: NewTemplate, now: datetime
+    connection: sqlite3.Connection, held: SubjectRow, template: NewTemplate, now: datetime
 ) -> EnrolledTemplate:
     """Add a template unless it is there; the photo has the id that it had, and one expiry."""
     subject, cipher = held.owner.subject, held.cipher
@@ -245,7 +248,7 @@ def _add(
         (template.template_id, subject, template.image_sha256),
     ).fetchall()
     if any(row[:2] != (subject, template.image_sha256) for row in rows):
-        raise id_taken()
+        raise TemplateIdTaken
     template_id = rows[0][3] if rows else template.template_id
     whole = [
         row

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.cohort import Cohort
-from service.errors import StoreUnavailable
+from service.errors import NoMasterKey, StoreUnavailable
 from service.store.audit import AuditEntry
 from service.store.cohorts import logged_placing
 from service.store.damage import DamageLog
@@ -27,23 +27,22 @@ from service.store.records import (
     Collection,
     Counts,
     Damage,
-    Deleted,
-    Enrolled,
+    Deletion,
+    EnrolmentResult,
     Idempotency,
-    Lack,
-    Lacking,
+    MissingCounts,
+    MissingTemplate,
     NewTemplate,
     OddName,
     Page,
     Photo,
-    Resealed,
+    ResealCounts,
     SubjectDetail,
     SubjectExport,
     SubjectSummary,
     SubjectTemplates,
     Terms,
 )
-from service.store.refusals import closed, no_master_key
 from service.store.sqlite import (
     api_keys,
     audit_log,
@@ -60,7 +59,7 @@ from service.store.sqlite.index import VectorIndex
 from service.store.sqlite.log import Log
 from service.store.sqlite.migrations import migrate
 from service.store.sqlite.rename import rename
-from service.store.sqlite.writer import WAY_OUT, Done, Work, Writer, is_damaged, roll_back
+from service.store.sqlite.writer import WAY_OUT, Work, Writer, WriteResult, is_damaged, roll_back
 from service.store.vault import Vault
 
 logger = logging.getLogger("likeness")
@@ -141,7 +140,7 @@ class SqliteStore:
         by: str | None = None,
         terms: Terms | None = None,
         collection: str = "",
-    ) -> Enrolled:
+    ) -> EnrolmentResult:
         return await self._write(
             lambda c: statements.enroll(
                 c,
@@ -229,20 +228,20 @@ class SqliteStore:
     async def rename_subject(self, subject: str, to: str, by: str | None = None) -> AuditEntry:
         return await self._write(lambda c: rename(c, self._vault, subject, to, by, self._clock()))
 
-    async def delete_subject(self, subject: str, by: str | None = None) -> Deleted:
+    async def delete_subject(self, subject: str, by: str | None = None) -> Deletion:
         return await self._write(
             lambda c: statements.delete_subject(c, subject, by, self._clock()), makes_room=True
         )
 
     async def delete_template(
         self, subject: str, template_id: str, by: str | None = None
-    ) -> Deleted:
+    ) -> Deletion:
         return await self._write(
             lambda c: statements.delete_template(c, subject, template_id, by, self._clock()),
             makes_room=True,
         )
 
-    async def sweep(self, limit: int) -> Deleted:
+    async def sweep(self, limit: int) -> Deletion:
         return await self._write(
             lambda c: statements.sweep(c, limit, self._clock()), makes_room=True
         )
@@ -264,8 +263,8 @@ class SqliteStore:
     async def collection(self, name: str) -> Collection:
         return await self._read(partial(collections.find, name=name))
 
-    async def delete_collection(self, name: str, by: str | None = None) -> Deleted:
-        gone = Deleted(0, 0)
+    async def delete_collection(self, name: str, by: str | None = None) -> Deletion:
+        gone = Deletion(0, 0)
         while gone.receipt is None:
             gone = await self._write(
                 partial(collections.delete, name=name, before=gone, by=by, now=self._clock()),
@@ -275,12 +274,12 @@ class SqliteStore:
 
     async def lacking(
         self, change: Change, after: int, limit: int, collection: str | None = None
-    ) -> list[Lacking]:
+    ) -> list[MissingTemplate]:
         return await self._read(
             lambda c: changing.lacking(c, change, after, limit, collection, self._clock())
         )
 
-    async def lack(self, change: Change, collection: str | None = None) -> Lack:
+    async def lack(self, change: Change, collection: str | None = None) -> MissingCounts:
         return await self._read(lambda c: changing.lack(c, change, collection, self._clock()))
 
     async def photo(self, subject: str, template_id: str) -> Photo | str:
@@ -320,15 +319,15 @@ class SqliteStore:
             partial(changing.switch_to, fingerprint=fingerprint, by=by, now=self._clock())
         )
 
-    async def forget(self, fingerprint: str, by: str | None = None) -> Deleted:
+    async def forget(self, fingerprint: str, by: str | None = None) -> Deletion:
         return await self._write(
             partial(changing.forget, fingerprint=fingerprint, by=by, now=self._clock()),
             makes_room=True,
         )
 
-    async def reseal(self, limit: int, by: str | None = None) -> Resealed:
+    async def reseal(self, limit: int, by: str | None = None) -> ResealCounts:
         if self._vault.current is None:
-            raise no_master_key()
+            raise NoMasterKey
         return await self._write(lambda c: sealing.reseal(c, self._vault, limit, by, self._clock()))
 
     async def add_key(self, key: ApiKey, by: str | None = None) -> None:
@@ -352,9 +351,9 @@ class SqliteStore:
         return await self._damage.present(self.export)
 
     async def _record(self, new: Sequence[Damage]) -> None:
-        def record(connection: sqlite3.Connection) -> Done[None]:
+        def record(connection: sqlite3.Connection) -> WriteResult[None]:
             audit_log.append_damage(connection, new, self._clock())
-            return Done(None)
+            return WriteResult(None)
 
         await self._write(record)
 
@@ -374,7 +373,7 @@ class SqliteStore:
 
     async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         if self._is_memory:
-            return await self._write(lambda c: Done(query(c)))
+            return await self._write(lambda c: WriteResult(query(c)))
         return await self._in_thread(partial(self._readers.ask, query))
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
@@ -383,4 +382,4 @@ class SqliteStore:
 
     def _refuse_if_closed(self) -> None:
         if self._closing is not None:
-            raise closed()
+            raise StoreUnavailable("The store is closed.")

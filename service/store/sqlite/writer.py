@@ -12,7 +12,6 @@ from typing import Generic, TypeVar
 
 from models.errors import LikenessError
 from service.errors import StoreDamaged, StoreUnavailable
-from service.store.refusals import closed
 from service.store.sqlite.file import DatabaseFile
 from service.store.sqlite.index import Entry, VectorIndex
 from service.store.sqlite.log import Log
@@ -30,7 +29,7 @@ WAY_OUT = (
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Done(Generic[T_co]):
+class WriteResult(Generic[T_co]):
     """Hold what a piece of work answers and what it changes in the index.
 
     `forgotten` is a fingerprint whose templates are all gone. If it `erases`, it is not done
@@ -46,17 +45,17 @@ class Done(Generic[T_co]):
     compacts: bool = False
 
 
-Work = Callable[[sqlite3.Connection], Done[T]]
+Work = Callable[[sqlite3.Connection], WriteResult[T]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Job(Generic[T_co]):
-    work: Callable[[sqlite3.Connection], Done[T_co]]
+    work: Callable[[sqlite3.Connection], WriteResult[T_co]]
     future: "Future[T_co]"
     makes_room: bool
 
 
-_Outcome = Done[object] | Exception
+_Outcome = WriteResult[object] | Exception
 
 
 class Writer:
@@ -108,7 +107,10 @@ class Writer:
                     self._commit(jobs)
         finally:
             self._stopped = True
-            _fail_all([job for job in jobs if not job.future.done()], closed())
+            _fail_all(
+                [job for job in jobs if not job.future.done()],
+                StoreUnavailable("The store is closed."),
+            )
             self._fail_queued()
 
     def _take(self) -> tuple[list[_Job[object]], bool]:
@@ -161,7 +163,7 @@ class Writer:
 
     def _publish(self, jobs: Sequence[_Job[object]], outcomes: Sequence[_Outcome]) -> None:
         """Change the index, then answer: who has an answer, and searches, finds it true."""
-        done = [outcome for outcome in outcomes if isinstance(outcome, Done)]
+        done = [outcome for outcome in outcomes if isinstance(outcome, WriteResult)]
         for each in done:
             self._index.apply(each.removed, each.added)
             if each.forgotten is not None:
@@ -183,7 +185,7 @@ class Writer:
             while True:
                 job = self._queue.get_nowait()
                 if job is not None and job.future.set_running_or_notify_cancel():
-                    _fail_all([job], closed())
+                    _fail_all([job], StoreUnavailable("The store is closed."))
 
 
 def roll_back(connection: sqlite3.Connection) -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from service.errors import SubjectNotFound, TemplateNotFound
-from service.store import Change, Lack, Photo, Store
+from service.store import Change, MissingCounts, Photo, Store
 from tests.contracts.store.samples import FINGERPRINT, Clock, template, vector_of
 
 NEW = "e" * 64
@@ -92,7 +92,7 @@ class ChangeContract:
             ("ada", "t1", True),
             ("ada", "t2", False),
         ]
-        assert await store.lack(CHANGE) == Lack(templates=2, without_photo=1)
+        assert await store.lack(CHANGE) == MissingCounts(templates=2, without_photo=1)
 
     async def test_what_is_lacking_is_read_in_pages(self, store: Store) -> None:
         await store.enroll("ada", [template(f"{n}", f"t{n}") for n in range(5)])
@@ -107,7 +107,7 @@ class ChangeContract:
         await store.enroll("ada", [template("one", expires_at=until)])
         clock.now = until
         assert await ids_lacking(store) == []
-        assert await store.lack(CHANGE) == Lack(0, 0)
+        assert await store.lack(CHANGE) == MissingCounts(0, 0)
 
     async def test_added_vector_is_found_under_the_id_of_its_template(self, store: Store) -> None:
         await store.enroll("ada", [template("one", "t1")])

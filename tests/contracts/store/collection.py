@@ -11,7 +11,7 @@ from service.errors import (
     SubjectNotFound,
     TemplateNotFound,
 )
-from service.store import Change, Counts, Lack, Store
+from service.store import Change, Counts, MissingCounts, Store
 from tests.contracts.store.samples import (
     FINGERPRINT,
     Clock,
@@ -149,7 +149,7 @@ class CollectionContract:
         for name, ids in ((None, ["t", "ta", "tb"]), ("", ["t"]), ("a", ["ta"]), ("c", [])):
             listed = await store.lacking(change, 0, 9, name)
             assert [each.template_id for each in listed] == ids
-            assert await store.lack(change, name) == Lack(len(ids), len(ids))
+            assert await store.lack(change, name) == MissingCounts(len(ids), len(ids))
 
     async def test_template_names_its_subject(self, store: Store, clock: Clock) -> None:
         await enrol_everywhere(store)

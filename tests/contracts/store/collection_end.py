@@ -9,7 +9,7 @@ from itertools import chain
 import pytest
 
 from service.errors import CollectionNotFound, StoreError, SubjectNotFound
-from service.store import Counts, Deleted, Store, Vault, open_store
+from service.store import Counts, Deletion, Store, Vault, open_store
 from service.store.audit import subject_sha256
 from tests.contracts.store.audit import logged
 from tests.contracts.store.collection import counts_of, enrol_everywhere
@@ -31,7 +31,7 @@ class CollectionEndContract:
         await enrol_everywhere(store)
         new = [template("two", "t2", photo=b"jpeg"), template("three", fingerprint="other")]
         await store.enroll("bob", new, collection="a")
-        assert await store.delete_collection("a") == Deleted(2, 3)
+        assert await store.delete_collection("a") == Deletion(2, 3)
         for subject in ("adaa", "bob"):
             with pytest.raises(SubjectNotFound):
                 await store.subject(subject)
@@ -134,7 +134,7 @@ class LastingCollectionContract:
             *chain(*rows),
         )
         assert await store.count("a") == Counts(501, 2)
-        assert await store.delete_collection("a") == Deleted(501, 2)
+        assert await store.delete_collection("a") == Deletion(501, 2)
         assert (await logged(store))[-2:] == [
             ("collection_emptied", {"subjects": 500, "templates": 2}),
             ("collection_deleted", {"subjects": 501, "templates": 2}),

@@ -9,8 +9,8 @@ import pytest
 from service.errors import InvalidSettings, StoreUnavailable
 from service.store import Store, Terms, Vault, open_store, unbound
 from service.store.audit import first_break
-from service.store.unbound import resealed
-from service.store.vault import Owner, Wrapped
+from service.store.unbound import reseal_value
+from service.store.vault import Owner, WrappedKey
 from tests.contracts.store.audit import logged, whole_log
 from tests.contracts.store.inside import copy_of, everything, run
 from tests.contracts.store.samples import (
@@ -139,22 +139,22 @@ def unbind(url: str) -> None:
     vault = Vault([MASTER])
     keys = "SELECT subject, collection, key_id, master, wrapped FROM subjects"
     for subject, collection, *key in run(url, f"{keys} JOIN data_keys USING (key_id)"):
-        owner, cipher = Owner(subject, collection), vault.cipher(Wrapped(*key))
+        owner, cipher = Owner(subject, collection), vault.cipher(WrappedKey(*key))
         ((metadata, terms),) = run(
             url, "SELECT metadata, terms FROM subjects WHERE subject = ?", subject
         )
         run(
             url,
             "UPDATE subjects SET metadata = ?, terms = ? WHERE subject = ?",
-            resealed(cipher, metadata, owner.metadata, unbound.METADATA),
-            resealed(cipher, terms, owner.terms, unbound.TERMS),
+            reseal_value(cipher, metadata, owner.metadata, unbound.METADATA),
+            reseal_value(cipher, terms, owner.terms, unbound.TERMS),
             subject,
         )
         columns = "number, vector, template_id, image_sha256, fingerprint"
         for number, vector, *of in run(
             url, f"SELECT {columns} FROM templates WHERE subject = ?", subject
         ):
-            old = resealed(cipher, vector, owner.vector(*of), unbound.of_vector(*of[1:]))
+            old = reseal_value(cipher, vector, owner.vector(*of), unbound.of_vector(*of[1:]))
             run(url, "UPDATE templates SET vector = ? WHERE number = ?", old, number)
     run(url, "INSERT INTO unbound SELECT key_id FROM data_keys")
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from service.errors import InvalidRequest
-from service.store import Deleted, Store
+from service.store import Deletion, Store
 from tests.contracts.store.samples import (
     FINGERPRINT,
     Clock,
@@ -171,7 +171,7 @@ class SweepContract:
         await store.enroll("bob", [template("two", "t2"), template("three", expires_at=soon)])
         await store.enroll("eve", [template("four", expires_at=soon + timedelta(seconds=1))])
         clock.now = soon
-        assert await store.sweep(100) == Deleted(subjects=1, templates=2)
+        assert await store.sweep(100) == Deletion(subjects=1, templates=2)
         counts = await store.count()
         assert (counts.subjects, counts.templates) == (2, 2)
         assert [each.template_id for each in (await store.subject("bob")).templates] == ["t2"]

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from models.datasets.vectors import read_rejected
 from models.errors import InvalidBundle, LikenessError
-from service.bulk.ray import Done, Work, Worker, checked
+from service.bulk.ray import BlockResult, Worker, WorkerSettings, checked_result
 from service.cli.app import EXIT_ERROR, app
 from service.cli.terminal import EXIT_SOME_FAILED
 from service.settings import load_settings
@@ -148,14 +148,16 @@ def worker_of(head: Head) -> int:
 
 def test_a_bundle_that_a_worker_lacks_ends_the_run(photos: Path, tmp_path: Path) -> None:
     settings = load_settings(bundle=str(tmp_path), store="sqlite:///:memory:")
-    outcome = Worker(Work(settings, 1, photos, "largest"))({"names": ["p00/0.jpg"]})["outcome"]
+    outcome = Worker(WorkerSettings(settings, 1, photos, "largest"))({"names": ["p00/0.jpg"]})[
+        "outcome"
+    ]
     with pytest.raises(InvalidBundle):
-        checked(pickle.loads(pickle.dumps(outcome)), "a" * 64)
+        checked_result(pickle.loads(pickle.dumps(outcome)), "a" * 64)
 
 
 def test_a_worker_with_another_bundle_ends_the_run() -> None:
     with pytest.raises(LikenessError, match="another bundle"):
-        checked(Done([], "b" * 64), "a" * 64)
+        checked_result(BlockResult([], "b" * 64), "a" * 64)
 
 
 def test_a_cluster_that_is_not_there_is_named(photos: Path, bundle: Path, tmp_path: Path) -> None:

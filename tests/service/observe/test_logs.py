@@ -1,13 +1,15 @@
-"""What a real server writes to its log: one kind of line, and nobody's name."""
+"""A real server's log: one form of line, no personal data, and no endless repeats."""
 
 import hashlib
 import json
+import logging
 import socket
 from dataclasses import dataclass
 
 import httpx
 import pytest
 
+from service.observe.logs import KIND, LEFT_OUT, RepeatFilter
 from tests.photos import photo_bytes
 from tests.server import running_server
 
@@ -95,3 +97,37 @@ def test_what_uvicorn_says_has_the_same_form(logged: Logged) -> None:
 
 def test_every_line_says_when_and_how_bad(logged: Logged) -> None:
     assert all({"time", "level", "logger", "message"} <= line.keys() for line in logged.lines)
+
+
+class Time:
+    """Tell a time that only the test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def record(message: str, level: int = logging.WARNING, kind: object = None) -> logging.LogRecord:
+    made = logging.LogRecord("likeness", level, "", 0, message, (), None)
+    setattr(made, KIND, kind)
+    return made
+
+
+def test_twenty_of_a_kind_pass_and_a_later_one_tells_of_the_rest() -> None:
+    time = Time()
+    repeats = RepeatFilter(time)
+    assert sum(repeats.filter(record("again")) for _ in range(100)) == 20
+    assert repeats.filter(record("something else"))
+    time.now += 10
+    later = record("again")
+    assert repeats.filter(later)
+    assert getattr(later, LEFT_OUT) == 80
+
+
+def test_requests_are_bounded_by_the_kind_that_they_say() -> None:
+    repeats = RepeatFilter()
+    refused = [record(f"GET {at}", logging.INFO, ("GET", 401)) for at in range(100)]
+    assert sum(repeats.filter(each) for each in refused) == 20
+    assert all(repeats.filter(record("served", logging.INFO)) for _ in range(100))

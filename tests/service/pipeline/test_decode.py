@@ -13,8 +13,7 @@ from models.photo.detectors import NoDetector
 from models.photo.face import Face
 from models.photo.image import Limits, Pixels
 from service.errors import DeadlinePassed, DecoderStalled
-from service.pipeline.caller import Caller
-from service.pipeline.decode import DecodePool, Preparation, Prepared
+from service.pipeline.decode import Caller, CropSettings, DecodePool, PreparedCrop
 from tests.images import encode, picture
 from tests.service.batching import PATIENCE_S
 
@@ -53,7 +52,7 @@ def gate() -> Gate:
 @pytest.fixture
 async def pool(gate: Gate) -> AsyncIterator[DecodePool]:
     framing = read_manifest(BUILTIN_FOLDER / "sface").pixels.framing
-    pool = DecodePool(Preparation(Limits(), framing, 0), lambda: gate, 1, watchdog_s=SOON_S)
+    pool = DecodePool(CropSettings(Limits(), framing, 0), lambda: gate, 1, watchdog_s=SOON_S)
     await pool.warm()
     yield pool
     gate.open.set()
@@ -89,7 +88,7 @@ async def test_when_a_photo_that_hung_is_done_it_serves_again(pool: DecodePool, 
     assert (await prepared_at_last(pool)).report.faces == 1
 
 
-async def prepared_at_last(pool: DecodePool) -> Prepared:
+async def prepared_at_last(pool: DecodePool) -> PreparedCrop:
     while True:
         with suppress(DecoderStalled):
             return await pool.prepare(PHOTO, "single", Caller())

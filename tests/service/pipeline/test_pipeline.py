@@ -15,8 +15,7 @@ from models.photo.detectors import DetectorSource
 from models.photo.image import Limits
 from service.observe.metrics import Metrics, QueueMetrics
 from service.pipeline.batcher import Batcher, Crop
-from service.pipeline.caller import Caller
-from service.pipeline.decode import DecodePool, Preparation
+from service.pipeline.decode import Caller, CropSettings, DecodePool
 from service.pipeline.pipeline import Pipeline, Probe
 from tests.images import encode, picture
 from tests.photos import group_photo, photo_bytes
@@ -54,7 +53,7 @@ def metrics() -> Metrics:
 async def pipeline(encoder: Encoder, metrics: Metrics) -> AsyncIterator[Pipeline]:
     framing = read_manifest(BUILTIN_FOLDER / "sface").pixels.framing
     pool = DecodePool(
-        Preparation(Limits(), framing, min_face_px=32), DetectorSource("yunet").open, 2
+        CropSettings(Limits(), framing, min_face_px=32), DetectorSource("yunet").open, 2
     )
     batcher: Batcher[Row] = Batcher(encoder, observer=QueueMetrics(metrics))
     yield Pipeline(pool, batcher, lambda row: Template(row.vector, "fingerprint"), metrics, width=2)

@@ -10,7 +10,7 @@ import pytest
 from service.errors import StoreDamaged, StoreError, StoreUnavailable
 from service.observe.metrics import Metrics
 from service.recognition.sweep import sweep, sweep_forever
-from service.store import Deleted, Store, open_store
+from service.store import Deletion, Store, open_store
 from tests.contracts.store.samples import Clock, template
 from tests.service.observe.test_metrics import value
 
@@ -46,13 +46,13 @@ async def test_store_that_is_away_or_damaged_is_tried_again(
     again = asyncio.Event()
     asked = 0
 
-    async def away_once(limit: int) -> Deleted:
+    async def away_once(limit: int) -> Deletion:
         nonlocal asked
         asked += 1
         if asked == 1:
             raise error("The disk is gone.")
         again.set()
-        return Deleted(0, 0)
+        return Deletion(0, 0)
 
     monkeypatch.setattr(store, "sweep", away_once)
     with caplog.at_level(logging.WARNING, "likeness"):
@@ -68,7 +68,7 @@ async def test_when_all_was_erased_last_is_shown(
     second = asyncio.Event()
     metrics, sweep_once = Metrics(), store.sweep
 
-    async def counted(limit: int) -> Deleted:
+    async def counted(limit: int) -> Deletion:
         if value(metrics, "likeness_swept_timestamp_seconds"):
             second.set()
         return await sweep_once(limit)

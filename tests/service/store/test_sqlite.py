@@ -341,6 +341,6 @@ async def test_keys_that_were_lost_are_not_taken_for_erasure(path: Path) -> None
     await store.enroll("ada", [template("one")])
     await store.close()
     run(url, "DELETE FROM data_keys")
-    with pytest.raises(StoreUnavailable, match="1 subjects whose keys it does not hold"):
+    with pytest.raises(StoreUnavailable, match="1 subjects without their keys"):
         await open_store(url, vault=Vault([MASTER]))
     assert run(url, "SELECT subject FROM subjects") == [("ada",)]

@@ -3,43 +3,45 @@
 import pytest
 
 from service.errors import InvalidSettings, StoreDamaged, StoreUnavailable
-from service.store.vault import Sealer, Vault, Wrapped, master_id
+from service.store.vault import AesGcmCipher, Vault, WrappedKey, master_id
 from tests.contracts.store.samples import MASTER, OTHER_MASTER
 
 
 def test_sealed_value_is_opened_by_its_key_alone() -> None:
-    sealed = Sealer(MASTER).seal(b"value", "photo")
-    assert Sealer(MASTER).open(sealed, "photo") == b"value"
+    sealed = AesGcmCipher(MASTER).seal(b"value", "photo")
+    assert AesGcmCipher(MASTER).open(sealed, "photo") == b"value"
     with pytest.raises(StoreDamaged, match="cannot be opened"):
-        Sealer(OTHER_MASTER).open(sealed, "photo")
+        AesGcmCipher(OTHER_MASTER).open(sealed, "photo")
 
 
 def test_value_does_not_pass_for_another() -> None:
-    sealed = Sealer(MASTER).seal(b"value", "photo")
+    sealed = AesGcmCipher(MASTER).seal(b"value", "photo")
     with pytest.raises(StoreDamaged):
-        Sealer(MASTER).open(sealed, "metadata")
+        AesGcmCipher(MASTER).open(sealed, "metadata")
 
 
 @pytest.mark.parametrize("at", [0, 4, 20, -1])
 def test_one_changed_bit_is_noticed(at: int) -> None:
-    sealed = bytearray(Sealer(MASTER).seal(b"value", "photo"))
+    sealed = bytearray(AesGcmCipher(MASTER).seal(b"value", "photo"))
     sealed[at] ^= 1
     with pytest.raises(StoreDamaged):
-        Sealer(MASTER).open(bytes(sealed), "photo")
+        AesGcmCipher(MASTER).open(bytes(sealed), "photo")
 
 
 @pytest.mark.parametrize("sealed", [b"", b"LKv1", b"LKv1" + bytes(8), b'{"clear": 1}'])
 def test_what_was_never_sealed_is_not_opened(sealed: bytes) -> None:
     with pytest.raises(StoreDamaged):
-        Sealer(MASTER).open(sealed, "photo")
+        AesGcmCipher(MASTER).open(sealed, "photo")
 
 
 def test_same_value_is_sealed_differently_each_time() -> None:
-    assert Sealer(MASTER).seal(b"value", "photo") != Sealer(MASTER).seal(b"value", "photo")
+    assert AesGcmCipher(MASTER).seal(b"value", "photo") != AesGcmCipher(MASTER).seal(
+        b"value", "photo"
+    )
 
 
 def test_sealing_keeps_float32_numbers_in_step() -> None:
-    assert len(Sealer(MASTER).seal(bytes(512), "vector")) == 512 + 32
+    assert len(AesGcmCipher(MASTER).seal(bytes(512), "vector")) == 512 + 32
 
 
 def test_wrapped_key_opens_what_it_sealed_under_every_master_key_that_is_given() -> None:
@@ -56,7 +58,7 @@ def test_wrapped_key_does_not_pass_for_that_of_another_subject() -> None:
     vault = Vault([MASTER])
     one, other = vault.new_key()[0], vault.new_key()[0]
     with pytest.raises(StoreDamaged):
-        vault.unwrap(Wrapped(one.key_id, one.master, other.blob))
+        vault.unwrap(WrappedKey(one.key_id, one.master, other.blob))
 
 
 def test_key_of_an_unknown_master_key_names_it() -> None:
@@ -67,7 +69,7 @@ def test_key_of_an_unknown_master_key_names_it() -> None:
 
 def test_destroyed_key_opens_nothing() -> None:
     with pytest.raises(StoreDamaged, match="destroyed"):
-        Wrapped.read("id", None, None)
+        WrappedKey.read("id", None, None)
 
 
 def test_vault_that_lacks_a_key_in_use_says_what_it_was_given() -> None:

@@ -11,7 +11,7 @@ import pytest
 from service.errors import StoreUnavailable, TemplateIdTaken
 from service.store.sqlite.index import VectorIndex
 from service.store.sqlite.log import Log
-from service.store.sqlite.writer import Done, Work, Writer
+from service.store.sqlite.writer import Work, Writer, WriteResult
 
 Numbers = Future[int]
 
@@ -32,19 +32,19 @@ def writer(connection: sqlite3.Connection) -> Iterator[Writer]:
 
 
 def insert(number: int) -> Work[int]:
-    def work(connection: sqlite3.Connection) -> Done[int]:
+    def work(connection: sqlite3.Connection) -> WriteResult[int]:
         connection.execute("INSERT INTO numbers VALUES (?)", (number,))
-        return Done(number)
+        return WriteResult(number)
 
     return work
 
 
-def insert_and_refuse(connection: sqlite3.Connection) -> Done[int]:
+def insert_and_refuse(connection: sqlite3.Connection) -> WriteResult[int]:
     connection.execute("INSERT INTO numbers VALUES (1000)")
     raise TemplateIdTaken("taken")
 
 
-def give_up_everything(connection: sqlite3.Connection) -> Done[int]:
+def give_up_everything(connection: sqlite3.Connection) -> WriteResult[int]:
     """Fail as SQLite does on a full disk: with the whole transaction rolled back."""
     connection.execute("ROLLBACK")
     raise sqlite3.OperationalError("database or disk is full")
@@ -54,10 +54,10 @@ def submit_together(writer: Writer, works: list[Work[int]]) -> list[Numbers]:
     """Let work wait behind a gate, so that all of it becomes one group."""
     begun, gate = Event(), Event()
 
-    def hold(connection: sqlite3.Connection) -> Done[None]:
+    def hold(connection: sqlite3.Connection) -> WriteResult[None]:
         begun.set()
         gate.wait()
-        return Done(None)
+        return WriteResult(None)
 
     held = writer.submit(hold)
     begun.wait()
@@ -113,10 +113,10 @@ def test_work_cancelled_while_waiting_is_not_done(
 ) -> None:
     begun, gate = Event(), Event()
 
-    def hold(connection: sqlite3.Connection) -> Done[None]:
+    def hold(connection: sqlite3.Connection) -> WriteResult[None]:
         begun.set()
         gate.wait()
-        return Done(None)
+        return WriteResult(None)
 
     held = writer.submit(hold)
     begun.wait()
@@ -130,7 +130,7 @@ def test_work_cancelled_while_waiting_is_not_done(
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_thread_that_dies_leaves_nobody_waiting(writer: Writer) -> None:
-    def break_down(connection: sqlite3.Connection) -> Done[int]:
+    def break_down(connection: sqlite3.Connection) -> WriteResult[int]:
         raise KeyError("a defect")
 
     futures = submit_together(writer, [insert(1), break_down, insert(2)])

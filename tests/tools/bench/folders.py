@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ImageOps
 
-from service.bulk.local import Bulk, open_bulk
-from service.pipeline.caller import Caller
+from service.bulk.local import BulkPipeline, open_bulk
+from service.pipeline.decode import Caller
 from service.settings import load_settings
 from tests.photos import Name, jpeg, open_photo
 from tests.tools.bench.machine import describe_machine, markdown
@@ -38,7 +38,9 @@ def write_photos(folder: Path, count: int) -> list[Path]:
     return files
 
 
-async def measure(bulk: Bulk, files: Sequence[Path], rounds: int) -> list[tuple[float, ...]]:
+async def measure(
+    bulk: BulkPipeline, files: Sequence[Path], rounds: int
+) -> list[tuple[float, ...]]:
     """Return photos a second of decode pool, encoder and whole, a row per round."""
     rates: list[tuple[float, ...]] = []
     share = len(files) // rounds
@@ -47,19 +49,21 @@ async def measure(bulk: Bulk, files: Sequence[Path], rounds: int) -> list[tuple[
         decoding, crops = await decode_alone(bulk, part)
         encoding = await asyncio.to_thread(encode_alone, bulk, crops)
         started = perf_counter()
-        taken = [taken async for taken in bulk.take(part, "largest")]
+        taken = [taken async for taken in bulk.probe_files(part, "largest")]
         rates.append((decoding, encoding, len(taken) / (perf_counter() - started)))
     return rates
 
 
-async def decode_alone(bulk: Bulk, files: Sequence[Path]) -> tuple[float, list[NDArray[np.uint8]]]:
+async def decode_alone(
+    bulk: BulkPipeline, files: Sequence[Path]
+) -> tuple[float, list[NDArray[np.uint8]]]:
     started = perf_counter()
     prepared = [bulk.pool.prepare(file.read_bytes(), "largest", Caller()) for file in files]
     crops = [ready.crop for ready in await asyncio.gather(*prepared)]
     return len(files) / (perf_counter() - started), crops
 
 
-def encode_alone(bulk: Bulk, crops: Sequence[NDArray[np.uint8]]) -> float:
+def encode_alone(bulk: BulkPipeline, crops: Sequence[NDArray[np.uint8]]) -> float:
     started = perf_counter()
     for at in range(0, len(crops), bulk.batch):
         bulk.embedder(crops[at : at + bulk.batch])

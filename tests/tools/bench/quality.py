@@ -50,7 +50,7 @@ async def measure(files: Mapping[Path, int], bundle: str | None) -> tuple[Measur
     async with open_bulk(load_settings(bundle=bundle)) as bulk:
         made = [
             (taken.file, taken.outcome)
-            async for taken in bulk.take(files, "largest")
+            async for taken in bulk.probe_files(files, "largest")
             if isinstance(taken.outcome, Probe)
         ]
         rule = rule_at(bulk.embedder.bundle.operating_points)

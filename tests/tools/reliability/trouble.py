@@ -15,7 +15,7 @@ from models.photo.image import Limits, Pixels
 from service.app import create_app
 from service.edge.keys import KeyRing
 from service.edge.server import serve
-from service.pipeline.decode import DecodePool, Preparation
+from service.pipeline.decode import CropSettings, DecodePool
 from service.pipeline.pipeline import Pipeline
 from service.recognition.service import Service
 from service.schemas.admin import ModelAnswer
@@ -105,7 +105,7 @@ async def _troubled(service: Service, trouble: Trouble) -> Service:
     settings, first = service.settings, service.first
     first.embedder.engine = TroubledEngine(first.embedder.engine, trouble)
     pool = DecodePool(
-        Preparation(Limits(), first.bundle.manifest.pixels.framing, settings.min_face_px),
+        CropSettings(Limits(), first.bundle.manifest.pixels.framing, settings.min_face_px),
         lambda: TroubledDetector(trouble),
         settings.threads(),
         settings.watchdog_s,

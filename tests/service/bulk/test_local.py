@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.bulk.local import Bulk, Taken, Unusable, decode_threads, open_bulk
+from service.bulk.local import BulkPipeline, FileResult, Rejection, decode_threads, open_bulk
 from service.pipeline.pipeline import Probe
 from service.settings import load_settings
 from tests.checkpoints import write_bundle
@@ -16,7 +16,7 @@ from tests.people import write_people
 
 
 @pytest.fixture
-async def bulk(tmp_path: Path) -> AsyncIterator[Bulk]:
+async def bulk(tmp_path: Path) -> AsyncIterator[BulkPipeline]:
     bundle = write_bundle(tmp_path / "bundle")
     settings = load_settings(bundle=str(bundle), decode_threads=2, max_batch=4)
     async with open_bulk(settings) as opened:
@@ -31,19 +31,21 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [*sorted(folder.rglob("*.*")), folder / "gone.jpg"]
 
 
-async def take(bulk: Bulk, files: list[Path]) -> list[Taken]:
-    return [taken async for taken in bulk.take(files, "largest")]
+async def take(bulk: BulkPipeline, files: list[Path]) -> list[FileResult]:
+    return [taken async for taken in bulk.probe_files(files, "largest")]
 
 
-async def test_every_file_is_taken_once(bulk: Bulk, photos: list[Path]) -> None:
+async def test_every_file_is_taken_once(bulk: BulkPipeline, photos: list[Path]) -> None:
     assert sorted(taken.file for taken in await take(bulk, photos)) == sorted(photos)
 
 
-async def test_a_file_that_cannot_be_used_harms_only_itself(bulk: Bulk, photos: list[Path]) -> None:
+async def test_a_file_that_cannot_be_used_harms_only_itself(
+    bulk: BulkPipeline, photos: list[Path]
+) -> None:
     failed = {
         taken.file.name: taken.outcome.code
         for taken in await take(bulk, photos)
-        if isinstance(taken.outcome, Unusable)
+        if isinstance(taken.outcome, Rejection)
     }
     assert failed == {
         "broken.jpg": "undecodable_image",
@@ -52,12 +54,14 @@ async def test_a_file_that_cannot_be_used_harms_only_itself(bulk: Bulk, photos: 
     }
 
 
-async def test_the_digest_is_that_of_the_bytes(bulk: Bulk, photos: list[Path]) -> None:
+async def test_the_digest_is_that_of_the_bytes(bulk: BulkPipeline, photos: list[Path]) -> None:
     (taken,) = await take(bulk, photos[:1])
     assert taken.sha256 == sha256(photos[0].read_bytes()).hexdigest()
 
 
-async def test_vectors_are_those_of_the_photos_alone(bulk: Bulk, photos: list[Path]) -> None:
+async def test_vectors_are_those_of_the_photos_alone(
+    bulk: BulkPipeline, photos: list[Path]
+) -> None:
     many = {taken.file: taken.outcome for taken in await take(bulk, photos)}
     (alone,) = await take(bulk, photos[5:6])
     together = many[alone.file]
@@ -66,7 +70,7 @@ async def test_vectors_are_those_of_the_photos_alone(bulk: Bulk, photos: list[Pa
     assert float(alone.outcome.row.vector @ together.row.vector) > 0.999
 
 
-async def test_only_so_many_files_are_under_way(bulk: Bulk, photos: list[Path]) -> None:
+async def test_only_so_many_files_are_under_way(bulk: BulkPipeline, photos: list[Path]) -> None:
     begun = 0
 
     def files() -> Iterator[Path]:
@@ -75,7 +79,7 @@ async def test_only_so_many_files_are_under_way(bulk: Bulk, photos: list[Path]) 
             begun += 1
             yield file
 
-    async with aclosing(bulk.take(files(), "largest")) as results:
+    async with aclosing(bulk.probe_files(files(), "largest")) as results:
         await anext(results)
         assert begun <= bulk.width
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import StoreDamaged
-from service.store.damage import Reading, metadata_of, terms_of
+from service.store.damage import SubjectReader, metadata_of, terms_of
 from service.store.records import Damage, NewTemplate, StoredTemplate, Terms
 from service.store.vault import Cipher, Owner, Vault
 
@@ -19,7 +19,7 @@ ReadVector = Callable[[Cipher, bytes, str, int | None], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
-class Particulars:
+class SubjectRow:
     """Hold them opened, and what opens and seals the subject's templates and photos.
 
     What cannot be read is empty, and `damaged` says so.
@@ -41,17 +41,17 @@ class Particulars:
         key_id: str | None,
         master: str | None,
         wrapped: bytes | None,
-    ) -> "Particulars":
+    ) -> "SubjectRow":
         """Open what the row of a subject and that of its key hold. Raises StoreUnavailable."""
-        reading = Reading(owner.subject)
+        reading = SubjectReader(owner.subject)
         cipher = reading.cipher(vault, key_id, master, wrapped)
         none: dict[str, str] = {}
-        noted = reading.take(
+        noted = reading.read(
             "metadata", lambda: metadata_of(cipher.open(metadata, owner.metadata)), none
         )
         agreed = Terms()
         if terms is not None:
-            agreed = reading.take(
+            agreed = reading.read(
                 "terms", lambda: terms_of(cipher.open(terms, owner.terms)), agreed
             )
         return cls(owner, noted, agreed, cipher, tuple(reading.damaged))
@@ -61,14 +61,14 @@ class Particulars:
         read: ReadVector,
         blob: bytes,
         template: StoredTemplate,
-        reading: Reading,
+        reading: SubjectReader,
         dimensions: Mapping[str, int],
     ) -> NDArray[np.float32] | None:
         """Return the vector `(d,)` of a template by how the engine reads it; None if damaged."""
         name, made_by = template.template_id, template.fingerprint
         about = self.owner.vector(name, template.image_sha256, made_by)
         taken = partial(read, self.cipher, blob, about, dimensions.get(made_by))
-        return reading.take("vector", taken, None, name, made_by)
+        return reading.read("vector", taken, None, name, made_by)
 
     def holds(
         self,
@@ -98,9 +98,9 @@ class Particulars:
             )
 
 
-def sealed_metadata(cipher: Cipher, owner: Owner, metadata: Mapping[str, str]) -> bytes:
+def seal_metadata(cipher: Cipher, owner: Owner, metadata: Mapping[str, str]) -> bytes:
     return cipher.seal(json.dumps(dict(metadata)).encode(), owner.metadata)
 
 
-def sealed_terms(cipher: Cipher, owner: Owner, terms: Terms) -> bytes:
+def seal_terms(cipher: Cipher, owner: Owner, terms: Terms) -> bytes:
     return cipher.seal(json.dumps(asdict(terms)).encode(), owner.terms)
