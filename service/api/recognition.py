@@ -8,7 +8,7 @@ from pydantic import BaseModel, JsonValue
 
 from service.api.names import subject_named
 from service.api.openapi import links, request_body
-from service.api.rows import preferred, rows_document, rows_response
+from service.api.rows import preferred_type, rows_document, rows_response
 from service.client.rows import MEDIA_TYPE as ROWS
 from service.edge.body import parse, read_fields
 from service.edge.disconnect import run_until_disconnect
@@ -159,6 +159,6 @@ async def embed(request: Request, service: ServiceDep) -> EmbedAnswer | Response
     """Return the vectors or features of one photo or more; nothing is stored."""
     form = await read(request, service, EmbedRequest)
     # Checked first: a request whose `Accept` header cannot be met must cost no computation.
-    media = preferred(",".join(request.headers.getlist("accept")), ("application/json", ROWS))
+    media = preferred_type(",".join(request.headers.getlist("accept")), ("application/json", ROWS))
     answer = await run_until_disconnect(request, embed_photos(service, form, service.caller()))
     return rows_response(answer) if media == ROWS else answer

@@ -77,7 +77,7 @@ class _Range:
         return names.index(self.name) if self.name in names else None
 
 
-def preferred(accept: str, offers: Sequence[str]) -> str:
+def preferred_type(accept: str, offers: Sequence[str]) -> str:
     """Return the offered media type to which `accept` gives the highest weight.
 
     If weights are equal, the more exact match wins, then the first offer. An empty header gets
