@@ -1,4 +1,4 @@
-"""Describe to OpenAPI what FastAPI cannot see: bodies with photos, and what follows an answer."""
+"""Add to the OpenAPI document what FastAPI cannot see: bodies, links and problems."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -18,17 +18,17 @@ _EXAMPLE = "/9j/4AAQSkZJRgABAQAAAQABAAD/"
 _PHOTO: JsonValue = {
     "type": "string",
     "format": BINARY,
-    "description": "one photo and nothing else, as `image`; the other fields go into the query",
+    "description": "one photo alone, as `image`; the other fields go into the query",
 }
 
 
 def request_body(model: type[BaseModel]) -> dict[str, JsonValue]:
-    """Return what to pass as `openapi_extra`: every way to send the model.
+    """Return the `openapi_extra` of a route that accepts a model in every format.
 
-    The model must be flat: a schema with references of its own has no place to point to.
+    The model must be flat: its schema must not contain references.
     """
     schema = _schema(model)
-    # What holds between fields is said of JSON alone: tools that show forms stumble over it.
+    # Rules between fields are documented for JSON only: tools that show forms fail on them.
     form = _flat({k: v for k, v in schema.items() if k not in ("not", "oneOf")}, null=False)
     return {
         "parameters": _parameters(form),
@@ -45,18 +45,18 @@ def request_body(model: type[BaseModel]) -> dict[str, JsonValue]:
 
 
 def json_body(model: type[BaseModel]) -> dict[str, JsonValue]:
-    """Return what to pass as `openapi_extra`: a body of JSON without photos. It must be flat."""
+    """Return the `openapi_extra` of a route that accepts a flat model as JSON, without photos."""
     content: JsonValue = {"application/json": {"schema": _flat(_schema(model), null=True)}}
     return {"requestBody": {"required": True, "content": content}}
 
 
-def links(**given: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """Return, for the `responses` of a route, which operations its answer gives values to.
+def links(**parameters: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Return, for the `responses` of a route, the links to operations that can use its answer.
 
-    A link is named as the operation it leads to: `subject={"path.subject": EXPRESSION}`; what
-    is under `body` goes into that operation's body.
+    A link has the name of the operation: `subject={"path.subject": EXPRESSION}`. The values under
+    `body` go into that operation's body.
     """
-    return {"links": {name: _link(name, dict(values)) for name, values in given.items()}}
+    return {"links": {name: _link(name, dict(values)) for name, values in parameters.items()}}
 
 
 def _schema(model: type[BaseModel]) -> dict[str, JsonValue]:
@@ -73,7 +73,7 @@ def _link(operation: str, values: dict[str, JsonValue]) -> JsonValue:
 
 
 def _parameters(form: JsonValue) -> list[JsonValue]:
-    """Return the fields that are no photos as query parameters."""
+    """Return the fields that are not photos as query parameters."""
     match form:
         case {"properties": dict(fields), **rest}:
             required = rest.get("required")
@@ -88,19 +88,19 @@ def _parameters(form: JsonValue) -> list[JsonValue]:
 
 
 def _parameter(name: str, field: dict[str, JsonValue], *, needed: bool) -> JsonValue:
-    # Never `required`: that would hold for multipart and JSON too, which have no query.
-    when = (
+    # Never `required`: multipart and JSON requests do not need the query.
+    prefix = (
         "Only beside a bare photo, where it is required" if needed else "Only beside a bare photo"
     )
-    words = field.get("description")
+    text = field.get("description")
     described: dict[str, JsonValue] = {
         "name": name,
         "in": "query",
-        "description": when if words is None else f"{when}: {words}",
+        "description": prefix if text is None else f"{prefix}: {text}",
     }
     schema: JsonValue = {key: value for key, value in field.items() if key != "description"}
     if field.get("type") == "object":
-        # Otherwise OpenAPI would spread the object over parameters of its own.
+        # Otherwise OpenAPI would make a parameter of each field of the object.
         return described | {"content": {"application/json": {"schema": schema}}}
     return described | {"schema": schema}
 
@@ -111,7 +111,7 @@ def _is_photo(field: dict[str, JsonValue]) -> bool:
 
 
 def _flat(schema: JsonValue, *, null: bool) -> JsonValue:
-    """Merge the alternatives "this or null" into one schema, which a form has no null in."""
+    """Merge the alternatives `X` and `null` into one schema; a form has no null."""
     if isinstance(schema, list):
         return [_flat(value, null=null) for value in schema]
     if not isinstance(schema, dict):
@@ -186,7 +186,7 @@ _AT_A_POINT = (
     "fingerprint_mismatch",
 )
 _LIVENESS = ("liveness_token_needed", "not_live", "liveness_unavailable")
-# By the path, or by the operation where its path has others too.
+# The key is a path, or an operation id if the path has other operations.
 _OWN: Final[dict[str, tuple[str, ...]]] = {
     "/enroll": (
         *_LIVENESS,
@@ -237,14 +237,14 @@ _HEADERS: Final[dict[int, dict[str, JsonValue]]] = {
 
 
 class DocumentedApp(FastAPI):
-    """Serve a document that says of each route what FastAPI cannot know of it."""
+    """Serve an OpenAPI document with the parts that FastAPI cannot know."""
 
     def __init__(self, *, with_keys: bool, **options: Any) -> None:
         super().__init__(generate_unique_id_function=_operation_id, **options)
         self._with_keys = with_keys
 
     def openapi(self) -> dict[str, Any]:
-        """Return the document, the same one every time."""
+        """Return the document; it is made once."""
         if self.openapi_schema is None:
             _complete(super().openapi(), self._with_keys)
         assert self.openapi_schema is not None
@@ -257,7 +257,7 @@ def _operation_id(route: APIRoute) -> str:
 
 def _complete(document: dict[str, Any], with_keys: bool) -> None:
     components = document["components"]
-    # FastAPI's own errors are answered as problems, too.
+    # FastAPI's own errors are sent as problems too.
     for name in ("HTTPValidationError", "ValidationError"):
         components["schemas"].pop(name, None)
     components["schemas"]["Problem"] = Problem.model_json_schema(
@@ -275,11 +275,11 @@ def _complete(document: dict[str, Any], with_keys: bool) -> None:
             if with_keys and path in ALWAYS_OPEN:
                 operation["security"] = []
             operation["responses"].pop("422", None)
-            operation["responses"] |= _refusals(path, operation, with_keys)
+            operation["responses"] |= _problems(path, operation, with_keys)
 
 
-def _refusals(path: str, operation: dict[str, Any], with_keys: bool) -> dict[str, JsonValue]:
-    """Return a response for each status of the problems a route may answer with."""
+def _problems(path: str, operation: dict[str, Any], with_keys: bool) -> dict[str, JsonValue]:
+    """Return a response for each status of a route's problems."""
     by_status: dict[int, list[str]] = {}
     for code in _codes(path, operation, with_keys):
         by_status.setdefault(STATUS[code], []).append(f"`{code}`")

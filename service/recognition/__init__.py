@@ -1,1 +1,1 @@
-"""What a route does between request and answer."""
+"""What a route does between the request and the answer."""

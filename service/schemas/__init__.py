@@ -1,1 +1,1 @@
-"""What goes over the wire: pydantic models, and nothing that computes."""
+"""The requests and answers: pydantic models that compute nothing."""
