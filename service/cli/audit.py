@@ -1,4 +1,4 @@
-"""`likeness audit`: show the log of what changed, and tell whether it is as it was written."""
+"""`likeness audit`: print the audit log, and check that it was not changed."""
 
 from contextlib import aclosing
 from typing import Annotated
@@ -9,14 +9,13 @@ from service.cli.local import connect
 from service.cli.terminal import Url, fail, finish, settings_from, show
 from service.client.call import Call, parse_as
 from service.schemas.admin import AuditAnswer
-from service.store.audit import START, AuditEntry, first_break
 
-audit_app = typer.Typer(no_args_is_help=True, help="Show and verify the audit log.")
+audit_app = typer.Typer(no_args_is_help=True, help="Print and verify the audit log.")
 
 
 @audit_app.command("list")
 def list_(url: Url = None) -> None:
-    """Print the log, an entry a line, oldest first."""
+    """Print the log, one entry a line, the oldest first."""
 
     async def list_all() -> None:
         async with connect(url, settings_from()) as likeness, aclosing(likeness.each(_page)) as log:
@@ -30,20 +29,22 @@ def list_(url: Url = None) -> None:
 def verify(
     receipt: Annotated[
         list[str] | None,
-        typer.Option(help="NUMBER:DIGEST that was handed out and has to be there; repeatable."),
+        typer.Option(help="NUMBER:DIGEST of an entry that must be there; give it several times."),
     ] = None,
     url: Url = None,
 ) -> None:
-    """Tell whether every entry is there and as it was written; print the last one's receipt.
+    """Check that no entry was changed or removed, and print the receipt of the last one.
 
-    Whoever can write to the database can cut off the log's end. A receipt that is kept
-    elsewhere shows that too: of a deletion, or the one that is printed here.
+    A program that can write to the database can cut off the end of the log. Only a receipt that
+    is kept elsewhere shows this: the receipt of a deletion, or the one that this command prints.
     """
     expected = dict(_receipt(text) for text in receipt or ())
 
     async def check() -> tuple[int, str]:
+        from service.store.audit import START, AuditEntry, first_break
+
         last, digest = 0, START
-        # What is printed of an empty log is a receipt too.
+        # An empty log has a receipt too: entry 0.
         if expected.pop(last, digest) != digest:
             fail("Entry 0 of the audit log is not the one of the receipt.")
         async with connect(url, settings_from()) as likeness, aclosing(likeness.each(_page)) as log:
@@ -57,8 +58,8 @@ def verify(
 
     last, digest = finish(check())
     if expected:
-        fail(f"The audit log ends with entry {last}, before that of the receipt.")
-    show(f"{last:,} entries, all as written; the last one's receipt:")
+        fail(f"The audit log ends with entry {last}, before the entry of the receipt.")
+    show(f"{last:,} entries, none was changed; the receipt of the last one:")
     show(f"{last}:{digest}")
 
 
@@ -69,5 +70,5 @@ def _page(after: int | None) -> Call[AuditAnswer]:
 def _receipt(text: str) -> tuple[int, str]:
     number, _, digest = text.partition(":")
     if not number.isdecimal() or not digest:
-        fail(f"A receipt is NUMBER:DIGEST, not {text}.")
+        fail(f"A receipt has the form NUMBER:DIGEST; {text} does not.")
     return int(number), digest

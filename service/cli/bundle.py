@@ -1,4 +1,4 @@
-"""`likeness bundle new`: make a bundle of a face network of one's own."""
+"""`likeness bundle new`: make a bundle from your own face network."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from models.errors import LikenessError
-from service.cli.places import check_free
+from service.cli.outputs import check_new
 from service.cli.terminal import err, fail, settings_from, show
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 bundle_app = typer.Typer(help="Make bundles.", no_args_is_help=True)
 
-# Public-domain portraits that come with packages which training and evaluation use.
+# Public-domain portraits inside packages that training and evaluation use.
 _PORTRAITS = (
     ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
     ("skimage", "data/astronaut.png"),
@@ -25,6 +25,8 @@ _MOST_FACES = 200
 
 
 class Channels(StrEnum):
+    """Name an order of the colours."""
+
     auto = "auto"
     rgb = "rgb"
     bgr = "bgr"
@@ -32,7 +34,7 @@ class Channels(StrEnum):
 
 @bundle_app.callback()
 def _bundle() -> None:
-    """Make bundles."""
+    """Keep `new` as a subcommand, although it is the only one."""
 
 
 @bundle_app.command()
@@ -46,35 +48,41 @@ def new(
         typer.Option(
             exists=True,
             file_okay=False,
-            help="Photos to try it on: a folder per person, or of different people. "
-            "Else two portraits that come with other packages, if these are installed.",
+            help="Photos to try the network on: one folder per person, or photos of different "
+            "people. Default: two portraits from other packages, if they are installed.",
         ),
     ] = None,
     channels: Annotated[
-        Channels, typer.Option(help="Order of the colours; `auto` tries both.")
+        Channels, typer.Option(help="Order of the colours. `auto` tries both.")
     ] = Channels.auto,
     mean: Annotated[
-        float | None, typer.Option(help="Subtracted from 0 to 255. Else the usual ones are tried.")
+        float | None,
+        typer.Option(
+            help="Number to subtract from pixels of 0 to 255. Default: try the usual ones."
+        ),
     ] = None,
-    scale: Annotated[float | None, typer.Option(min=1e-3, help="Then divided by this.")] = None,
+    scale: Annotated[
+        float | None, typer.Option(min=1e-3, help="Number to divide the difference by.")
+    ] = None,
     mirror: Annotated[
-        bool, typer.Option(help="Add the features of the mirror image: better, at twice the work.")
+        bool,
+        typer.Option(help="Add the features of the mirror image: better results, twice the work."),
     ] = True,
     licence: Annotated[
-        str | None, typer.Option(help="Licence of the weights, shown by GET /model.")
+        str | None, typer.Option(help="Licence of the weights; GET /model shows it.")
     ] = None,
-    trained_on: Annotated[str, typer.Option(help="What it was trained on, in a sentence.")] = (
+    trained_on: Annotated[str, typer.Option(help="One sentence about the training data.")] = (
         "not stated by whoever made this bundle"
     ),
 ) -> None:
-    """Make a bundle of a network that takes an aligned face and gives one vector.
+    """Make a bundle from a network that turns an aligned face into one vector.
 
-    Any network for faces aligned as ArcFace's are, of 112 pixels most often, will do. The few
-    usual ways to scale pixels are tried, and the one that tells faces apart best is taken.
+    The network has to take faces aligned as for ArcFace, usually 112 by 112 pixels. The command
+    tries the usual ways to scale pixels and takes the one that separates people best.
     """
     if (mean is None) != (scale is None):
-        fail("Give --mean and --scale together, or neither.")
-    check_free(out_folder)
+        fail("Give both --mean and --scale, or neither.")
+    check_new(out_folder)
     from models.bundle import write_onnx_bundle
     from models.encoder.onnx import OnnxEncoder
     from models.encoder.pixels import PixelSpec
@@ -82,40 +90,40 @@ def new(
 
     encoder = OnnxEncoder.load(network)
     pixels = PixelSpec(encoder.image_size, margin=0.0, mirror=mirror, template="arcface")
-    faces, of_what = _faces(photos, pixels)
+    faces, source = _faces(photos, pixels)
     ways = compare_conventions(encoder, faces, pixels)
     ways = [way for way in ways if channels in ("auto", way.pixels.channels)]
     if mean is not None and scale is not None:
-        ways = [_as_told(way, mean, scale) for way in ways[:1]]
+        ways = [_with_scaling(way, mean, scale) for way in ways[:1]]
     chosen = check_outputs(encoder, faces, ways[0].pixels).pixels
     write_onnx_bundle(out_folder, network, encoder, chosen, licence, trained_on)
     if mean is None:
-        show(f"Tried on {of_what}. Cosines of one face and of two; the first is taken:")
+        show(f"Tried on {source}. Cosines of one person and of two people; the first line is used:")
         for way in ways:
             show(
                 f"  {way.title:25} {way.genuine:.2f}  {way.impostor:.2f}   (d' {way.distance:.2f})"
             )
     show(
-        f"{out_folder}: {encoder.width} numbers a face, {chosen.channels.upper()}, "
+        f"{out_folder}: {encoder.width} numbers per face, {chosen.channels.upper()}, "
         f"licence {licence or 'not stated'}",
         title="bundle ",
     )
     show(
-        "It has no operating points yet, so /verify needs a threshold. Measure it on photos of "
+        "It has no operating points yet, so /verify needs a threshold. Measure them on photos of "
         "people you know:"
     )
     show(f"  likeness evaluate PHOTOS --bundle {out_folder} --write")
 
 
-def _as_told(way: "Separation", mean: float, scale: float) -> "Separation":
+def _with_scaling(way: "Separation", mean: float, scale: float) -> "Separation":
     from dataclasses import replace
 
-    told = replace(way.pixels, mean=(mean / 255,) * 3, std=(scale / 255,) * 3)
-    return replace(way, title="as told", pixels=told)
+    pixels = replace(way.pixels, mean=(mean / 255,) * 3, std=(scale / 255,) * 3)
+    return replace(way, title="--mean and --scale", pixels=pixels)
 
 
 def _faces(photos: Path | None, pixels: "PixelSpec") -> "tuple[FaceSet, str]":
-    """Return faces to try a network on, and what they are in words."""
+    """Return faces to try a network on, and a description of them."""
     import numpy as np
 
     from models.datasets.crops import Cutter
@@ -133,18 +141,21 @@ def _faces(photos: Path | None, pixels: "PixelSpec") -> "tuple[FaceSet, str]":
             show(f"not used  {file}  {code}", to=err)
     if len(faces) < 2:
         raise LikenessError(
-            f"At least two photos with faces are needed, and {len(faces)} of {len(files)} has one; "
-            "name a folder with more by --photos."
+            f"At least two photos with faces are needed; {len(faces)} of {len(files)} photos have "
+            "one. Name a folder with more photos with --photos."
         )
     crops = [crop for _, crop in faces]
     folders = {file.parent: number for number, (file, _) in enumerate(faces)}
     people = np.array([folders[file.parent] for file, _ in faces])
     if photos is not None and 1 < len(folders) < len(faces):
-        tried, what = FaceSet(crops, people), f"{len(faces)} photos of {len(folders)} people"
+        tried, description = FaceSet(crops, people), f"{len(faces)} photos of {len(folders)} people"
     else:
-        tried, what = vary_crops(crops), f"{len(faces)} faces, four ways each"
+        tried, description = vary_crops(crops), f"{len(faces)} faces, four ways each"
     few = len(np.unique(tried.people)) < ENOUGH
-    return tried, f"{what}; too few to be sure, name more by --photos" if few else what
+    return (
+        tried,
+        f"{description}; too few to be sure, name more with --photos" if few else description,
+    )
 
 
 def _spread(files: list[Path], most: int) -> list[Path]:
@@ -153,18 +164,18 @@ def _spread(files: list[Path], most: int) -> list[Path]:
 
 
 def _portraits() -> list[Path]:
-    """Return public-domain portraits out of installed packages, without importing those."""
+    """Return public-domain portraits from installed packages, without importing them."""
     from importlib.util import find_spec
 
-    found = []
+    paths = []
     for package, inside in _PORTRAITS:
         spec = find_spec(package)
         if spec is not None and spec.submodule_search_locations:
             path = Path(spec.submodule_search_locations[0]) / inside
-            found += [path] if path.is_file() else []
-    if len(found) < len(_PORTRAITS):
+            paths += [path] if path.is_file() else []
+    if len(paths) < len(_PORTRAITS):
         raise LikenessError(
-            "There are no faces to try the network on: name a folder of photos of different "
-            "people, or of a folder per person, by --photos."
+            "There are no faces to try the network on. Name a folder with --photos: photos of "
+            "different people, or one folder per person."
         )
-    return found
+    return paths

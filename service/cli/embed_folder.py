@@ -1,17 +1,15 @@
-"""`likeness embed-folder`: vectors of all photos of a folder, into part files."""
+"""`likeness embed-folder`: write the vectors of all photos of a folder into part files."""
 
 from contextlib import AbstractAsyncContextManager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.bulk.files import Engine, embed_files
-from service.bulk.local import open_local
-from service.bulk.ray import Cluster, open_ray
-from service.cli.places import check_folder
+from service.cli.outputs import check_folder
 from service.cli.terminal import (
+    BundleName,
     exit_status,
     fail,
     finish,
@@ -22,80 +20,95 @@ from service.cli.terminal import (
     settings_from,
     show,
 )
-from service.settings import Settings
+
+if TYPE_CHECKING:
+    from service.bulk.files import Engine
+    from service.bulk.ray import Cluster
+    from service.settings import Settings
 
 
-class Format(StrEnum):
-    """Name a format of the parts."""
+class PartFormat(StrEnum):
+    """Name the format of the part files."""
 
     PARQUET = "parquet"
     NPZ = "npz"
 
 
-class Faces(StrEnum):
-    """Name what to do about several faces."""
+class FaceChoice(StrEnum):
+    """Name what to do with a photo of several faces."""
 
     SINGLE = "single"
     LARGEST = "largest"
 
 
-class Where(StrEnum):
-    """Name what computes."""
+class EngineChoice(StrEnum):
+    """Name where the vectors are computed."""
 
     LOCAL = "local"
     RAY = "ray"
 
 
 def embed_folder(
-    photos: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Photos.")],
-    out_folder: Annotated[Path, typer.Option("--out", help="Folder of the vectors.")] = Path(
+    photos: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder of photos.")],
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder for the vectors.")] = Path(
         "vectors"
     ),
-    format_: Annotated[Format, typer.Option("--format", help="Of the parts.")] = Format.PARQUET,
-    bundle: Annotated[
-        str | None, typer.Option(help="Built-in name, directory or hub id; else as served.")
-    ] = None,
+    format_: Annotated[
+        PartFormat, typer.Option("--format", help="Format of the part files.")
+    ] = PartFormat.PARQUET,
+    bundle: BundleName = None,
     faces: Annotated[
-        Faces, typer.Option(help="Refuse a photo of several faces, or take the largest.")
-    ] = Faces.LARGEST,
+        FaceChoice,
+        typer.Option(help="Refuse a photo with several faces, or use the largest face."),
+    ] = FaceChoice.LARGEST,
     part: Annotated[
-        int, typer.Option(min=1, help="Photos a part; a stopped run loses at most so many.")
+        int,
+        typer.Option(
+            min=1, help="Photos in a part file; a run that is stopped loses at most one part."
+        ),
     ] = 256,
     retry_rejected: Annotated[
-        bool, typer.Option("--retry-rejected", help="Try again what was rejected before.")
+        bool,
+        typer.Option("--retry-rejected", help="Try the photos again that an earlier run rejected."),
     ] = False,
     engine: Annotated[
-        Where, typer.Option(help="Compute in this process, or on a Ray cluster.")
-    ] = Where.LOCAL,
+        EngineChoice, typer.Option(help="Compute in this process, or on a Ray cluster.")
+    ] = EngineChoice.LOCAL,
     address: Annotated[
-        str | None, typer.Option(help="Of the cluster's head, or auto; else Ray starts here.")
+        str | None,
+        typer.Option(help="Address of the cluster's head, or auto. Default: start Ray here."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes on the cluster; else all that fit.")
+        int | None,
+        typer.Option(min=1, help="Worker processes on the cluster. Default: as many as fit."),
     ] = None,
     worker_cores: Annotated[
-        int | None, typer.Option(min=1, help="Cores a worker; else 4, or what there are.")
+        int | None,
+        typer.Option(min=1, help="Cores per worker. Default: 4, or all if there are fewer."),
     ] = None,
     worker_gpus: Annotated[
-        float, typer.Option(min=0, help="GPUs a worker; 0.5 shares one between two.")
+        float, typer.Option(min=0, help="GPUs per worker; with 0.5, two workers share one.")
     ] = 0.0,
 ) -> None:
-    """Embed all photos below a folder, into part files that say which bundle made them.
+    """Embed all photos below a folder, and write the vectors into part files.
 
-    The same command again goes on where a stopped run was: what has a vector or was rejected
-    is not taken again. A photo that has changed since under its name keeps its old vector;
-    name another folder for new ones. What cannot be used is listed, and the exit status is 1
-    for that reason.
+    If the command is stopped, run it again: it continues, and leaves out photos that have a
+    vector or were rejected. A photo that was changed under the same name keeps its old vector;
+    name another folder to embed it again. Photos that cannot be used are listed, and the exit
+    status is then 1.
 
-    With `--engine ray` the workers read the photos, at the same path as here: keep them on
-    storage that all machines share. Vectors come back, and only this process writes.
+    With `--engine ray`, the workers read the photos at the same path as here, so keep the photos
+    on storage that all machines share. Only this process writes files.
     """
-    if format_ is Format.PARQUET:
+    if format_ is PartFormat.PARQUET:
         require("pyarrow")
     check_folder(out_folder)
-    cluster = Cluster(address, workers, worker_cores, worker_gpus)
     settings = settings_from(bundle=bundle, store="sqlite:///:memory:")
-    made, contents = finish(
+    from service.bulk.files import embed_files
+    from service.bulk.ray import Cluster
+
+    cluster = Cluster(address, workers, worker_cores, worker_gpus)
+    vectors, contents = finish(
         embed_files(
             open_engine(engine, settings, cluster),
             photos,
@@ -107,19 +120,22 @@ def embed_folder(
             photo_progress,
         )
     )
-    show(f"{len(made.embedded_paths()):,} vectors in {out_folder}")
+    show(f"{len(vectors.embedded_paths()):,} vectors in {out_folder}")
     print_left_out(contents.unusable, contents.notes())
-    print_rejected(made.rejected, made.rejected_path)
-    exit_status([*contents.unusable, *made.rejected])
+    print_rejected(vectors.rejected, vectors.rejected_path)
+    exit_status([*contents.unusable, *vectors.rejected])
 
 
 def open_engine(
-    where: Where, settings: Settings, cluster: Cluster
-) -> AbstractAsyncContextManager[Engine]:
-    """Return what computes, or say in a line what it lacks and exit."""
-    if where is Where.RAY:
+    engine: EngineChoice, settings: "Settings", cluster: "Cluster"
+) -> "AbstractAsyncContextManager[Engine]":
+    """Return the engine, or exit with an error if it cannot be used."""
+    from service.bulk.local import open_local
+    from service.bulk.ray import Cluster, open_ray
+
+    if engine is EngineChoice.RAY:
         require("ray", extra="ray")
         return open_ray(settings, cluster)
     if cluster != Cluster():
-        fail("--address, --workers, --worker-cores and --worker-gpus are for --engine ray.")
+        fail("--address, --workers, --worker-cores and --worker-gpus need --engine ray.")
     return open_local(settings)

@@ -1,4 +1,4 @@
-"""`likeness evaluate`: measure a bundle on labelled photos, report, and set its thresholds."""
+"""`likeness evaluate`: measure a bundle on labelled photos, and set its thresholds."""
 
 from collections.abc import Callable, Sequence
 from itertools import chain, groupby
@@ -11,8 +11,9 @@ from models.datasets.vectors import UNREADABLE, RejectedFile
 from models.decision import CONDITION_NAMES
 from models.errors import ImageError
 from service.cli.captures import capture_photos, open_embedder
-from service.cli.places import check_folder, check_named
+from service.cli.outputs import check_bundle_named, check_folder
 from service.cli.terminal import (
+    BundleName,
     Outside,
     bar,
     err,
@@ -40,12 +41,13 @@ Folder = Annotated[
     typer.Argument(
         exists=True,
         file_okay=False,
-        help="Photos: a folder per person, or people.csv and pairs.csv, or those of --pairs. "
-        "Without: --strangers alone are measured, at the bundle's own points.",
+        help="Folder of photos: one folder per person, or people.csv and pairs.csv, or the photos "
+        "of --pairs. Without it, only --strangers are measured, at the operating points of the "
+        "bundle.",
     ),
 ]
 
-# Conditions are measured on so many of the labelled photos, which takes a minute or two.
+# Measuring the conditions on so many photos takes a minute or two.
 _MOST_DEGRADED = 2000
 
 
@@ -57,26 +59,28 @@ def evaluate(
     ] = None,
     groups: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="A CSV image,group: rates by group too."),
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="A CSV image,group, to measure the rates by group too.",
+        ),
     ] = None,
     strangers: Annotated[
         Path | None,
         typer.Option(
             exists=True,
             dir_okay=False,
-            help="A CSV of an `image` column and columns of groups, beside its photos, of nobody "
-            "in particular: false matches by group, and under every condition.",
+            help="A CSV next to photos of different, unnamed people, with a column `image` and "
+            "columns of groups, to measure false matches by group and under each condition.",
         ),
     ] = None,
     conditions: Annotated[
         bool,
-        typer.Option(help="Measure what blur, masks, dark glasses and so on do to the rates."),
+        typer.Option(help="Measure how blur, masks, dark glasses and so on change the rates."),
     ] = True,
-    bundle: Annotated[
-        str | None, typer.Option(help="Built-in name, directory or hub id; else as served.")
-    ] = None,
+    bundle: BundleName = None,
     data: Annotated[
-        str | None, typer.Option(help="One sentence on what the photos are; kept in the bundle.")
+        str | None, typer.Option(help="One sentence about the photos; it is kept in the bundle.")
     ] = None,
     report: Annotated[Path, typer.Option(help="Folder for report.json and report.html.")] = Path(
         "evaluation"
@@ -88,30 +92,32 @@ def evaluate(
         bool, typer.Option("--write", help="Write the calibration into the bundle itself.")
     ] = False,
     embed_photos: Annotated[
-        bool, typer.Option("--embed-photos", help="Put the worst errors' photos into the page.")
+        bool,
+        typer.Option("--embed-photos", help="Put the photos of the worst errors into the page."),
     ] = False,
     keep_points: Annotated[
         bool,
         typer.Option(
-            help="Measure at the bundle's own operating points, and keep them: what is written is "
-            "by group, under conditions and of several photos, where it rests on more than before."
+            help="Measure at the operating points of the bundle and keep them. Only the rates by "
+            "group, under conditions and for several photos are written, if there is more data "
+            "than before."
         ),
     ] = False,
     outside: Outside = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Measure errors on labelled photos, write a report, and set operating points.
+    """Measure the error rates on labelled photos, write a report, and set operating points.
 
-    Photos take the service's own path: decode, detect, align, encode. Rows and files that
-    cannot be used are listed, and the exit status is 1 for that reason.
+    Photos are decoded, aligned and encoded as in the service. Rows and files that cannot be used
+    are listed, and the exit status is then 1.
     """
     require("matplotlib")
     from models.evaluation.page import render
     from models.evaluation.report import measure_strangers, own_calibration
 
-    check_named(write, bundle)
+    check_bundle_named(write, bundle)
     if photos is None and strangers is None:
-        fail("Name a folder of photos of people you know, or --strangers, or both.")
+        fail("Name a folder of photos of people you know, or give --strangers, or both.")
     for place in (report, *(() if out_folder is None else (out_folder,))):
         check_folder(place)
     labelled = None if photos is None else _read(photos, pairs, groups, outside)
@@ -119,7 +125,7 @@ def evaluate(
     source, embedder = open_embedder(bundle)
     loaded = embedder.bundle
     if keep_points or labelled is None:
-        own_calibration(loaded)  # said before minutes are spent
+        own_calibration(loaded)  # fails here, before minutes of work
     apart = None if grouped is None else _strangers(grouped, embedder, conditions)
     made: Report | None = None
     report.mkdir(parents=True, exist_ok=True)
@@ -147,9 +153,9 @@ def evaluate(
 
 
 def _no_images(report: "Report") -> list[RejectedFile]:
-    """Return the files that were measured as failures to enrol and are no image at all."""
+    """Return the files that count as failures to enrol, but are not images at all."""
     codes = {UNREADABLE, *(kind.code for kind in ImageError.__subclasses__())}
-    sentence = "It is no image that can be read, and counts as a failure to enrol: take it out."
+    sentence = "This is not a readable image. It counts as a failure to enrol; remove it."
     return [
         RejectedFile(row.image, row.reason, sentence)
         for row in report.rejected
@@ -189,7 +195,7 @@ def _read_strangers(path: Path, outside: bool) -> "GroupedPhotos":
 
 
 def _under_conditions(labelled: "LabelledSet", embedder: "Embedder") -> "ConditionCaptures | None":
-    """Embed some of the photos under every condition, if it is known who is who."""
+    """Embed some of the photos under each condition, if every photo has a name."""
     import numpy as np
 
     from models.evaluation.report import ConditionCaptures
@@ -236,7 +242,7 @@ def _strangers(photos: "GroupedPhotos", embedder: "Embedder", conditions: bool) 
 
 
 def print_rates(measured: "Report | Calibration") -> None:
-    """Print by group and by condition how often strangers match, and what more photos are worth."""
+    """Print the false match rates by group and condition, and the rates of several photos."""
     from models.evaluation.page import percent
 
     for group, of_group in _by(measured.groups, lambda row: row.group):
@@ -261,12 +267,12 @@ def print_rates(measured: "Report | Calibration") -> None:
 
 
 def _by(rows: Sequence[R], key: Callable[[R], K]) -> list[tuple[K, list[R]]]:
-    """Group rows that follow each other."""
+    """Group neighbouring rows by a key."""
     return [(name, list(some)) for name, some in groupby(rows, key)]
 
 
 def print_report(report: "Report", folder: Path) -> None:
-    """Print the rates and where the rest is."""
+    """Print the rates and where the report is."""
     from models.evaluation.page import interval, marks, percent
 
     measured = report.calibration

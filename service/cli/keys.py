@@ -4,8 +4,6 @@ from enum import StrEnum
 from typing import Annotated, Final
 
 import typer
-from rich.markup import escape
-from rich.table import Table
 
 from service.cli.local import connect
 from service.cli.terminal import (
@@ -28,7 +26,7 @@ keys_app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API k
 
 
 class ScopeName(StrEnum):
-    """Name what a key is good for."""
+    """Name what a key may do."""
 
     VERIFY = "verify"
     ENROLL = "enroll"
@@ -38,25 +36,27 @@ class ScopeName(StrEnum):
 
 @keys_app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="Whose key it is.")],
-    scope: Annotated[list[ScopeName], typer.Option(help="What it is good for; repeatable.")],
+    name: Annotated[str, typer.Argument(help="A name for the person or program with the key.")],
+    scope: Annotated[
+        list[ScopeName], typer.Option(help="What the key may do; give it several times.")
+    ],
     per_s: Annotated[
-        float | None, typer.Option(help="Most requests a second; a photo counts as one.")
+        float | None, typer.Option(help="Most requests a second; each photo counts as one.")
     ] = None,
     at_once: Annotated[
-        int | None, typer.Option(help="Most requests at a time; a photo counts as one.")
+        int | None, typer.Option(help="Most requests at a time; each photo counts as one.")
     ] = None,
     signing: Annotated[
-        bool, typer.Option("--signing", help="It can sign requests as AWS' clients do.")
+        bool, typer.Option("--signing", help="Let the key sign requests, as AWS clients do.")
     ] = False,
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Make a key and print it, the only time it is shown.
+    """Create a key and print it. It is never shown again.
 
-    `verify` verifies and identifies, `enroll` enrols, `embed` embeds, `admin` does everything
-    else: the gallery, keys, a change of bundle. A key for signing is printed as AWS' clients
-    take it too, from the environment.
+    `verify` may verify and identify, `enroll` may enrol, `embed` may embed, and `admin` may do
+    everything else: the gallery, keys, a change of bundle. A signing key is also printed as the
+    two environment variables that AWS clients read.
     """
 
     async def ask() -> tuple[NewKeyAnswer, bool]:
@@ -67,43 +67,46 @@ def create(
             "at_once": at_once,
             "signing": signing,
         }
-        # Sent twice it would make two keys, one of which nobody has seen.
+        # Sent twice, it would make two keys, and one of them would never be shown.
         call = Call("POST", "/keys", parse_as(NewKeyAnswer), json=form, repeatable=False)
         async with connect(url, settings_from()) as likeness:
-            there_were = (await likeness.ask(_KEYS)).items
-            return await likeness.ask(call), not there_were
+            existing = (await likeness.ask(_KEYS)).items
+            return await likeness.ask(call), not existing
 
-    made, is_first = finish(ask())
+    key, is_first = finish(ask())
     if is_first:
-        _note("This is the first key: from now on requests without a key are refused.")
+        _note("This is the first key: from now on, requests without a key are refused.")
         if ScopeName.ADMIN not in scope:
             _note(
-                "It may not administer, and no other key may: make one with --scope admin, too, "
-                "where the store is."
+                "This key cannot administer the service, and there is no other key. Create one "
+                "with --scope admin too, on the machine that has the store."
             )
-    # Alone on its line, so that a script can take it.
-    lines = [made.model_dump_json() if as_json else made.key]
+    # A script reads the key from standard output, so it is alone on its line.
+    lines = [key.model_dump_json() if as_json else key.key]
     if signing and not as_json:
-        lines.append(f"AWS_ACCESS_KEY_ID={made.access_key_id}")
-        lines.append(f"AWS_SECRET_ACCESS_KEY={made.secret_access_key}")
+        lines.append(f"AWS_ACCESS_KEY_ID={key.access_key_id}")
+        lines.append(f"AWS_SECRET_ACCESS_KEY={key.secret_access_key}")
     for line in lines:
         show(line)
 
 
 @keys_app.command("list")
 def list_(url: Url = None, as_json: Json = False) -> None:
-    """Show all keys, oldest first; never the keys themselves."""
+    """List all keys, the oldest first. The secrets are not shown."""
 
     async def ask() -> KeysAnswer:
         async with connect(url, settings_from()) as likeness:
             return await likeness.ask(_KEYS)
 
-    found = finish(ask())
+    keys = finish(ask())
     if as_json:
-        show_json(found.model_dump_json())
+        show_json(keys.model_dump_json())
         return
+    from rich.markup import escape
+    from rich.table import Table
+
     table = Table("id", "name", "scopes", "a second", "at a time", "signs", "created", "revoked")
-    for key in found.items:
+    for key in keys.items:
         table.add_row(
             visible(key.key_id),
             escape(visible(key.name)),
@@ -118,26 +121,29 @@ def list_(url: Url = None, as_json: Json = False) -> None:
 
 
 @keys_app.command()
-def revoke(key_id: Annotated[str, typer.Argument(help="As listed.")], url: Url = None) -> None:
-    """Let a key count no longer, at every replica, from the next request on."""
+def revoke(
+    key_id: Annotated[str, typer.Argument(help="The id, as `likeness keys list` prints it.")],
+    url: Url = None,
+) -> None:
+    """Revoke a key. Every replica refuses it from the next request on."""
 
     async def ask() -> tuple[KeyAnswer, bool]:
         async with connect(url, settings_from()) as likeness:
-            counting = [
+            valid = [
                 key.key_id for key in (await likeness.ask(_KEYS)).items if key.revoked_at is None
             ]
             revoked = await likeness.ask(Call("DELETE", path("keys", key_id), parse_as(KeyAnswer)))
-            return revoked, counting == [key_id]
+            return revoked, valid == [key_id]
 
     key, was_last = finish(ask())
     show(f"revoked  {key.key_id}  {key.name}")
     if was_last:
         _note(
-            "This was the last key: requests are refused until another is made where the store "
-            "is, with the service stopped if the store is a file."
+            "This was the last key: requests are refused until you create another one, on the "
+            "machine that has the store. If the store is a file, stop the service first."
         )
 
 
 def _note(sentence: str) -> None:
-    # Not on stdout, where a script takes the key from.
+    # Not on standard output, where a script reads the key.
     show(sentence, title="note", to=err)

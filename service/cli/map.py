@@ -1,12 +1,16 @@
-"""`likeness map`: see how the faces of a labelled folder, or of the gallery, cluster."""
+"""`likeness map`: draw how the faces of a folder, or of the gallery, cluster."""
 
+import random
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.places import check_folder
+from service.cli.local import connect
+from service.cli.outputs import check_folder
 from service.cli.terminal import (
+    BundleName,
     Outside,
     Url,
     bar,
@@ -18,40 +22,38 @@ from service.cli.terminal import (
     settings_from,
     show,
 )
-
-if TYPE_CHECKING:
-    from models.datasets.labelled import LabelledSet
-    from models.evaluation.face_map import FaceMap
-import random
-from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
-
 from service.client.aio import AsyncLikeness
 from service.client.errors import NotFound
 from service.schemas.gallery import SubjectSummaryAnswer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from models.datasets.labelled import LabelledSet
+    from models.evaluation.face_map import FaceMap
 
 
 def draw_map(
     photos: Annotated[
         Path | None,
         typer.Argument(
-            exists=True, file_okay=False, help="Photos, a folder per person; else the gallery."
+            exists=True,
+            file_okay=False,
+            help="Photos, one folder per person. Default: the gallery.",
         ),
     ] = None,
     url: Url = None,
-    bundle: Annotated[
-        str | None, typer.Option(help="Built-in name, directory or hub id; else as served.")
-    ] = None,
+    bundle: BundleName = None,
     out_folder: Annotated[
         Path, typer.Option("--out", help="Folder for map.png and map.html.")
     ] = Path("map"),
     outside: Outside = False,
 ) -> None:
-    """Draw a map of faces, as a picture and as a page: of a labelled folder, or of the gallery.
+    """Draw a map of faces, as a picture and as a web page.
 
-    The gallery is that of the store in the settings, or of the service at --url.
+    The faces are those of a folder, or those of the gallery: the store of the settings, or the
+    service at --url.
     """
     require("matplotlib", "sklearn")
     from models.datasets.labelled import read_protocol
@@ -59,11 +61,11 @@ def draw_map(
 
     check_folder(out_folder)
     labelled = None if photos is None else read_protocol(photos, outside=outside)
-    made = map_of_gallery(url) if labelled is None else map_of_folder(labelled, bundle)
+    face_map = map_of_gallery(url) if labelled is None else map_of_folder(labelled, bundle)
     out_folder.mkdir(parents=True, exist_ok=True)
-    (out_folder / "map.png").write_bytes(draw_png(made))
-    (out_folder / "map.html").write_text(render(made, photos), "utf-8")
-    show(caption(made))
+    (out_folder / "map.png").write_bytes(draw_png(face_map))
+    (out_folder / "map.html").write_text(render(face_map, photos), "utf-8")
+    show(caption(face_map))
     show(f"map  {out_folder / 'map.html'}")
     if labelled is not None:
         print_left_out(labelled.unusable, labelled.notes)
@@ -71,7 +73,7 @@ def draw_map(
 
 
 def map_of_folder(labelled: "LabelledSet", bundle: str | None) -> "FaceMap":
-    """Map the photos that have a face, and say how many have none."""
+    """Map the photos that have a face, and print how many have none."""
     from models.bundle import load_bundle
     from models.datasets.features import embed
     from models.evaluation.face_map import make_map
@@ -88,10 +90,8 @@ def map_of_folder(labelled: "LabelledSet", bundle: str | None) -> "FaceMap":
 
 
 def map_of_gallery(url: str | None) -> "FaceMap":
-    """Map the templates of the bundle that is served, and say how many are of others."""
+    """Map the templates of the bundle that is served, and print how many are of other bundles."""
     from models.evaluation.face_map import MOST_POINTS, make_map
-    from service.cli.local import connect
-    from service.cli.map import GalleryVectors, fetch_vectors
 
     async def fetch() -> GalleryVectors:
         async with connect(url, settings_from()) as likeness:
@@ -107,27 +107,29 @@ def map_of_gallery(url: str | None) -> "FaceMap":
 class GalleryVectors:
     """Hold unit vectors `(n, d)` of one bundle, and the subject and template of each.
 
-    `others` counts the templates of other bundles, which no map can show beside these.
+    `others` counts the templates of other bundles, which cannot be on the same map.
     """
 
-    vectors: NDArray[np.float32]
+    vectors: "NDArray[np.float32]"
     subjects: list[str]
     templates: list[str]
     others: int
 
 
 async def fetch_vectors(likeness: AsyncLikeness, most: int, seed: int = 0) -> GalleryVectors:
-    """Fetch the templates of all subjects, or of as many at random as have `most` of them.
+    """Fetch the templates of all subjects, or of random subjects until there are `most`.
 
     Raises Refused and TransportError.
     """
+    import numpy as np
+
     served = (await likeness.model()).fingerprint
-    listed = [subject async for subject in likeness.subjects()]
+    summaries = [subject async for subject in likeness.subjects()]
     vectors: list[list[float]] = []
     subjects: list[str] = []
     templates: list[str] = []
     others = 0
-    for subject in _drawn(listed, most, seed):
+    for subject in _random_subjects(summaries, most, seed):
         try:
             export = await likeness.export(subject)
         except NotFound:
@@ -142,8 +144,8 @@ async def fetch_vectors(likeness: AsyncLikeness, most: int, seed: int = 0) -> Ga
     return GalleryVectors(np.array(vectors, np.float32), subjects, templates, others)
 
 
-def _drawn(subjects: list[SubjectSummaryAnswer], most: int, seed: int) -> list[str]:
-    """Return subjects with `most` templates or few more: a subject is taken whole."""
+def _random_subjects(subjects: list[SubjectSummaryAnswer], most: int, seed: int) -> list[str]:
+    """Return random subjects with `most` templates, or a few more, since subjects stay whole."""
     order = random.Random(seed).sample(subjects, len(subjects))
     kept, count = [], 0
     for subject in order:

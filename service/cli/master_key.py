@@ -1,4 +1,4 @@
-"""`likeness master-key`: make one, and move what is stored to it."""
+"""`likeness master-key`: make a master key, and rotate to it."""
 
 import typer
 
@@ -6,36 +6,37 @@ from service.cli.local import connect
 from service.cli.terminal import Url, finish, settings_from, show
 from service.client.call import Call, parse_as
 from service.schemas.admin import ResealedAnswer
-from service.store.master_keys import new_master_key
 
 master_key_app = typer.Typer(
-    no_args_is_help=True, help="Make a master key of template protection, and rotate to it."
+    no_args_is_help=True, help="Make a master key for template protection, and rotate to it."
 )
 
 
 @master_key_app.command()
 def new() -> None:
-    """Print a new master key. Keep it safe: without it nothing that it sealed can be opened."""
+    """Print a new master key. Keep it safe: what it seals cannot be opened without it."""
+    from service.store.master_keys import new_master_key
+
     show(new_master_key())
 
 
 @master_key_app.command()
 def rotate(url: Url = None) -> None:
-    """Wrap every subject's key by the newest master key, and seal what is stored in clear.
+    """Wrap the key of every subject with the newest master key, and seal what is not sealed yet.
 
-    Give the new key first, before the old one, to every replica; then run this; then take the
-    old one away. The service serves meanwhile, and the same command goes on where it was
-    stopped.
+    First give the new key to every replica, before the old one in the list. Then run this
+    command. Then remove the old key. The service keeps running meanwhile. If the command is
+    stopped, run it again: it continues.
     """
 
     async def work() -> ResealedAnswer:
         rewrapped = sealed = 0
         async with connect(url, settings_from()) as likeness:
             while True:
-                done = await likeness.ask(Call("POST", "/reseal", parse_as(ResealedAnswer)))
-                rewrapped, sealed = rewrapped + done.rewrapped, sealed + done.sealed
-                if not done.left:
+                step = await likeness.ask(Call("POST", "/reseal", parse_as(ResealedAnswer)))
+                rewrapped, sealed = rewrapped + step.rewrapped, sealed + step.sealed
+                if not step.left:
                     return ResealedAnswer(rewrapped=rewrapped, sealed=sealed, left=0)
 
-    done = finish(work())
-    show(f"{done.rewrapped:,} keys wrapped anew, {done.sealed:,} subjects sealed, 0 left")
+    total = finish(work())
+    show(f"{total.rewrapped:,} keys wrapped anew, {total.sealed:,} subjects sealed, 0 left")

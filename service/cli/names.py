@@ -1,4 +1,4 @@
-"""`likeness names`: subjects that keep a name of an earlier release, and a new name for them."""
+"""`likeness names`: list and rename subjects with names of an earlier release."""
 
 from contextlib import aclosing
 from typing import Annotated
@@ -13,25 +13,24 @@ from service.client.calls import rename_subject
 from service.schemas.gallery import OddNamesAnswer, RenamedAnswer
 
 names_app = typer.Typer(
-    no_args_is_help=True, help="Find and rename subjects whose names could not be given now."
+    no_args_is_help=True, help="List and rename subjects whose names are not valid any more."
 )
 
 
 @names_app.command("list")
 def list_(url: Url = None, as_json: Json = False) -> None:
-    """Print a subject a line: its name as URLs have it, what it would be, and why it is not."""
+    """Print one subject a line: its name as in URLs, the suggested name, and what is wrong."""
 
     async def list_all() -> int:
         count = 0
         async with (
             connect(url, settings_from()) as likeness,
-            aclosing(likeness.each(_page)) as found,
+            aclosing(likeness.each(_page)) as subjects,
         ):
-            async for each in found:
+            async for subject in subjects:
                 count += 1
-                words = [quote(each.subject, safe=""), each.name or "-", each.reason]
-                line = each.model_dump_json() if as_json else "  ".join(words)
-                show(line)
+                words = [quote(subject.subject, safe=""), subject.name or "-", subject.reason]
+                show(subject.model_dump_json() if as_json else "  ".join(words))
         return count
 
     count = finish(list_all())
@@ -41,11 +40,11 @@ def list_(url: Url = None, as_json: Json = False) -> None:
 
 @names_app.command()
 def rename(
-    name: Annotated[str, typer.Argument(help="As listed, with %XX.")],
-    to: Annotated[str, typer.Argument(help="A name that nobody has.")],
+    name: Annotated[str, typer.Argument(help="The name as `likeness names list` prints it.")],
+    to: Annotated[str, typer.Argument(help="A name that no other subject has.")],
     url: Url = None,
 ) -> None:
-    """Give a subject another name; templates, terms and expiry stay."""
+    """Give a subject another name. Its templates, terms and expiry stay."""
 
     async def ask() -> RenamedAnswer:
         async with connect(url, settings_from()) as likeness:

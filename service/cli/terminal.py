@@ -1,4 +1,4 @@
-"""How every command begins and ends: settings, results to standard output, all else to error."""
+"""The start and the end of every command: settings, results on standard output, errors as lines."""
 
 import asyncio
 import sys
@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from json import dumps
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 from unicodedata import category
 
 import httpx
@@ -25,66 +25,75 @@ from rich.progress import (
 from rich.text import Text
 from typer.core import TyperGroup
 
-from models.datasets.vectors import RejectedFile
 from models.errors import LikenessError
 from service.client.errors import Refused
-from service.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from models.datasets.vectors import RejectedFile
+    from service.settings import Settings
 
 R = TypeVar("R")
 
 out, err = Console(highlight=False), Console(stderr=True, highlight=False)
 
-# 1 and 3 are decisions of `verify` as well.
+# 1 and 3 are also decisions of `verify`.
 EXIT_SOME_FAILED, EXIT_ERROR = 1, 2
 SHOWN = 10
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Url = Annotated[str | None, typer.Option(help="Ask the service at this URL, not this process.")]
+Url = Annotated[
+    str | None,
+    typer.Option(help="URL of a running service to use, instead of opening one here."),
+]
 File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
+BundleName = Annotated[
+    str | None,
+    typer.Option(help="Built-in name, folder or hub id. Default: the bundle that is served."),
+]
 Outside = Annotated[
     bool, typer.Option("--outside", help="Let a CSV name photos outside its folder.")
 ]
 
-# What moves the cursor or turns the direction of a line, and what is no character at all.
+# Characters that move the cursor, change the direction of a line, or are not assigned.
 _UNPRINTED = frozenset(("Cc", "Cs", "Co", "Cn", "Zl", "Zp"))
 _DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def show(text: str, *, title: str = "", style: str = "", to: Console = out) -> None:
-    """Print one line, whatever is in it: no part of it is markup or moves the terminal."""
+    """Print one line of any text; nothing in it is read as markup or as terminal codes."""
     line = Text(f"{title}  " if title else "", style="bold")
     to.print(line.append(visible(text), style=style or "not bold"), soft_wrap=True)
 
 
 def show_json(text: str) -> None:
-    """Print JSON over some lines; what a terminal would obey is escaped, as JSON has it."""
+    """Print JSON over several lines, with all terminal codes escaped."""
     out.print_json(text, ensure_ascii=True)
 
 
 def visible(text: str) -> str:
-    """Return text with what a terminal does not print escaped as in JSON, `\\u001b` for one."""
+    """Return text with unprintable characters escaped as in JSON, such as `\\u001b`."""
     return "".join(each if is_printed(each) else dumps(each)[1:-1] for each in text)
 
 
 def is_printed(character: str) -> bool:
-    """Tell whether a terminal prints a character, and in its place."""
+    """Tell whether a terminal prints a character where it stands in the text."""
     return category(character) not in _UNPRINTED and character not in _DIRECTIONS
 
 
 def fail(sentence: str) -> NoReturn:
-    """Print why, and exit."""
-    _complain(sentence)
+    """Print an error and exit."""
+    _print_error(sentence)
     raise typer.Exit(EXIT_ERROR)
 
 
-def _complain(sentence: str) -> None:
+def _print_error(sentence: str) -> None:
     for line in sentence.splitlines():
         shown = Text("error  ", style="bold red").append(visible(line), "not bold default")
         err.print(shown, soft_wrap=True)
 
 
 class Commands(TyperGroup):
-    """Run commands so that what a user does wrong is a line, whichever command it is."""
+    """Run the commands, and print the errors of users and services as lines."""
 
     def main(
         self,
@@ -100,7 +109,7 @@ class Commands(TyperGroup):
                 args, prog_name, complete_var, standalone_mode, windows_expand_args, **extra
             )
         except (LikenessError, Refused, httpx.TransportError, OSError) as error:
-            _complain(_sentence(error))
+            _print_error(_sentence(error))
             sys.exit(EXIT_ERROR)
 
 
@@ -117,46 +126,48 @@ def _sentence(error: Exception) -> str:
 
 
 def require(*modules: str, extra: str = "offline") -> None:
-    """Say in a line which libraries of an extra a command lacks, and exit."""
+    """Exit with an error that names the libraries of an extra that are not installed."""
     missing = [name for name in modules if find_spec(name) is None]
     if missing:
         fail(
-            f"This needs {', '.join(missing)}, of the extra `{extra}`: run `make install` in the "
-            f"folder of the source, or there .venv/bin/pip install -e '.[{extra}]'"
+            f"This command needs {', '.join(missing)}, of the extra `{extra}`. In the folder of "
+            f"the source, run `make install` or .venv/bin/pip install -e '.[{extra}]'"
         )
 
 
-def settings_from(**overrides: object) -> Settings:
-    """Read the settings; raises InvalidSettings."""
+def settings_from(**overrides: object) -> "Settings":
+    """Read the settings. Raises InvalidSettings."""
+    from service.settings import load_settings
+
     return load_settings(**overrides)
 
 
 def finish(work: Coroutine[None, None, R], photos: Mapping[str, Path] | None = None) -> R:
-    """Run to the end; errors are lines by `Commands`.
+    """Run a coroutine to its end and return the result.
 
-    The line begins with the file at fault if `photos` names those that the request's fields are.
+    `photos` gives the file of each field of the request, so that an error can name the file.
     """
-    known = photos or {}
+    files_by_field = photos or {}
     try:
         return asyncio.run(work)
     except Refused as refused:
-        files = [f"{known[name]}: " for name in refused.problem.photos if name in known]
-        if not files:
+        fields = [name for name in refused.problem.photos if name in files_by_field]
+        if not fields:
             raise
-        fail("".join(files) + _sentence(refused))
+        fail("".join(f"{files_by_field[name]}: " for name in fields) + _sentence(refused))
 
 
 @contextmanager
-def bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar; call what is given with how many of how many are done."""
+def bar(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar; yield a function that takes how many items are done, of how many."""
     with Progress(console=err, transient=True) as progress:
-        task = progress.add_task(escape(visible(what)), total=None)
+        task = progress.add_task(escape(visible(title)), total=None)
         yield lambda done, of: progress.update(task, completed=done, total=of)
 
 
 @contextmanager
-def photo_progress(what: str, done: int, of: int) -> Iterator[Callable[[], None]]:
-    """Show a bar with rate and time left; call what is given once per photo."""
+def photo_progress(title: str, done: int, of: int) -> Iterator[Callable[[], None]]:
+    """Show a progress bar with rate and time left; yield a function to call after each photo."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -166,7 +177,7 @@ def photo_progress(what: str, done: int, of: int) -> Iterator[Callable[[], None]
     )
     started, first = perf_counter(), done
     with Progress(*columns, console=err, transient=True) as progress:
-        task = progress.add_task(what, total=of, completed=done, rate="-")
+        task = progress.add_task(title, total=of, completed=done, rate="-")
 
         def advance() -> None:
             nonlocal done
@@ -177,7 +188,7 @@ def photo_progress(what: str, done: int, of: int) -> Iterator[Callable[[], None]
         yield advance
 
 
-def print_rejected(rows: Sequence[RejectedFile], listed_in: Path | None = None) -> None:
+def print_rejected(rows: "Sequence[RejectedFile]", listed_in: Path | None = None) -> None:
     """Print the first files that could not be used, and where all of them are listed."""
     if not rows:
         return
@@ -188,13 +199,13 @@ def print_rejected(rows: Sequence[RejectedFile], listed_in: Path | None = None) 
 
 
 def exit_status(unusable: Sequence[object]) -> None:
-    """End with the status that says that something could not be used, if anything could not."""
+    """Exit with EXIT_SOME_FAILED if something could not be used."""
     if unusable:
         raise typer.Exit(EXIT_SOME_FAILED)
 
 
-def print_left_out(unusable: Sequence[RejectedFile], notes: Sequence[str]) -> None:
-    """Print what of a folder or list could not be used, and what was passed over."""
+def print_left_out(unusable: "Sequence[RejectedFile]", notes: Sequence[str]) -> None:
+    """Print which files of a folder or list could not be used, and which were left out."""
     for note in notes:
         show(note, to=err)
     print_rejected(unusable)

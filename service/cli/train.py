@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from rich.markup import escape
 
-from service.cli.places import check_folder
+from service.cli.outputs import check_folder
 from service.cli.terminal import (
     Outside,
     err,
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Loss(StrEnum):
-    """Name a loss."""
+    """Name a loss function."""
 
     CROSS_ENTROPY = "cross_entropy"
     ARCFACE = "arcface"
@@ -39,65 +39,70 @@ class Loss(StrEnum):
 def train(
     photos: Annotated[
         Path,
-        typer.Argument(exists=True, help="A folder per person, or a CSV path,identity."),
+        typer.Argument(exists=True, help="One folder per person, or a CSV path,identity."),
     ],
-    out_folder: Annotated[Path, typer.Option("--out", help="Folder of the new bundle.")] = Path(
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder for the new bundle.")] = Path(
         "bundle"
     ),
     encoder: Annotated[
-        str, typer.Option(help="What gives the features: built-in name, directory or hub id.")
+        str, typer.Option(help="Encoder of the features: built-in name, folder or hub id.")
     ] = "builtin",
     evaluate_on: Annotated[
         list[Path] | None,
         typer.Option(
             exists=True,
             file_okay=False,
-            help="Labelled photos to be judged on too; who is on one of them is not trained on. "
-            "May be given again; the first sets the operating points.",
+            help="Labelled photos for another evaluation; their people are left out of the "
+            "training. Give it several times; the first one sets the operating points.",
         ),
     ] = None,
     loss: Annotated[
-        Loss, typer.Option(help="CrossEntropy, or a margin loss.")
+        Loss, typer.Option(help="Cross-entropy, or a margin loss.")
     ] = Loss.CROSS_ENTROPY,
-    epochs: Annotated[int, typer.Option(min=1, help="Most epochs.")] = 60,
+    epochs: Annotated[int, typer.Option(min=1, help="Largest number of epochs.")] = 60,
     patience: Annotated[
-        int, typer.Option(min=1, help="Stop after so many epochs without a better validation.")
+        int,
+        typer.Option(min=1, help="Stop after so many epochs without a better validation result."),
     ] = 15,
-    batch: Annotated[int, typer.Option(min=2, help="Photos a step.")] = 256,
+    batch: Annotated[int, typer.Option(min=2, help="Photos per step.")] = 256,
     rate: Annotated[float, typer.Option(min=0, help="Highest learning rate.")] = 1e-3,
     dimension: Annotated[
-        int, typer.Option(min=2, help="Length of a vector of a fresh head.")
+        int, typer.Option(min=2, help="Length of the vectors, for a fresh head.")
     ] = 128,
     balance: Annotated[
-        float, typer.Option(min=0, max=1, help="0 draws photos evenly, 1 people evenly.")
+        float, typer.Option(min=0, max=1, help="0 draws photos evenly, 1 draws people evenly.")
     ] = 0.5,
     noise: Annotated[
         float,
-        typer.Option(min=0, max=0.5, help="Share of photos thought to be labelled wrongly."),
+        typer.Option(min=0, max=0.5, help="Share of the photos that may have wrong labels."),
     ] = 0.0,
     fresh_head: Annotated[
         bool,
-        typer.Option("--fresh-head", help="Do not begin with the head that the bundle has."),
+        typer.Option("--fresh-head", help="Do not start with the head of the bundle."),
     ] = False,
     lora: Annotated[
-        int, typer.Option(min=0, help="Adapt the encoder's attention first, by this rank.")
+        int,
+        typer.Option(min=0, help="First adapt the encoder's attention, with LoRA of this rank."),
     ] = 0,
-    lora_epochs: Annotated[int, typer.Option(min=1, help="Epochs of adapting.")] = 5,
+    lora_epochs: Annotated[int, typer.Option(min=1, help="Epochs of that adaptation.")] = 5,
     seed: Annotated[int, typer.Option(help="The same seed gives the same head.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     cache: Annotated[
-        Path | None, typer.Option(help="Where features are kept; else in the user's cache.")
+        Path | None, typer.Option(help="Folder for features. Default: in the user's cache.")
     ] = None,
     smoke: Annotated[
-        bool, typer.Option("--smoke", help="A few people and epochs: does it all work?")
+        bool,
+        typer.Option(
+            "--smoke", help="Use a few people and epochs, to see whether everything works."
+        ),
     ] = False,
     outside: Outside = False,
 ) -> None:
     """Train a head on a frozen encoder, measure it on other people, and write a bundle.
 
-    Photos take the service's own path once; a second run finds their features in a cache. A
-    run that was stopped goes on where it was when the same command is given again. Rows and
-    files that cannot be used are listed, and the exit status is 1 for that reason.
+    Photos are prepared as the service prepares them, once; later runs read their features from a
+    cache. If the command is stopped, run it again: it continues. Rows and files that cannot be
+    used are listed, and the exit status is then 1.
     """
     require("matplotlib", "pytorch_metric_learning", "peft")
     from models.datasets.labelled import read_people, read_protocol
@@ -109,8 +114,8 @@ def train(
 
     check_folder(out_folder)
     labelled = read_people(photos, outside)
-    others = tuple(read_protocol(folder, outside=outside) for folder in evaluate_on or ())
-    for each in (labelled, *others):
+    evaluation = tuple(read_protocol(folder, outside=outside) for folder in evaluate_on or ())
+    for each in (labelled, *evaluation):
         print_left_out(each.unusable, each.notes)
     chosen = choose_device(device)
     plan = Plan(
@@ -118,7 +123,7 @@ def train(
         out=out_folder,
         cache=cache or user_cache() / "features",
         encoder=encoder,
-        evaluation=others,
+        evaluation=evaluation,
         options=Options(
             loss=loss.value,
             dimension=dimension,
@@ -137,14 +142,14 @@ def train(
         commit=commit(),
         weights=settings_from().weights,
     )
-    with Terminal() as terminal:
-        trained = run(smoke_plan(plan) if smoke else plan, terminal)
+    with TrainingDisplay() as display:
+        trained = run(smoke_plan(plan) if smoke else plan, display)
     print_trained(trained, out_folder)
-    exit_status([row for each in (labelled, *others) for row in each.unusable])
+    exit_status([row for each in (labelled, *evaluation) for row in each.unusable])
 
 
-class Terminal:
-    """Show how far a run is: lines above, a bar below while photos are embedded."""
+class TrainingDisplay:
+    """Show the progress of a training: lines, and a bar below them while photos are embedded."""
 
     def __init__(self) -> None:
         from rich.progress import Progress
@@ -152,7 +157,7 @@ class Terminal:
         self._progress: Progress = Progress(console=err, transient=True)
         self._tasks: dict[str, TaskID] = {}
 
-    def __enter__(self) -> "Terminal":
+    def __enter__(self) -> "TrainingDisplay":
         self._progress.start()
         return self
 
@@ -178,7 +183,7 @@ class Terminal:
 
 
 def print_trained(trained: "TrainingResult", folder: Path) -> None:
-    """Print what came out and where it is."""
+    """Print the results and where the bundle is."""
     from models.evaluation.page import interval, percent
 
     best = trained.best
@@ -198,18 +203,18 @@ def print_trained(trained: "TrainingResult", folder: Path) -> None:
 
 
 def user_cache() -> Path:
-    """Return the folder for what can be made again (XDG Base Directory)."""
-    named = os.environ.get("XDG_CACHE_HOME")
-    return (Path(named) if named else Path.home() / ".cache") / "likeness"
+    """Return the cache folder of the user (XDG Base Directory)."""
+    folder = os.environ.get("XDG_CACHE_HOME")
+    return (Path(folder) if folder else Path.home() / ".cache") / "likeness"
 
 
 def commit() -> str | None:
-    """Return the commit of the code that runs, if it runs from a checkout."""
-    asked = subprocess.run(
+    """Return the commit of the running code, None outside a checkout."""
+    git = subprocess.run(
         ["git", "rev-parse", "HEAD"],
         cwd=Path(__file__).parent,
         capture_output=True,
         text=True,
         check=False,
     )
-    return asked.stdout.strip() or None
+    return git.stdout.strip() or None

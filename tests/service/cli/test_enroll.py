@@ -52,10 +52,10 @@ def test_enroll_folder_lists_refused_photos_until_they_are_accepted(people: Path
     rejected = people.parent / "rejected.csv"
     words = ("enroll-folder", people, "--rejected", rejected, "--at-once", 1)
     first = likeness(*words)
-    assert "2 enrolled, 0 held already, 1 not used" in first.output
+    assert "2 enrolled, 0 enrolled already, 1 not used" in first.output
     assert [(row.path, row.code) for row in read_rejected(rejected)] == [
         ("grace/c.png", "inconsistent")
     ]
     second = likeness(*words, "--accept-inconsistent")
-    assert "1 enrolled, 2 held already, 0 not used" in second.output
+    assert "1 enrolled, 2 enrolled already, 0 not used" in second.output
     assert "warning   grace/c.png  inconsistent: " in second.output

@@ -72,7 +72,7 @@ async def test_broken_files_are_listed_at_the_end_and_in_a_file(people: Path) ->
 async def test_a_second_run_enrols_nothing_twice(people: Path, store: Path) -> None:
     await run(people)
     result = await run(people)
-    assert "0 enrolled, 6 held already" in result.output
+    assert "0 enrolled, 6 enrolled already" in result.output
     assert await counted(store) == (3, 6)
 
 
@@ -80,7 +80,7 @@ async def test_a_later_run_enrols_what_is_new(people: Path, store: Path) -> None
     await run(people)
     (people / "new").mkdir()
     (people / "new" / "a.jpg").write_bytes(photo_bytes("grace"))
-    assert "1 enrolled, 6 held already" in (await run(people)).output
+    assert "1 enrolled, 6 enrolled already" in (await run(people)).output
     assert await counted(store) == (4, 7)
 
 
@@ -102,7 +102,7 @@ async def test_photos_of_another_bundle_are_enrolled_anew(
 ) -> None:
     await run(people)
     monkeypatch.setenv("LIKENESS_BUNDLE", str(write_bundle(tmp_path / "other", seed=5)))
-    assert "6 enrolled, 0 held already" in (await run(people)).output
+    assert "6 enrolled, 0 enrolled already" in (await run(people)).output
 
 
 async def test_a_subject_may_have_a_name_that_no_url_has(tmp_path: Path, store: Path) -> None:
@@ -110,7 +110,7 @@ async def test_a_subject_may_have_a_name_that_no_url_has(tmp_path: Path, store: 
     folder.mkdir(parents=True)
     (folder / "a.jpg").write_bytes(photo_bytes("grace"))
     await run(tmp_path / "one")
-    assert "0 enrolled, 1 held already" in (await run(tmp_path / "one")).output
+    assert "0 enrolled, 1 enrolled already" in (await run(tmp_path / "one")).output
 
 
 async def test_a_service_that_does_not_answer_is_a_line(people: Path) -> None:

@@ -49,7 +49,7 @@ def test_of_a_folder_of_the_wild_only_people_are_enrolled_and_the_rest_is_listed
     people, listed = write_hostile(tmp_path), tmp_path / "not-used.csv"
     result = likeness("enroll-folder", people, "--rejected", listed)
     assert result.exit_code == EXIT_SOME_FAILED, result.output
-    assert "4 enrolled, 3 held already, 4 not used" in result.output
+    assert "4 enrolled, 3 enrolled already, 4 not used" in result.output
     assert "hidden, or of a storage system" in result.output
     assert {name for name, _ in asyncio.run(enrolled())} == {"Cyd", "a[", "ada", "grace"}
     assert len(read_rejected(listed)) == 4

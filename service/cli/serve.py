@@ -1,0 +1,36 @@
+"""`likeness serve`: start the service."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.info import print_card
+from service.cli.terminal import finish, settings_from, show
+
+if TYPE_CHECKING:
+    from service.schemas.admin import ModelAnswer
+
+
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.")] = None,
+    without_keys: Annotated[
+        bool | None,
+        typer.Option("--without-keys", help="Never ask for an API key."),
+    ] = None,
+) -> None:
+    """Start the service. LIKENESS_* variables set everything else."""
+    settings = settings_from(host=host, port=port, without_keys=without_keys)
+    from service.app import create_app
+    from service.edge import server
+    from service.observe.logs import configure_logs
+    from service.store import place_of
+
+    def announce(card: "ModelAnswer", url: str) -> None:
+        print_card(card)
+        show(place_of(settings.store), title="store    ")
+        pages = f"   pages: {url}/ui" if settings.ui else ""
+        show(f"{url}   documentation: {url}/docs{pages}", title="listening")
+
+    configure_logs(settings)
+    raise typer.Exit(finish(server.serve(create_app(settings), settings, announce)))
