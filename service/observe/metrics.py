@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter, time
 from types import MappingProxyType
-from typing import Final, Literal, Protocol, get_args
+from typing import Final, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -176,19 +176,15 @@ _QUALITY = {
 }
 
 
-class StageTimes(Protocol):
-    """Give the seconds that one photo spent in each stage."""
+@dataclass(frozen=True, slots=True)
+class StageTimes:
+    """Hold the seconds that one photo spent in each stage; 0 for a stage that is still to come."""
 
-    @property
-    def decode_s(self) -> float: ...
-    @property
-    def detect_s(self) -> float: ...
-    @property
-    def align_s(self) -> float: ...
-    @property
-    def queue_s(self) -> float: ...
-    @property
-    def forward_s(self) -> float: ...
+    decode_s: float = 0.0
+    detect_s: float = 0.0
+    align_s: float = 0.0
+    queue_s: float = 0.0
+    forward_s: float = 0.0
 
 
 class Metrics:
@@ -264,13 +260,13 @@ class Metrics:
             self.stage(stage, seconds)
             self.tracer.stage(stage, started, seconds)
 
-    def stages(self, took: StageTimes, faces: int) -> None:
+    def stages(self, times: StageTimes, faces: int) -> None:
         """Observe all stages of one photo, and the faces seen in it."""
-        self.stage("decode", took.decode_s)
-        self.stage("detect", took.detect_s)
-        self.stage("align", took.align_s)
-        self.stage("queue", took.queue_s)
-        self.stage("forward", took.forward_s)
+        self.stage("decode", times.decode_s)
+        self.stage("detect", times.detect_s)
+        self.stage("align", times.align_s)
+        self.stage("queue", times.queue_s)
+        self.stage("forward", times.forward_s)
         self._faces.observe(faces)
 
     def faces(self, faces: int) -> None:

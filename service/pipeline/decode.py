@@ -21,6 +21,7 @@ from models.photo.face import Box, Detector, Framing, Points
 from models.photo.image import Limits, PixelBudget
 from models.photo.quality import Quality, measure
 from service.errors import DeadlinePassed, DecoderStalled
+from service.observe.metrics import StageTimes
 from service.settings import Settings
 
 
@@ -60,17 +61,15 @@ class FaceReport:
 
 @dataclass(frozen=True, slots=True)
 class PreparedCrop:
-    """Hold a crop `(size, size, 3)` uint8 ready for the encoder, and seconds per stage.
+    """Hold a crop `(size, size, 3)` uint8 ready for the encoder, and the times of its stages.
 
-    `started` is when the photo's turn came, of `time.perf_counter`; a stage follows the other.
+    `started` is when the first stage began, by `time.perf_counter`.
     """
 
     crop: NDArray[np.uint8]
     report: FaceReport
     started: float
-    decode_s: float
-    detect_s: float
-    align_s: float
+    times: StageTimes
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +236,5 @@ def _prepared_crop(result: CropResult, started: float) -> PreparedCrop:
         result.crop.pixels,
         report,
         started,
-        result.decode_s,
-        result.detect_s,
-        result.align_s,
+        StageTimes(result.decode_s, result.detect_s, result.align_s),
     )

@@ -2,26 +2,15 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from models.decision import Template
 from models.embedder import Row
 from models.errors import LikenessError, naming
 from models.photo import Policy
-from service.observe.metrics import Metrics
+from service.observe.metrics import Metrics, StageTimes
 from service.pipeline.batcher import Batcher, EncodedCrop
 from service.pipeline.decode import Caller, DecodePool, FaceReport, PreparedCrop
-
-
-@dataclass(frozen=True, slots=True)
-class Took:
-    """Hold seconds spent in each stage."""
-
-    decode_s: float
-    detect_s: float
-    align_s: float
-    queue_s: float
-    forward_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +20,7 @@ class Probe:
     row: Row
     template: Template
     report: FaceReport
-    took: Took
+    times: StageTimes
 
 
 class Pipeline:
@@ -57,7 +46,7 @@ class Pipeline:
     async def probe(self, photo: bytes, policy: Policy, caller: Caller) -> Probe:
         """Take one photo through every stage."""
         probe = await self._embed(await self._pool.prepare(photo, policy, caller), caller)
-        self._metrics.stages(probe.took, probe.report.faces)
+        self._metrics.stages(probe.times, probe.report.faces)
         return probe
 
     async def probe_all(self, photo: bytes, most: int, caller: Caller) -> list[Probe]:
@@ -78,11 +67,11 @@ class Pipeline:
         except BaseExceptionGroup as failed:
             raise _first_of(failed) from None
         first, *others = (task.result() for task in tasks)
-        self._metrics.stages(first.took, first.report.faces)
+        self._metrics.stages(first.times, first.report.faces)
         for other in others:
-            self._metrics.stage("align", other.took.align_s)
-            self._metrics.stage("queue", other.took.queue_s)
-            self._metrics.stage("forward", other.took.forward_s)
+            self._metrics.stage("align", other.times.align_s)
+            self._metrics.stage("queue", other.times.queue_s)
+            self._metrics.stage("forward", other.times.forward_s)
         return [first, *others]
 
     async def probe_each(
@@ -126,25 +115,23 @@ class Pipeline:
         return first.result(), second.result()
 
     async def _embed(self, prepared: PreparedCrop, caller: Caller) -> Probe:
-        done = await self._batcher.submit(prepared.crop, caller=caller)
+        encoded = await self._batcher.submit(prepared.crop, caller=caller)
+        times = replace(prepared.times, queue_s=encoded.queue_s, forward_s=encoded.forward_s)
         self._metrics.quality(prepared.report.quality)
-        self._trace(prepared, done)
-        took = Took(
-            prepared.decode_s, prepared.detect_s, prepared.align_s, done.queue_s, done.forward_s
-        )
-        return Probe(done.row, self._template_of(done.row), prepared.report, took)
+        self._trace(prepared.started, encoded, times)
+        return Probe(encoded.row, self._template_of(encoded.row), prepared.report, times)
 
-    def _trace(self, prepared: PreparedCrop, done: EncodedCrop[Row]) -> None:
-        tracer, started = self._metrics.tracer, prepared.started
+    def _trace(self, started: float, encoded: EncodedCrop[Row], times: StageTimes) -> None:
+        tracer = self._metrics.tracer
         for stage, seconds in (
-            ("decode", prepared.decode_s),
-            ("detect", prepared.detect_s),
-            ("align", prepared.align_s),
+            ("decode", times.decode_s),
+            ("detect", times.detect_s),
+            ("align", times.align_s),
         ):
             tracer.stage(stage, started, seconds)
             started += seconds
-        tracer.stage("queue", done.started - done.queue_s, done.queue_s)
-        tracer.stage("forward", done.started, done.forward_s, done.sharers)
+        tracer.stage("queue", encoded.started - times.queue_s, times.queue_s)
+        tracer.stage("forward", encoded.started, times.forward_s, encoded.sharers)
 
 
 def _first_of(error: BaseException) -> BaseException:

@@ -177,7 +177,7 @@ def face_answer(probe: Probe) -> FaceAnswer:
 
 def took_answer(probe: Probe) -> TookAnswer:
     """Return how long each stage took, in milliseconds."""
-    times = probe.took
+    times = probe.times
     return TookAnswer(
         decode_ms=_ms(times.decode_s),
         detect_ms=_ms(times.detect_s),

@@ -180,8 +180,8 @@ def _box(probe: Probe, words: Words) -> Box:
 
 
 def _time(probe: Probe) -> ExecutionTime:
-    took = probe.took
+    times = probe.times
     return ExecutionTime(
-        detector=round(1000 * (took.decode_s + took.detect_s + took.align_s), 2),
-        calculator=round(1000 * (took.queue_s + took.forward_s), 2),
+        detector=round(1000 * (times.decode_s + times.detect_s + times.align_s), 2),
+        calculator=round(1000 * (times.queue_s + times.forward_s), 2),
     )

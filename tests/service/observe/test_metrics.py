@@ -1,19 +1,11 @@
 import asyncio
-from dataclasses import dataclass
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from models.photo.quality import Quality
-from service.observe.metrics import CATALOGUE, Metrics, QueueMetrics
+from service.observe.metrics import CATALOGUE, Metrics, QueueMetrics, StageTimes
 
-
-@dataclass(frozen=True, slots=True)
-class Took:
-    decode_s: float = 0.1
-    detect_s: float = 0.2
-    align_s: float = 0.3
-    queue_s: float = 0.4
-    forward_s: float = 0.5
+TIMES = StageTimes(decode_s=0.1, detect_s=0.2, align_s=0.3, queue_s=0.4, forward_s=0.5)
 
 
 def value(metrics: Metrics, sample: str, **labels: str) -> float:
@@ -50,7 +42,7 @@ def test_requests_are_timed_by_route() -> None:
 
 def test_every_stage_of_a_photo_is_observed() -> None:
     metrics = Metrics()
-    metrics.stages(Took(), faces=2)
+    metrics.stages(TIMES, faces=2)
     stages = ("decode", "detect", "align", "queue", "forward")
     seconds = [value(metrics, "likeness_stage_seconds_sum", stage=stage) for stage in stages]
     assert seconds == [0.1, 0.2, 0.3, 0.4, 0.5]
