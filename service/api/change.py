@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 from service.api.names import subject_named
 from service.api.openapi import json_body, links, request_body
-from service.api.recognition import read
+from service.api.recognition import read_form
 from service.edge.body import read_model
 from service.edge.disconnect import run_until_disconnect
 from service.edge.guard import By
@@ -57,7 +57,7 @@ async def lacking(
 @router.post("/reembed", openapi_extra=request_body(ReembedRequest))
 async def reembed(request: Request, service: ServiceDep, by: By) -> ReembeddedAnswer:
     """Embed the photo of one template by the other bundle, under the same id."""
-    form = await read(request, service, ReembedRequest)
+    form = await read_form(request, service, ReembedRequest)
     name = await subject_named(service.store, form.subject)
     form = form.model_copy(update={"subject": name})
     return await run_until_disconnect(request, change.reembed(service, form, by, service.caller()))

@@ -58,7 +58,7 @@ IdempotencyKey = Annotated[
 ]
 
 
-async def read(
+async def read_form(
     request: Request, service: Service, model: type[M], query: Mapping[str, list[str]] | None = None
 ) -> M:
     """Read and validate the fields of a request; fields in `query` come first if given."""
@@ -105,7 +105,7 @@ async def enroll(
     A photo that cannot be used, or would make a bad template, is answered with its problem; the
     other photos are enrolled. The same photo is never stored twice.
     """
-    form = await read(request, service, EnrollRequest)
+    form = await read_form(request, service, EnrollRequest)
     liveness = await check_liveness(request, service, form, form.image)
     answer, created = await run_until_disconnect(
         request,
@@ -117,14 +117,14 @@ async def enroll(
 
 @router.post("/verify", openapi_extra=request_body(VerifyRequest))
 async def verify(
-    request: Request, service: ServiceDep, after: BackgroundTasks, may_lower: MayLower
+    request: Request, service: ServiceDep, background_tasks: BackgroundTasks, may_lower: MayLower
 ) -> VerifyAnswer:
     """Decide whether photos show the subject, or whether two photos show one person.
 
     Several photos of one person, such as frames of a burst, are fused, and so are the subject's
     templates. This makes fewer errors at the same threshold.
     """
-    form = await read(request, service, VerifyRequest)
+    form = await read_form(request, service, VerifyRequest)
     if form.subject is not None:
         name = await subject_named(service.store, form.subject)
         form = form.model_copy(update={"subject": name})
@@ -134,14 +134,14 @@ async def verify(
         request, verify_photos(service, form, service.caller(), may_lower)
     )
     if service.shadow is not None:
-        after.add_task(service.shadow.offer, form, answer)
+        background_tasks.add_task(service.shadow.offer, form, answer)
     return answer.model_copy(update={"liveness": liveness})
 
 
 @router.post("/identify", openapi_extra=request_body(IdentifyRequest))
 async def identify(request: Request, service: ServiceDep, may_lower: MayLower) -> IdentifyAnswer:
     """Find the enrolled subjects that photos of one person resemble; `unknown` if none."""
-    form = await read(request, service, IdentifyRequest)
+    form = await read_form(request, service, IdentifyRequest)
     liveness = await check_liveness(request, service, form, form.image)
     answer = await run_until_disconnect(
         request, identify_photo(service, form, service.caller(), may_lower)
@@ -157,7 +157,7 @@ async def identify(request: Request, service: ServiceDep, may_lower: MayLower) -
 )
 async def embed(request: Request, service: ServiceDep) -> EmbedAnswer | Response:
     """Return the vectors or features of one photo or more; nothing is stored."""
-    form = await read(request, service, EmbedRequest)
+    form = await read_form(request, service, EmbedRequest)
     # Checked first: a request whose `Accept` header cannot be met must cost no computation.
     media = preferred_type(",".join(request.headers.getlist("accept")), ("application/json", ROWS))
     answer = await run_until_disconnect(request, embed_photos(service, form, service.caller()))

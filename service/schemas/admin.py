@@ -62,7 +62,7 @@ class ChangeAnswer(Answer):
         examples=[120], description="number of templates that the other bundle lacks"
     )
     without_photo: int = Field(
-        examples=[3], description="how many of these have no photo in the store"
+        examples=[3], description="how many of these have a photo that the service did not keep"
     )
     shadow: ShadowAnswer | None = Field(
         None, description="what the other bundle decided; null if LIKENESS_SHADOW is 0"

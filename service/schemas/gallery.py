@@ -30,7 +30,9 @@ class DamageAnswer(Answer):
     )
     reason: str = Field(examples=["Its seal cannot be opened."])
     template_id: str | None = Field(None, description="the template that it belongs to, if any")
-    fingerprint: str | None = Field(None, description="of the bundle that made the template")
+    fingerprint: str | None = Field(
+        None, description="fingerprint of the bundle that made the template"
+    )
 
 
 _DAMAGED = "stored values of the subject that cannot be read"

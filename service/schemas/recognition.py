@@ -130,8 +130,8 @@ _SCORE = (
     "in common with all faces, so that a threshold means the same for every face"
 )
 _DOUBTS = (
-    "conditions of the photos on both sides for which the error rates do not hold: with them, more "
-    "than twice as many strangers match as the operating point claims"
+    "conditions of the photos on both sides for which the error rates do not hold: with such a "
+    "condition, strangers match more than twice as often as the operating point claims"
 )
 
 
@@ -143,8 +143,8 @@ class VerifyAnswer(Answer):
     probability: float | None = Field(
         None,
         examples=[0.998],
-        description="probability of one person, if both answers were equally likely beforehand; "
-        "null if the bundle is not calibrated for it",
+        description="probability that both sides show one person, if that was as likely as not "
+        "beforehand; null if the bundle is not calibrated for it",
     )
     threshold: float = Field(examples=[0.153], description="a match at this similarity or above")
     floor: float = Field(
@@ -155,7 +155,7 @@ class VerifyAnswer(Answer):
         None, description="null if the request chose the threshold: its error rates are not known"
     )
     comparisons: int = Field(
-        examples=[1], description="templates of the subject that were fused and compared"
+        examples=[1], description="number of templates of the subject, fused and compared"
     )
     fmr_bound: float | None = Field(
         None,

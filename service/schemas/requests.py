@@ -243,7 +243,8 @@ class SwitchRequest(Body):
     fingerprint: str = Field(max_length=128, description="fingerprint of the bundle")
     accept_missing: bool = Field(
         False,
-        description="accept that the other bundle lacks templates; their subjects must enrol again",
+        description="accept that the bundle that stays lacks templates; their subjects have to "
+        "enrol again",
     )
 
 
@@ -266,8 +267,8 @@ class DecisionBody(LivenessTokenBody):
         ge=-2,
         le=1,
         examples=[0.2],
-        description="a threshold of your own, for which no error rates are known; two identical "
-        "photos have a similarity of about 0.7. It must not be below the threshold of the laxest "
+        description="a threshold of your own, without error rates and doubts; two identical photos "
+        "have a similarity of about 0.7. It must not be below the threshold of the laxest "
         "operating point of `GET /model`, unless the key has the scope `admin`",
     )
     policy: Policy | None = Field(None, description="what to do if a photo shows several faces")

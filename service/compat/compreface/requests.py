@@ -9,7 +9,7 @@ from typing import TypeVar
 from fastapi import Request
 from pydantic import BaseModel, Field, RootModel
 
-from service.api.recognition import read
+from service.api.recognition import read_form
 from service.edge.body import read_model
 from service.edge.problems import request_id
 from service.recognition.service import Service
@@ -74,7 +74,7 @@ async def read_photos(request: Request, service: Service, model: type[M]) -> M:
     query = {
         name: [value] for name, value in request.query_params.items() if name in model.model_fields
     }
-    return await read(request, service, model, query)
+    return await read_form(request, service, model, query)
 
 
 async def read_vectors(request: Request, service: Service, model: type[M]) -> M:
