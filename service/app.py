@@ -18,14 +18,21 @@ from service.api import (
     subjects,
 )
 from service.api.health import SharedResult
+from service.api.needs import OPEN_PATHS, PHOTO_PATHS
+from service.api.needs import needs as api_needs
 from service.api.openapi import DocumentedApp
 from service.api.pages import ui_router
+from service.api.rows import HEADERS as ROWS_HEADERS
+from service.compat.compreface.access import needs as compreface_needs
 from service.compat.compreface.install import install_compreface
+from service.compat.rekognition.access import policy_of as rekognition_policy
 from service.compat.rekognition.install import install_rekognition
+from service.edge.access import Policy
 from service.edge.admission import Admission, Gate
 from service.edge.boundary import Boundary
 from service.edge.cors import Cors
 from service.edge.guard import Guard
+from service.edge.keys import KeyRing
 from service.edge.problems import install
 from service.edge.targets import ExactTarget, HeadAsGet
 from service.observe.metrics import Metrics
@@ -56,6 +63,8 @@ def create_app(settings: Settings) -> FastAPI:
             open_service(settings, metrics) as service,
         ):
             app.state.service = service
+            app.state.keys = KeyRing(service.store, service.vault)
+            app.state.device_lost = service.device_lost
             gate.open()
             yield
             gate.drain()
@@ -76,6 +85,7 @@ def create_app(settings: Settings) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.gate = gate
+    app.state.metrics = metrics
     app.state.map_drawing = asyncio.Lock()
     app.state.metrics_page = SharedResult(lambda: health.metrics_page(app), PROBES_APART_S)
     app.state.damage = SharedResult(lambda: app.state.service.store.damage(), PROBES_APART_S)
@@ -86,13 +96,24 @@ def create_app(settings: Settings) -> FastAPI:
         app.include_router(ui_router())
     # The last one added is the outermost.
     app.add_middleware(ExactTarget)
-    app.add_middleware(Admission, gate=gate, settings=settings)
-    app.add_middleware(Guard, gate=gate, settings=settings)
-    app.add_middleware(Cors, settings=settings)
-    app.add_middleware(Boundary, metrics=metrics)
+    policies = _policies(settings)
+    app.add_middleware(Admission, gate=gate, settings=settings, policies=policies)
+    app.add_middleware(Guard, gate=gate, settings=settings, policies=policies)
+    app.add_middleware(Cors, settings=settings, answer_headers=ROWS_HEADERS)
+    app.add_middleware(Boundary, metrics=metrics, open_paths=OPEN_PATHS, photo_paths=PHOTO_PATHS)
     if settings.compreface:
         install_compreface(app)
     if settings.rekognition:
         install_rekognition(app)
     app.add_middleware(HeadAsGet)
     return app
+
+
+def _policies(settings: Settings) -> list[Policy]:
+    """Return one policy for each interface that is served."""
+    policies: list[Policy] = [api_needs]
+    if settings.compreface:
+        policies.append(compreface_needs)
+    if settings.rekognition:
+        policies.append(rekognition_policy(settings))
+    return policies

@@ -195,6 +195,17 @@ class InvalidRequest(RequestError):
         self.errors = tuple(errors)
 
 
+# A request with thousands of wrong fields does not get all of them back.
+_MAX_FIELDS: Final = 32
+
+
+def invalid_fields(errors: Sequence[FieldError]) -> InvalidRequest:
+    """Return the error for one or more wrong fields; its sentence names the first."""
+    first, more = errors[0], len(errors) - 1
+    rest = f" {more} more in `errors`." if more else ""
+    return InvalidRequest(f"{first.field}: {first.message}.{rest}", errors[:_MAX_FIELDS])
+
+
 class InvalidPageToken(RequestError):
     code = "invalid_page_token"
     status = 422

@@ -24,7 +24,7 @@ router = APIRouter(prefix="/keys", tags=["keys"])
 async def create_key(request: Request, service: ServiceDep, by: By) -> NewKeyAnswer:
     """Create a key; it is valid at once, and only this answer shows it."""
     form = await read_model(request, NewKeyRequest)
-    vault = service.keys.vault if form.signing else None
+    vault = service.vault if form.signing else None
     stored, key = make_key(form.name, form.scopes, form.per_s, form.at_once, utc_now(), vault)
     await service.store.add_key(stored, by)
     access_key_id, secret = signing_pair(key) if form.signing else (None, None)

@@ -7,8 +7,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Path, Query
 
 from models.datasets.names import as_id
-from service.edge.problems import invalid_fields
-from service.errors import FieldError, SubjectNotFound
+from service.errors import FieldError, SubjectNotFound, invalid_fields
 from service.recognition.service import ServiceDep
 from service.schemas.gallery import OddNamesAnswer
 from service.schemas.requests import StoredName

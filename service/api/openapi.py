@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, JsonValue
 
-from service.edge.admission import ALWAYS_OPEN, IMAGE_ROUTES
+from service.api.needs import OPEN_PATHS, PHOTO_PATHS
 from service.edge.guard import HEADER
 from service.edge.problems import MEDIA_TYPE
 from service.errors import STATUS
@@ -272,7 +272,7 @@ def _complete(document: dict[str, Any], with_keys: bool) -> None:
         document["security"] = [{"bearer": []}, {"header": []}]
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            if with_keys and path in ALWAYS_OPEN:
+            if with_keys and path in OPEN_PATHS:
                 operation["security"] = []
             operation["responses"].pop("422", None)
             operation["responses"] |= _problems(path, operation, with_keys)
@@ -293,7 +293,7 @@ def _problems(path: str, operation: dict[str, Any], with_keys: bool) -> dict[str
 
 def _codes(path: str, operation: dict[str, Any], with_keys: bool) -> Iterator[str]:
     yield from _EVERYWHERE
-    if path not in ALWAYS_OPEN:
+    if path not in OPEN_PATHS:
         yield from _WITH_KEY if with_keys else _WITHOUT_KEY
     if "requestBody" in operation:
         yield from _WITH_BODY
@@ -303,7 +303,7 @@ def _codes(path: str, operation: dict[str, Any], with_keys: bool) -> Iterator[st
         yield "invalid_request"
     if "{" in path:
         yield "not_found"
-    if path in IMAGE_ROUTES:
+    if path in PHOTO_PATHS:
         yield from _WITH_PHOTO
     yield from _OWN.get(path, ())
     yield from _OWN.get(operation["operationId"], ())

@@ -8,7 +8,7 @@ from service.cli.info import print_card
 from service.cli.terminal import finish, settings_from, show
 
 if TYPE_CHECKING:
-    from service.schemas.admin import ModelAnswer
+    from service.recognition.service import Service
 
 
 def serve(
@@ -24,13 +24,16 @@ def serve(
     from service.app import create_app
     from service.edge import server
     from service.observe.logs import configure_logs
+    from service.recognition.model_card import describe
     from service.store import place_of
 
-    def announce(card: "ModelAnswer", url: str) -> None:
-        print_card(card)
+    async def announce(url: str) -> None:
+        opened: Service = app.state.service
+        print_card(describe(opened, await opened.active()))
         show(place_of(settings.store), title="store    ")
         pages = f"   pages: {url}/ui" if settings.ui else ""
         show(f"{url}   documentation: {url}/docs{pages}", title="listening")
 
     configure_logs(settings)
-    raise typer.Exit(finish(server.serve(create_app(settings), settings, announce)))
+    app = create_app(settings)
+    raise typer.Exit(finish(server.serve(app, settings, announce)))

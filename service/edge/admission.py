@@ -1,7 +1,7 @@
 """Decide who comes in, and how much and how long they may talk."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Self
@@ -9,9 +9,7 @@ from typing import Self
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.pages import PATHS as UI_PATHS
-from service.compat.compreface.paths import takes_photos as takes_compreface_photos
-from service.compat.rekognition.targets import takes_photos as takes_rekognition_photos
+from service.edge.access import Policy, need_of
 from service.edge.problems import problem, request_id
 from service.errors import (
     BodyTimeout,
@@ -24,9 +22,6 @@ from service.errors import (
 from service.observe.metrics import Metrics
 from service.settings import Settings
 
-IMAGE_ROUTES = frozenset({"/enroll", "/verify", "/embed", "/identify", "/change/reembed"})
-# Served in every state, to everybody: they tell in which one the service is, and how to use it.
-ALWAYS_OPEN = frozenset({"/livez", "/readyz", "/metrics", "/docs", "/openapi.json"}) | UI_PATHS
 _LINGER_S = 1.0
 # Of a request without photos: thousands of ids, or of numbers of vectors.
 _MOST_BYTES_WITHOUT_PHOTOS = 2**20
@@ -110,38 +105,31 @@ class Gate:
 class Admission:
     """Refuse before reading: no permit, too many bytes, too slow, wrong moment."""
 
-    def __init__(self, app: ASGIApp, gate: Gate, settings: Settings) -> None:
+    def __init__(
+        self, app: ASGIApp, gate: Gate, settings: Settings, policies: Sequence[Policy]
+    ) -> None:
         self._app = app
         self._gate = gate
         self._settings = settings
+        self._policies = policies
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        settings, with_photos = self._settings, takes_photos(scope)
-        body = Body(receive, send, BodyLimits.of(settings, with_photos))
+        need = need_of(self._policies, scope)
+        body = Body(receive, send, BodyLimits.of(self._settings, need.photos))
         try:
-            if scope["path"] not in ALWAYS_OPEN:
+            if not need.is_open:
                 self._gate.check()
             body.declare(Headers(scope=scope))
-            if with_photos:
+            if need.photos:
                 with self._gate.permit():
                     await self._app(scope, body.receive, body.send)
             else:
                 await self._app(scope, body.receive, body.send)
         except ServiceError as error:
             await problem(error, request_id(scope))(scope, body.receive, body.send)
-
-
-def takes_photos(scope: Scope) -> bool:
-    """Tell whether a request needs a permit."""
-    method, path = scope["method"], scope["path"]
-    return (
-        (method == "POST" and path in IMAGE_ROUTES)
-        or takes_compreface_photos(method, path)
-        or takes_rekognition_photos(scope)
-    )
 
 
 @dataclass(frozen=True, slots=True)

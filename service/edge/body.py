@@ -19,8 +19,8 @@ from python_multipart.multipart import parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from service.edge.multipart import Part, PartReader, as_object, read_json, read_query, read_value
-from service.edge.problems import field_errors, invalid_fields, printable
-from service.errors import ClientGone, FieldError, UnsupportedBody
+from service.edge.problems import field_errors, printable
+from service.errors import ClientGone, FieldError, UnsupportedBody, invalid_fields
 from service.settings import Settings
 
 # Fields of text beside the images; no route takes half as many.

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from http import HTTPStatus
 from time import perf_counter
 from types import MappingProxyType
@@ -15,7 +15,6 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from models.errors import release
-from service.edge.admission import ALWAYS_OPEN, IMAGE_ROUTES
 from service.edge.guard import KEY_ID
 from service.edge.problems import PROBLEM, internal_error
 from service.observe.logs import REQUEST_ID, RequestRecord, log_request
@@ -48,14 +47,23 @@ HEADER = "x-request-id"
 # What is logged and sent back must not break either.
 _HARMLESS = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _CLIENT_GONE = 499
+_UNMATCHED = "unmatched"
 
 
 class Boundary:
     """Give every request an id, tell how it went, and answer what nobody caught."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        metrics: Metrics,
+        open_paths: Collection[str] = (),
+        photo_paths: Collection[str] = (),
+    ) -> None:
         self._app = app
         self._metrics = metrics
+        self._open_paths = open_paths
+        self._photo_paths = photo_paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -103,7 +111,7 @@ class Boundary:
                 RequestRecord(
                     request_id=request_id,
                     method=scope["method"],
-                    route=_template(scope),
+                    route=self._template(scope),
                     status=code,
                     problem=state.get(PROBLEM),
                     seconds=perf_counter() - started,
@@ -118,8 +126,16 @@ class Boundary:
             self._metrics.problem(request.problem)
         span.answered(request)
         # Probes come every few seconds; only those that fail are news.
-        is_probe = request.route in ALWAYS_OPEN and request.status < HTTPStatus.BAD_REQUEST
+        is_probe = request.route in self._open_paths and request.status < HTTPStatus.BAD_REQUEST
         log_request(request, logging.DEBUG if is_probe else logging.INFO)
+
+    def _template(self, scope: Scope) -> str:
+        """Return the route's template: paths hold ids, and there are too many of them."""
+        route = scope.get("route")
+        if isinstance(route, Route):
+            return route.path
+        # The request was refused before it was routed.
+        return str(scope["path"]) if scope["path"] in self._photo_paths else _UNMATCHED
 
 
 def _request_id(given: str | None) -> str:
@@ -128,12 +144,3 @@ def _request_id(given: str | None) -> str:
 
 def _digest(key_id: str | None) -> str | None:
     return None if key_id is None else hashlib.sha256(key_id.encode()).hexdigest()[:12]
-
-
-def _template(scope: Scope) -> str:
-    """Return the route's template: paths hold ids, and there are too many of them."""
-    route = scope.get("route")
-    if isinstance(route, Route):
-        return route.path
-    # Refused before it was routed.
-    return str(scope["path"]) if scope["path"] in IMAGE_ROUTES else "unmatched"

@@ -1,11 +1,12 @@
 """Let pages of named origins call from a browser, and no others."""
 
+from collections.abc import Iterable
+
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.api.rows import HEADERS
 from service.edge.problems import problem, request_id
 from service.errors import MethodNotAllowed
 from service.settings import Settings
@@ -21,13 +22,13 @@ class Cors(CORSMiddleware):
     they could not read the answer, but somebody would be enrolled.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, answer_headers: Iterable[str]) -> None:
         super().__init__(
             app,
             allow_origins=settings.cors_origins,
             allow_methods=("GET", "POST", "DELETE"),
             allow_headers=("authorization", "idempotency-key", "x-api-key", "x-request-id"),
-            expose_headers=("retry-after", "x-request-id", *HEADERS),
+            expose_headers=("retry-after", "x-request-id", *answer_headers),
             max_age=_MAX_AGE_S,
         )
 

@@ -1,23 +1,19 @@
-"""Ask who calls before anything is read: the right key for the right route."""
+"""Check which key a request is made with, before anything of it is read."""
 
+from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import Depends, Request
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.compat.compreface.paths import is_ours as is_compreface
-from service.compat.compreface.paths import scope_of as compreface_scope
-from service.compat.rekognition.signed_body import proved, signature_of
-from service.compat.rekognition.targets import operation_of
-from service.compat.rekognition.targets import scope_of as rekognition_scope
-from service.edge.admission import ALWAYS_OPEN, Body, BodyLimits, Gate, takes_photos
-from service.edge.keys import KEY_USE, KeyLimits
+from service.edge.access import Need, Policy, need_of
+from service.edge.admission import Body, BodyLimits, Gate
+from service.edge.keys import KEY_USE, KeyLimits, KeyRing
 from service.edge.paths import route_of
 from service.edge.problems import problem, request_id
 from service.edge.turnstile import Turnstile
-from service.edge.unverified import Unverified
 from service.errors import (
     AccessError,
     HostNotAllowed,
@@ -26,161 +22,155 @@ from service.errors import (
     ProxyNotAllowed,
     ServiceError,
 )
-from service.recognition.service import Service
-from service.schemas.requests import Scope as KeyScope
 from service.settings import Settings, host_of, is_address, is_own_name, is_passed_on
 from service.store import ApiKey
 
 HEADER = "x-api-key"
 _BEARER = "bearer "
-_NEEDED = "An API key is needed: `Authorization: Bearer` or `x-api-key`."
-_BY_ITS_NAME = (
-    " Until there are keys, who calls this machine `localhost`, by its address or by a name in "
-    "LIKENESS_ALLOWED_HOSTS needs none."
+_KEY_NEEDED = "This request needs an API key: send it as `Authorization: Bearer` or `x-api-key`."
+_NAMES_WITHOUT_KEY = (
+    " As long as the service has no keys, a request needs none if it calls this machine "
+    "`localhost`, by its address or by a name in LIKENESS_ALLOWED_HOSTS."
 )
-_OTHER_NAME = (
-    "No key guards this service, so it answers to names that it knows alone: pages of strangers "
-    "can make theirs lead here. Add the name that you call it by to LIKENESS_ALLOWED_HOSTS."
+_UNKNOWN_NAME = (
+    "This service works without keys, so it only answers to names that it knows: a foreign web "
+    "page can make a name of its own lead here. Add the name that you use to "
+    "LIKENESS_ALLOWED_HOSTS."
 )
 _PASSED_ON = (
-    "A proxy passed this request on, and no key guards this service: whoever reaches the proxy "
-    "would be let in. Let the service ask for keys, or set LIKENESS_BEHIND_PROXY=true if the "
-    "proxy checks who calls."
+    "A proxy passed this request on, and the service works without keys: every client of the "
+    "proxy would be let in. Let the service ask for keys, or set LIKENESS_BEHIND_PROXY=true if "
+    "the proxy checks its clients."
 )
-# Few enough that a turn of the event loop takes some milliseconds.
+# Few enough that one turn of the event loop takes some milliseconds.
 _STRANGERS_A_TURN = 8
 KEY_ID, _SCOPES = "key_id", "key_scopes"
 
-# What is not listed is the administrator's: the gallery, its keys, a change of bundle, and
-# whatever route is added later and forgotten here. None: every key will do.
-ROUTES: Final[dict[str, KeyScope | None]] = {
-    "/verify": "verify",
-    "/identify": "verify",
-    "/enroll": "enroll",
-    "/embed": "embed",
-    "/model": None,
-}
-
 
 class Guard:
-    """Refuse requests without the right key, once there are keys or strangers.
+    """Refuse requests without the right key.
 
-    On the loopback a service that never had a key serves everybody who calls it by a name of the
-    loopback; the first key that is made closes it for good, also when it is revoked. Beyond, a
-    key is always asked for, unless the settings say `without_keys`. Whoever needs no key has to
-    call the service by a name that it knows, and on the loopback not through a proxy.
+    On the loopback, a service that never had a key serves every request that calls it by a name
+    of the loopback. The first key that is made ends this for good, also if it is revoked later.
+    A service that other machines can reach always needs a key, unless the settings say
+    `without_keys`. A request that needs no key has to call the service by a name that it knows,
+    and must not come through a proxy if the service listens on the loopback.
 
-    A service that is full refuses whoever it is: whose key it is costs a question to the store,
-    which has enough to do then.
+    A full service refuses requests before it looks at their keys: looking up a key costs the store
+    a query, and the store is busy then.
     """
 
-    def __init__(self, app: ASGIApp, gate: Gate, settings: Settings) -> None:
+    def __init__(
+        self, app: ASGIApp, gate: Gate, settings: Settings, policies: Sequence[Policy]
+    ) -> None:
         self._app = app
         self._gate = gate
         self._settings = settings
+        self._policies = policies
         self._limits = KeyLimits()
         self._turnstile = Turnstile(_STRANGERS_A_TURN)
-        # Two of the largest, whoever sends them, and as many at a time as there are permits.
-        self._unverified = Unverified(settings.max_inflight, 2 * settings.max_body_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        service = getattr(scope["app"].state, "service", None) if "app" in scope else None
-        # Before there is a service the gate refuses what is guarded.
-        if service is None:
+        keys = getattr(scope["app"].state, "keys", None) if "app" in scope else None
+        # Before the keys are opened, the gate refuses whatever needs one.
+        if keys is None:
             await self._app(scope, receive, send)
             return
-        if not service.keys.remembers(_shown(Headers(scope=scope)) or ""):
+        if not keys.remembers(_shown(Headers(scope=scope)) or ""):
             await self._turnstile.go_through()
-        if scope["path"] in ALWAYS_OPEN:
+        need = need_of(self._policies, scope)
+        if need.is_open:
             await self._app(scope, receive, send)
             return
-        # A signature is proved by the body: where there is one the body is read here already.
-        body = Body(receive, send, BodyLimits.of(self._settings, takes_photos(scope)))
+        # A signature can need the body, which is then read here.
+        body = Body(receive, send, BodyLimits.of(self._settings, need.photos))
         with ExitStack() as stack:
             try:
-                receive = await self._admit(service, scope, body, stack)
+                receive = await self._admit(keys, scope, need, body, stack)
             except ServiceError as error:
-                # What there is and what is not, the document tells everybody.
+                # The OpenAPI document is open: it is no secret which routes exist.
                 route = route_of(scope)
                 if not isinstance(error, AccessError) or route is not None:
-                    # For the log, which tells routes and no paths.
+                    # The log names routes and no paths.
                     scope["route"] = route
                     await problem(error, request_id(scope))(scope, receive, body.send)
                     return
             await self._app(scope, receive, body.send)
 
-    async def _admit(self, service: Service, scope: Scope, body: Body, stack: ExitStack) -> Receive:
-        """Return what receives the body of a request that may come in; raise what refuses it."""
+    async def _admit(
+        self, keys: KeyRing, scope: Scope, need: Need, body: Body, stack: ExitStack
+    ) -> Receive:
+        """Return what receives the body of a request that may come in, or raise the refusal."""
         headers = Headers(scope=scope)
         if self._settings.without_keys:
             self._check_way(headers)
             if not self._is_known(headers):
-                raise HostNotAllowed(_OTHER_NAME)
+                raise HostNotAllowed(_UNKNOWN_NAME)
             return body.receive
-        if takes_photos(scope):
+        if need.photos:
             self._gate.check_room()
-        operation = operation_of(scope) if self._settings.rekognition else None
         receive: Receive = body.receive
-        if operation is None:
-            key = await self._key(service, headers, scope["path"])
+        if need.signature is None:
+            key = await self._key(keys, headers, need)
             if key is not None:
                 scope.setdefault("state", {})[KEY_ID] = key.key_id
-                _check(key, _scope_of(scope["method"], scope["path"]))
+                _check_scope(key, need)
         else:
             body.declare(headers)
-            key, receive = await self._signer(service, scope, receive, operation)
+            key, receive = await self._signer(keys, scope, need, receive)
         if key is not None:
             use = stack.enter_context(self._limits.use(key))
             known = {KEY_ID: key.key_id, _SCOPES: key.scopes, KEY_USE: use}
             scope.setdefault("state", {}).update(known)
         return receive
 
-    async def _key(self, service: Service, headers: Headers, path: str) -> ApiKey | None:
-        """Return the key that is shown, None if none is asked for."""
+    async def _key(self, keys: KeyRing, headers: Headers, need: Need) -> ApiKey | None:
+        """Return the key that the request shows, None if it needs none."""
         shown = _shown(headers)
-        # CompreFace's clients always show a key, be it one of the service that they come from.
-        any_will_do = self._settings.compreface and is_compreface(path)
-        if shown is not None and not (any_will_do and await self._is_open(service, headers)):
-            return await service.keys.holder(shown)
-        if shown is None and not await self._is_open(service, headers):
-            strange = self._settings.is_loopback and not self._is_known(headers)
-            raise KeyMissing(_NEEDED + _BY_ITS_NAME if strange else _NEEDED)
+        if shown is not None and not (
+            need.ignores_foreign_keys and await self._is_open(keys, headers)
+        ):
+            return await keys.holder(shown)
+        if shown is None and not await self._is_open(keys, headers):
+            is_strange = self._settings.is_loopback and not self._is_known(headers)
+            raise KeyMissing(_KEY_NEEDED + _NAMES_WITHOUT_KEY if is_strange else _KEY_NEEDED)
         return None
 
     async def _signer(
-        self, service: Service, scope: Scope, receive: Receive, operation: str
+        self, keys: KeyRing, scope: Scope, need: Need, receive: Receive
     ) -> tuple[ApiKey | None, Receive]:
-        """Return whose signature it is, None if none is asked for, and what receives the body.
+        """Return the key that signed the request, None if none is needed, and how to read the body.
 
-        Until it is proved, a signature is a claim: it takes an id that counts, and takes no
-        permit and nothing of what that key may ask for.
+        Until it is checked, a signature is only a claim: it has to name a valid key, and it uses
+        no permit and nothing of that key's limits.
         """
-        # The AWS SDKs always sign, be it with credentials from elsewhere.
-        if await self._is_open(service, Headers(scope=scope)):
+        assert need.signature is not None
+        # SDKs that sign always sign, also with credentials of another service.
+        if await self._is_open(keys, Headers(scope=scope)):
             return None, receive
-        signed = signature_of(scope)
-        key, secret = await service.keys.signer(signed.access_key_id)
-        _check(key, rekognition_scope(operation))
-        return key, await proved(scope, receive, signed, secret, self._unverified)
+        signature = need.signature(scope)
+        key, secret = await keys.signer(signature.access_key_id)
+        _check_scope(key, need)
+        return key, await signature.check(secret, receive)
 
-    async def _is_open(self, service: Service, headers: Headers) -> bool:
-        """Tell whether no key is asked for yet. Raises ProxyNotAllowed if none would be."""
-        if not self._settings.is_loopback or await service.keys.has_been():
+    async def _is_open(self, keys: KeyRing, headers: Headers) -> bool:
+        """Tell whether the request needs no key yet. Raises ProxyNotAllowed for one by proxy."""
+        if not self._settings.is_loopback or await keys.has_been():
             return False
         self._check_way(headers)
         return self._is_known(headers)
 
     def _check_way(self, headers: Headers) -> None:
-        """Raise ProxyNotAllowed if a proxy passed on what only this machine can have asked."""
+        """Raise ProxyNotAllowed if a proxy passed on what only this machine may ask."""
         settings = self._settings
         if settings.is_loopback and not settings.behind_proxy and is_passed_on(headers):
             raise ProxyNotAllowed(_PASSED_ON)
 
     def _is_known(self, headers: Headers) -> bool:
-        """Tell whether the service is called by a name that no stranger can make lead to it."""
+        """Tell whether the request calls the service by a name that is surely its own."""
         host, settings = host_of(headers.getlist("host")), self._settings
-        beyond = not settings.is_loopback and is_address(host)
-        return beyond or is_own_name(host, settings.allowed_hosts)
+        is_own_address = not settings.is_loopback and is_address(host)
+        return is_own_address or is_own_name(host, settings.allowed_hosts)
 
 
 async def key_id_of(request: Request) -> str | None:
@@ -220,10 +210,6 @@ def _shown(headers: Headers) -> str | None:
     return headers.get(HEADER)
 
 
-def _scope_of(method: str, path: str) -> KeyScope | None:
-    return compreface_scope(method, path) if is_compreface(path) else ROUTES.get(path, "admin")
-
-
-def _check(key: ApiKey, needed: KeyScope | None) -> None:
-    if needed is not None and needed not in key.scopes:
-        raise KeyForbidden(f"The key lacks the scope `{needed}`.")
+def _check_scope(key: ApiKey, need: Need) -> None:
+    if need.scope is not None and need.scope not in key.scopes:
+        raise KeyForbidden(f"The key lacks the scope `{need.scope}`.")

@@ -19,6 +19,7 @@ from service.errors import (
     InvalidRequest,
     MethodNotAllowed,
     RouteNotFound,
+    invalid_fields,
     retry_after_s,
     status,
 )
@@ -30,8 +31,6 @@ MEDIA_TYPE = "application/problem+json"
 PROBLEM = "problem"
 _FIELD_CHARACTERS = 64
 _MESSAGE_CHARACTERS = 300
-# Whoever sends nonsense by the thousand need not get it all back.
-_MAX_FIELDS = 32
 # Where a request parameter was looked for: says nothing to who fills in fields.
 _PLACES = frozenset({"body", "query", "path", "header", "cookie"})
 
@@ -95,13 +94,6 @@ def field_errors(errors: Sequence[Mapping[str, object]]) -> tuple[FieldError, ..
         )
         for error in errors
     )
-
-
-def invalid_fields(errors: Sequence[FieldError]) -> InvalidRequest:
-    """Return the error for fields that are wrong, one at least; the first is in the sentence."""
-    first, more = errors[0], len(errors) - 1
-    rest = f" {more} more in `errors`." if more else ""
-    return InvalidRequest(f"{first.field}: {first.message}.{rest}", errors[:_MAX_FIELDS])
 
 
 def printable(name: str) -> str:

@@ -5,7 +5,7 @@ import gc
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from types import FrameType
 
@@ -16,16 +16,14 @@ from service.edge.connection import Config
 from service.edge.keys import KeyRing
 from service.edge.listener import AcceptingServer, allow_many_files, most_connections
 from service.errors import InvalidSettings
-from service.recognition.model_card import describe
-from service.recognition.service import Service
-from service.schemas.admin import ModelAnswer
 from service.settings import Settings
 
 logger = logging.getLogger("likeness")
 
 DEVICE_LOST_EXIT = 70  # EX_SOFTWARE: start afresh, the process cannot help itself
 
-Announce = Callable[[ModelAnswer, str], None]
+Announce = Callable[[str], Awaitable[None]]
+"""Tell the operator that the service listens, and at which URL."""
 
 
 class Server(AcceptingServer):
@@ -39,16 +37,16 @@ class Server(AcceptingServer):
         config: Config,
         gate: Gate,
         leave_s: float,
-        listening: Callable[[], None],
+        announce: Callable[[], Awaitable[None]],
     ) -> None:
         super().__init__(config)
         self._gate = gate
         self._leave_s = leave_s
-        self._listening = listening
+        self._announce = announce
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._listening()
+        await self._announce()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -106,26 +104,24 @@ async def serve(app: FastAPI, settings: Settings, announce: Announce) -> int:
     # The lifespan is run here, not by uvicorn, so that a start that fails is one clear line.
     with listener:
         async with app.router.lifespan_context(app):
-            service: Service = app.state.service
-            await check_exposure(settings, service.keys)
+            await check_exposure(settings, app.state.keys)
             host, port = listener.getsockname()[:2]
             url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-            serving = await service.active()
             server = Server(
                 Config(
                     app,
                     settings,
-                    service.metrics,
+                    app.state.metrics,
                     most_connections(settings.max_connections, files),
                 ),
                 app.state.gate,
                 settings.leave_s,
-                lambda: announce(describe(service, serving), url),
+                lambda: announce(url),
             )
             _keep_what_is_loaded()
-            async with _stop_when_lost(service, server):
+            async with _stop_when(app.state.device_lost, server):
                 await server.serve([listener])
-    return DEVICE_LOST_EXIT if service.device_lost.is_set() else 0
+    return DEVICE_LOST_EXIT if app.state.device_lost.is_set() else 0
 
 
 def _keep_what_is_loaded() -> None:
@@ -154,9 +150,9 @@ def bind(settings: Settings) -> socket.socket:
 
 
 @asynccontextmanager
-async def _stop_when_lost(service: Service, server: Server) -> AsyncIterator[None]:
+async def _stop_when(device_lost: asyncio.Event, server: Server) -> AsyncIterator[None]:
     async def watch() -> None:
-        await service.device_lost.wait()
+        await device_lost.wait()
         server.should_exit = True
 
     task = asyncio.create_task(watch())

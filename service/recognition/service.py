@@ -9,7 +9,6 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from models.bundle import Bundle, check_source
-from service.edge.keys import KeyRing
 from service.errors import InvalidSettings
 from service.observe.metrics import Metrics
 from service.pipeline.decode import Caller
@@ -19,7 +18,7 @@ from service.recognition.recogniser import Recogniser, bundle_for, open_recognis
 from service.recognition.shadow import Shadow, open_shadow
 from service.recognition.sweep import sweep_forever
 from service.settings import Settings
-from service.store import Store, open_store
+from service.store import Store, Vault, open_store
 from service.store.master_keys import open_vault
 from service.store.timed import timed_store
 
@@ -34,7 +33,7 @@ class Service:
     next: Recogniser | None
     """Runs the bundle that is to take over; None if no change of bundle is under way."""
     store: Store
-    keys: KeyRing
+    vault: Vault
     liveness: LivenessCheck
     metrics: Metrics
     shadow: Shadow | None
@@ -143,7 +142,7 @@ async def open_service(settings: Settings, metrics: Metrics) -> AsyncIterator[Se
             first=first,
             next=second,
             store=store,
-            keys=KeyRing(store, vault),
+            vault=vault,
             liveness=liveness,
             metrics=metrics,
             shadow=shadow,

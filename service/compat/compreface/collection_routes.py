@@ -6,6 +6,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import JSONResponse
 
 from service.api.names import SubjectInPath, subject_named
+from service.compat.compreface.access import PREFIX
 from service.compat.compreface.answers import (
     DeletedCount,
     Example,
@@ -20,7 +21,6 @@ from service.compat.compreface.errors import (
     SUBJECT_ALREADY_EXISTS,
     refusal,
 )
-from service.compat.compreface.paths import PREFIX
 from service.compat.compreface.requests import ImageIds, Name
 from service.edge.body import read_model
 from service.edge.guard import By

@@ -3,8 +3,8 @@
 from fastapi import FastAPI
 
 from service.compat.compreface import collection_routes, photo_routes, vector_routes
+from service.compat.compreface.access import is_compreface
 from service.compat.compreface.errors import translate
-from service.compat.compreface.paths import is_ours
 from service.compat.translated import Translated
 
 
@@ -12,6 +12,4 @@ def install_compreface(app: FastAPI) -> None:
     """Add its routes, and what says problems in its words; that is to be the outermost layer."""
     for module in (photo_routes, collection_routes, vector_routes):
         app.include_router(module.router)
-    app.add_middleware(
-        Translated, is_theirs=lambda scope: is_ours(scope["path"]), translate=translate
-    )
+    app.add_middleware(Translated, is_theirs=is_compreface, translate=translate)

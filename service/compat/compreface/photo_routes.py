@@ -7,6 +7,7 @@ they take and give is described where their clients' authors have read it.
 from fastapi import APIRouter, Request
 
 from service.compat.compreface import faces
+from service.compat.compreface.access import PREFIX
 from service.compat.compreface.answers import (
     Comparison,
     Detection,
@@ -15,7 +16,6 @@ from service.compat.compreface.answers import (
     Verification,
     Words,
 )
-from service.compat.compreface.paths import PREFIX
 from service.compat.compreface.requests import (
     NewExample,
     OnePhoto,
@@ -25,8 +25,7 @@ from service.compat.compreface.requests import (
 )
 from service.edge.disconnect import run_until_disconnect
 from service.edge.guard import By, MayEmbed
-from service.edge.problems import invalid_fields
-from service.errors import FieldError, KeyForbidden
+from service.errors import FieldError, KeyForbidden, invalid_fields
 from service.recognition.service import Service, ServiceDep
 
 router = APIRouter(prefix=PREFIX, include_in_schema=False)

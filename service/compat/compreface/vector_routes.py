@@ -12,6 +12,7 @@ import numpy as np
 from fastapi import APIRouter, Query, Request
 
 from models.decision import Template
+from service.compat.compreface.access import PREFIX
 from service.compat.compreface.answers import (
     ComparedVector,
     ComparedVectors,
@@ -21,15 +22,13 @@ from service.compat.compreface.answers import (
 )
 from service.compat.compreface.collection import FaceCollection
 from service.compat.compreface.faces import predict
-from service.compat.compreface.paths import PREFIX
 from service.compat.compreface.requests import (
     Options,
     SourceAndTargets,
     Vectors,
     read_vectors,
 )
-from service.edge.problems import invalid_fields
-from service.errors import FieldError
+from service.errors import FieldError, invalid_fields
 from service.recognition.service import ServiceDep
 
 router = APIRouter(prefix=PREFIX, include_in_schema=False)

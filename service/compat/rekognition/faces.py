@@ -28,8 +28,7 @@ from service.compat.rekognition.requests import (
     SearchFacesByImage,
 )
 from service.compat.rekognition.shapes import Face, FaceDetail, SeenFace, box_of, confidence_of
-from service.edge.problems import invalid_fields
-from service.errors import FieldError
+from service.errors import FieldError, invalid_fields
 from service.pipeline.pipeline import Probe
 from service.recognition.enroll import NewFace, ProbedFace, enroll_faces, probe_faces
 from service.recognition.identify import search_gallery

@@ -8,6 +8,7 @@ from typing import Any, Final, Generic, TypeVar
 from fastapi import APIRouter, Request, Response
 
 from service.compat.rekognition import collections, faces
+from service.compat.rekognition.access import PATH, operation_of, takes_photos
 from service.compat.rekognition.asked import Asked
 from service.compat.rekognition.errors import MEDIA_TYPE
 from service.compat.rekognition.requests import (
@@ -25,7 +26,6 @@ from service.compat.rekognition.requests import (
     SearchFacesByImage,
 )
 from service.compat.rekognition.shapes import Shape
-from service.compat.rekognition.targets import PATH, operation_of, takes_photos
 from service.edge.body import read_json_body, validate
 from service.edge.disconnect import run_until_disconnect
 from service.edge.guard import By, MayLower
@@ -72,7 +72,7 @@ async def call(request: Request, service: ServiceDep, by: By, may_lower: MayLowe
     if name is None or name not in OPERATIONS:
         raise RouteNotFound(f"There is no such operation here; there are {', '.join(OPERATIONS)}.")
     members = await read_json_body(request, MEDIA_TYPE.encode())
-    if takes_photos(request.scope):
+    if takes_photos(name):
         # Its clients have no proof of a living person to show.
         await service.liveness.check(None, (), request.url.path, request_id(request.scope))
     operation = OPERATIONS[name]

@@ -37,7 +37,7 @@ _PARTS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Signed:
+class Signature:
     """Hold what a request says of its signature; `at` is UTC, names of headers are sorted.
 
     `body_sha256` is the SHA-256 of the body, in hex, if the head gives it.
@@ -56,7 +56,7 @@ class Signed:
         return f"{self.at:%Y%m%d}/{self.region}/{_SERVICE}/{_END}"
 
 
-def read_signature(headers: Headers, raw_query: bytes, now: datetime) -> Signed:
+def read_signature(headers: Headers, raw_query: bytes, now: datetime) -> Signature:
     """Return what a request says of its signature, which is not checked yet.
 
     `raw_query` is as it was sent, without the question mark. Raises KeyMissing if it is not
@@ -86,7 +86,7 @@ def read_signature(headers: Headers, raw_query: bytes, now: datetime) -> Signed:
         )
     access_key_id, _, scope = parts["Credential"].partition("/")
     region = scope.split("/")[1] if scope.count("/") == 3 else ""
-    read = Signed(access_key_id, at, region, signed, _stated_sha256(headers), parts["Signature"])
+    read = Signature(access_key_id, at, region, signed, _stated_sha256(headers), parts["Signature"])
     if scope != read.scope or not (access_key_id and region):
         raise KeyInvalid(
             f"The credential's scope has to be DATE/REGION/{_SERVICE}/{_END}, with the date of "
@@ -96,7 +96,7 @@ def read_signature(headers: Headers, raw_query: bytes, now: datetime) -> Signed:
 
 
 def verify(
-    signed: Signed,
+    signed: Signature,
     secret: str,
     method: str,
     raw_path: bytes,

@@ -4,8 +4,8 @@ import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from models.errors import LikenessError
+from service.compat.compreface.access import is_compreface
 from service.compat.compreface.errors import translate
-from service.compat.compreface.paths import is_ours
 from service.compat.translated import Translated
 from service.edge.boundary import Boundary
 from service.edge.problems import problem
@@ -24,7 +24,7 @@ def refusing(error: Exception) -> ASGIApp:
             raise error
         await problem(error)(scope, receive, send)
 
-    return Translated(Boundary(app, Metrics()), lambda scope: is_ours(scope["path"]), translate)
+    return Translated(Boundary(app, Metrics()), is_compreface, translate)
 
 
 @pytest.mark.parametrize(

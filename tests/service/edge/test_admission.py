@@ -5,6 +5,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.api.needs import needs
 from service.edge.admission import Admission, Gate
 from service.errors import TooManyRequests
 from service.observe.metrics import Metrics
@@ -24,7 +25,7 @@ def open_gate(permits: int = 2) -> Gate:
 
 
 def admit(app: ASGIApp, gate: Gate, settings: Settings | None = None) -> Admission:
-    return Admission(app, gate, settings or Settings(max_body_bytes=1024))
+    return Admission(app, gate, settings or Settings(max_body_bytes=1024), [needs])
 
 
 async def test_request_passes() -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import httpx
 from fastapi import FastAPI, Request
 
+from service.api.needs import needs
 from service.edge.admission import Admission, Gate
 from service.edge.boundary import Boundary
 from service.edge.disconnect import run_until_disconnect
@@ -20,7 +21,9 @@ def app_of(metrics: Metrics, started: asyncio.Event, cancelled: asyncio.Event) -
     app, gate = FastAPI(), Gate(4, metrics)
     gate.open()
     install(app)
-    app.add_middleware(Admission, gate=gate, settings=Settings(max_body_bytes=2**20))
+    app.add_middleware(
+        Admission, gate=gate, settings=Settings(max_body_bytes=2**20), policies=[needs]
+    )
     app.add_middleware(Boundary, metrics=metrics)
 
     @app.post("/embed")

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from fastapi import APIRouter, FastAPI, Request
 
+from service.api.needs import OPEN_PATHS, PHOTO_PATHS, needs
 from service.edge.admission import Admission, Gate
 from service.edge.boundary import Boundary
 from service.edge.problems import install
@@ -24,8 +25,8 @@ def app_and_metrics() -> tuple[FastAPI, Metrics, Gate]:
     gate = Gate(1, metrics)
     gate.open()
     install(app)
-    app.add_middleware(Admission, gate=gate, settings=Settings())
-    app.add_middleware(Boundary, metrics=metrics)
+    app.add_middleware(Admission, gate=gate, settings=Settings(), policies=[needs])
+    app.add_middleware(Boundary, metrics=metrics, open_paths=OPEN_PATHS, photo_paths=PHOTO_PATHS)
 
     @router.get("/subjects/{subject}")
     async def subject(subject: str) -> str:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI, Request, Response
 
+from service.api.needs import needs
 from service.edge.admission import Admission, Gate
 from service.edge.boundary import SAFE, Boundary
 from service.edge.guard import KEY_ID
@@ -40,7 +41,7 @@ def app_of(metrics: Metrics, settings: Settings) -> FastAPI:
     app, gate = FastAPI(), Gate(settings.max_inflight, metrics)
     gate.open()
     install(app)
-    app.add_middleware(Admission, gate=gate, settings=settings)
+    app.add_middleware(Admission, gate=gate, settings=settings, policies=[needs])
     app.add_middleware(Boundary, metrics=metrics)
     released = asyncio.Event()
 

@@ -12,9 +12,9 @@ import pytest
 from fastapi import FastAPI
 from typer.testing import CliRunner, Result
 
+from service.api.needs import NEEDS
 from service.app import create_app
 from service.cli.app import app as commands
-from service.edge.guard import ROUTES
 from service.settings import Settings
 from tests.checkpoints import write_bundle
 from tests.in_process import client_of
@@ -241,7 +241,7 @@ async def test_wrong_key_is_refused_even_where_none_is_needed(client: httpx.Asyn
     assert await code_of(client, "GET", "/model", {"x-api-key": "hunter2"}) == "key_invalid"
 
 
-@pytest.mark.parametrize("path", ROUTES)
+@pytest.mark.parametrize("path", [path for path, need in NEEDS.items() if not need.is_open])
 async def test_route_takes_its_scope_and_no_other(client: httpx.AsyncClient, path: str) -> None:
     admin = await make(client, "admin")
     refused = set()
@@ -251,7 +251,7 @@ async def test_route_takes_its_scope_and_no_other(client: httpx.AsyncClient, pat
         shown = {"x-api-key": made.json()["key"]}
         if await code_of(client, "POST", path, shown) == "key_forbidden":
             refused.add(scope)
-    needed = ROUTES[path]
+    needed = NEEDS[path].scope
     everything = {"verify", "enroll", "embed", "admin"}
     assert refused == (set() if needed is None else everything - {needed})
 

@@ -6,8 +6,8 @@ from fastapi import FastAPI, Query
 from pydantic import BaseModel
 
 from models.errors import DegenerateVector, LikenessError, NoFace
-from service.edge.problems import MEDIA_TYPE, field_errors, install, invalid_fields, problem
-from service.errors import FieldError, QueueFull
+from service.edge.problems import MEDIA_TYPE, field_errors, install, problem
+from service.errors import FieldError, QueueFull, invalid_fields
 from tests.in_process import client_of
 
 

@@ -10,7 +10,6 @@ from service.app import create_app
 from service.edge.keys import KeyRing, make_key
 from service.edge.server import DEVICE_LOST_EXIT, bind, check_exposure, serve
 from service.errors import InvalidSettings
-from service.schemas.admin import ModelAnswer
 from service.settings import Settings
 from service.store import open_store, utc_now
 
@@ -48,11 +47,15 @@ async def test_start_on_the_loopback_warns_if_all_keys_are_revoked(
     await store.close()
 
 
+async def say_nothing(url: str) -> None:
+    return
+
+
 async def test_a_port_in_use_is_a_clear_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         wanted = settings(port=taken.getsockname()[1])
         with pytest.raises(InvalidSettings, match=str(wanted.port)):
-            await serve(create_app(wanted), wanted, lambda card, url: None)
+            await serve(create_app(wanted), wanted, say_nothing)
 
 
 def test_an_answer_does_not_wait_for_an_acknowledgement() -> None:
@@ -67,7 +70,7 @@ def test_an_answer_does_not_wait_for_an_acknowledgement() -> None:
 async def test_a_lost_device_ends_the_process_with_a_status_of_its_own() -> None:
     app = create_app(settings())
 
-    def lose(card: ModelAnswer, url: str) -> None:
+    async def lose(url: str) -> None:
         asyncio.get_running_loop().call_soon(app.state.service.device_lost.set)
 
     assert await serve(app, settings(), lose) == DEVICE_LOST_EXIT
@@ -77,7 +80,7 @@ async def test_what_is_loaded_is_not_looked_through_for_garbage() -> None:
     app = create_app(settings())
     looked_through: list[object] = []
 
-    def look(card: ModelAnswer, url: str) -> None:
+    async def look(url: str) -> None:
         looked_through.extend(each for each in gc.get_objects() if each is app.state.service)
         asyncio.get_running_loop().call_soon(app.state.service.device_lost.set)
 

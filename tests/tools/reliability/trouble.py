@@ -18,7 +18,6 @@ from service.edge.server import serve
 from service.pipeline.decode import CropSettings, DecodePool
 from service.pipeline.pipeline import Pipeline
 from service.recognition.service import Service
-from service.schemas.admin import ModelAnswer
 from service.settings import load_settings
 from service.store import open_store
 
@@ -87,10 +86,11 @@ def serve_troubled(trouble: Trouble) -> None:
     begun: list[asyncio.Task[None]] = []
 
     async def take_over(url: str) -> None:
-        app.state.service = await _troubled(app.state.service, trouble)
+        app.state.service = service = await _troubled(app.state.service, trouble)
+        app.state.keys = KeyRing(service.store)
         print(f"listening {url}")
 
-    def announce(_: ModelAnswer, url: str) -> None:
+    async def announce(url: str) -> None:
         begun.append(asyncio.ensure_future(take_over(url)))
 
     asyncio.run(serve(app, settings, announce))
@@ -120,5 +120,4 @@ async def _troubled(service: Service, trouble: Trouble) -> Service:
         service,
         first=replace(first, pool=pool, pipeline=pipeline),
         store=store,
-        keys=KeyRing(store),
     )
