@@ -72,9 +72,9 @@ def problems_table() -> str:
 def metrics_table() -> str:
     """Return every metric and its meaning."""
     rows = ["| metric | by | meaning |", "|---|---|---|"]
-    for name, about in CATALOGUE.items():
-        labels = ", ".join(f"`{label}`" for label in about.labels)
-        rows.append(f"| `{name}` | {labels} | {about.meaning} |")
+    for name, info in CATALOGUE.items():
+        labels = ", ".join(f"`{label}`" for label in info.labels)
+        rows.append(f"| `{name}` | {labels} | {info.help_text} |")
     return "\n".join(rows)
 
 

@@ -1,4 +1,4 @@
-"""Embed the photos of a folder into part files, going on where an earlier run was stopped."""
+"""Embed the photos of a folder into part files, and resume where an earlier run stopped."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
@@ -20,12 +20,12 @@ from models.photo import Policy
 
 Row = VectorRow | RejectedFile
 
-# Shows a label and how many photos of how many are done; gives a function that counts one more.
+# Shows a label, the photos done and their total; yields a function that counts one more photo.
 Progress = Callable[[str, int, int], AbstractContextManager[Callable[[], None]]]
 
 
 class Engine(Protocol):
-    """Turn photos into rows, in this process or in many on other machines."""
+    """Turn photos into rows, in this process or on other machines."""
 
     @property
     def about(self) -> VectorOrigin: ...
@@ -33,7 +33,7 @@ class Engine(Protocol):
     def embed(self, root: Path, names: Sequence[str], policy: Policy) -> AsyncGenerator[Row]:
         """Yield a row for each of the photos `names` below `root`, in any order.
 
-        A photo that cannot be used is a row too; raises LikenessError if it is no photo's fault.
+        An unusable photo is a row too. Raises LikenessError for errors that no photo caused.
         """
         ...
 
@@ -48,9 +48,10 @@ async def embed_files(
     retry_rejected: bool,
     progress: Progress,
 ) -> tuple[VectorFolder, FolderContents]:
-    """Embed what has no vector yet, and say what the folder holds; raises LikenessError.
+    """Embed all photos that have no vector yet; return the vectors and the folder's contents.
 
-    Whatever engine does the work, this process alone writes, so that all go on alike.
+    Only this process writes, so that every engine can resume the work of another. Raises
+    LikenessError.
     """
     contents = require_photos(await asyncio.to_thread(contents_of, photos))
     with exclusive_writer(out):
@@ -71,7 +72,7 @@ async def embed_files(
 async def _rows(
     engine: Engine, names: Sequence[str], photos: Path, policy: Policy
 ) -> AsyncGenerator[Row]:
-    """Yield what became of the files; names that no table can hold are not even opened."""
+    """Yield a row for each file; a file whose name is not UTF-8 is rejected unread."""
     for name in names:
         if not is_text(name):
             yield RejectedFile(name, UNREADABLE, "The name of the file is not UTF-8.")
@@ -84,7 +85,7 @@ async def _rows(
 async def _parts(
     rows: AsyncIterator[Row], size: int, advance: Callable[[], None]
 ) -> AsyncIterator[list[Row]]:
-    """Yield the rows, so many at a time."""
+    """Yield the rows in lists of `size`; the last may be shorter."""
     part: list[Row] = []
     async for row in rows:
         part.append(row)

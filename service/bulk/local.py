@@ -1,4 +1,4 @@
-"""Many files through the service's own pipeline, decoding some while others are encoded."""
+"""Embed many files in this process, by the service's own pipeline."""
 
 import asyncio
 import hashlib
@@ -28,12 +28,12 @@ from service.pipeline.pipeline import Pipeline, Probe
 from service.settings import Settings
 
 BATCH_ON_CPU, BATCH_ON_GPU = 32, 256
-# Nobody waits for a lone photo here: a fuller batch costs less of the cores that decode.
+# Bulk work can wait for fuller batches, which leave more of the cores to decoding.
 GATHER_MS = 200.0
 # A pass of a large batch on a busy machine is slow, not hung.
 WAIT_S = 3600.0
 
-# What is no fault of the file: going on would list good files as broken.
+# Errors that no file causes: to continue would list good files as broken.
 FATAL = frozenset(
     (
         *("out_of_memory", "device_lost", "wrong_row_count"),
@@ -44,7 +44,7 @@ FATAL = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Say why a file gives no vector."""
+    """Say why a file has no vector."""
 
     code: str
     sentence: str
@@ -52,7 +52,7 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class FileResult:
-    """Hold what became of one file; `sha256` is of its bytes, "" where there are none."""
+    """Hold the probe of one file, or its rejection; `sha256` is of its bytes, "" if unread."""
 
     file: Path
     sha256: str
@@ -61,7 +61,7 @@ class FileResult:
 
 @dataclass(frozen=True, slots=True)
 class BulkPipeline:
-    """Hold what files go through: `threads` decode, batches of up to `batch` are encoded."""
+    """Probe many files with `threads` decoding threads and batches of up to `batch` faces."""
 
     embedder: Embedder
     pool: DecodePool
@@ -71,16 +71,16 @@ class BulkPipeline:
 
     @property
     def width(self) -> int:
-        """Return how many files are under way at a time: one batch runs, the next is filled."""
+        """Return how many files are processed at a time: one batch runs while the next fills."""
         return self.threads + 2 * self.batch
 
     async def probe_files(
         self, files: Iterable[Path], policy: Policy
     ) -> AsyncGenerator[FileResult]:
-        """Yield what became of every file as soon as it is done, in any order.
+        """Yield the result of every file as soon as it is ready, in any order.
 
-        A file that cannot be used harms only itself; a lost device or memory that holds not
-        even one crop is raised.
+        An unusable file is a result too. Raises LikenessError if the device is lost or its memory
+        does not hold even one crop.
         """
 
         async def one(file: Path) -> FileResult:
@@ -106,10 +106,10 @@ class BulkPipeline:
 
 
 def decode_threads(cores: int, on_gpu: bool) -> int:
-    """Return how many cores decode; on a CPU the others encode.
+    """Return how many cores decode; without a GPU the other cores encode.
 
-    Decoding and detecting cost a core about 13 ms a photo, encoding 4 to 6: with three cores
-    in four for the former, neither waits long for the other and no core has two to serve.
+    A photo takes a core about 13 ms to decode and detect, and 4 to 6 ms to encode. With three
+    quarters of the cores for decoding, neither side waits long for the other.
     """
     return cores if on_gpu else max(1, cores * 3 // 4)
 
@@ -123,15 +123,16 @@ def batch_size(settings: Settings, on_gpu: bool) -> int:
 async def open_bulk(
     settings: Settings, cores: int | None = None, callers: int = 1
 ) -> AsyncIterator[BulkPipeline]:
-    """Open decode pool and batcher for files rather than for requests.
+    """Open a decode pool and a batcher that are tuned for files rather than for requests.
 
-    Uses so many `cores`, all by default; so many `callers` may take files at a time.
+    `cores` is how many cores to use, all by default; `callers` is how many callers may probe
+    files at a time.
     """
     on_gpu = choose_device(settings.device).type == "cuda"
     batch = batch_size(settings, on_gpu)
     cores = cores or os.cpu_count() or 1
     threads = settings.decode_threads or decode_threads(cores, on_gpu)
-    # Before the encoder is loaded: its engine takes as many threads as torch has then.
+    # Before the encoder is loaded, because its engine takes torch's number of threads.
     torch.set_num_threads(max(1, cores - threads))
     embedder = await asyncio.to_thread(load_embedder, settings)
     settings = settings.model_copy(update={"decode_threads": threads})
@@ -157,7 +158,7 @@ async def open_bulk(
 
 @dataclass(frozen=True, slots=True)
 class LocalEngine:
-    """Take photos through the service's own pipeline."""
+    """Embed photos by the service's own pipeline, in this process."""
 
     bulk: BulkPipeline
 
@@ -176,18 +177,18 @@ class LocalEngine:
 async def open_local(
     settings: Settings, cores: int | None = None, callers: int = 1
 ) -> AsyncIterator[LocalEngine]:
-    """Load the bundle and start the threads, for so many cores and callers at a time."""
+    """Load the bundle and start the threads; `cores` and `callers` are as in `open_bulk`."""
     async with open_bulk(settings, cores, callers) as bulk:
         yield LocalEngine(bulk)
 
 
 def about(bundle: Bundle) -> VectorOrigin:
-    """Return what is written beside vectors that a bundle made."""
+    """Describe the bundle that makes vectors, to write beside them."""
     return VectorOrigin(bundle.manifest.name, bundle.fingerprint, bundle.dimension)
 
 
 def as_row(taken: FileResult, root: Path) -> Row:
-    """Return what is to be kept of a file."""
+    """Return the row of a file: its vector, or why it was rejected."""
     name = taken.file.relative_to(root).as_posix()
     outcome = taken.outcome
     if isinstance(outcome, Probe):

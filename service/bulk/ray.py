@@ -1,4 +1,8 @@
-"""The engine of embed-folder that computes on the machines of a Ray cluster."""
+"""Embed many files on the machines of a Ray cluster.
+
+`cluster_connection` and `plan_workers` find the machines, `Worker` runs on each of them, and
+`RayEngine` sends the work from this process.
+"""
 
 import asyncio
 import logging
@@ -21,17 +25,17 @@ from service.bulk.local import LocalEngine, about, batch_size, open_local
 from service.pipeline.loading import load_bundle_of
 from service.settings import Settings
 
-# Three cores decode while one encodes; more of them in one process wait for its lock.
+# Three cores decode while one encodes; more cores in one process would wait for Python's lock.
 CORES_A_WORKER = 4
 REACH_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """Say which cluster computes, and what of it.
+    """Name the cluster to use, and the workers to start there.
 
-    Without an `address` one is started on this machine. A worker is a process with `cores` and
-    `gpus`; by default there are as many as find room.
+    Without an `address` a cluster is started on this machine. A worker is a process with `cores`
+    and `gpus`; by default there are as many workers as fit.
     """
 
     address: str | None = None
@@ -42,7 +46,7 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class WorkerPlan:
-    """Hold how many workers there are to be, of how many cores each."""
+    """Hold the number of workers, and of cores for each worker."""
 
     workers: int
     cores: int
@@ -50,13 +54,13 @@ class WorkerPlan:
 
 @contextmanager
 def cluster_connection(address: str | None) -> Iterator[None]:
-    """Be connected to a cluster; one started here ends with it. Raises LikenessError."""
+    """Connect to a cluster, or start one that ends with the connection. Raises LikenessError."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     if address is None:
-        # Ray's word for a cluster of one machine: it listens on the loopback only, ...
+        # This makes a cluster of one machine listen on the loopback only, ...
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-        # ... and to nobody else here: it runs whatever code it is sent.
+        # ... and refuse other users of this machine: Ray runs any code that it is sent.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     import ray
@@ -74,7 +78,7 @@ def cluster_connection(address: str | None) -> Iterator[None]:
     except (OSError, RuntimeError, ValueError, RayError) as exc:
         where = f"at {address}" if address else "on this machine"
         reason = str(exc).strip().partition("\n")[0]
-        raise LikenessError(f"No Ray cluster can be used {where}: {reason}") from exc
+        raise LikenessError(f"There is no usable Ray cluster {where}: {reason}") from exc
     try:
         yield
     finally:
@@ -82,20 +86,20 @@ def cluster_connection(address: str | None) -> Iterator[None]:
 
 
 def _reach(address: str) -> None:
-    """Raise OSError at once where nobody listens; Ray would try for minutes."""
+    """Raise OSError at once if no server listens there; Ray would try for minutes."""
     host, _, port = address.rpartition(":")
     if "://" in address or not port.isdigit():
-        raise ValueError("An address is `auto`, or host:port of the head, seen from its network.")
+        raise ValueError("The address must be `auto`, or host:port of the head, as in its network.")
     socket.create_connection((host, int(port)), REACH_S).close()
 
 
 def plan_workers(cluster: Cluster) -> WorkerPlan:
-    """Return the workers that fit into the cluster that is connected; raises LikenessError."""
+    """Plan the workers that fit into the connected cluster; raises LikenessError if none does."""
     import ray
 
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     offers = [(int(machine.get("CPU", 0)), machine.get("GPU", 0.0)) for machine in machines]
-    # A machine that only leads the others offers no cores.
+    # A machine that only coordinates the others offers no cores.
     offers = [(cores, gpus) for cores, gpus in offers if cores and gpus >= cluster.gpus]
     cores = cluster.cores or min([CORES_A_WORKER, *(offered for offered, _ in offers)])
     workers = cluster.workers or sum(
@@ -104,18 +108,19 @@ def plan_workers(cluster: Cluster) -> WorkerPlan:
     )
     if not workers:
         raise LikenessError(
-            f"No machine of the cluster has {cores} cores and {cluster.gpus:g} GPUs for a worker."
+            f"A worker needs {cores} cores and {cluster.gpus:g} GPUs; no machine of the cluster "
+            "has them."
         )
     return WorkerPlan(workers, cores)
 
 
-# While the encoder has photos of one block, those of the next are decoded.
+# While the encoder works on one block, the photos of the next are decoded.
 BLOCKS_AT_A_TIME = 2
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """Say what a worker is to do: with `cores` of its machine, on photos below `root`."""
+    """Hold the settings of a worker: it uses `cores` of its machine, on photos below `root`."""
 
     settings: Settings
     cores: int
@@ -131,14 +136,14 @@ class Block(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class BlockResult:
-    """Hold what became of a block: a row a photo, and the bundle that computed them."""
+    """Hold the rows of a block, one per photo, and the fingerprint of the bundle that made them."""
 
     rows: list[Row]
     fingerprint: str
 
 
 class BlockOutcome(TypedDict):
-    """Hold what became of a block, or why the run cannot go on."""
+    """Hold the result of a block, or the error that ends the run."""
 
     outcome: BlockResult | LikenessError
 
@@ -150,7 +155,7 @@ class Worker:
         self._work = work
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name="worker", daemon=True).start()
-        # Never closed: it ends with this process, and that when Ray has no more work for it.
+        # Never closed: it ends with this process, which Ray ends when there is no more work.
         self._context = open_local(work.settings, work.cores, BLOCKS_AT_A_TIME)
         self._engine = asyncio.run_coroutine_threadsafe(self._open(), self._loop)
 
@@ -171,13 +176,13 @@ class Worker:
         return BlockResult(rows, engine.about.fingerprint)
 
 
-# Enough work that handing it over costs little: a second's or two.
+# One or two seconds of work, so that sending it costs little.
 BATCHES_A_BLOCK = 4
 
 
 @dataclass(frozen=True, slots=True)
 class RayEngine:
-    """Hand blocks of names to workers, who find the photos at the same path as this process."""
+    """Send blocks of names to workers, which find the photos at the same path as this process."""
 
     settings: Settings
     about: VectorOrigin
@@ -192,17 +197,17 @@ class RayEngine:
         if not blocks:
             return
         done = self._run(blocks, root, policy)
-        # In a thread, so that whoever interrupts need not wait for the next block.
+        # In a thread, so that an interrupt does not wait for the next block.
         while block := await asyncio.to_thread(next, done, None):
             for row in block.rows:
                 yield row
 
     def _run(self, blocks: Sequence[Block], root: Path, policy: Policy) -> Iterator[BlockResult]:
-        """Yield what became of the blocks as soon as they are done."""
+        """Yield the results of the blocks as soon as they are ready."""
         from ray.data import ActorPoolStrategy, DataContext, from_items
         from ray.exceptions import RayError
 
-        # What is left to say is in our own progress bar and our own errors.
+        # Progress and errors are shown by this program instead.
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         DataContext.get_current().enable_progress_bars = False
         workers = ActorPoolStrategy(
@@ -222,24 +227,24 @@ class RayEngine:
             for row in outcomes.iter_rows():
                 yield checked_result(row["outcome"], self.about.fingerprint)
         except RayError as exc:
-            raise LikenessError(f"The cluster gave up: {_last_line(exc)}") from exc
+            raise LikenessError(f"The cluster failed: {_last_line(exc)}") from exc
 
 
 def checked_result(outcome: BlockResult | LikenessError, fingerprint: str) -> BlockResult:
-    """Return what a worker has done; raises LikenessError if it could not, or not as we would."""
+    """Return a worker's result; raises LikenessError if it failed or its bundle is another one."""
     if isinstance(outcome, LikenessError):
         raise outcome
     if outcome.fingerprint != fingerprint:
         raise LikenessError(
             f"A worker has another bundle ({outcome.fingerprint[:12]}) than this machine "
-            f"({fingerprint[:12]}): give all of them the same release and the same files."
+            f"({fingerprint[:12]}): install the same release and the same files on all machines."
         )
     return outcome
 
 
 @asynccontextmanager
 async def open_ray(settings: Settings, cluster: Cluster) -> AsyncIterator[RayEngine]:
-    """Connect to the cluster; raises LikenessError."""
+    """Connect to the cluster and yield its engine; raises LikenessError."""
     bundle = await asyncio.to_thread(load_bundle_of, settings)
     with cluster_connection(cluster.address):
         yield RayEngine(
@@ -257,7 +262,7 @@ def _anywhere(settings: Settings, gpus: float) -> Settings:
         if (path := getattr(settings, name)) is not None:
             changes[name] = path.absolute()
     if settings.device == "auto":
-        # A worker that was given no GPU may see those of its machine all the same.
+        # A worker without a GPU of its own may still see the GPUs of its machine.
         changes["device"] = "cuda" if gpus else "cpu"
     return settings.model_copy(update=changes)
 

@@ -1,4 +1,4 @@
-"""Count and time what the service does, for Prometheus; one registry per app."""
+"""Metrics for Prometheus: their catalogue, their buckets, and `Metrics`, one registry per app."""
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,43 +18,47 @@ from models.photo.quality import Quality
 from service.errors import STATUS
 from service.observe.traces import NullTracer, Tracer
 
+CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
+
+Stage = Literal[
+    "read", "liveness", "decode", "detect", "align", "queue", "forward", "store", "search"
+]
 DropReason = Literal[
     "cancelled", "deadline", "queue_full", "shutdown", "stalled", "stopped", "device_lost"
 ]
 FailReason = Literal["raised", "out_of_memory", "wrong_rows", "stalled", "device_lost"]
+ShadowDropReason = Literal["busy", "no_template", "no_point", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class MetricDescription:
-    """Say what a metric means; each of its `labels` has few values."""
+    """Hold the help text of a metric and the names of its labels; each label has few values."""
 
-    meaning: str
+    help_text: str
     labels: tuple[str, ...] = ()
 
 
-# What /metrics shows, in the order of the way of a request.
+# All metrics of /metrics, in the order in which a request meets them.
 CATALOGUE: Final[Mapping[str, MetricDescription]] = MappingProxyType(
     {
         "likeness_requests_total": MetricDescription("Requests answered.", ("route", "code")),
         "likeness_problems_total": MetricDescription(
-            "Requests refused or failed, by the problem's code.", ("problem",)
+            "Requests that were refused or failed, by the code of the error.", ("problem",)
         ),
         "likeness_request_seconds": MetricDescription(
             "Time from the first byte of a request to its answer.", ("route",)
         ),
-        "likeness_inflight": MetricDescription("Requests that hold a permit now."),
-        "likeness_stage_seconds": MetricDescription(
-            "Time spent in each stage of the flow.", ("stage",)
-        ),
-        "likeness_faces_found": MetricDescription("Faces seen in an image."),
+        "likeness_inflight": MetricDescription("Requests in work now."),
+        "likeness_stage_seconds": MetricDescription("Time of each stage of a request.", ("stage",)),
+        "likeness_faces_found": MetricDescription("Faces found in an image."),
         "likeness_quality": MetricDescription(
-            "Sharpness, brightness, size in pixels and misfit of the faces embedded.", ("measure",)
+            "Sharpness, brightness, size in pixels and misfit of embedded faces.", ("measure",)
         ),
-        "likeness_queue_depth": MetricDescription("Faces that wait for the encoder now."),
+        "likeness_queue_depth": MetricDescription("Faces waiting for the encoder now."),
         "likeness_batch_size": MetricDescription("Faces in a forward pass."),
         "likeness_batch_seconds": MetricDescription("Time of a forward pass."),
         "likeness_batch_limit": MetricDescription(
-            "Most faces in one forward pass, as memory allows now."
+            "Largest forward pass that memory allows now, in faces."
         ),
         "likeness_batch_failures_total": MetricDescription(
             "Forward passes that failed.", ("reason",)
@@ -62,112 +66,64 @@ CATALOGUE: Final[Mapping[str, MetricDescription]] = MappingProxyType(
         "likeness_jobs_dropped_total": MetricDescription(
             "Faces that left the queue without an answer.", ("reason",)
         ),
-        "likeness_score": MetricDescription("Similarities that were decided on."),
+        "likeness_score": MetricDescription("Similarities of decisions."),
         "likeness_score_margin": MetricDescription(
-            "Similarities that were decided on, less the threshold they had to reach."
+            "Similarities of decisions, minus their threshold."
         ),
         "likeness_decisions_total": MetricDescription("Decisions.", ("decision",)),
         "likeness_enrolment_refusals_total": MetricDescription(
-            "Photos refused as templates.", ("reason",)
+            "Photos refused at enrolment.", ("reason",)
         ),
         "likeness_enrolment_warnings_total": MetricDescription(
-            "Doubts about photos that were enrolled.", ("reason",)
+            "Warnings about photos that were enrolled.", ("reason",)
         ),
         "likeness_liveness_total": MetricDescription("Liveness checks.", ("outcome",)),
         "likeness_connections_ended_total": MetricDescription(
-            "Connections ended without an answer to a request.", ("reason",)
+            "Connections closed without an answer to a request.", ("reason",)
         ),
         "likeness_shadow_decisions_total": MetricDescription(
-            "Decisions of the live bundle beside those of the other one on the same photos.",
+            "Decisions of the live bundle and of the second bundle on the same photos.",
             ("live", "candidate"),
         ),
         "likeness_shadow_score": MetricDescription(
-            "Similarities by both bundles on the same photos, by fingerprint.", ("bundle",)
+            "Similarities of both bundles on the same photos, by fingerprint.", ("bundle",)
         ),
-        "likeness_shadow_seconds": MetricDescription("Time of a decision by the other bundle."),
+        "likeness_shadow_seconds": MetricDescription("Time of a decision of the second bundle."),
         "likeness_shadow_dropped_total": MetricDescription(
-            "Requests chosen for the other bundle that it did not decide.", ("reason",)
+            "Requests chosen for the second bundle that it did not decide.", ("reason",)
         ),
         "likeness_store_seconds": MetricDescription(
-            "Time of an operation of the store, failed ones included.", ("operation",)
+            "Time of an operation of the store, including failed ones.", ("operation",)
         ),
         "likeness_store_up": MetricDescription(
-            "1 if the store answered when the metrics were asked for."
+            "1 if the store answered when the metrics were requested."
         ),
-        "likeness_templates": MetricDescription("Templates in the store, when it last answered."),
+        "likeness_templates": MetricDescription("Templates in the store at its last answer."),
         "likeness_damaged_values": MetricDescription(
-            "Values in the store that cannot be read and are left out, as far as was met."
+            "Damaged values in the store that this process met and left out."
         ),
         "likeness_swept_timestamp_seconds": MetricDescription(
-            "When everything that had expired was erased last, Unix time."
+            "When expired templates were last erased, in Unix time."
         ),
         "likeness_ready": MetricDescription("1 if `/readyz` would answer 200."),
-        "likeness_loop_lag_seconds": MetricDescription("How late the event loop wakes up."),
+        "likeness_loop_lag_seconds": MetricDescription("Delay of the event loop."),
         "likeness_build_info": MetricDescription(
-            "1 for each bundle that is loaded, and what runs it.",
+            "1 for each loaded bundle, with the version, device and engine that run it.",
             ("version", "bundle", "fingerprint", "device", "engine", "precision"),
         ),
     }
 )
 
 
-class HistogramByLabel(Collector):
-    """Observe one histogram whose buckets differ by its only label.
-
-    Pixels and ratios share a name and no scale; the library has one set of buckets for all.
-    """
-
-    def __init__(
-        self, name: str, buckets: Mapping[str, Sequence[float]], registry: CollectorRegistry
-    ) -> None:
-        about = CATALOGUE[name]
-        self._histograms = {
-            value: Histogram(name, about.meaning, about.labels, buckets=edges, registry=None)
-            for value, edges in buckets.items()
-        }
-        for value, histogram in self._histograms.items():
-            histogram.labels(value)
-        registry.register(self)
-
-    def observe(self, value: str, amount: float) -> None:
-        """Observe an amount under a value of the label."""
-        self._histograms[value].labels(value).observe(amount)
-
-    def collect(self) -> Iterable[Metric]:
-        first, *others = (metric for each in self._histograms.values() for metric in each.collect())
-        first.samples += [sample for other in others for sample in other.samples]
-        return [first]
-
-
-class CreatedSeriesFilter(CollectorRegistry):
-    """Leave out when each series was created: the library's own switch is global."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        super().__init__()
-        self._inner = registry
-
-    def collect(self) -> Iterator[Metric]:
-        for metric in self._inner.collect():
-            metric.samples = [s for s in metric.samples if not s.name.endswith("_created")]
-            yield metric
-
-
-CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
-
-Stage = Literal[
-    "read", "liveness", "decode", "detect", "align", "queue", "forward", "store", "search"
-]
-ShadowDropReason = Literal["busy", "no_template", "no_point", "failed"]
-
 _REQUEST_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _STAGE_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _LAG_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 _FACES = (0, 1, 2, 3, 5, 10, 20)
-# Finer at the top: that is where thresholds lie.
+# Finer at the top, where the thresholds are.
 _SCORES = tuple(step / 20 for step in range(-4, 16)) + tuple(step / 40 for step in range(32, 41))
 _MARGINS = (-0.5, -0.2, -0.1, -0.05, -0.02, 0.0, 0.02, 0.05, 0.1, 0.2)
-# Each has an edge where `models.photo.quality` begins to see an issue.
+# Each has an edge at the value where `models.photo.quality` reports an issue.
 _QUALITY = {
     "face_px": (32, 48, 64, 96, 128, 192, 256, 384, 512, 1024),
     "sharpness": (2, 4, 6, 8, 12, 16, 24, 32, 48),
@@ -188,16 +144,16 @@ class StageTimes:
 
 
 class Metrics:
-    """Hold every metric of one app; used from the event loop.
+    """Hold every metric of one app; used from the event loop only.
 
-    What takes time is told to `tracer` as well.
+    `timed` reports to `tracer` as well.
     """
 
     def __init__(self) -> None:
         self.tracer: Tracer = NullTracer()
         self._registry = CollectorRegistry()
         self._requests = self._counter("likeness_requests_total")
-        # What has never happened shows as 0: of a series that is new, nobody sees the first step.
+        # Known labels start at 0, so that a rate sees the first increase too.
         self._problems = self._counter("likeness_problems_total", STATUS)
         self._request_seconds = self._histogram("likeness_request_seconds", _REQUEST_S)
         self._stage_seconds = self._histogram("likeness_stage_seconds", _STAGE_S)
@@ -251,7 +207,7 @@ class Metrics:
 
     @contextmanager
     def timed(self, stage: Stage) -> Iterator[None]:
-        """Observe how long what is done inside takes, whether or not it succeeds."""
+        """Observe how long the block takes, whether or not it succeeds."""
         started = perf_counter()
         try:
             yield
@@ -261,7 +217,7 @@ class Metrics:
             self.tracer.stage(stage, started, seconds)
 
     def stages(self, times: StageTimes, faces: int) -> None:
-        """Observe all stages of one photo, and the faces seen in it."""
+        """Observe all stages of one photo, and the number of faces in it."""
         self.stage("decode", times.decode_s)
         self.stage("detect", times.detect_s)
         self.stage("align", times.align_s)
@@ -270,39 +226,39 @@ class Metrics:
         self._faces.observe(faces)
 
     def faces(self, faces: int) -> None:
-        """Observe the faces seen in an image that got no further."""
+        """Observe the number of faces in an image that was refused."""
         self._faces.observe(faces)
 
     def quality(self, face: Quality) -> None:
-        """Observe what was measured of a face."""
+        """Observe the quality measures of a face."""
         for measure in _QUALITY:
             self._quality.observe(measure, getattr(face, measure))
 
     def decided(self, decision: Outcome, similarity: float, threshold: float) -> None:
-        """Count a decision and observe the similarity it was taken on."""
+        """Count a decision and observe its similarity and margin."""
         self._decisions.labels(decision).inc()
         self._score.observe(similarity)
         self._margin.observe(similarity - threshold)
 
     def shadowed(self, live: Outcome, candidate: Outcome, seconds: float) -> None:
-        """Count a decision of the live bundle beside that of the other one."""
+        """Count a decision of the live bundle and that of the second bundle."""
         self._shadow_decisions.labels(live, candidate).inc()
         self._shadow_seconds.observe(seconds)
 
     def shadow_score(self, fingerprint: str, similarity: float) -> None:
-        """Observe a similarity by one of two bundles on the same photos."""
+        """Observe a similarity of one of the two bundles on the same photos."""
         self._shadow_score.labels(fingerprint[:12]).observe(similarity)
 
     def shadow_dropped(self, reason: ShadowDropReason) -> None:
-        """Count a request that was chosen for the other bundle and not decided by it."""
+        """Count a request that was chosen for the second bundle and not decided by it."""
         self._shadow_dropped.labels(reason).inc()
 
     def enrolment_refused(self, reason: str) -> None:
-        """Count a photo that was refused as a template."""
+        """Count a photo that was refused at enrolment."""
         self._refusals.labels(reason).inc()
 
     def enrolment_warned(self, reason: str) -> None:
-        """Count a doubt about a photo that was enrolled all the same."""
+        """Count a warning about a photo that was enrolled."""
         self._warnings.labels(reason).inc()
 
     def liveness(self, outcome: str) -> None:
@@ -310,7 +266,7 @@ class Metrics:
         self._liveness.labels(outcome).inc()
 
     def connection_ended(self, reason: str) -> None:
-        """Count a connection that was ended before it became a request, or after it stalled."""
+        """Count a connection that was closed before a request was complete."""
         self._connections.labels(reason).inc()
 
     def store(self, operation: str, seconds: float) -> None:
@@ -324,11 +280,11 @@ class Metrics:
             self._templates.set(templates)
 
     def damaged(self, values: int) -> None:
-        """Set how many values of the store cannot be read."""
+        """Set the number of damaged values in the store."""
         self._damaged.set(values)
 
     def swept(self) -> None:
-        """Say that all that had expired is erased."""
+        """Record that all expired templates are erased."""
         self._swept.set(time())
 
     def ready(self, ready: bool) -> None:
@@ -336,7 +292,7 @@ class Metrics:
         self._ready.set(ready)
 
     def queue_grew(self, faces: int) -> None:
-        """Add to how many faces wait for an encoder; negative where they became fewer."""
+        """Add to the number of faces that wait for an encoder; `faces` may be negative."""
         self._queue_depth.inc(faces)
 
     def batch(self, size: int, seconds: float) -> None:
@@ -345,7 +301,7 @@ class Metrics:
         self._batch_seconds.observe(seconds)
 
     def batch_limit(self, limit: int) -> None:
-        """Set the most faces that one forward pass may hold now."""
+        """Set the largest forward pass that memory allows now."""
         self._batch_limit.set(limit)
 
     def dropped(self, reason: str) -> None:
@@ -357,11 +313,11 @@ class Metrics:
         self._failures.labels(reason).inc()
 
     def loaded(self, **build: str) -> None:
-        """Show a bundle that is loaded, by the labels of `likeness_build_info`."""
+        """Show a loaded bundle, by the labels of `likeness_build_info`."""
         self._build.labels(**build).set(1)
 
     async def sample_loop_lag(self, every_s: float = 0.25) -> None:
-        """Observe, until cancelled, how late the event loop wakes this coroutine up."""
+        """Observe, until cancelled, how late the event loop wakes this coroutine."""
         loop = asyncio.get_running_loop()
         while True:
             due = loop.time() + every_s
@@ -369,29 +325,29 @@ class Metrics:
             self._loop_lag.observe(max(0.0, loop.time() - due))
 
     def render(self) -> bytes:
-        """Return everything in Prometheus' text format, of content type CONTENT_TYPE."""
+        """Return all metrics in Prometheus' text format, of content type CONTENT_TYPE."""
         return generate_latest(CreatedSeriesFilter(self._registry))
 
     def _counter(self, name: str, known: Iterable[str] = ()) -> Counter:
-        about = CATALOGUE[name]
-        counter = Counter(name, about.meaning, about.labels, registry=self._registry)
+        info = CATALOGUE[name]
+        counter = Counter(name, info.help_text, info.labels, registry=self._registry)
         for value in known:
             counter.labels(value)
         return counter
 
     def _gauge(self, name: str) -> Gauge:
-        about = CATALOGUE[name]
-        return Gauge(name, about.meaning, about.labels, registry=self._registry)
+        info = CATALOGUE[name]
+        return Gauge(name, info.help_text, info.labels, registry=self._registry)
 
     def _histogram(self, name: str, buckets: Sequence[float]) -> Histogram:
-        about = CATALOGUE[name]
+        info = CATALOGUE[name]
         return Histogram(
-            name, about.meaning, about.labels, buckets=buckets, registry=self._registry
+            name, info.help_text, info.labels, buckets=buckets, registry=self._registry
         )
 
 
 class QueueMetrics:
-    """Observe one batcher among several: the depths of their queues are summed."""
+    """Observe one of several batchers; the gauge shows the sum of their queues."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._depth = 0
@@ -402,6 +358,47 @@ class QueueMetrics:
         self.batch_failed = metrics.batch_failed
 
     def queue_depth(self, depth: int) -> None:
-        """Set how many faces wait in this queue."""
+        """Set the number of faces that wait in this queue."""
         self._metrics.queue_grew(depth - self._depth)
         self._depth = depth
+
+
+class HistogramByLabel(Collector):
+    """Observe one histogram whose buckets differ by the value of its only label.
+
+    Pixels and ratios need different buckets; the library allows one set of buckets per histogram.
+    """
+
+    def __init__(
+        self, name: str, buckets: Mapping[str, Sequence[float]], registry: CollectorRegistry
+    ) -> None:
+        info = CATALOGUE[name]
+        self._histograms = {
+            value: Histogram(name, info.help_text, info.labels, buckets=edges, registry=None)
+            for value, edges in buckets.items()
+        }
+        for value, histogram in self._histograms.items():
+            histogram.labels(value)
+        registry.register(self)
+
+    def observe(self, value: str, amount: float) -> None:
+        """Observe an amount for one value of the label."""
+        self._histograms[value].labels(value).observe(amount)
+
+    def collect(self) -> Iterable[Metric]:
+        first, *others = (metric for each in self._histograms.values() for metric in each.collect())
+        first.samples += [sample for other in others for sample in other.samples]
+        return [first]
+
+
+class CreatedSeriesFilter(CollectorRegistry):
+    """Collect a registry without its `_created` series; the library's own switch is global."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__()
+        self._inner = registry
+
+    def collect(self) -> Iterator[Metric]:
+        for metric in self._inner.collect():
+            metric.samples = [s for s in metric.samples if not s.name.endswith("_created")]
+            yield metric

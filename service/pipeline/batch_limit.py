@@ -1,4 +1,4 @@
-"""How many crops fit in one forward pass: learnt from memory errors, regained with care."""
+"""The largest batch that fits in memory: learnt from memory errors, raised again with care."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -7,11 +7,11 @@ T = TypeVar("T")
 
 
 class BatchLimit:
-    """Hold the largest batch that fits; always a power of two, at most `max_batch`.
+    """Hold the largest batch size that fits: a power of two, at most `max_batch`.
 
-    Running out of memory halves it. After `patience` full batches in a row it is doubled, on
-    trial for as many more; every trial that fails doubles what the next one costs, so that a
-    limit set by the memory itself is not tested for ever.
+    An out-of-memory error halves it. After `patience` full batches in a row it is doubled on
+    trial, for as many batches again. Each failed trial doubles the wait before the next one, so
+    that the service does not test a limit of the memory for ever.
     """
 
     def __init__(self, max_batch: int, patience: int = 64) -> None:
@@ -22,15 +22,15 @@ class BatchLimit:
         self.value = self._most
 
     def shapes(self) -> list[int]:
-        """Return the batch sizes there are, smallest first: 1, 2, 4, ... the limit."""
+        """Return all batch sizes, smallest first: 1, 2, 4, ... up to the limit."""
         return [1 << power for power in range(self.value.bit_length())]
 
     def full(self, waiting: int) -> int:
-        """Return the largest shape that `waiting` crops fill; 0 for none."""
+        """Return the largest batch size that `waiting` crops fill; 0 for no crops."""
         return min(self.value, _shape(waiting))
 
     def cut(self, items: Sequence[T]) -> list[Sequence[T]]:
-        """Cut items into full shapes, none larger than the limit."""
+        """Cut items into full batches, none larger than the limit."""
         parts, start = [], 0
         while start < len(items):
             size = self.full(len(items) - start)
@@ -39,7 +39,7 @@ class BatchLimit:
         return parts
 
     def fitted(self, size: int) -> None:
-        """Note that a batch of this size succeeded."""
+        """Record that a batch of this size succeeded."""
         if size < self.value or (self.value == self._most and not self._on_trial):
             return
         self._streak += 1
@@ -54,10 +54,10 @@ class BatchLimit:
             self.value *= 2
 
     def overflowed(self, size: int) -> None:
-        """Note that a batch of this size did not fit."""
+        """Record that a batch of this size did not fit in memory."""
         self._streak = 0
         if size > self.value:
-            return  # it was formed before the limit fell
+            return  # this batch was formed before the limit was lowered
         if self._on_trial:
             self._on_trial = False
             self._wait *= 2
@@ -65,5 +65,5 @@ class BatchLimit:
 
 
 def _shape(count: int) -> int:
-    """Return the largest power of two that is not larger; 0 for 0."""
+    """Return the largest power of two that is at most `count`; 0 for 0."""
     return 1 << (count.bit_length() - 1) if count else 0

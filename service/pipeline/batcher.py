@@ -1,9 +1,9 @@
-"""Micro-batches: crops of many requests share a forward pass, and nobody else's fate.
+"""Micro-batches: crops of many requests share a forward pass; a bad crop fails its request only.
 
-The event loop owns the queue, so there is nothing to lock. One thread per device runs the
-encoder. A batch is formed at the last moment, when the encoder is free: while it is busy,
-crops collect by themselves, and a lone crop never waits for company. Shapes are powers of
-two and always full; padding would compute for nobody.
+The event loop owns the queue, so there are no locks. One thread per device runs the encoder. A
+batch is formed at the last moment, when the encoder is free: crops collect in the queue while it
+is busy, and a single crop never waits for others. Batch sizes are powers of two and batches are
+always full, so that no time is lost on padding.
 
     submit -> FairQueue -> lane -> Forward -> EncoderThread
 """
@@ -35,11 +35,11 @@ Embed = Callable[[Sequence[Crop]], Sequence[R | LikenessError]]
 class Batcher(Generic[R]):
     """Collect crops into batches for one device.
 
-    `max_batch` is rounded down to a power of two. `prefetch` batches are handed to the
-    thread ahead of the one that runs. `gather_ms` waits so long for a fuller batch, for
-    benchmarks; a lone crop and a full batch never pay it. A forward pass of more than
-    `watchdog_s` fails everybody at once; should it return after all, the batcher serves
-    again. `on_fatal` is called once, when only a new process can get the device back.
+    `max_batch` is rounded down to a power of two. `prefetch` is how many batches the thread gets
+    ahead of the batch that runs. `gather_ms` is how long a batch waits for more crops, which
+    bulk jobs use; a single crop and a full batch do not wait. If a forward pass takes more than
+    `watchdog_s`, all requests fail at once; if it returns later, the batcher serves again.
+    `on_fatal` is called once, when only a new process can get the device back.
     """
 
     def __init__(
@@ -79,34 +79,35 @@ class Batcher(Generic[R]):
         self._retry: asyncio.TimerHandle | None = None
         self._lanes = [asyncio.create_task(self._lane()) for _ in range(1 + prefetch)]
         for lane in self._lanes:
-            lane.add_done_callback(self._ended)
+            lane.add_done_callback(self._lane_ended)
 
     @property
     def limit(self) -> int:
-        """Return the most crops in one forward pass, as memory allows now."""
+        """Return the largest batch that memory allows now."""
         return self._limit.value
 
     @property
     def alive(self) -> bool:
-        """Tell whether loop and thread work and no forward pass hangs."""
+        """Tell whether the lanes and the thread work and no forward pass hangs."""
         lanes = not any(lane.done() for lane in self._lanes)
         return lanes and not self._lost and self._thread.alive
 
     @property
     def ready(self) -> bool:
-        """Tell whether a crop submitted now has a chance and pays for no warm-up."""
+        """Tell whether the batcher is alive and warm, accepts crops and has memory for one."""
         warm = self._sample is not None
         return warm and self.alive and not self._closing and self._forward.fits
 
     async def submit(
         self, crop: Crop, *, caller: Hashable = None, deadline: float | None = None
     ) -> EncodedCrop[R]:
-        """Embed a crop with whatever else waits; `deadline` is in the loop's time.
+        """Embed a crop, in one batch with others that wait; `deadline` is in the loop's time.
 
-        Crops of one `caller` take turns with those of others. Raises QueueFull before it
-        waits; DeadlinePassed, never having computed; EncoderFailed if this very crop makes
-        the encoder raise; OutOfMemory, DeviceLost, WrongRowCount, EncoderStalled,
-        EncoderStopped, Draining, and what the encoder answers in the crop's place.
+        Crops of one `caller` take turns with crops of other callers. Raises QueueFull at once if
+        the queue is full; DeadlinePassed if the crop waited too long, before any computation;
+        EncoderFailed if this crop makes the encoder raise; OutOfMemory, DeviceLost,
+        WrongRowCount, EncoderStalled, EncoderStopped, Draining; and the error that the encoder
+        returns in place of the crop's row.
         """
         self._check_open()
         until = self._loop.time() + self._queue_timeout_s if deadline is None else deadline
@@ -124,15 +125,15 @@ class Batcher(Generic[R]):
             timer.cancel()
 
     async def warm(self, sample: Crop) -> None:
-        """Run every batch shape once, so that no request pays for it, and fit the limit.
+        """Run every batch size once, so that no request waits for warm-up, and set the limit.
 
-        Raises what the encoder raises: a service that cannot embed must not start.
+        Raises the encoder's errors: a service that cannot embed must not start.
         """
         await self._forward.rehearse(sample)
         self._sample = sample
 
     async def close(self, drain_s: float = 10.0) -> None:
-        """Refuse what comes, serve what waits for so long, fail the rest."""
+        """Refuse new crops, serve waiting ones for at most `drain_s`, and fail the rest."""
         self._closing = True
         with suppress(TimeoutError):
             async with asyncio.timeout(drain_s):
@@ -152,29 +153,29 @@ class Batcher(Generic[R]):
         if self._thread.stalled:
             raise EncoderStalled("A forward pass hangs.")
         if not self.alive:
-            raise EncoderStopped("The encoder has ended.")
+            raise EncoderStopped("The encoder has stopped.")
         if len(self._queue) >= self._max_queue:
             self._observer.dropped("queue_full")
-            raise QueueFull(f"{len(self._queue)} faces wait for the encoder already.")
+            raise QueueFull(f"{len(self._queue)} faces already wait for the encoder.")
 
     def _push(self, job: Job[R]) -> None:
         self._queue.push(job.caller, job)
-        self._changed()
+        self._update_events()
 
     def _drop(self, job: Job[R], reason: DropReason) -> bool:
-        """Take a job out of the queue; tell whether it was still there."""
+        """Remove a job from the queue; tell whether it was still there."""
         if not self._queue.discard(job.caller, job):
             return False
         self._observer.dropped(reason)
-        self._changed()
+        self._update_events()
         return True
 
     def _expire(self, job: Job[R]) -> None:
         if self._drop(job, "deadline"):
             job.fail(DeadlinePassed("The encoder was busy for too long."))
 
-    def _changed(self) -> None:
-        """Let everybody who waits on the queue see what it has become."""
+    def _update_events(self) -> None:
+        """Set the events and the gauge by the queue's length; call it after every change."""
         waiting = len(self._queue)
         self._observer.queue_depth(waiting)
         for event, holds in (
@@ -188,7 +189,7 @@ class Batcher(Generic[R]):
                 event.clear()
 
     async def _lane(self) -> None:
-        """Take batches to the encoder, one after the other."""
+        """Send batches to the encoder, one after the other."""
         while True:
             await self._has_jobs.wait()
             await self._gather()
@@ -202,7 +203,7 @@ class Batcher(Generic[R]):
             except DeviceLost as error:
                 self._lose(error)
             self._running.difference_update(jobs)
-            self._changed()
+            self._update_events()
             if not self._forward.fits:
                 self._retry_later()
 
@@ -213,21 +214,21 @@ class Batcher(Generic[R]):
                     await self._batch_full.wait()
 
     def _take(self) -> list[Job[R]]:
-        """Form the next batch: the largest full shape, one crop per caller in turn."""
+        """Form the next batch: the largest full size, one crop per caller in turn."""
         now = self._loop.time()
         for job in list(self._queue):
-            # A caller who has just gone, or a loop that comes late: timers have not run yet.
+            # The caller has just gone, or the loop is late and the job's timer has not run yet.
             if job.future.done():
                 self._drop(job, "cancelled")
             elif job.deadline <= now:
                 self._expire(job)
         jobs = [self._queue.pop() for _ in range(self._limit.full(len(self._queue)))]
         self._running.update(jobs)
-        self._changed()
+        self._update_events()
         return jobs
 
     def _retry_later(self) -> None:
-        """Try the sample after a while: who is not ready gets no callers to succeed with."""
+        """Embed the sample after a while: an instance that is not ready gets no requests to try."""
         if self._sample is not None and self._retry is None:
             self._retry = self._loop.call_later(self._retry_s, self._try_sample, self._sample)
 
@@ -239,18 +240,18 @@ class Batcher(Generic[R]):
             self._push(job)
 
     def _lose(self, error: DeviceLost) -> None:
-        """Fail everybody and say so: only a new process gets the device back."""
+        """Fail all jobs and call `on_fatal`: only a new process can get the device back."""
         self._fail_all(DeviceLost, error.sentence, "device_lost")
         if not self._lost:
             self._lost = True
             self._observer.batch_failed("device_lost")
             self._on_fatal()
 
-    def _ended(self, lane: asyncio.Task[None]) -> None:
-        """Fail whoever waits if a lane itself dies: nobody may wait for ever."""
+    def _lane_ended(self, lane: asyncio.Task[None]) -> None:
+        """Fail all jobs if a lane ends, so that no request waits for ever."""
         if not lane.cancelled() and lane.exception() is not None:
-            logger.error("the batcher ended", exc_info=lane.exception())
-        self._fail_all(EncoderStopped, "The encoder has ended.", "stopped")
+            logger.error("the batcher stopped", exc_info=lane.exception())
+        self._fail_all(EncoderStopped, "The encoder has stopped.", "stopped")
 
     def _fail_all(self, error: type[LikenessError], sentence: str, reason: DropReason) -> None:
         for job in self._running:
@@ -259,4 +260,4 @@ class Batcher(Generic[R]):
             self._observer.dropped(reason)
             job.fail(error(sentence))
         self._running.clear()
-        self._changed()
+        self._update_events()

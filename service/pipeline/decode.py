@@ -1,4 +1,7 @@
-"""The decode pool: everything a user can do wrong happens here, before the queue."""
+"""The decode pool: threads that turn the bytes of a photo into a crop, before the encoder's queue.
+
+Every error that a photo can cause is raised here.
+"""
 
 import asyncio
 import math
@@ -27,9 +30,9 @@ from service.settings import Settings
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Caller:
-    """Hold the pixels that a request may have decoded, and until when a photo may be begun with.
+    """Hold the limits of one request: pixels left to decode, and a deadline in the loop's time.
 
-    `deadline` is in the loop's time. The encoder's queue serves callers in turn.
+    No photo is started after the deadline. The encoder's queue serves callers in turn.
     """
 
     pixels: PixelBudget = field(default_factory=PixelBudget)
@@ -37,14 +40,14 @@ class Caller:
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        """Return the caller of a request that has been read and is begun with now."""
+        """Return the caller of a request that was just read."""
         now = asyncio.get_running_loop().time()
         return cls(PixelBudget(settings.max_request_pixels), now + settings.request_timeout_s)
 
 
 @dataclass(frozen=True, slots=True)
 class FaceReport:
-    """Hold what was seen: the number of faces, quarter turns, and where this one is.
+    """Describe the face of a crop, and the photo: its size, number of faces and quarter turns.
 
     `box` and `landmarks`, `(5, 2)` float32 in the detector's order, are in the upright image.
     """
@@ -74,7 +77,7 @@ class PreparedCrop:
 
 @dataclass(frozen=True, slots=True)
 class CropSettings:
-    """Say how bytes become crops."""
+    """Hold the settings by which bytes become crops."""
 
     limits: Limits
     framing: Framing
@@ -82,10 +85,10 @@ class CropSettings:
 
 
 class DecodePool:
-    """Decode, detect and align on a few threads, each with a detector of its own.
+    """Decode, detect and align on a few threads, each with its own detector.
 
-    What decodes cannot be interrupted: a photo that takes a thread more than `watchdog_s` fails
-    all that come, until the thread is free again, if ever.
+    Decoding cannot be interrupted. While a photo takes a thread more than `watchdog_s`, all new
+    photos are refused.
     """
 
     def __init__(
@@ -98,10 +101,10 @@ class DecodePool:
         self._preparation = preparation
         self._threads = threads
         self._watchdog_s = watchdog_s
-        # By thread, when it began with the photo that it is busy with.
+        # The start of each busy thread's photo, by thread id.
         self._began: dict[int, float] = {}
         self._own = threading.local()
-        cv2.setNumThreads(1)  # the pool is the parallelism; OpenCV's own would oversubscribe
+        cv2.setNumThreads(1)  # the pool is parallel already; more threads would share its cores
 
         def equip() -> None:
             self._own.detector = open_detector()
@@ -142,32 +145,32 @@ class DecodePool:
         work: asyncio.Future[list[PreparedCrop]] = loop.create_future()
         turn = self._executor.submit(self._work, take, work)
         try:
-            # Waiting for one's turn may take long; what counts is that the turns go on.
+            # A photo may wait long for its turn, as long as the threads make progress.
             while not work.done():
                 self._check_alive()
                 left_s = caller.deadline - loop.time()
                 if left_s <= 0 and turn.cancel():
-                    raise DeadlinePassed("The request's time was over before the photo's turn.")
+                    raise DeadlinePassed("The request ran out of time before the photo's turn.")
                 wait_s = min(self._watchdog_s, left_s) if left_s > 0 else self._watchdog_s
                 await asyncio.wait((work,), timeout=wait_s)
             return work.result()
         finally:
             turn.cancel()
             work.cancel()
-            # What is raised keeps this frame, which must not keep what is raised.
+            # An exception keeps this frame alive; the frame must not keep the exception alive.
             del work
 
     async def warm(self) -> None:
-        """Start every thread with its detector, so that no request waits for one."""
+        """Start every thread and its detector, so that no request waits for them."""
         barrier = threading.Barrier(self._threads)
         loop = asyncio.get_running_loop()
-        # The barrier keeps a quick thread from taking a second turn in place of a new one.
+        # The barrier stops a fast thread from taking two tasks, which would leave one unstarted.
         await asyncio.gather(
             *(loop.run_in_executor(self._executor, barrier.wait) for _ in range(self._threads))
         )
 
     def close(self) -> None:
-        """Let running work end and forget what waits."""
+        """Finish running work and cancel waiting work."""
         self._executor.shutdown(wait=True, cancel_futures=True)
 
     def _check_alive(self) -> None:
@@ -177,7 +180,7 @@ class DecodePool:
     def _work(
         self, take: Callable[[], list[CropResult]], work: "asyncio.Future[list[PreparedCrop]]"
     ) -> None:
-        # Not the executor's future, which holds on to itself, and so to the photo.
+        # The executor's own future would keep the photo in memory.
         work.get_loop().call_soon_threadsafe(_settle, work, self._prepare(take))
 
     def _prepare(self, take: Callable[[], list[CropResult]]) -> list[PreparedCrop] | Exception:
@@ -189,8 +192,8 @@ class DecodePool:
         except LikenessError as error:
             return error.without_trace()
         except SystemExit:
-            # The loop would hear it as an order to end the process.
-            return RuntimeError("What decodes tried to end its thread.")
+            # In the event loop it would end the process.
+            return RuntimeError("A decoder tried to end its thread.")
         except Exception as exc:
             release(exc)
             return exc
@@ -211,7 +214,7 @@ class DecodePool:
 def _settle(
     work: "asyncio.Future[list[PreparedCrop]]", outcome: list[PreparedCrop] | Exception
 ) -> None:
-    """Answer who waits, if anybody still does."""
+    """Set the result, unless the caller has gone."""
     if work.done():
         return
     if isinstance(outcome, Exception):

@@ -1,4 +1,4 @@
-"""The one thread that runs an encoder, asked from the event loop and watched by it."""
+"""The thread that runs an encoder; the event loop sends it work and watches it."""
 
 import asyncio
 import logging
@@ -22,7 +22,7 @@ logger = logging.getLogger("likeness")
 
 @dataclass(frozen=True, slots=True)
 class ForwardPass(Generic[B]):
-    """Hold what one forward pass gave, or what it raised, when it began and how long it took."""
+    """Hold the rows or the error of one forward pass, when it began and how long it took."""
 
     outcome: Sequence[B] | Exception
     started: float
@@ -31,10 +31,10 @@ class ForwardPass(Generic[B]):
 
 
 class EncoderThread(Generic[A, B]):
-    """Run forward passes in the order they were asked for; one that raises ends nothing.
+    """Run forward passes in order; a pass that raises does not end the thread.
 
-    A pass that runs for more than `watchdog_s` fails all that was asked for. The thread
-    counts as stalled until it answers again: nothing less proves that it can.
+    If a pass runs for more than `watchdog_s`, it and all waiting passes fail. The thread counts as
+    stalled until it answers again.
     """
 
     def __init__(self, embed: Callable[[Sequence[A]], Sequence[B]], watchdog_s: float) -> None:
@@ -48,25 +48,25 @@ class EncoderThread(Generic[A, B]):
         self._watchdog: asyncio.Handle | None = None
         self._ended = False
         self.stalled = False
-        # A daemon: a pass that hangs must not keep the process from ending.
+        # A daemon thread, so that the process can end while a pass hangs.
         self._thread = threading.Thread(target=self._serve, name="encoder", daemon=True)
         self._thread.start()
 
     @property
     def alive(self) -> bool:
-        """Tell whether the thread answers."""
+        """Tell whether the thread runs and no pass hangs."""
         return not self._ended and not self.stalled and self._thread.is_alive()
 
     def order(self, items: Sequence[A]) -> asyncio.Future[ForwardPass[B]]:
-        """Ask for a pass; the future fails with EncoderStalled or EncoderStopped.
+        """Queue a forward pass; the future may fail with EncoderStalled or EncoderStopped.
 
-        A future that is cancelled before its turn is never computed.
+        A pass whose future is cancelled before its turn is not computed.
         """
         future: asyncio.Future[ForwardPass[B]] = self._loop.create_future()
         if self.stalled:
             future.set_exception(EncoderStalled("A forward pass hangs."))
         elif not self.alive:
-            future.set_exception(EncoderStopped("The encoder's thread has ended."))
+            future.set_exception(EncoderStopped("The encoder's thread has stopped."))
         else:
             self._unanswered.append(future)
             if len(self._unanswered) == 1:
@@ -75,7 +75,7 @@ class EncoderThread(Generic[A, B]):
         return future
 
     def stop(self) -> None:
-        """Let the thread end after what it is doing; nobody waits for it."""
+        """Stop the thread after its current pass, without waiting for it."""
         self._orders.put(None)
         self._end()
 
@@ -84,29 +84,29 @@ class EncoderThread(Generic[A, B]):
             try:
                 result = self._run(*order)
             except BaseException:
-                # Not an error of the batch: the thread is told to end. Who waits must know.
-                logger.exception("the encoder's thread ends")
-                self._tell(self._end)
+                # Not an error of the batch: the thread itself must end. Fail all waiting passes.
+                logger.exception("the encoder's thread stops")
+                self._call_loop(self._end)
                 return
-            self._tell(self._answer, result)
-            # Crops and rows are not held while the thread waits for the next order.
+            self._call_loop(self._answer, result)
+            # Free crops and rows while the thread waits for the next order.
             del order, result
 
     def _run(self, items: Sequence[A], future: "asyncio.Future[ForwardPass[B]]") -> ForwardPass[B]:
         started = perf_counter()
         if future.done():
-            return ForwardPass((), started, 0.0)  # nobody waits for it any more
+            return ForwardPass((), started, 0.0)  # no caller waits for it any more
         try:
             outcome: Sequence[B] | Exception = list(self._embed(items))
         except Exception as exc:
-            # A retry needs the room of its tensors.
+            # A retry needs the memory of its tensors.
             release(exc)
             outcome = exc
         return ForwardPass(outcome, started, perf_counter() - started)
 
-    def _tell(self, what: Callable[..., None], *arguments: object) -> None:
-        with suppress(RuntimeError):  # the loop has closed: nobody waits any more
-            self._loop.call_soon_threadsafe(what, *arguments)
+    def _call_loop(self, callback: Callable[..., None], *arguments: object) -> None:
+        with suppress(RuntimeError):  # the loop is closed, so no caller waits
+            self._loop.call_soon_threadsafe(callback, *arguments)
 
     def _answer(self, result: ForwardPass[B]) -> None:
         if self._ended:
@@ -118,7 +118,7 @@ class EncoderThread(Generic[A, B]):
             future.set_result(result)
 
     def _watch(self) -> None:
-        """Begin to time the oldest pass, if there is one."""
+        """Start the watchdog for the oldest pass, if there is one."""
         if self._watchdog is not None:
             self._watchdog.cancel()
         self._watchdog = (
@@ -126,7 +126,7 @@ class EncoderThread(Generic[A, B]):
         )
 
     def _suspect(self) -> None:
-        # If it was the loop that hung, the answer has arrived and is next: it comes first.
+        # If the loop itself hung, the answer has arrived already and is handled first.
         self._watchdog = self._loop.call_soon(self._stall)
 
     def _stall(self) -> None:
@@ -137,7 +137,7 @@ class EncoderThread(Generic[A, B]):
         self._ended = True
         if self._watchdog is not None:
             self._watchdog.cancel()
-        self._fail(EncoderStopped, "The encoder's thread has ended.")
+        self._fail(EncoderStopped, "The encoder's thread has stopped.")
 
     def _fail(self, error: type[EncoderStalled | EncoderStopped], sentence: str) -> None:
         for future in self._unanswered:

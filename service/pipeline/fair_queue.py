@@ -1,4 +1,4 @@
-"""A queue in which everybody's turn comes: one item per caller, round robin."""
+"""A fair queue: one item per caller, round robin."""
 
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Iterator
@@ -8,9 +8,9 @@ T = TypeVar("T")
 
 
 class FairQueue(Generic[T]):
-    """Hold items by caller; who has many in line does not hold up who has one.
+    """Hold items by caller, so that a caller with many items does not delay a caller with one.
 
-    Owned by one thread: there are no locks.
+    Only one thread may use it: there are no locks.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class FairQueue(Generic[T]):
         return self._length
 
     def __iter__(self) -> Iterator[T]:
-        """Go through all items, caller by caller."""
+        """Iterate over all items, caller by caller."""
         for line in self._lines.values():
             yield from line
 
@@ -31,7 +31,7 @@ class FairQueue(Generic[T]):
         self._length += 1
 
     def pop(self) -> T:
-        """Take the first item of the caller whose turn it is; raises KeyError when empty."""
+        """Remove and return the first item of the next caller; raises KeyError when empty."""
         caller, line = self._lines.popitem(last=False)
         item = line.popleft()
         if line:
@@ -40,7 +40,7 @@ class FairQueue(Generic[T]):
         return item
 
     def discard(self, caller: Hashable, item: T) -> bool:
-        """Take an item out of its caller's line; tell whether it was there."""
+        """Remove an item from its caller's line; tell whether it was there."""
         line = self._lines.get(caller)
         if line is None or item not in line:
             return False
@@ -51,6 +51,6 @@ class FairQueue(Generic[T]):
         return True
 
     def drain(self) -> Iterator[T]:
-        """Take everything."""
+        """Remove and yield all items."""
         while self._length:
             yield self.pop()

@@ -1,4 +1,4 @@
-"""What becomes of one batch: everybody their own row, and failures only whose they are."""
+"""One batch through the encoder: each caller gets their own row, and only the bad crop fails."""
 
 import logging
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ logger = logging.getLogger("likeness")
 
 R = TypeVar("R")
 
-# One crop that does not fit may be bad luck; three in a row are a device without memory.
+# One crop that does not fit in memory may be bad luck; three in a row mean a full device.
 _HOPELESS = 3
 
 
 class Forward(Generic[R]):
-    """Carry batches through the encoder; halve what fails until only who is to blame fails."""
+    """Send batches to the encoder; halve a failed batch until only the bad crop fails."""
 
     def __init__(
         self,
@@ -35,18 +35,18 @@ class Forward(Generic[R]):
 
     @property
     def fits(self) -> bool:
-        """Tell whether the device has memory for one crop at least."""
+        """Tell whether the device has memory for at least one crop."""
         return self._misfits < _HOPELESS
 
     async def serve(self, jobs: Sequence[Job[R]]) -> None:
         """Embed a batch and answer every job in it.
 
-        Raises, with jobs unanswered, what no smaller batch would mend: DeviceLost,
-        EncoderStalled, EncoderStopped.
+        Raises DeviceLost, EncoderStalled and EncoderStopped, which a smaller batch would not
+        avoid, and leaves the jobs unanswered.
         """
         parts = [jobs]
         while parts:
-            # Meanwhile callers may have left and the limit may have fallen.
+            # Callers may have left and the limit may have been lowered since.
             waiting = [job for job in parts.pop() if not job.future.done()]
             if not waiting:
                 continue
@@ -66,9 +66,9 @@ class Forward(Generic[R]):
                     self._scatter(part, rows, result)
 
     async def rehearse(self, sample: Crop) -> None:
-        """Run every batch shape once with a sample, and lower the limit to what fits.
+        """Run every batch size once with a sample, and lower the limit to the largest that fits.
 
-        Raises what the encoder raises, and WrongRowCount.
+        Raises the encoder's errors, and WrongRowCount.
         """
         for size in self._limit.shapes():
             outcome = (await self._thread.order([sample] * size)).outcome
@@ -86,7 +86,7 @@ class Forward(Generic[R]):
         rows: Sequence[R | LikenessError],
         result: ForwardPass[R | LikenessError],
     ) -> None:
-        """Give everybody their own row; a row too many or too few makes all of them doubtful."""
+        """Give each job its own row; fail all jobs if the number of rows is wrong."""
         size = len(jobs)
         if len(rows) != size:
             self._observer.batch_failed("wrong_rows")
@@ -105,7 +105,7 @@ class Forward(Generic[R]):
                 job.succeed(row, result.started, result.seconds, sharers)
 
     def _blame(self, job: Job[R], error: Exception) -> None:
-        """Fail the one caller whose crop cannot be embedded even alone."""
+        """Fail the job whose crop cannot be embedded even alone."""
         self._note(error, 1)
         if isinstance(error, OutOfMemory):
             self._misfits += 1
@@ -117,7 +117,7 @@ class Forward(Generic[R]):
         job.fail(failed)
 
     def _note(self, error: Exception, size: int) -> None:
-        """Count a failed pass, and learn from it if it was the memory."""
+        """Count a failed pass, and lower the limit if it ran out of memory."""
         if isinstance(error, OutOfMemory):
             self._limit.overflowed(size)
             self._observer.batch_limit(self._limit.value)
@@ -128,4 +128,4 @@ class Forward(Generic[R]):
 
 
 def _wrong_count(rows: int, faces: int) -> WrongRowCount:
-    return WrongRowCount(f"The encoder gave {rows} rows for {faces} faces.")
+    return WrongRowCount(f"The encoder returned {rows} rows for {faces} faces.")

@@ -1,4 +1,4 @@
-"""One crop on its way through the batcher, and who is told about it."""
+"""One crop on its way through the batcher, and the observer of the batcher."""
 
 import asyncio
 from collections.abc import Hashable
@@ -19,11 +19,11 @@ Crop = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class EncodedCrop(Generic[R]):
-    """Hold a crop's row, when its pass began, and the seconds it waited before and computed.
+    """Hold a crop's row, when its forward pass began, and the seconds of waiting and of the pass.
 
     A pass that failed and was repeated in parts counts as waiting. `started` is of
-    `time.perf_counter`; `sharers` are the spans of the requests whose crops shared the pass,
-    None for what no request is traced of.
+    `time.perf_counter`. `sharers` are the trace spans of the requests whose crops shared the
+    pass, None for a request without a span.
     """
 
     row: R
@@ -40,7 +40,7 @@ class EncodedCrop(Generic[R]):
 
 @dataclass(slots=True, eq=False)
 class Job(Generic[R]):
-    """Hold a crop, whose turn it takes, until when it may wait (loop time), and its future."""
+    """Hold a crop, its caller, its deadline in the loop's time, and the future of its row."""
 
     crop: Crop
     caller: Hashable
@@ -50,19 +50,19 @@ class Job(Generic[R]):
     span: object = field(default_factory=SPAN.get)
 
     def succeed(self, row: R, started: float, seconds: float, sharers: tuple[object, ...]) -> None:
-        """Give the caller their row, unless they have gone."""
+        """Answer the caller with the row, unless the caller has gone."""
         if not self.future.done():
             queue_s = started - self.queued_at
             self.future.set_result(EncodedCrop(row, started, queue_s, seconds, sharers))
 
     def fail(self, error: LikenessError) -> None:
-        """Give the caller an error, unless they have gone or have one."""
+        """Answer the caller with an error, unless there is an answer or the caller has gone."""
         if not self.future.done():
             self.future.set_exception(error)
 
 
 class Observer(Protocol):
-    """Be told what the batcher does; called on the event loop."""
+    """Observe the batcher; its methods are called on the event loop."""
 
     def queue_depth(self, depth: int) -> None: ...
     def batch(self, size: int, seconds: float) -> None: ...

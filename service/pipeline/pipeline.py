@@ -1,4 +1,4 @@
-"""From the bytes of a photo to a template, through the decode pool and the batcher."""
+"""From the bytes of a photo to a template, by the decode pool and the batcher."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,7 @@ from service.pipeline.decode import Caller, DecodePool, FaceReport, PreparedCrop
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Hold what one photo became."""
+    """Hold one embedded face: the encoder's row, its template, the face report and stage times."""
 
     row: Row
     template: Template
@@ -24,9 +24,10 @@ class Probe:
 
 
 class Pipeline:
-    """Turn photos into probes; the same path serves every route.
+    """Turn photos into probes; every route uses this path.
 
-    `template_of` makes a template of what the encoder gave.
+    `template_of` makes a template of the encoder's row. At most `width` photos of one request
+    are processed at a time.
     """
 
     def __init__(
@@ -44,15 +45,15 @@ class Pipeline:
         self._width = width
 
     async def probe(self, photo: bytes, policy: Policy, caller: Caller) -> Probe:
-        """Take one photo through every stage."""
+        """Return the probe of one photo."""
         probe = await self._embed(await self._pool.prepare(photo, policy, caller), caller)
         self._metrics.stages(probe.times, probe.report.faces)
         return probe
 
     async def probe_all(self, photo: bytes, most: int, caller: Caller) -> list[Probe]:
-        """Take every face of one photo through every stage, `most` at most; largest first.
+        """Return a probe for each face of one photo, at most `most`, largest first.
 
-        Few wait for the encoder at a time, as with many photos.
+        At most `width` faces wait for the encoder at a time.
         """
         prepared = await self._pool.prepare_all(photo, most, caller)
         room = asyncio.Semaphore(self._width)
@@ -77,10 +78,10 @@ class Pipeline:
     async def probe_each(
         self, photos: Sequence[bytes], policy: Policy, caller: Caller
     ) -> list[Probe | LikenessError]:
-        """Take many photos at once; an unusable one harms only itself.
+        """Return a probe or an error for each photo, in order.
 
-        Few are under way at a time, so that a request with many photos leaves room in the
-        decode pool for a request with one, and needs no more memory than that one.
+        At most `width` photos are processed at a time, so that a request with many photos leaves
+        room in the decode pool for a request with one photo, and needs little memory.
         """
         room = asyncio.Semaphore(self._width)
 
@@ -98,9 +99,9 @@ class Pipeline:
     async def probe_both(
         self, photos: Mapping[str, bytes], policy: Policy, caller: Caller
     ) -> tuple[Probe, Probe]:
-        """Take two photos at once; if one fails, the other is cancelled and the error raised.
+        """Return the probes of two photos; if one fails, cancel the other and raise the error.
 
-        They go by the fields that they came in, which the error names.
+        `photos` is by the request's fields. The error names the field of the bad photo.
         """
 
         async def one(field: str, photo: bytes) -> Probe:
