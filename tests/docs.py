@@ -7,7 +7,7 @@ from models.bundle import BUILTIN_FOLDER, BUILTIN_NAMES, read_manifest
 from models.decision import Rate
 from service.errors import STATUS
 from service.observe.metrics import CATALOGUE
-from service.settings import PREFIX, ExposureSettings, Settings
+from service.settings import PREFIX, Settings
 from tests.tools.bench import plan
 
 README = Path(__file__).parent.parent / "README.md"
@@ -41,8 +41,7 @@ def _percent(rate: Rate) -> str:
 def settings_table() -> str:
     """Return every variable, its default and its meaning."""
     rows = ["| variable | default | meaning |", "|---|---|---|"]
-    for name in sorted(Settings.model_fields, key=ExposureSettings.model_fields.__contains__):
-        field = Settings.model_fields[name]
+    for name, field in Settings.model_fields.items():
         unset = field.default_factory is not None or field.default in (None, ())
         default = "unset" if unset else f"`{_plain(field.default)}`"
         rows.append(f"| `{PREFIX}{name.upper()}` | {default} | {field.description} |")

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.edge.access import Need, Policy, need_of
 from service.edge.admission import Body, BodyLimits, Gate
+from service.edge.hosts import host_of, is_address, is_own_name, is_passed_on
 from service.edge.keys import KEY_USE, KeyLimits, KeyRing
 from service.edge.paths import route_of
 from service.edge.problems import problem, request_id
@@ -22,7 +23,7 @@ from service.errors import (
     ProxyNotAllowed,
     ServiceError,
 )
-from service.settings import Settings, host_of, is_address, is_own_name, is_passed_on
+from service.settings import Settings
 from service.store import ApiKey
 
 HEADER = "x-api-key"
