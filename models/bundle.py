@@ -1,4 +1,9 @@
-"""One release of encoder reference, head and calibration, and its fingerprint."""
+"""Load a bundle: one release of encoder, head, cohort, thresholds and their error rates.
+
+A bundle is a folder with `bundle.json` (the `Manifest`) and the files that it names. Its
+fingerprint changes whenever its vectors change, and vectors are only compared if they have the
+same fingerprint.
+"""
 
 import difflib
 import hashlib
@@ -46,25 +51,26 @@ if TYPE_CHECKING:
 BuiltinName = Literal["sface", "builtin", "dlib"]
 BUILTIN_NAMES: tuple[BuiltinName, ...] = get_args(BuiltinName)
 BUILTIN_FOLDER = Path(__file__).parent / "bundles"
-# Repositories of the hub have an owner; the few of one word hold no CLIP.
+# An id of the hub is owner/name; the few repositories without an owner contain no CLIP.
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-# The operating point by which the built-in bundles are ranked (see `choose`).
+# `choose_bundle` ranks the built-in bundles by their FNMR at this operating point.
 RANKED_AT = "fmr_1e-4"
-# A reference to this network is to the file that is installed, not to one in the bundle.
+# This source stands for the installed file of SFace, not for a file in the bundle.
 SFACE_SOURCE = "SFace 2021dec"
-# A photo counts for so much at least where several are fused, however poor it is.
+# The lowest weight of a photo where several are fused, however poor it is.
 _LEAST_WEIGHT = 0.05
-# Of vectors that cancel each other out, nothing is left to compare.
+# Below this coherence the vectors cancel each other out, and their mean has no direction.
 _LEAST_COHERENCE = 1e-3
-# Where a bundle keeps an ONNX network of its own.
+# The name of the ONNX network in a bundle that has its own.
 ENCODER_FILE = "encoder.onnx"
 
 
 class EncoderReference(BaseModel):
     """Say where the encoder's weights are, and under which licence.
 
-    `clip`: a folder beside the manifest or a hub id; `onnx`: a file beside the manifest, its
-    SHA-256 and the name of its input, or SFace as it is installed; `dlib`: dlib's own.
+    For the kind `clip`, `source` is a folder beside the manifest or a hub id, with its `revision`.
+    For `onnx` it is a file beside the manifest, with its `sha256` and the name of its `input`, or
+    SFACE_SOURCE. For `dlib` it is empty: the weights are in an installed package.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -87,7 +93,7 @@ class Licence:
 
 
 class Calibration(BaseModel):
-    """Say how well a bundle does, on what data, and where its thresholds lie."""
+    """Hold the thresholds of a bundle, its error rates, and the data they were measured on."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -100,7 +106,7 @@ class Calibration(BaseModel):
     accuracy: float = Field(ge=0, le=1, description="best accuracy over the balanced pairs")
     eer: float = Field(ge=0, le=1)
     operating_points: tuple[OperatingPoint, ...]
-    strangers_mean: float | None = Field(None, description="mean score of two strangers")
+    strangers_mean: float | None = Field(None, description="mean score of two different people")
     probability: Logistic | None = None
     curve: RateCurve | None = None
     groups: tuple[GroupRates, ...] = ()
@@ -109,12 +115,13 @@ class Calibration(BaseModel):
 
 
 class Manifest(BaseModel):
-    """Hold `bundle.json`; `head` lists the head's widths, from features to vector.
+    """Hold the content of `bundle.json`.
 
-    `detector` found the faces it was trained and measured on; bundles made before it was noted
-    take what is installed. `licence` is that of the head. `fingerprint` is that of the bundle when
-    it was made: so weights that were damaged since are noticed, and a gallery's bundle is known
-    even where it is not installed. Older bundles lack it.
+    `head` lists the widths of the head's layers, from features to vector. `detector` found the
+    faces that the bundle was trained and measured on; older bundles do not say, and use an
+    installed one. `licence` is that of the head. `fingerprint` was computed when the bundle was
+    made: it shows whether weights were damaged later, and which bundle a gallery needs. Older
+    bundles lack it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -137,9 +144,10 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """Hold what is needed to embed and decide; `chosen_because` says why it is this one.
+    """Hold all that is needed to embed faces and to decide.
 
-    Cohort and quality head are no part of the fingerprint: vectors stay what they are.
+    `chosen_because` says in a sentence why this bundle was chosen. The fingerprint does not
+    include the cohort and the quality head, because they do not change the vectors.
     """
 
     manifest: Manifest
@@ -152,41 +160,41 @@ class Bundle:
     quality: QualityHead | None = None
 
     def template(
-        self, vector: NDArray[np.float32], capture: LearnedQuality | None = None
+        self, vector: NDArray[np.float32], quality: LearnedQuality | None = None
     ) -> Template:
-        """Return what is compared: a unit vector `(d,)` that this bundle made.
+        """Return the template of a unit vector `(d,)` that this bundle made.
 
-        `capture` is what its quality head says of the photo, if it was asked.
+        `quality` is what the quality head found in the photo, if it was used.
         """
         template = Template(
             vector, self.fingerprint, self.cohort.mean(vector), strangers=self._strangers
         )
-        if capture is None:
+        if quality is None:
             return template
         return replace(
             template,
-            conditions=capture.conditions,
-            quality=capture.quality,
-            is_poor=capture.is_poor,
+            conditions=quality.conditions,
+            quality=quality.quality,
+            is_poor=quality.is_poor,
         )
 
     def assess(self, features: NDArray[np.float32]) -> LearnedQuality | None:
-        """Judge a photo by its features `(w,)`; None without a quality head."""
+        """Judge the quality of a photo by its features `(w,)`; None without a quality head."""
         return None if self.quality is None else self.quality(features)
 
     def fuse(self, templates: Sequence[Template]) -> Template:
-        """Return one template of those of several photos of one person.
+        """Fuse the templates of several photos of one person into one.
 
-        Photos by which a person is recognised better count for more, if all were judged. What is
-        wrong with all of them is wrong with the result. Photos that cancel each other out are of
-        nobody: the result is the first, with no coherence, and scores as a stranger does.
+        Photos of higher quality weigh more, if the quality of all of them is known. The result
+        has the conditions that all photos share. If the vectors cancel each other out, the result
+        is the first template with a coherence of 0, and scores like that of a different person.
         """
         if len(templates) == 1:
             return templates[0]
-        known = [each.quality for each in templates if each.quality is not None]
-        # No photo counts for nothing: its vector is all there may be.
-        weights = [max(each, _LEAST_WEIGHT) for each in known]
-        if len(known) < len(templates):
+        qualities = [each.quality for each in templates if each.quality is not None]
+        # Never zero: the weights would not add up if all photos were that poor.
+        weights = [max(each, _LEAST_WEIGHT) for each in qualities]
+        if len(qualities) < len(templates):
             weights = [1.0] * len(templates)
         mean = np.average(np.stack([each.vector for each in templates]), axis=0, weights=weights)
         coherence = float(np.linalg.norm(mean))
@@ -199,7 +207,7 @@ class Bundle:
             self.cohort.mean(fused),
             coherence,
             frozenset.intersection(*(each.conditions for each in templates)),
-            max(known, default=None),
+            max(qualities, default=None),
             strangers=self._strangers,
         )
 
@@ -220,7 +228,7 @@ class Bundle:
 
     @property
     def evidence(self) -> Evidence:
-        """Return what its error rates were measured on."""
+        """Return on what photos the error rates were measured."""
         calibration = self.manifest.calibration
         names = {rates.condition for rates in self.conditions if rates.condition != "none"}
         return Evidence(
@@ -231,25 +239,25 @@ class Bundle:
 
     @property
     def conditions(self) -> tuple[ConditionRates, ...]:
-        """Return what was measured of it under conditions."""
+        """Return the rates that were measured under conditions."""
         calibration = self.manifest.calibration
         return () if calibration is None else calibration.conditions
 
     @property
     def groups(self) -> tuple[GroupRates, ...]:
-        """Return what was measured of it among people of one group."""
+        """Return the rates that were measured among the people of each group."""
         calibration = self.manifest.calibration
         return () if calibration is None else calibration.groups
 
     @property
     def fusion(self) -> tuple[FusionRates, ...]:
-        """Return what was measured of it with several photos."""
+        """Return the rates that were measured with several fused photos."""
         calibration = self.manifest.calibration
         return () if calibration is None else calibration.fusion
 
     @property
     def licences(self) -> tuple[Licence, ...]:
-        """Return the licence of every network it uses."""
+        """Return the licence of every network that the bundle uses."""
         return licences_of(self.manifest, self.detector.name, self.detector.weights)
 
     @property
@@ -261,7 +269,10 @@ class Bundle:
 def licences_of(
     manifest: Manifest, detector: DetectorName, file: Path | None = None
 ) -> tuple[Licence, ...]:
-    """Return the licence of every network that a bundle uses with a detector in a file."""
+    """Return the licence of every network that a bundle uses with this detector.
+
+    `file` is the detector's own file, if it has one.
+    """
     networks = []
     match detector:
         case "yunet":
@@ -271,7 +282,7 @@ def licences_of(
             networks.append(Licence("detector", "dlib's five-point landmarks", DLIB_LICENCE))
         case "none":
             pass
-    unknown = "not stated: ask whoever made it"
+    unknown = "not stated: ask its makers"
     reference = manifest.encoder
     inside = reference.source in ("", "encoder", ENCODER_FILE)
     name = manifest.name if inside else reference.source
@@ -282,12 +293,11 @@ def licences_of(
 
 
 def choose_bundle(source: str | None, folder: Path = BUILTIN_FOLDER) -> tuple[str, str]:
-    """Return the bundle to load and why; `folder` holds the built-in ones.
+    """Return the bundle to load, and why in a phrase; `folder` contains the built-in bundles.
 
-    Unless one is named, it is the installed one that refuses the fewest genuine comparisons at
-    FMR 1e-4 on View 1 of LFW. The accuracy would not do: it is taken where FMR and FNMR are
-    alike, and at an operating point that decides here two encoders a hundredth apart in
-    accuracy may differ fivefold in FNMR.
+    If `source` is None, it is the installed bundle with the lowest FNMR at FMR 1e-4 on View 1 of
+    LFW. Accuracy would be a worse criterion: it is measured where FMR and FNMR are equal, and two
+    encoders that differ by 0.01 there may differ fivefold in FNMR at an operating point.
     """
     if source is not None:
         return source, "named in the settings"
@@ -295,13 +305,13 @@ def choose_bundle(source: str | None, folder: Path = BUILTIN_FOLDER) -> tuple[st
     best = min(rates, key=lambda name: rates[name])
     others = ", ".join(f"`{name}` {rates[name]:.1%}" for name in rates if name != best)
     return best, (
-        f"it refuses {rates[best]:.1%} of genuine comparisons at FMR 1e-4 on LFW View 1, "
-        f"the fewest of those installed ({others})"
+        f"it rejects {rates[best]:.1%} of genuine comparisons at FMR 1e-4 on LFW View 1, "
+        f"the fewest of the installed bundles ({others})"
     )
 
 
 def installed_bundles() -> tuple[BuiltinName, ...]:
-    """Return the built-in bundles whose weights come with what is installed."""
+    """Return the built-in bundles whose weights are installed."""
     return tuple(name for name in BUILTIN_NAMES if name != "dlib" or has_dlib())
 
 
@@ -318,12 +328,12 @@ def load_bundle(
     yunet_path: Path | None = None,
     because: str | None = None,
 ) -> Bundle:
-    """Load a built-in bundle by name, a bundle directory, or a bare CLIP encoder.
+    """Load a built-in bundle by name, a bundle folder, or a CLIP encoder without a head.
 
-    A directory without `bundle.json`, or a hub id, is served without a head: the vector is
-    the pooled feature scaled to unit length, and there are no operating points. `weights` is a
-    folder that holds the networks that are else installed; `detector` and `yunet_path` take the
-    place of the bundle's own detector; `because` says why it was chosen. Raises InvalidBundle.
+    A folder without `bundle.json`, or a hub id, is a CLIP encoder: the vector is its pooled
+    feature scaled to unit length, and there are no operating points. `weights` is a folder with
+    the networks that are otherwise installed by packages. `detector` and `yunet_path` replace the
+    bundle's own detector. `because` says why the bundle was chosen. Raises InvalidBundle.
     """
     name, reason = choose_bundle(source)
     reason = because or reason
@@ -340,10 +350,10 @@ def load_bundle(
         check_fit(head, encoder.width)
     if manifest.pixels.size != encoder.image_size:
         raise InvalidBundle(
-            f"The bundle cuts crops of {manifest.pixels.size} pixels, but its encoder was "
-            f"built for {encoder.image_size}."
+            f"The bundle makes crops of {manifest.pixels.size} pixels, but its encoder needs "
+            f"{encoder.image_size}."
         )
-    found = find_detector(
+    detector_source = find_detector(
         detector or manifest.detector or ("dlib" if has_dlib() else "yunet"),
         manifest.pixels.template,
         weights,
@@ -352,10 +362,10 @@ def load_bundle(
     identity = fingerprint(encoder, head, manifest.pixels)
     if weights is None or manifest.encoder.source != SFACE_SOURCE:
         _check_identity(folder, manifest, identity)
-    if manifest.detector is not None and found.name != manifest.detector:
+    if manifest.detector is not None and detector_source.name != manifest.detector:
         reason += (
             f"; its error rates were measured with the detector `{manifest.detector}` and do not "
-            f"hold with `{found.name}`"
+            f"hold with `{detector_source.name}`"
         )
     dimension = encoder.width if head is None else head.dimension
     cohort = NO_COHORT
@@ -364,11 +374,11 @@ def load_bundle(
     quality = None
     if manifest.quality is not None:
         quality = read_quality(folder, manifest.quality, encoder.width)
-    return Bundle(manifest, encoder, head, found, identity, reason, cohort, quality)
+    return Bundle(manifest, encoder, head, detector_source, identity, reason, cohort, quality)
 
 
 def fingerprint(encoder: Encoder, head: Head | None, pixels: PixelSpec) -> str:
-    """Return 64 hexadecimal digits that change whenever vectors stop being comparable."""
+    """Return 64 hexadecimal digits that differ for any two bundles with different vectors."""
     preprocessing = json.dumps(pixels.as_dict(), sort_keys=True).encode()
     parts = [
         *(encoder.digest(), encoder.architecture.encode()),
@@ -378,11 +388,11 @@ def fingerprint(encoder: Encoder, head: Head | None, pixels: PixelSpec) -> str:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read and check `bundle.json`; raises InvalidBundle with the field that is wrong."""
+    """Read and check `bundle.json`; raises InvalidBundle, which names the wrong field."""
     try:
-        written = (folder / "bundle.json").read_bytes()
-        # A threshold or rate that is no number would decide nothing, and say so of nobody.
-        return Manifest.model_validate(from_json(written, allow_inf_nan=False))
+        data = (folder / "bundle.json").read_bytes()
+        # Comparisons with NaN are always false, so a NaN threshold would never match.
+        return Manifest.model_validate(from_json(data, allow_inf_nan=False))
     except OSError as exc:
         raise InvalidBundle(f"{folder / 'bundle.json'} cannot be used: {exc.strerror}.") from exc
     except ValidationError as exc:
@@ -396,13 +406,13 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Write `bundle.json` for people and programs to read."""
+    """Write `bundle.json`, indented and without empty fields."""
     text = manifest.model_dump_json(indent=2, exclude_none=True)
     (folder / "bundle.json").write_text(text + "\n")
 
 
 def save_weights(folder: Path, encoder: "ClipEncoder", head: Head | None) -> None:
-    """Write `encoder/` and `head.safetensors` beside the manifest, at their present precision."""
+    """Write `encoder/` and `head.safetensors` into a bundle, at their present precision."""
     folder.mkdir(parents=True, exist_ok=True)
     encoder.save(folder / "encoder")
     if head is not None:
@@ -410,7 +420,7 @@ def save_weights(folder: Path, encoder: "ClipEncoder", head: Head | None) -> Non
 
 
 def save_head(folder: Path, head: Head) -> None:
-    """Write `head.safetensors` beside the manifest, at its present precision."""
+    """Write `head.safetensors` into a bundle, at its present precision."""
     tensors = {name: value.contiguous() for name, value in head.layers.state_dict().items()}
     save_file(tensors, folder / "head.safetensors")
 
@@ -423,7 +433,7 @@ def write_onnx_bundle(
     licence: str | None,
     trained_on: str,
 ) -> None:
-    """Write a bundle of a network in an ONNX file, without head and operating points."""
+    """Write a bundle for a network in an ONNX file, without a head or operating points."""
     folder.mkdir(parents=True, exist_ok=True)
     data = network.read_bytes()
     (folder / ENCODER_FILE).write_bytes(data)
@@ -440,18 +450,16 @@ def write_onnx_bundle(
         pixels=pixels,
         detector="yunet",
         trained_on=trained_on,
-        not_good_for="faces unlike those that it was measured on, if it was: without operating "
-        "points it decides nothing",
+        not_good_for="deciding, until it is calibrated on faces, and then for faces unlike those",
         fingerprint=fingerprint(encoder, None, pixels),
     )
     write_manifest(folder, manifest)
 
 
 def copy_encoder(bundle: Bundle, source: str, out: Path) -> EncoderReference:
-    """Make a new bundle at `out` find the encoder of the bundle that `source` names.
+    """Copy the encoder of the bundle `source` to a new bundle at `out`; return the reference.
 
-    An encoder on this machine is copied; one on the hub is referred to, at the revision that
-    was loaded.
+    An encoder on the hub is not copied; the reference then names the revision that was loaded.
     """
     from models.encoder.clip import ClipEncoder
 
@@ -460,8 +468,8 @@ def copy_encoder(bundle: Bundle, source: str, out: Path) -> EncoderReference:
         shutil.copyfile(folder_of(source) / reference.source, out / reference.source)
     if not isinstance(bundle.encoder, ClipEncoder):
         return reference
-    inside = folder_of(source) / reference.source
-    if not inside.is_dir() and not Path(reference.source).is_dir():
+    local = folder_of(source) / reference.source
+    if not local.is_dir() and not Path(reference.source).is_dir():
         revision = reference.revision or bundle.encoder.revision
         return reference.model_copy(update={"revision": revision})
     bundle.encoder.save(out / "encoder")
@@ -469,32 +477,33 @@ def copy_encoder(bundle: Bundle, source: str, out: Path) -> EncoderReference:
 
 
 def folder_of(source: str) -> Path:
-    """Return where the bundle of this name or directory would be."""
+    """Return the folder of the bundle with this name or path; it need not exist."""
     return BUILTIN_FOLDER / source if source in BUILTIN_NAMES else Path(source)
 
 
 def _check_identity(folder: Path, manifest: Manifest, identity: str) -> None:
-    """Raise InvalidBundle if a bundle's weights are not those that its manifest was written for."""
+    """Raise InvalidBundle if the weights of a bundle have changed since it was made."""
     if manifest.fingerprint not in (None, identity):
         raise InvalidBundle(
-            f"The bundle in {folder} has the fingerprint {identity[:12]}, and its bundle.json says "
-            f"{manifest.fingerprint[:12]}: a file with weights is damaged or another one, and its "
-            "templates and thresholds do not hold. Copy the bundle again, or install the release "
-            "that it came with again."
+            f"The bundle in {folder} has the fingerprint {identity[:12]}, but its bundle.json says "
+            f"{manifest.fingerprint[:12]}: a file with weights is damaged or a different one, so "
+            "its templates and thresholds do not hold. Copy the bundle again, or install its "
+            "release again."
         )
 
 
 def check_source(source: str) -> None:
-    """Raise InvalidBundle at once for what names no bundle: neither one that is here nor a hub id.
+    """Raise InvalidBundle unless `source` names a bundle or a CLIP folder here, or is a hub id.
 
-    A hub is asked only for ids of the form owner/name, and not where the owner is a folder here.
+    A hub id has the form owner/name. If the owner is the name of a local folder, `source` is taken
+    for a path that does not exist.
     """
     path = folder_of(source)
     if (path / "bundle.json").is_file() or (path.is_dir() and (path / "config.json").is_file()):
         return
     if source and path.is_dir():
         raise InvalidBundle(
-            f"The folder {source} holds neither bundle.json nor a CLIP's config.json."
+            f"The folder {source} contains neither bundle.json nor the config.json of a CLIP."
         )
     if path.is_file():
         raise InvalidBundle(
@@ -525,13 +534,13 @@ def _load_onnx(reference: EncoderReference, folder: Path, weights: Path | None) 
         return OnnxEncoder.load(locate(SFACE, weights))
     path = folder / reference.source
     if not path.is_file():
-        raise InvalidBundle(f"{path} is missing: the bundle keeps its encoder there.")
+        raise InvalidBundle(f"{path} is missing: it is the encoder of the bundle.")
     if reference.sha256 is not None:
-        check_hash(path, [reference.sha256], "copy the bundle again, or make it anew")
+        check_hash(path, [reference.sha256], "copy the bundle again, or make it again")
     encoder = OnnxEncoder.load(path)
     if reference.input is not None and encoder.input != reference.input:
         raise InvalidBundle(
-            f"{path} takes an input named `{encoder.input}`; bundle.json says `{reference.input}`."
+            f"{path} has an input named `{encoder.input}`; bundle.json says `{reference.input}`."
         )
     return encoder
 
@@ -541,8 +550,8 @@ def _load_clip_of(reference: EncoderReference, folder: Path) -> "ClipEncoder":
     if local.is_dir():
         return _load_clip(local)
     if "/" not in reference.source:
-        # The hub has repositories of one word too, and they would be somebody else's encoder.
-        raise InvalidBundle(f"{local} is missing: the bundle keeps its encoder there.")
+        # The hub also has repositories without an owner: one might have this name by chance.
+        raise InvalidBundle(f"{local} is missing: it is the encoder of the bundle.")
     return _load_clip(reference.source, reference.revision)
 
 
@@ -573,6 +582,6 @@ def _bare_manifest(name: str, image_size: int) -> Manifest:
         encoder=EncoderReference(kind="clip", source=name),
         pixels=PixelSpec(size=image_size, margin=0.5),
         detector="yunet",
-        trained_on="images and texts of CLIP's own makers; no head, nothing trained on faces",
+        trained_on="the images and texts of the makers of CLIP; nothing was trained on faces",
         not_good_for="deciding: it has no operating points until it is calibrated on faces",
     )

@@ -1,4 +1,12 @@
-"""From a similarity to match, no match or inconclusive, and the evidence for it."""
+"""From two templates to a decision: match, no match or inconclusive, and the evidence for it.
+
+The steps, in the order of this file: `similarity` compares two `Template`s; error rates that
+were measured at a threshold (`OperatingPoint`, `Evidence`) say what a similarity means; a `Rule`
+turns it into a `Decision`; `explain` puts the decision into a sentence.
+
+FMR is the false match rate, the share of comparisons of two people at or above a threshold. FNMR
+is the false non-match rate, the share of comparisons of one person below it (ISO/IEC 19795-1).
+"""
 
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -12,18 +20,80 @@ from pydantic import BaseModel, ConfigDict
 
 from models.errors import DegenerateVector, FingerprintMismatch, Uncalibrated, UnknownOperatingPoint
 
-Outcome = Literal["match", "no_match", "inconclusive"]
-
-# What may be wrong with a photo so that strangers look alike in it.
+# Defects of a photo that make photos of two people look alike.
 ConditionName = Literal["blurred", "masked", "dark_glasses", "small", "dark", "compressed"]
 CONDITION_NAMES: tuple[ConditionName, ...] = get_args(ConditionName)
 
-# The default operating point is never laxer than this one, if the bundle has it,
-LAXEST_DEFAULT = 1e-3
-# nor so strict that it refuses more than this share of genuine comparisons.
-MOST_REFUSED = 0.05
-# A condition is outside the evidence where strangers match so many times as often as is claimed.
-MOST_ABOVE_CLAIM = 2
+# The scores of two people spread with this power of the coherence; see tests/tools/bench/NOTES.md.
+_SPREAD = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """Hold what stands for a face in a comparison.
+
+    `vector` is `(d,)` float32 of unit length, `fingerprint` names the bundle that made it, and
+    `mean` is its cohort mean (see `models.cohort`), 0 for a bundle without a cohort. `coherence`
+    is 1 for one photo. For several fused photos it is the length of the mean of their unit
+    vectors, 0 to 1: it says how far they agree. `conditions` are the defects that all photos
+    share. `quality`, 0 to 1, says how well the person can be recognised by it, and is None if it
+    was not judged; a template that `is_poor` is seldom recognised. `strangers` is the mean score
+    of two people by this bundle, or None if it was not measured.
+    """
+
+    vector: NDArray[np.float32]
+    fingerprint: str
+    mean: float = 0.0
+    coherence: float = 1.0
+    conditions: frozenset[ConditionName] = frozenset()
+    quality: float | None = None
+    is_poor: bool = False
+    strangers: float | None = None
+
+
+def cosine(probe: Template, reference: Template) -> float:
+    """Return the cosine of two templates, -1 to 1.
+
+    Raises FingerprintMismatch: vectors of different bundles cannot be compared.
+    """
+    if probe.fingerprint != reference.fingerprint:
+        raise FingerprintMismatch(
+            f"A template of bundle {reference.fingerprint[:12]} cannot be compared with one "
+            f"of bundle {probe.fingerprint[:12]}; enrol the subject again."
+        )
+    return float(np.clip(np.dot(probe.vector, reference.vector), -1.0, 1.0))
+
+
+def similarity(probe: Template, reference: Template) -> float:
+    """Return the score that decisions are based on, -2 to 1.
+
+    It is the cosine minus what both faces have in common with the cohort (see `models.cohort`);
+    without a cohort, and for single photos, it is the cosine. Fused templates contain less noise,
+    so their scores with other people lie further from the mean of such scores. The coherence
+    scales them back to the spread that the thresholds were set on. Raises FingerprintMismatch.
+    """
+    score = cosine(probe, reference) - (probe.mean + reference.mean) / 2
+    if probe.strangers is None:
+        return score
+    spread = math.pow(probe.coherence * reference.coherence, _SPREAD)
+    return probe.strangers + spread * (score - probe.strangers)
+
+
+def similarities(probes: Sequence[Template], references: Sequence[Template]) -> NDArray[np.float32]:
+    """Return the scores `(n, m)` of n probes and m references of one bundle; see `similarity`."""
+    columns = []
+    for side in (probes, references):
+        vectors = np.array([each.vector for each in side], np.float32)
+        means = np.array([each.mean for each in side], np.float32)
+        coherences = np.array([each.coherence for each in side], np.float32)
+        columns.append((vectors, means, coherences))
+    (a, mean_a, coherence_a), (b, mean_b, coherence_b) = columns
+    scores = np.asarray(a @ b.T - (mean_a[:, None] + mean_b) / 2, np.float32)
+    centre = probes[0].strangers if probes else None
+    if centre is None:
+        return scores
+    spread = (coherence_a[:, None] * coherence_b) ** _SPREAD
+    return np.asarray(centre + spread * (scores - centre), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +109,10 @@ class Rate:
 class OperatingPoint:
     """Hold a threshold on the similarity and the error rates measured at it.
 
-    `held_out_fmr` is the FMR on people that a threshold found the same way was not set on.
-    An `extrapolated` point rests on fewer than 30 false matches. `kept` says that it is that of
-    an earlier calibration, which the photos of the last one were too few to replace. `data` says
-    in a sentence on what photos it was measured, if not on those of the calibration.
+    `held_out_fmr` is the FMR on people whose comparisons were not used to set the threshold. An
+    `extrapolated` point rests on fewer than 30 false matches. A point that was `kept` comes from
+    an earlier calibration, because the last one had too few photos to measure it. `data` says in
+    a sentence on what photos it was measured, if not on those of the calibration.
     """
 
     name: str
@@ -56,20 +126,31 @@ class OperatingPoint:
 
     @property
     def claim(self) -> float:
-        """Return the FMR that its name claims: 1e-3 for `fmr_1e-3`; else the measured one."""
+        """Return the FMR in its name, 1e-3 for `fmr_1e-3`; for other names, the measured FMR."""
         try:
             return float(self.name.removeprefix("fmr_"))
         except ValueError:
             return self.fmr.value
 
 
+class RateCurve(BaseModel):
+    """Hold `fmr` and `fnmr`, 0 to 1, at evenly spaced, rising `thresholds`; of equal length."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    thresholds: tuple[float, ...]
+    fmr: tuple[float, ...]
+    fnmr: tuple[float, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Logistic:
-    """Map a similarity to a probability, if both answers were equally likely beforehand.
+    """Map a similarity to the probability that both photos show one person.
 
-    The log odds are `slope` * similarity + `intercept`, held within +-`limit`. `cllr` is the
-    cost of the log likelihood ratio on people it was not fitted on, in bits: 0 for a judge
-    who knows, 1 for one who always says one half (Bruemmer and du Preez 2006).
+    It assumes that one person and two people are equally likely beforehand. The log odds are
+    `slope` * similarity + `intercept`, limited to +-`limit`. `cllr` is the cost of the log
+    likelihood ratio, in bits, on people that it was not fitted on: 0 for perfect knowledge, 1 for
+    always answering one half (Bruemmer and du Preez 2006).
     """
 
     slope: float
@@ -83,21 +164,12 @@ class Logistic:
         return 1 / (1 + math.exp(-min(max(odds, -self.limit), self.limit)))
 
 
-class RateCurve(BaseModel):
-    """Hold `fmr` and `fnmr`, 0 to 1, at `thresholds`, evenly spaced and rising; of one length."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    thresholds: tuple[float, ...]
-    fmr: tuple[float, ...]
-    fnmr: tuple[float, ...]
-
-
 @dataclass(frozen=True, slots=True)
 class GroupRates:
-    """Hold the rates among the people of one group, at one operating point of everybody.
+    """Hold the rates among the people of one group, at an operating point set on all people.
 
-    `data` says in a sentence what photos were compared. Rates are None where none were.
+    `data` says in a sentence what photos were compared. A rate is None if there were no
+    comparisons.
     """
 
     group: str
@@ -113,13 +185,13 @@ class GroupRates:
 
 @dataclass(frozen=True, slots=True)
 class ConditionRates:
-    """Hold what a condition does to decisions at one operating point; all rates 0 to 1.
+    """Hold how a condition changes decisions at one operating point; all rates 0 to 1.
 
-    `fmr` is among strangers who both show the condition, in `impostor_pairs` comparisons.
-    `match_rate` is that of photos of one person which both show it, `match_rate_one` where only
-    the probe does; None where no photos of one person were compared. The condition `none` is
-    that of the same photos as they are. `data` says in a sentence who the strangers are, and
-    `match_data` what the match rates were measured on.
+    `fmr` is measured in `impostor_pairs` comparisons of two people, where both photos show the
+    condition. `match_rate` is measured on photos of one person that both show it,
+    `match_rate_one` where only the probe does; None if no photos of one person were compared. The
+    condition `none` stands for the same photos without any change. `data` says in a sentence
+    which people `fmr` was measured on, `match_data` what the match rates were measured on.
     """
 
     condition: ConditionName | Literal["none"]
@@ -136,8 +208,8 @@ class ConditionRates:
 class FusionRates:
     """Hold both rates at an operating point where several photos are fused on either side.
 
-    So many `probes` of one person against so many `templates`, in `genuine` comparisons of one
-    person and `impostor` ones of two.
+    `probes` and `templates` are the numbers of photos on each side. The rates come from `genuine`
+    comparisons of one person and `impostor` comparisons of two.
     """
 
     probes: int
@@ -152,9 +224,10 @@ class FusionRates:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Say on which photos error rates were measured, and under which conditions besides.
+    """Say on which photos error rates were measured, and under which conditions.
 
-    The rates hold for up to so many `photos` on either side.
+    The rates hold for up to `photos` photos on either side. `data` is None if nothing was
+    measured.
     """
 
     data: str | None
@@ -162,14 +235,25 @@ class Evidence:
     photos: int
 
 
+Outcome = Literal["match", "no_match", "inconclusive"]
+
+# The default operating point claims at most this FMR, if the bundle has such a point,
+LAXEST_DEFAULT = 1e-3
+# and rejects at most this share of genuine comparisons.
+MOST_REFUSED = 0.05
+# A condition is outside the evidence if two people match this many times as often as claimed.
+MOST_ABOVE_CLAIM = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Decision:
     """Hold an outcome and what led to it.
 
-    At or above `threshold` is a match. Below `floor` is no match; between them the score is
-    inconclusive. `point` is None if the caller chose the threshold, `probability` if the
-    bundle has none. `doubts` are conditions of both photos for which the rates of the point do
-    not hold: they make a match inconclusive.
+    A similarity of at least `threshold` is a match, one below `floor` is no match, and one between
+    them is inconclusive. `point` is None if the caller chose the threshold. `probability` is None
+    if the bundle cannot give one. `doubts` are conditions of both photos for which the rates of
+    the point do not hold: they make a match inconclusive. `laxer` is the point whose threshold is
+    the floor.
     """
 
     outcome: Outcome
@@ -184,9 +268,9 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Hold what turns a similarity into an outcome and a probability.
+    """Turn a similarity into a decision.
 
-    `outside` are the conditions for which the rates of the point do not hold; `laxer` is the point
+    `outside` are the conditions for which the rates of the point do not hold. `laxer` is the point
     whose threshold is the floor.
     """
 
@@ -200,9 +284,9 @@ class Rule:
     def decide(
         self, similarity: float, conditions: Collection[ConditionName] = frozenset()
     ) -> Decision:
-        """Decide on a similarity of two sides that both show `conditions`.
+        """Decide on the similarity of two sides that both show `conditions`.
 
-        Raises DegenerateVector for one that is no number, which is below nothing and above nothing.
+        Raises DegenerateVector if the similarity is NaN or infinite.
         """
         if not math.isfinite(similarity):
             raise DegenerateVector("The similarity is not a number: a vector is damaged.")
@@ -234,13 +318,12 @@ def rule_at(
     probability: Logistic | None = None,
     conditions: Sequence[ConditionRates] = (),
 ) -> Rule:
-    """Return the rule of a named operating point, of a caller's threshold, or the default.
+    """Return the rule of the operating point `name`, of a caller's threshold, or the default.
 
-    `conditions` is what was measured under conditions, at any points.
-
-    The next laxer point is the floor: what passes it but not the point asked for is
-    inconclusive. A threshold of the caller's own has no such band, and no error rates.
-    Raises Uncalibrated if nothing can be chosen by name, UnknownOperatingPoint.
+    The threshold of the next laxer point is the floor, so a similarity that reaches the laxer
+    point only is inconclusive. A caller's own threshold has no such range, and no error rates.
+    `conditions` are the rates measured under conditions, at any point. Raises Uncalibrated if the
+    bundle has no points and the caller gives no threshold, and UnknownOperatingPoint.
     """
     if threshold is not None:
         return Rule(threshold, threshold, None, probability)
@@ -263,10 +346,10 @@ def rule_at(
 
 
 def default_point(points: Sequence[OperatingPoint]) -> str:
-    """Return the strictest point that is well measured and refuses few.
+    """Return the strictest point that is well measured and rejects few genuine comparisons.
 
-    That is: not extrapolated, and its FNMR is MOST_REFUSED at most. It is not laxer than
-    LAXEST_DEFAULT unless no point is as strict.
+    Well measured is a point that is not extrapolated, few is an FNMR of at most MOST_REFUSED. The
+    point claims an FMR of at most LAXEST_DEFAULT unless no point does.
     """
     measured = [point for point in points if not point.extrapolated] or list(points)
     strict = [point for point in measured if point.claim <= LAXEST_DEFAULT * 1.001]
@@ -281,10 +364,10 @@ def default_point(points: Sequence[OperatingPoint]) -> str:
 def outside_evidence(
     point: OperatingPoint, conditions: Sequence[ConditionRates]
 ) -> frozenset[ConditionName]:
-    """Return the conditions under which strangers match far more often than a point claims.
+    """Return the conditions under which two people match far more often than a point claims.
 
-    And more often than in the same photos as they are: what these show already is not due to the
-    condition, but to who is on them, or to two photos of one person among the strangers.
+    They must also match more often than in the same photos without the condition: what those
+    photos already show has another cause, such as two photos of one person by mistake.
     """
     own = [rates for rates in conditions if rates.point == point.name]
     plain = max((rates.fmr.value for rates in own if rates.condition == "none"), default=0.0)
@@ -294,77 +377,7 @@ def outside_evidence(
     )
 
 
-# The power of the coherence by which the scores of strangers spread; tests/tools/bench/NOTES.md.
-_SPREAD = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Template:
-    """Hold a unit vector `(d,)` float32, the fingerprint of its bundle, and its cohort mean.
-
-    `mean` is by the cohort of that bundle (see `cohort`), and 0 if it has none. `coherence` is
-    how far several photos agree that were fused into the vector: the length of the mean of their
-    unit vectors, 0 to 1, and 1 for one photo. `conditions` are what is wrong with all of them, and
-    `quality` how well its person is recognised by it, 0 to 1, if that was judged;
-    one that `is_poor` is seldom recognised. `strangers` is the mean score of two strangers by the
-    bundle, if that was measured.
-    """
-
-    vector: NDArray[np.float32]
-    fingerprint: str
-    mean: float = 0.0
-    coherence: float = 1.0
-    conditions: frozenset[ConditionName] = frozenset()
-    quality: float | None = None
-    is_poor: bool = False
-    strangers: float | None = None
-
-
-def similarities(probes: Sequence[Template], references: Sequence[Template]) -> NDArray[np.float32]:
-    """Return the scores `(n, m)` of probes and references of one bundle, as `similarity` does."""
-    columns = []
-    for side in (probes, references):
-        vectors = np.array([each.vector for each in side], np.float32)
-        means = np.array([each.mean for each in side], np.float32)
-        coherences = np.array([each.coherence for each in side], np.float32)
-        columns.append((vectors, means, coherences))
-    (a, mean_a, coherence_a), (b, mean_b, coherence_b) = columns
-    scores = np.asarray(a @ b.T - (mean_a[:, None] + mean_b) / 2, np.float32)
-    centre = probes[0].strangers if probes else None
-    if centre is None:
-        return scores
-    spread = (coherence_a[:, None] * coherence_b) ** _SPREAD
-    return np.asarray(centre + spread * (scores - centre), np.float32)
-
-
-def cosine(probe: Template, reference: Template) -> float:
-    """Return the cosine of two templates, -1 to 1.
-
-    Raises FingerprintMismatch: vectors of different bundles live in different spaces.
-    """
-    if probe.fingerprint != reference.fingerprint:
-        raise FingerprintMismatch(
-            f"A template of bundle {reference.fingerprint[:12]} cannot be compared with one "
-            f"of bundle {probe.fingerprint[:12]}; enrol the subject again."
-        )
-    return float(np.clip(np.dot(probe.vector, reference.vector), -1.0, 1.0))
-
-
-def similarity(probe: Template, reference: Template) -> float:
-    """Return the score that decisions are taken on: the cosine less what both share with everybody.
-
-    -2 to 1; for single photos and a bundle without a cohort, the cosine itself. Fused templates
-    hold less noise, so that scores of strangers spread further about their mean: by the coherence
-    they are brought back to the spread that thresholds were set on. Raises FingerprintMismatch.
-    """
-    score = cosine(probe, reference) - (probe.mean + reference.mean) / 2
-    if probe.strangers is None:
-        return score
-    spread = math.pow(probe.coherence * reference.coherence, _SPREAD)
-    return probe.strangers + spread * (score - probe.strangers)
-
-
-_WORDS: Final[Mapping[ConditionName, str]] = MappingProxyType(
+_CONDITION_PHRASES: Final[Mapping[ConditionName, str]] = MappingProxyType(
     {
         "blurred": "blurred",
         "masked": "of a face behind a mask or a hand",
@@ -379,7 +392,7 @@ _WORDS: Final[Mapping[ConditionName, str]] = MappingProxyType(
 def explain(decision: Decision, templates: int, photos: int = 1) -> str:
     """Say in a sentence why the decision fell as it did.
 
-    The subject has so many templates, and the probe so many photos.
+    `templates` is the number of templates of the subject, `photos` that of photos of the probe.
     """
     score = f"The similarity {decision.similarity:.3f}"
     point = decision.point
@@ -388,33 +401,35 @@ def explain(decision: Decision, templates: int, photos: int = 1) -> str:
         return f"{score} {place} the threshold {decision.threshold:.3f} that you chose."
     # No rate is known to more than two digits.
     one_in = float(f"{1 / max(point.fmr.value, 1e-9):.2g}")
-    many = _many(templates, photos)
+    sides = _count_sides(templates, photos)
     if decision.doubts:
-        wrong = " and ".join(_WORDS[each] for each in decision.doubts)
+        defects = " and ".join(_CONDITION_PHRASES[each] for each in decision.doubts)
         return (
-            f"{score} reaches {decision.threshold:.3f}, but both photos are {wrong}: of strangers "
-            f"in such photos far more reach it than one in {one_in:,.0f}. Take another photo.{many}"
+            f"{score} reaches the threshold {decision.threshold:.3f}, but both photos are "
+            f"{defects}: in such photos, two different people reach it far more often than in 1 of "
+            f"{one_in:,.0f} comparisons. Take another photo.{sides}"
         )
     match decision.outcome:
         case "match":
             return (
-                f"{score} reaches {decision.threshold:.3f}; of {one_in:,.0f} comparisons of "
-                f"strangers one does.{many}"
+                f"{score} reaches the threshold {decision.threshold:.3f}; 1 in {one_in:,.0f} "
+                f"comparisons of two different people also does.{sides}"
             )
         case "no_match":
             laxer = decision.laxer or point
             return (
-                f"{score} is below {decision.floor:.3f}; of comparisons of one person, "
-                f"{laxer.fnmr.value:.1%} are.{many}"
+                f"{score} is below {decision.floor:.3f}; {laxer.fnmr.value:.1%} of the comparisons "
+                f"of one person also are.{sides}"
             )
         case "inconclusive":
             return (
-                f"{score} is between {decision.floor:.3f} and {decision.threshold:.3f}: too like "
-                f"for strangers, too unlike to vouch for. Take another photo.{many}"
+                f"{score} is between {decision.floor:.3f} and {decision.threshold:.3f}: too high "
+                "for two different people, too low to be sure of one person. Take another "
+                f"photo.{sides}"
             )
 
 
-def _many(templates: int, photos: int) -> str:
+def _count_sides(templates: int, photos: int) -> str:
     if templates == photos == 1:
         return ""
     sides = [
@@ -422,4 +437,4 @@ def _many(templates: int, photos: int) -> str:
         for count, name in ((photos, "photos"), (templates, "templates"))
         if count > 1
     ]
-    return f" By {' and '.join(sides)} together."
+    return f" The similarity combines {' and '.join(sides)}."

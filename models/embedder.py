@@ -1,4 +1,4 @@
-"""The only thing the batcher calls: uint8 crops to unit vectors."""
+"""From crops to vectors: run the encoder and the head of a bundle on one device."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,20 +19,20 @@ from models.encoder.head import Head
 from models.encoder.pixels import stack
 from models.errors import DegenerateVector, DeviceLost, InvalidBundle, OutOfMemory
 
-# Two pictures have a lower cosine, whatever the network, unless it sees nothing.
-_MOST_ALIKE = 1 - 1e-5
+# Two different pictures always have a lower cosine, unless the network is broken.
+_HIGHEST_COSINE = 1 - 1e-5
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Hold what one crop became: `vector` `(d,)` of unit length, `features` `(w,)`; float32."""
+    """Hold the `vector` `(d,)` of unit length and the `features` `(w,)` of a crop; float32."""
 
     vector: NDArray[np.float32]
     features: NDArray[np.float32]
 
 
 class Embedder:
-    """Run a bundle's encoder and head on one device; called by one thread at a time."""
+    """Run the encoder and the head of a bundle on one device; call it from one thread at a time."""
 
     def __init__(
         self,
@@ -45,19 +45,20 @@ class Embedder:
         self.device = device
         self.precision = precision
         self.engine = open_engine(engine, bundle.encoder, bundle.manifest.pixels, device, precision)
-        # The head is a thousandth of the work: in float32 it costs nothing and rounds nothing.
+        # The head is a thousandth of the work, so float32 costs little and avoids rounding.
         self._head = None if bundle.head is None else bundle.head.to(device, torch.float32)
 
     def __call__(self, crops: Sequence[NDArray[np.uint8]]) -> Sequence[Row | DegenerateVector]:
-        """Embed crops `(size, size, 3)` uint8, each to its own row, in order.
+        """Embed crops `(size, size, 3)` uint8 and return one row for each, in order.
 
-        Raises OutOfMemory if the device could not hold the batch and DeviceLost if it is
-        unusable until the process restarts.
+        A crop without a usable vector gets a DegenerateVector instead. Raises OutOfMemory if the
+        batch does not fit the device, and DeviceLost if the device is unusable until the process
+        restarts.
         """
-        with _told_apart(len(crops)):
-            looks = self.engine(stack(crops))
-            vectors = unit_vectors(self._head, looks).cpu().numpy()
-            features = looks.sum(1).cpu().numpy()
+        with _device_errors(len(crops)):
+            views = self.engine(stack(crops))
+            vectors = unit_vectors(self._head, views).cpu().numpy()
+            features = views.sum(1).cpu().numpy()
         good = are_unit(vectors) & np.isfinite(features).all(axis=1)
         return [
             Row(vector, feature) if usable else _degenerate()
@@ -67,64 +68,69 @@ class Embedder:
     def check(self) -> None:
         """Raise InvalidBundle unless two pictures become two different unit vectors.
 
-        Weights that are damaged, or no network at all, give none, or all the same one.
+        Damaged weights, or those of another kind of network, give no unit vector or always the
+        same one.
         """
         size = self.bundle.manifest.pixels.size
         rows = self([_picture(seed, size) for seed in (0, 1)])
         vectors = np.array([row.vector for row in rows if isinstance(row, Row)])
         if len(vectors) < len(rows):
-            wrong = "gives no vector that could be compared"
-        elif float(vectors[0] @ vectors[1]) > _MOST_ALIKE:
-            wrong = "gives the same vector for different pictures"
+            fault = "gives no vector that can be compared"
+        elif float(vectors[0] @ vectors[1]) > _HIGHEST_COSINE:
+            fault = "gives the same vector for different pictures"
         else:
             return
         raise InvalidBundle(
-            f"The bundle `{self.bundle.manifest.name}` {wrong}: its weights are damaged, or no "
-            "face network's. Copy the bundle again, or install the release that it came with again."
+            f"The bundle `{self.bundle.manifest.name}` {fault}: its weights are damaged, or not "
+            "those of a face network. Copy the bundle again, or install its release again."
         )
 
     def template(self, row: Row) -> Template:
-        """Return what a row is compared by, judged by the bundle's quality head if it has one."""
+        """Return the template of a row, judged by the bundle's quality head if it has one."""
         return self.bundle.template(row.vector, self.bundle.assess(row.features))
 
     def features(self, crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Return pooled features `(n, looks, w)`, the head left out.
+        """Return the encoder's features `(n, views, w)` without applying the head.
 
-        One look, or with `mirror` two: the crop and its mirror image. Raises as a call does.
+        There is one view, the crop, or with `mirror` two: the crop and its mirror image. Raises
+        OutOfMemory and DeviceLost.
         """
-        with _told_apart(len(crops)):
+        with _device_errors(len(crops)):
             return np.asarray(self.engine(stack(crops)).cpu().numpy(), np.float32)
 
 
 @torch.inference_mode()
 def unit_vectors(head: Head | None, features: Tensor) -> Tensor:
-    """Return unit vectors `(n, d)` of features `(n, looks, w)`, summed over looks."""
+    """Return unit vectors `(n, d)` of features `(n, views, w)`, summed over the views."""
     vectors: Tensor = features if head is None else head(features)
     return torch.nn.functional.normalize(vectors.sum(1), dim=1)
 
 
-# What torch, oneDNN, OpenVINO and ONNX Runtime say of memory that they cannot get.
+# Parts of the messages of torch, oneDNN and OpenVINO when they get no memory.
 _NO_MEMORY = (
     *("can't allocate memory", "could not create a memory", "bad_alloc"),
-    # ONNX Runtime, on a CPU and on a GPU.
+    # The same of ONNX Runtime, on a CPU and on a GPU.
     *("bad allocation", "Failed to allocate memory"),
 )
 
 
 def _picture(seed: int, size: int) -> NDArray[np.uint8]:
-    """Return some coloured squares, the same ones every time, `(size, size, 3)` uint8."""
+    """Draw coloured squares `(size, size, 3)` uint8, always the same for one seed."""
     squares = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     places = np.arange(size) * len(squares) // size
     return squares[places][:, places]
 
 
 def _degenerate() -> DegenerateVector:
-    return DegenerateVector("The encoder gave no direction for this face: NaN or zero length.")
+    return DegenerateVector("The encoder gave no usable vector for this face: NaN or zero length.")
 
 
 @contextmanager
-def _told_apart(count: int) -> Iterator[None]:
-    """Tell memory and device faults, which torch words differently, from all others."""
+def _device_errors(count: int) -> Iterator[None]:
+    """Turn the errors of the engines into OutOfMemory and DeviceLost; pass on all others.
+
+    `count` is the number of crops in the batch.
+    """
     try:
         yield
     except torch.OutOfMemoryError as exc:
@@ -136,5 +142,5 @@ def _told_apart(count: int) -> Iterator[None]:
         if any(words in text for words in _NO_MEMORY):
             raise OutOfMemory(f"A batch of {count} does not fit the memory.") from exc
         if isinstance(exc, torch.AcceleratorError) or "CUDA error" in text:
-            raise DeviceLost("The device reported an error it does not recover from.") from exc
+            raise DeviceLost("The device reported an error that it cannot recover from.") from exc
         raise

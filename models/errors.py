@@ -1,30 +1,30 @@
-"""What can go wrong between bytes and a decision.
+"""What can go wrong between the bytes of a photo and a decision.
 
 LikenessError
 ├── ImageError
 │   ├── ImageTooLarge          more bytes than allowed
 │   ├── NotAnImage             no known image signature
-│   ├── UnsupportedImage       an image of a kind that is not read, such as raw sensor data
-│   ├── TooManyPixels          the header promises more pixels than allowed
-│   └── UndecodableImage       truncated, corrupt or lying about its content
-├── PixelBudgetSpent           images that belong together have more pixels than allowed
+│   ├── UnsupportedImage       a kind of image that cannot be read, such as raw sensor data
+│   ├── TooManyPixels          more pixels than allowed, by the header
+│   └── UndecodableImage       truncated, corrupt, or its header is wrong
+├── PixelBudgetSpent           the images of one request have more pixels than allowed
 ├── FaceError
 │   ├── NoFace
-│   ├── SeveralFaces           policy `single` and more than one face
+│   ├── SeveralFaces           more than one face, where the policy is `single`
 │   └── FaceTooSmall
 ├── ModelError
-│   ├── InvalidBundle          the bundle cannot be served; raised at start
+│   ├── InvalidBundle          the bundle cannot be used; raised at start
 │   ├── DegenerateVector       NaN or zero length: never stored, never compared
-│   ├── WrongRowCount          the encoder answered another number of rows
-│   ├── OutOfMemory            the device could not hold the batch
+│   ├── WrongRowCount          the encoder returned fewer or more rows than crops
+│   ├── OutOfMemory            the batch does not fit the memory of the device
 │   └── DeviceLost             the device is unusable until the process restarts
 └── DecisionError
-    ├── FingerprintMismatch    vectors of different bundles are never compared
+    ├── FingerprintMismatch    the vectors come from different bundles
     ├── UnknownOperatingPoint
     └── Uncalibrated           the bundle has no operating points
 
-Every error has a stable `code`, a sentence for the caller and, where there is any, advice
-for the person taking the photo. HTTP status codes are the service's business.
+Every error has a stable `code`, a sentence for the caller and, where useful, advice for the
+person who takes the photo. The service adds the HTTP status codes.
 """
 
 import traceback
@@ -34,29 +34,29 @@ from typing import ClassVar, Self
 
 
 class LikenessError(Exception):
-    """Carry a stable code, a sentence and optional advice."""
+    """Carry a stable code, a sentence for the caller and optional advice."""
 
     code: ClassVar[str] = "internal_error"
     of_photo: ClassVar[bool] = False
-    """A photo is at fault, or what was to be done with that very one."""
+    """True if one particular photo caused the error."""
     advice: str | None = None
     photos: tuple[str, ...] = ()
-    """The fields of the request that the photos at fault came in; `image.1` in a list."""
+    """The fields of the request with the photos that caused it; `image.1` in a list."""
 
     def __init__(self, sentence: str) -> None:
         super().__init__(sentence)
         self.sentence = sentence
 
     def about(self, *photos: str) -> Self:
-        """Name the fields of the photos at fault, if it is an error of a photo."""
+        """Set the fields of the photos that caused the error, if it is an error of a photo."""
         if self.of_photo:
             self.photos = photos
         return self
 
     def without_trace(self) -> Self:
-        """Forget where it was raised and what caused it: the frames hold photos and pixels.
+        """Drop the traceback and the cause, whose frames keep photos and pixels in memory.
 
-        For whoever keeps an error, and whoever has answered it.
+        Call it before an error is stored, and after it has been sent.
         """
         self.__traceback__ = self.__cause__ = self.__context__ = None
         return self
@@ -64,7 +64,7 @@ class LikenessError(Exception):
 
 @contextmanager
 def naming(*photos: str) -> Iterator[None]:
-    """Name the fields of the photos that are worked on in whatever error of a photo is raised."""
+    """Name these fields in any error of a photo that is raised inside the block."""
     try:
         yield
     except LikenessError as error:
@@ -73,7 +73,10 @@ def naming(*photos: str) -> Iterator[None]:
 
 
 def release(error: BaseException) -> None:
-    """Empty the frames of a traceback that is still to be logged: they pin tensors and pixels."""
+    """Clear the frames of a traceback, which keep tensors and pixels in memory; it can be logged.
+
+    The causes of the error are cleared too.
+    """
     chain: BaseException | None = error
     while chain is not None:
         traceback.clear_frames(chain.__traceback__)
@@ -81,7 +84,7 @@ def release(error: BaseException) -> None:
 
 
 class ImageError(LikenessError):
-    """The bytes do not become a usable image."""
+    """The bytes cannot be decoded into an image."""
 
     of_photo = True
 
@@ -118,7 +121,7 @@ class PixelBudgetSpent(LikenessError):
 
 
 class FaceError(LikenessError):
-    """The image holds no face that can be used."""
+    """The image contains no usable face."""
 
     of_photo = True
 
@@ -130,7 +133,7 @@ class NoFace(FaceError):
 
 class SeveralFaces(FaceError):
     code = "several_faces"
-    advice = "Take the photo with one person in it, or ask for the policy `largest`."
+    advice = "Take a photo of one person only, or ask for the policy `largest`."
 
 
 class FaceTooSmall(FaceError):
@@ -139,7 +142,7 @@ class FaceTooSmall(FaceError):
 
 
 class ModelError(LikenessError):
-    """The encoder, the head or their files fail."""
+    """The encoder, the head or their files do not work."""
 
 
 class InvalidBundle(ModelError):
@@ -164,7 +167,7 @@ class DeviceLost(ModelError):
 
 
 class DecisionError(LikenessError):
-    """The question cannot be decided as asked."""
+    """The comparison cannot be decided."""
 
 
 class FingerprintMismatch(DecisionError):

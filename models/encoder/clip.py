@@ -1,6 +1,6 @@
-"""The vision half of any CLIP checkpoint, from a folder or from the hub.
+"""Load the vision half of a CLIP checkpoint, from a folder or from the hub.
 
-Importing transformers takes seconds; whoever serves dlib's encoder does not wait for it.
+The import of transformers takes seconds, so this module is imported only when it is needed.
 """
 
 from collections.abc import Iterator
@@ -20,9 +20,9 @@ from models.errors import InvalidBundle
 
 
 class ClipEncoder:
-    """Encode with the vision half of a CLIP checkpoint; features are its `pooler_output`.
+    """Run the vision half of a CLIP checkpoint; its `pooler_output` is the features.
 
-    `revision` is the commit on the hub that it was loaded from, if it was.
+    `revision` is the commit on the hub that it was loaded from, None for a folder.
     """
 
     def __init__(self, network: CLIPVisionModel, revision: str | None = None) -> None:
@@ -31,7 +31,7 @@ class ClipEncoder:
         self.width: int = config.hidden_size
         self.image_size: int = config.image_size
         self.revision = revision
-        # The shapes of the weights tell all the rest.
+        # Everything else follows from the shapes of the weights.
         self.architecture = (
             f"clip, {config.num_attention_heads} heads, {config.hidden_act}, "
             f"epsilon {config.layer_norm_eps}"
@@ -39,10 +39,10 @@ class ClipEncoder:
 
     @classmethod
     def load(cls, source: str | Path, revision: str | None = None) -> "ClipEncoder":
-        """Load a local directory or a hub id, vision-only or a full CLIP with its text tower.
+        """Load a folder or a hub id: a vision-only checkpoint, or a full CLIP with its text half.
 
-        Only safetensors are read, in one file or in shards. Raises InvalidBundle if the files
-        are missing, are not CLIP's, or leave any weight of the vision tower unset.
+        Only safetensors are read, in one file or in several. Raises InvalidBundle if files are
+        missing, are not those of a CLIP, or lack a weight of the vision half.
         """
         try:
             with _quiet_transformers():
@@ -50,25 +50,25 @@ class ClipEncoder:
         except _UNREADABLE as exc:
             raise InvalidBundle(
                 f"No CLIP vision encoder could be loaded from `{source}`: "
-                f"{shorten(str(exc), 240, placeholder=' ...').rstrip('.')}. Give a directory "
-                "that holds config.json and model.safetensors (or its shards), or the id of a "
-                "hub repository within reach; pickle files are never read."
+                f"{shorten(str(exc), 240, placeholder=' ...').rstrip('.')}. Give a folder with "
+                "config.json and model.safetensors (or its shards), or the id of a hub repository "
+                "that can be reached; pickle files are never read."
             ) from exc
         if missing:
             raise InvalidBundle(
                 f"`{source}` lacks {len(missing)} weights of a CLIP vision encoder, "
-                f"the first being {missing[0]}."
+                f"first {missing[0]}."
             )
         if misshapen:
             raise InvalidBundle(
-                f"{len(misshapen)} weights in `{source}` have another shape than its config.json "
-                f"asks for, the first being {misshapen[0]}."
+                f"{len(misshapen)} weights in `{source}` do not have the shape that its "
+                f"config.json says, first {misshapen[0]}."
             )
         check_numbers(weights_of(network), f"`{source}`")
         return cls(network, _commit_of(source, revision or "main"))
 
     def save(self, folder: Path) -> None:
-        """Write the encoder so that `load` reads it, at its present precision."""
+        """Write the encoder into a folder for `load`, at its present precision."""
         assert isinstance(self.network, CLIPVisionModel)
         with _quiet_transformers():
             self.network.save_pretrained(folder)
@@ -82,7 +82,7 @@ class ClipEncoder:
         return features
 
 
-# What the libraries below raise over files that are absent, damaged or somebody else's.
+# The errors that the libraries raise for missing, damaged or foreign files.
 _UNREADABLE = (
     *(OSError, ValueError, KeyError, TypeError, RuntimeError),
     *(SafetensorError, StrictDataclassError),
@@ -90,7 +90,7 @@ _UNREADABLE = (
 
 
 def _commit_of(source: str | Path, revision: str) -> str | None:
-    """Return the commit that a revision on the hub was when it was loaded; None for a folder."""
+    """Return the commit of the revision that was loaded from the hub; None for a folder."""
     if Path(source).is_dir():
         return None
     kept = try_to_load_from_cache(str(source), "config.json", revision=revision)
@@ -109,7 +109,7 @@ def _read(source: str | Path, revision: str) -> tuple[CLIPVisionModel, list[str]
         use_safetensors=True,
         dtype="auto",
         output_loading_info=True,
-        ignore_mismatched_sizes=True,  # to name them: transformers' error does not
+        ignore_mismatched_sizes=True,  # the error of transformers would not name them
     )
     misshapen = [str(name) for name, *_ in report["mismatched_keys"]]
     return network, sorted(report["missing_keys"]), sorted(misshapen)
@@ -117,7 +117,7 @@ def _read(source: str | Path, revision: str) -> tuple[CLIPVisionModel, list[str]
 
 @contextmanager
 def _quiet_transformers() -> Iterator[None]:
-    """Keep the loading bar and the list of the text tower's unused weights off the terminal."""
+    """Hide the progress bar and the list of the unused weights of the text half."""
     verbosity = transformers_logging.get_verbosity()
     bar = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()

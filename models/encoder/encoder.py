@@ -1,4 +1,8 @@
-"""What an encoder is: normalised pixels to pooled features, frozen."""
+"""Define what an encoder is, and what an engine that runs it is.
+
+An encoder turns normalised pixels into features, and its weights never change. An engine turns
+uint8 crops into the features of their views: the crop and, for some bundles, its mirror image.
+"""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -19,8 +23,8 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 class Encoder(Protocol):
     """Map `(n, 3, size, size)` normalised pixels to `(n, width)` features.
 
-    `image_size` is what the network was built for, in pixels; `architecture` names what decides
-    its features besides its weights. An engine runs it.
+    `image_size` is the side of its images, in pixels. `architecture` describes what determines
+    the features besides the weights.
     """
 
     @property
@@ -33,12 +37,12 @@ class Encoder(Protocol):
     def architecture(self) -> str: ...
 
     def digest(self) -> bytes:
-        """Return the SHA-256 of its weights, whatever their names and order."""
+        """Return the SHA-256 of its weights, which depends on neither their names nor order."""
 
 
 @runtime_checkable
 class TorchEncoder(Encoder, Protocol):
-    """An encoder that is a torch module; calling it returns the features."""
+    """Add to an encoder that it is a torch module; a call returns its features."""
 
     @property
     def network(self) -> nn.Module: ...
@@ -47,10 +51,10 @@ class TorchEncoder(Encoder, Protocol):
 
 
 class Engine(Protocol):
-    """Map `(n, 3, size, size)` uint8 crops to `(n, looks, width)` float32 features.
+    """Map `(n, 3, size, size)` uint8 crops to `(n, views, width)` float32 features.
 
-    One look at a crop, or two where the bundle adds its mirror image. Called by one thread at
-    a time.
+    There is one view of a crop, or two if the bundle adds the mirror image. An engine is called
+    from one thread at a time.
     """
 
     @property
@@ -60,7 +64,7 @@ class Engine(Protocol):
 
 
 class FeatureNetwork(nn.Module):
-    """Compute all that an engine computes, in torch; other engines translate it."""
+    """Compute in torch all that an engine computes; other engines translate this module."""
 
     def __init__(self, encoder: TorchEncoder, pixels: PixelSpec, dtype: torch.dtype) -> None:
         super().__init__()
@@ -70,22 +74,22 @@ class FeatureNetwork(nn.Module):
         self._dtype = dtype
 
     def forward(self, crops: Tensor) -> Tensor:
-        """Return `(n, looks, width)` float32 features of `(n, 3, size, size)` uint8 crops."""
+        """Return `(n, views, width)` float32 features of `(n, 3, size, size)` uint8 crops."""
         pixels = encoder_pixels(crops.to(self._dtype), self._pixels)
         features: Tensor = self._encoder(pixels).float()
         return split_views(features, self._pixels)
 
 
 def split_views(features: Tensor, pixels: PixelSpec) -> Tensor:
-    """Turn `(looks * n, width)` features into `(n, looks, width)`."""
-    # Written so that no number of crops is a constant when the computation is traced.
+    """Turn features `(views * n, width)` into `(n, views, width)`."""
+    # The number of crops must not become a constant when the computation is traced.
     return features.view(1 + pixels.mirror, -1, features.shape[1]).transpose(0, 1)
 
 
 def check_numbers(tensors: Iterable[NDArray[np.generic]], source: object) -> None:
-    """Raise InvalidBundle if weights are NaN or infinite: whoever reads them, the file is damaged.
+    """Raise InvalidBundle if the weights from `source` contain NaN or infinite numbers.
 
-    A single number may be infinite: some networks clip to such a bound.
+    A tensor of one number may be infinite, because some networks clip to such a limit.
     """
     for tensor in tensors:
         if tensor.dtype.kind != "f":
@@ -93,27 +97,27 @@ def check_numbers(tensors: Iterable[NDArray[np.generic]], source: object) -> Non
         good = np.isfinite(tensor) if tensor.size > 1 else ~np.isnan(tensor)
         if not good.all():
             raise InvalidBundle(
-                f"{source} holds weights that are not numbers (NaN or infinite): the file is "
-                "damaged. Copy it again, or install what it came with again."
+                f"{source} contains weights that are not finite numbers: the file is damaged. Copy "
+                "it again, or install the package that it comes with again."
             )
 
 
 def weights_of(network: nn.Module) -> Iterator[NDArray[np.generic]]:
-    """Return a network's weights, float32."""
+    """Return the weights of a network as float32."""
     return (p.detach().float().cpu().numpy() for p in network.parameters())
 
 
 def digest(network: nn.Module) -> bytes:
-    """Return the SHA-256 of a network's weights, whatever their names and order.
+    """Return the SHA-256 of a network's weights, which depends on neither their names nor order.
 
-    Names change between library versions and shards change the order; the numbers are what
-    makes two vectors comparable.
+    Names change between versions of a library, and the order depends on the files. Only the
+    numbers determine the vectors.
     """
     return digest_of(weights_of(network))
 
 
 def digest_of(tensors: Iterable[NDArray[np.generic]]) -> bytes:
-    """Return the SHA-256 of these tensors, whatever their order."""
+    """Return the SHA-256 of tensors, which does not depend on their order."""
     parts = sorted(
         hashlib.sha256(str(tuple(tensor.shape)).encode() + tensor.tobytes()).digest()
         for tensor in tensors

@@ -1,4 +1,7 @@
-"""What runs an encoder: uint8 crops to pooled features, the same numbers from every engine."""
+"""Choose and open the engine, the library that runs an encoder.
+
+Every engine computes the same features.
+"""
 
 import torch
 from torch import Tensor
@@ -12,25 +15,26 @@ from models.errors import InvalidBundle
 
 
 class TorchEngine:
-    """Run the encoder with torch, on any device."""
+    """Run an encoder with torch, on any device."""
 
     name: EngineName = "torch"
 
-    def __init__(self, looks: FeatureNetwork, device: torch.device) -> None:
-        self._looks = looks.to(device)
+    def __init__(self, network: FeatureNetwork, device: torch.device) -> None:
+        self._network = network.to(device)
         self._device = device
 
     @torch.inference_mode()
     def __call__(self, crops: Tensor) -> Tensor:
         pinned = crops.pin_memory() if self._device.type == "cuda" else crops
-        features: Tensor = self._looks(pinned.to(self._device, non_blocking=True))
+        features: Tensor = self._network(pinned.to(self._device, non_blocking=True))
         return features
 
 
 def choose_engine(choice: EngineChoice, encoder: Encoder, device: torch.device) -> EngineName:
-    """Return what runs the encoder: what was asked for, or what was measured to be fastest.
+    """Return the chosen engine; for `auto`, the engine that was measured to be fastest.
 
-    An ONNX network takes OpenVINO on a CPU and ONNX Runtime on a GPU; all others take torch.
+    That is OpenVINO for an ONNX network on a CPU, ONNX Runtime for one on a GPU, and torch for all
+    other encoders.
     """
     if choice != "auto":
         return choice
@@ -40,10 +44,10 @@ def choose_engine(choice: EngineChoice, encoder: Encoder, device: torch.device) 
 
 
 def device_for(encoder: Encoder, wanted: str) -> torch.device:
-    """Return the device asked for, or with `auto` the best one that can run this encoder.
+    """Return the device `wanted`; for `auto`, the best one that can run this encoder.
 
-    A GPU runs an ONNX network only where ONNX Runtime is built for it. Raises InvalidBundle if
-    the device asked for is absent.
+    A GPU can run an ONNX network only if ONNX Runtime is built for it. Raises InvalidBundle if
+    the wanted device is absent.
     """
     device = choose_device(wanted)
     if wanted == "auto" and device.type == "cuda" and isinstance(encoder, OnnxEncoder):
@@ -60,7 +64,7 @@ def open_engine(
     device: torch.device,
     precision: Precision,
 ) -> Engine:
-    """Make an encoder ready to run; raises InvalidBundle if the engine cannot run it."""
+    """Open the engine for an encoder; raises InvalidBundle if it cannot run the encoder."""
     name = choose_engine(choice, encoder, device)
     if isinstance(encoder, OnnxEncoder):
         return _open_onnx_engine(name, encoder, pixels, device, precision)
@@ -71,11 +75,11 @@ def open_engine(
         case "openvino":
             from models.encoder.openvino import OpenVinoEngine
 
-            looks = FeatureNetwork(encoder, pixels, torch.float32)
-            return OpenVinoEngine(looks, pixels.size, device, precision)
+            network = FeatureNetwork(encoder, pixels, torch.float32)
+            return OpenVinoEngine(network, pixels.size, device, precision)
         case "onnxruntime":
             raise InvalidBundle(
-                "The engine `onnxruntime` runs ONNX networks alone; set LIKENESS_ENGINE to "
+                "The engine `onnxruntime` runs ONNX networks only; set LIKENESS_ENGINE to "
                 "`auto`, `torch` or `openvino` for this bundle."
             )
 

@@ -1,4 +1,4 @@
-"""The trained part: a small MLP from pooled features to a face vector."""
+"""Define the head, a small trained MLP from features to a face vector."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -28,11 +28,14 @@ class Head(nn.Module):
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "Head":
-        """Build the head whose linear layers these are, keyed `0.weight 0.bias 2.weight ...`."""
+        """Build a head from its linear layers, named `0.weight`, `0.bias`, `2.weight` and so on.
+
+        Raises InvalidBundle if the tensors do not form an MLP.
+        """
         places = sorted(int(key.split(".")[0]) for key in tensors if _WEIGHT.fullmatch(key))
         weights = [tensors[f"{place}.weight"] for place in places]
         if not weights or any(weight.ndim != 2 for weight in weights):
-            raise InvalidBundle("head.safetensors holds no linear layers.")
+            raise InvalidBundle("head.safetensors contains no linear layers.")
         head = cls([weights[0].shape[1], *(weight.shape[0] for weight in weights)])
         try:
             head.layers.load_state_dict({name: value.float() for name, value in tensors.items()})
@@ -52,7 +55,7 @@ class Head(nn.Module):
 
 
 def check_fit(head: Head, encoder_width: int) -> None:
-    """Raise InvalidBundle, naming both numbers, if the head is for another encoder."""
+    """Raise InvalidBundle if the head does not fit the width of the encoder's features."""
     if head.width != encoder_width:
         raise InvalidBundle(
             f"The head expects {head.width} features, but the encoder gives {encoder_width}."

@@ -1,8 +1,8 @@
-"""A face network from an ONNX file: any that takes an aligned face and gives one vector.
+"""Read a face network from an ONNX file: any network from an aligned face to one vector.
 
-Files differ in what runtimes refuse or run slowly, so a network is repaired when it is read:
-weights stored in blocks of int8 are unpacked, weights leave the list of inputs, a batch size that
-the file fixes is opened, and numbers too small to be normal become zero.
+Some files contain what runtimes refuse or run slowly, so a network is repaired when it is read:
+weights stored as blocks of int8 are unpacked, weights are removed from the list of inputs, a
+fixed batch size becomes variable, and subnormal numbers become zero.
 """
 
 import hashlib
@@ -25,10 +25,10 @@ _SMALLEST_NORMAL = np.finfo(np.float32).tiny
 
 
 class OnnxEncoder:
-    """Encode with a network read from an ONNX file; features are its output.
+    """Hold a network from an ONNX file; its output is the features.
 
-    `model` is the repaired file's bytes, `input` and `output` are the names of its tensors,
-    `input_shape` is that of one face, `(3, h, w)` or with `channels_last` `(h, w, 3)`.
+    `model` is the repaired file, `input` and `output` are the names of its tensors. `input_shape`
+    is the shape of one face: `(3, h, w)`, or `(h, w, 3)` with `channels_last`.
     """
 
     def __init__(self, network: ModelProto, source: str) -> None:
@@ -49,20 +49,20 @@ class OnnxEncoder:
 
     @classmethod
     def load(cls, path: Path) -> "OnnxEncoder":
-        """Read and repair a file; raises InvalidBundle if it holds no such network.
+        """Read and repair a file; raises InvalidBundle if it contains no face network.
 
-        Files that keep their weights in other files beside them are refused.
+        Files that store their weights in other files are refused.
         """
         try:
             model = onnx.load_model(path, load_external_data=False)
         except (OSError, DecodeError) as exc:
-            raise InvalidBundle(f"{path} is no ONNX file, or a damaged one.") from exc
+            raise InvalidBundle(f"{path} is not an ONNX file, or it is damaged.") from exc
         if not model.graph.node:
-            raise InvalidBundle(f"{path} holds no network.")
+            raise InvalidBundle(f"{path} contains no network.")
         if any(tensor.external_data for tensor in model.graph.initializer):
             raise InvalidBundle(
-                f"{path} keeps its weights in other files; save the network as one file "
-                "(onnx.save_model does unless it is told otherwise)."
+                f"{path} stores its weights in other files; save the network as one file "
+                "(onnx.save_model does so by default)."
             )
         return cls(model, path.name)
 
@@ -72,12 +72,12 @@ class OnnxEncoder:
 
 
 def _repaired(model: ModelProto, source: str) -> ModelProto:
-    """Return the network as every runtime takes it; the one given is used up."""
+    """Repair the network so that every runtime can read it; changes `model` in place."""
     graph = model.graph
     try:
         _fold_constants(model)
-    except Exception as exc:  # what an operator raises over a damaged file is its own affair
-        raise InvalidBundle(f"{source} holds weights that cannot be unpacked: {exc}") from exc
+    except Exception as exc:  # an operator may raise anything if the file is damaged
+        raise InvalidBundle(f"{source} contains weights that cannot be unpacked: {exc}") from exc
     weights = {tensor.name for tensor in graph.initializer}
     used = {name for node in graph.node for name in node.input}
     images = [value for value in graph.input if value.name not in weights and value.name in used]
@@ -99,7 +99,10 @@ def _repaired(model: ModelProto, source: str) -> ModelProto:
 
 
 def _fold_constants(model: ModelProto) -> None:
-    """Compute once every node that depends on weights alone, by ONNX's own reference code."""
+    """Replace every node that depends on weights only by its value.
+
+    The values come from the reference implementation of ONNX.
+    """
     graph = model.graph
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     kept: list[NodeProto] = []
@@ -129,7 +132,7 @@ def _fold_constants(model: ModelProto) -> None:
 
 
 def _open_batch(graph: GraphProto) -> None:
-    """Let the first dimension be any number, where the file fixes it at one."""
+    """Make the first dimension variable if the file fixes it at one."""
     del graph.value_info[:]
     fixed = graph.input[0].type.tensor_type.shape.dim[0].dim_value > 0
     for value in (graph.input[0], graph.output[0]):
@@ -142,15 +145,15 @@ def _open_batch(graph: GraphProto) -> None:
             continue
         target = numpy_helper.to_array(tensor).copy()
         if target.size > 1 and target[0] == 1:
-            # To a reshape, zero says: as many as there were.
+            # In a reshape, zero means that the dimension does not change.
             target[0] = 0
             tensor.CopyFrom(numpy_helper.from_array(target, tensor.name))
 
 
 def _drop_subnormal(graph: GraphProto) -> None:
-    """Set weights to zero that are smaller than any normal number.
+    """Set subnormal weights to zero.
 
-    They change nothing, but processors take a hundred times as long to multiply them.
+    They do not change the result, but a processor needs a hundred times as long for them.
     """
     for tensor in graph.initializer:
         values = numpy_helper.to_array(tensor)
@@ -165,8 +168,8 @@ def _face_shape(value: ValueInfoProto, source: str) -> tuple[int, int, int]:
         if (a == 3 and b == c > 0) or (c == 3 and a == b > 0):
             return a, b, c
     raise InvalidBundle(
-        f"{source} takes {list(shape)}; a face network takes square images of three channels, "
-        "such as [1, 3, 112, 112]."
+        f"{source} has inputs of shape {list(shape)}; a face network has square images of three "
+        "channels, such as [1, 3, 112, 112]."
     )
 
 
@@ -174,7 +177,9 @@ def _width(value: ValueInfoProto, source: str) -> int:
     sizes = [dim.dim_value for dim in value.type.tensor_type.shape.dim][1:]
     width = int(np.prod(sizes)) if sizes else 0
     if width < 2:
-        raise InvalidBundle(f"{source} gives {sizes} for a face; a face network gives one vector.")
+        raise InvalidBundle(
+            f"{source} has outputs of shape {sizes}; a face network gives one vector for a face."
+        )
     return width
 
 

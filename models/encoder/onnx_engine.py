@@ -1,4 +1,4 @@
-"""Run an ONNX network: by OpenVINO on a CPU, by ONNX Runtime there or on a GPU."""
+"""Run an ONNX network with OpenVINO on a CPU, or with ONNX Runtime on a CPU or a GPU."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -20,7 +20,7 @@ Runner = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 class OnnxEngine:
-    """Prepare pixels as every engine does and hand them to whatever runs the network."""
+    """Prepare the pixels as every engine does, and pass them to a runner of the network."""
 
     def __init__(
         self, name: EngineName, run: Runner, encoder: OnnxEncoder, pixels: PixelSpec
@@ -41,7 +41,7 @@ class OnnxEngine:
 
 
 def openvino_runner(encoder: OnnxEncoder, device: torch.device, precision: Precision) -> Runner:
-    """Compile the network for this CPU; raises InvalidBundle if OpenVINO cannot."""
+    """Compile the network for this CPU; raises InvalidBundle if OpenVINO cannot run it."""
     core = open_core(device)
     try:
         model = core.read_model(encoder.model)
@@ -59,7 +59,7 @@ def openvino_runner(encoder: OnnxEncoder, device: torch.device, precision: Preci
 
 
 def onnxruntime_has_cuda() -> bool:
-    """Tell whether ONNX Runtime is installed and built for GPUs."""
+    """Return whether ONNX Runtime is installed and built for GPUs."""
     if find_spec("onnxruntime") is None:
         return False
     import onnxruntime as ort
@@ -68,10 +68,10 @@ def onnxruntime_has_cuda() -> bool:
 
 
 def onnxruntime_runner(encoder: OnnxEncoder, device: torch.device, precision: Precision) -> Runner:
-    """Open a session on the device.
+    """Open an ONNX Runtime session on the device.
 
-    It computes in float32, and rounds inside it as the GPU's own libraries do with `bf16`
-    (TF32). Raises InvalidBundle if ONNX Runtime is absent or cannot.
+    It computes in float32; with the precision `bf16` a GPU multiplies in TF32. Raises
+    InvalidBundle if ONNX Runtime is not installed or cannot run the network.
     """
     if find_spec("onnxruntime") is None:
         raise InvalidBundle(
@@ -97,7 +97,7 @@ def onnxruntime_runner(encoder: OnnxEncoder, device: torch.device, precision: Pr
         providers = [("CUDAExecutionProvider", cuda)]
     try:
         session = ort.InferenceSession(encoder.model, options, providers=providers)
-    except Exception as exc:  # ONNX Runtime's errors share no class of their own
+    except Exception as exc:  # the errors of ONNX Runtime have no common class
         reason = str(exc).strip().splitlines()[0]
         raise InvalidBundle(f"ONNX Runtime cannot run this ONNX network: {reason}") from exc
 

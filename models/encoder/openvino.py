@@ -1,4 +1,4 @@
-"""Run an encoder with OpenVINO: the same computation, compiled for this CPU."""
+"""Run a torch encoder with OpenVINO, which compiles it for this CPU."""
 
 import logging
 import sys
@@ -24,33 +24,33 @@ _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
 class OpenVinoEngine:
-    """Run `Looks` as OpenVINO compiles it, on the CPU, one batch at a time on all cores.
+    """Run a FeatureNetwork compiled by OpenVINO on the CPU, one batch at a time on all cores.
 
-    Raises InvalidBundle if OpenVINO is not installed or the device is no CPU.
+    Raises InvalidBundle if OpenVINO is not installed or the device is not a CPU.
     """
 
     name: EngineName = "openvino"
 
     def __init__(
-        self, looks: FeatureNetwork, size: int, device: torch.device, precision: Precision
+        self, network: FeatureNetwork, size: int, device: torch.device, precision: Precision
     ) -> None:
         core = open_core(device)
-        self._request = compile_model(core, _translate(looks, size), precision)
+        self._request = compile_model(core, _translate(network, size), precision)
 
     def __call__(self, crops: Tensor) -> Tensor:
-        # Crops are stacked channels last, so that this is no copy.
+        # The channels of crops are last in memory, so this does not copy them.
         pixels = np.ascontiguousarray(crops.permute(0, 2, 3, 1).numpy())
         features = self._request.infer([pixels], share_inputs=True)[0]
         return torch.from_numpy(np.array(features, np.float32))
 
 
 def open_core(device: torch.device) -> "Core":
-    """Import OpenVINO and open it; raises InvalidBundle if it is absent or the device no CPU."""
+    """Open OpenVINO; raises InvalidBundle if it is not installed or the device is not a CPU."""
     if device.type != "cpu":
         raise InvalidBundle(f"The engine `openvino` runs on the CPU, not on `{device}`.")
     if find_spec("openvino") is None:
         raise InvalidBundle("The engine `openvino` is not installed: pip install openvino")
-    # Importing OpenVINO reports the fact to its makers, unasked, if this can be found.
+    # OpenVINO reports its use to Intel if this module can be imported.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     from openvino import Core
 
@@ -58,7 +58,7 @@ def open_core(device: torch.device) -> "Core":
 
 
 def compile_model(core: "Core", model: object, precision: Precision) -> "InferRequest":
-    """Compile a model for this CPU: one batch at a time, on all cores that torch would use."""
+    """Compile a model to run one batch at a time on all cores that torch would use."""
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
@@ -68,23 +68,23 @@ def compile_model(core: "Core", model: object, precision: Precision) -> "InferRe
 
 
 class _ChannelsLast(nn.Module):
-    def __init__(self, looks: FeatureNetwork) -> None:
+    def __init__(self, network: FeatureNetwork) -> None:
         super().__init__()
-        self.looks = looks
+        self.network = network
 
     def forward(self, crops: Tensor) -> Tensor:
-        features: Tensor = self.looks(crops.permute(0, 3, 1, 2))
+        features: Tensor = self.network(crops.permute(0, 3, 1, 2))
         return features
 
 
-def _translate(looks: FeatureNetwork, size: int) -> object:
-    """Trace the computation and hand it to OpenVINO's own reader of TorchScript."""
+def _translate(network: FeatureNetwork, size: int) -> object:
+    """Trace the network and let OpenVINO read the resulting TorchScript."""
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
 
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     with torch.inference_mode(), _quiet():
-        decoder = TorchScriptPythonDecoder(_ChannelsLast(looks), example_input=(example,))
+        decoder = TorchScriptPythonDecoder(_ChannelsLast(network), example_input=(example,))
         reader = FrontEndManager().load_by_framework("pytorch")
         model = reader.convert(reader.load(decoder))
     model.reshape([-1, size, size, 3])
@@ -93,10 +93,10 @@ def _translate(looks: FeatureNetwork, size: int) -> object:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep doubts about tracing off the terminal.
+    """Silence the warnings about tracing.
 
-    Shapes that are taken for constants are constants, all but the number of crops; and tracing
-    looks at every attribute of a CLIP, which makes transformers talk about losses.
+    Torch warns that shapes become constants: all but the number of crops are constant anyway.
+    Tracing also reads every attribute of a CLIP, and transformers then logs a note on losses.
     """
     logger = logging.getLogger("transformers")
     level = logger.level

@@ -1,4 +1,4 @@
-"""From crop to what the encoder sees: one source of mean, standard deviation, size and margin."""
+"""Turn crops into the pixels that an encoder expects; training and serving share this code."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,7 +15,7 @@ Triple = tuple[float, float, float]
 
 CLIP_MEAN: Triple = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD: Triple = (0.26862954, 0.26130258, 0.27577711)
-# dlib subtracts a mean colour and divides by 256; here in the unit range.
+# dlib subtracts a mean colour and divides by 256; scaled here to colours of 0 to 1.
 DLIB_MEAN: Triple = (122.782 / 255, 117.001 / 255, 104.298 / 255)
 DLIB_STD: Triple = (256 / 255, 256 / 255, 256 / 255)
 
@@ -24,10 +24,10 @@ DLIB_STD: Triple = (256 / 255, 256 / 255, 256 / 255)
 class PixelSpec:
     """Say how a face becomes the encoder's pixels; part of a bundle's fingerprint.
 
-    `size` in pixels; `template` names where the landmarks lie in the crop, and `margin` is
-    added on every side of that template's unit square, in its units; `mean` and `std` per
-    channel of the range 0 to 1, in the order of `channels`; with `mirror` the features of a
-    crop and of its mirror image are summed.
+    `size` is the side of the crop in pixels. `template` names where the landmarks lie in the crop,
+    and `margin` is added to every side of the template's unit square, in its units. `mean` and
+    `std` apply to colours of 0 to 1, one number a channel, in the order of `channels`. With
+    `mirror`, the features of a crop and of its mirror image are summed.
     """
 
     size: int
@@ -40,14 +40,14 @@ class PixelSpec:
 
     @property
     def framing(self) -> Framing:
-        """Return how the crop is cut, which is all that detection and alignment need."""
+        """Return how the crop is cut: the part that detection and alignment need."""
         return Framing(self.size, self.margin, self.template)
 
     def as_dict(self) -> dict[str, object]:
-        """Return the fields for hashing.
+        """Return the fields for the fingerprint.
 
-        `channels` and `template` are left out where they are what they were before they could
-        be chosen, so that galleries of that time keep their fingerprints.
+        `channels` and `template` are left out if they have their defaults: older bundles did not
+        have these fields, and must keep their fingerprints.
         """
         fields = asdict(self)
         if self.channels == "rgb":
@@ -63,9 +63,9 @@ def stack(crops: Sequence[NDArray[np.uint8]]) -> Tensor:
 
 
 def standardise(pixels: Tensor, mean: Triple, std: Triple) -> Tensor:
-    """Turn float pixels 0 to 255, `(n, 3, h, w)`, into the encoder's own units.
+    """Standardise float pixels `(n, 3, h, w)` of 0 to 255.
 
-    Runs where the pixels are, so that a quarter of the bytes travels to a GPU.
+    This runs on the device of the pixels, so that they travel to a GPU as uint8.
     """
     # (x / 255 - mean) / std as one multiplication and one addition.
     scale = torch.tensor(std, dtype=pixels.dtype, device=pixels.device).mul(255).reciprocal()
@@ -74,9 +74,9 @@ def standardise(pixels: Tensor, mean: Triple, std: Triple) -> Tensor:
 
 
 def encoder_pixels(crops: Tensor, spec: PixelSpec) -> Tensor:
-    """Turn float crops `(n, 3, size, size)`, 0 to 255 RGB, into what the encoder sees.
+    """Turn float crops `(n, 3, size, size)`, 0 to 255 RGB, into the encoder's pixels.
 
-    With `mirror` there are `2 n`: all crops, then all their mirror images.
+    With `mirror` the result has `2 n` rows: all crops, then all their mirror images.
     """
     ordered = crops.flip(1) if spec.channels == "bgr" else crops
     pixels = standardise(ordered, spec.mean, spec.std)

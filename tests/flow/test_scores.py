@@ -100,7 +100,7 @@ async def test_several_photos_decide_together(client: httpx.AsyncClient) -> None
     frames = [AGAIN, reencoded("grace", side=200), mirrored(GRACE)]
     answer = await ask(client, "/verify", *frames, subject="grace")
     assert (answer["decision"], len(answer["faces"]), answer["unused"]) == ("match", 3, [])
-    assert "By 3 photos together." in answer["explanation"]
+    assert "combines 3 photos." in answer["explanation"]
     (found,) = (await ask(client, "/identify", *frames))["candidates"]
     assert found["similarity"] == pytest.approx(answer["similarity"], abs=1e-5)
 

@@ -151,7 +151,7 @@ def test_a_head_that_does_not_fit_is_refused_with_both_numbers(folder: Path) -> 
 
 def test_crops_that_do_not_fit_the_encoder_are_refused_with_both_numbers(folder: Path) -> None:
     write_manifest(folder, tiny_manifest(pixels=PixelSpec(size=224, margin=0.3)))
-    with pytest.raises(InvalidBundle, match="224 pixels, but its encoder was built for 32"):
+    with pytest.raises(InvalidBundle, match="224 pixels, but its encoder needs 32"):
         load_bundle(str(folder))
 
 
@@ -411,7 +411,7 @@ def test_the_default_is_sface() -> None:
     assert choose_bundle(None)[0] == "sface"
 
 
-@pytest.mark.parametrize("part", ["refuses 2.0%", "FMR 1e-4", "`builtin` 61.2%"])
+@pytest.mark.parametrize("part", ["rejects 2.0%", "FMR 1e-4", "`builtin` 61.2%"])
 def test_the_reason_names_what_was_measured(tmp_path: Path, part: str) -> None:
     folder = measured(tmp_path, {"sface": 0.02, "builtin": 0.612, "dlib": 0.9})
     assert part in choose_bundle(None, folder)[1]
@@ -436,8 +436,8 @@ def test_a_hub_reference_is_kept_in_the_manifest(tmp_path: Path) -> None:
     [
         ("sfase", "Did you mean `sface`"),
         ("nothing", "`sface`, `builtin`, `dlib`"),
-        ("/no/such/folder", "a folder that exists"),
-        ("{folder}", "holds neither bundle.json"),
+        ("/no/such/folder", "an existing folder"),
+        ("{folder}", "contains neither bundle.json"),
         ("{folder}/network.onnx", "likeness bundle new"),
     ],
 )

@@ -176,7 +176,7 @@ def cut_the_weights_short(folder: Path) -> None:
         ),
         pytest.param(
             lambda folder: change_config(folder, hidden_size=48),
-            "another shape than its config.json",
+            "do not have the shape that its config.json says",
             id="another width",
         ),
         pytest.param(
@@ -231,7 +231,7 @@ def test_a_vision_encoder_of_another_family_is_refused(tmp_path: Path) -> None:
     "source", ["likeness/absent", "openai/clip-vit-base-patch32/nowhere", "/nowhere/at/all"]
 )
 def test_what_is_neither_here_nor_on_the_hub_is_refused(source: str) -> None:
-    with pytest.raises(InvalidBundle, match=f"{source}.*Give a directory"):
+    with pytest.raises(InvalidBundle, match=f"{source}.*Give a folder"):
         ClipEncoder.load(source)
 
 

@@ -24,7 +24,7 @@ def test_a_device_that_is_absent_is_refused_with_the_number_there_are() -> None:
 
 
 def test_a_device_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(InvalidBundle, match="`abacus` is no device"):
+    with pytest.raises(InvalidBundle, match="`abacus` is not a device"):
         choose_device("abacus")
 
 

@@ -35,7 +35,7 @@ def test_two_photos_of_a_person_match_and_both_faces_are_boxed(page: Page) -> No
     compare(page, GRACE, AGAIN)
     result = page.locator("#compare-result")
     expect(result).to_contain_text("Match")
-    expect(result).to_contain_text("of 10,000 comparisons of strangers one does")
+    expect(result).to_contain_text("1 in 10,000 comparisons of two different people also does")
     expect(page.get_by_role("img", name="face of")).to_have_count(2)
 
 
