@@ -1,4 +1,9 @@
-"""From the bytes of a photo to an aligned crop, and how good the photo is."""
+"""From the bytes of a photo to an aligned crop, and to how good the photo is.
+
+`image` decodes the bytes (with `integrity`, `depth` and `tiff` for damaged and unusual files),
+`detectors` and `face` find the face and cut it out, `crop` does both in one call. `quality`
+measures the photo, `quality_head` judges it by the features of the encoder.
+"""
 
 from typing import Literal
 

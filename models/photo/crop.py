@@ -1,4 +1,4 @@
-"""From the bytes of a photo to an aligned crop, decoding no more of it than the crop shows."""
+"""From the bytes of a photo to an aligned crop, decoding only as much of it as the crop needs."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from models.photo.image import DEFAULT_LIMITS, Image, Limits, decode
 
 @dataclass(frozen=True, slots=True)
 class CropResult:
-    """Hold the face that counts in a photo of `width` x `height`, its crop, and seconds taken."""
+    """Hold a face of a photo, its crop, the size of the photo, and the seconds of each step."""
 
     face: DetectedFace
     crop: Crop
@@ -40,16 +40,17 @@ def crop_face(
     limits: Limits = DEFAULT_LIMITS,
     min_face_px: float = 0,
 ) -> CropResult:
-    """Decode, detect and align; raises ImageError and FaceError.
+    """Decode a photo, find the face that counts and cut it out.
 
-    A large JPEG is decoded small, which is enough to find the face in it, and most often for
-    the crop too. Where the crop shows more than was decoded, the photo is decoded whole.
+    A large JPEG is decoded at a reduced size, which is enough to find the face and usually enough
+    for the crop. If the crop needs more pixels, the photo is decoded again in full size. Raises
+    ImageError and FaceError.
     """
 
-    def look(image: Image, finer: bool) -> list[DetectedFace]:
+    def find(image: Image, finer: bool) -> list[DetectedFace]:
         return [find_face(image.pixels, detector, policy, min_face_px, image.reduction, finer)]
 
-    return _take(data, look, detector, framing, limits)[0]
+    return _crop(data, find, detector, framing, limits)[0]
 
 
 def crop_faces(
@@ -60,21 +61,21 @@ def crop_faces(
     limits: Limits = DEFAULT_LIMITS,
     min_face_px: float = 0,
 ) -> list[CropResult]:
-    """Do the same for every face, or the largest `most` of them; largest first.
+    """Cut out all faces of a photo as `crop_face` does, or the `most` largest; largest first.
 
-    What is done once for all of them takes time in the first alone.
+    The seconds of steps that all faces share are those of the first result; the others have 0.
     """
 
-    def look(image: Image, finer: bool) -> list[DetectedFace]:
+    def find(image: Image, finer: bool) -> list[DetectedFace]:
         faces = find_faces(image.pixels, detector, min_face_px, image.reduction, finer)
         return faces[:most]
 
-    return _take(data, look, detector, framing, limits)
+    return _crop(data, find, detector, framing, limits)
 
 
-def _take(
+def _crop(
     data: bytes,
-    look: Callable[[Image, bool], list[DetectedFace]],
+    find: Callable[[Image, bool], list[DetectedFace]],
     detector: Detector,
     framing: Framing,
     limits: Limits,
@@ -84,34 +85,32 @@ def _take(
     decode_s = perf_counter() - started
     started = perf_counter()
     try:
-        faces = look(image, False)
+        faces = find(image, False)
         again_s = 0.0
     except NoFace:
-        # Only a photo in which nothing was found pays for a second look, at all its pixels.
+        # The finer search, at full size, is slow: only a photo without a face so far gets it.
         image, again_s = (image, 0.0) if image.reduction == 1 else _decode_whole(data, limits)
-        faces = look(image, True)
+        faces = find(image, True)
     decode_s += again_s
     detect_s = perf_counter() - started - again_s
     whole: DetectedFace | None = None
-    portraits = []
-    for found in faces:
+    results = []
+    for face in faces:
         started = perf_counter()
-        crop = align(found, detector, framing)
+        crop = align(face, detector, framing)
         again_s = 0.0
         if image.reduction > 1 and crop.scale > 1:
             if whole is None:
                 again, again_s = _decode_whole(data, limits)
-                whole = found.enlarged(again.pixels)
-            found = replace(whole, face=found.face.scaled(found.reduction))
-            crop = align(found, detector, framing)
+                whole = face.enlarged(again.pixels)
+            face = replace(whole, face=face.face.scaled(face.reduction))
+            crop = align(face, detector, framing)
         align_s = perf_counter() - started - again_s
-        portraits.append(
-            CropResult(
-                found, crop, image.width, image.height, decode_s + again_s, detect_s, align_s
-            )
+        results.append(
+            CropResult(face, crop, image.width, image.height, decode_s + again_s, detect_s, align_s)
         )
         decode_s = detect_s = 0.0
-    return portraits
+    return results
 
 
 def _decode_whole(data: bytes, limits: Limits) -> tuple[Image, float]:

@@ -1,8 +1,8 @@
-"""Bring samples of more than 8 bits to 8, by as many bits as are in use.
+"""Reduce samples of more than 8 bits to 8, keeping the highest bits in use.
 
-Cameras, scanners and thermal or medical devices of 10, 12 or 14 bits store samples in 16 and
-leave the upper bits empty; the high byte alone would then be black. PNG's `sBIT` is no help: by
-its specification samples fill all 16 bits, whatever it says.
+Cameras, scanners and thermal or medical devices with 10, 12 or 14 bits store their samples in 16
+and leave the upper bits empty, so the high byte alone would be black. The chunk `sBIT` of a PNG
+does not help: by the PNG specification, samples always fill all 16 bits.
 """
 
 import sys
@@ -20,20 +20,23 @@ Samples = NDArray[np.uint16]
 
 _PART = 2**20
 _ROWS = 256
-# Of a high byte: a file with a larger one uses 15 bits at least.
+# If a high byte is at least this, the file uses 15 bits or more.
 _NEARLY_EMPTY = 64
-# Of values without a range, so many at either end may be anything: a hot pixel, a lamp.
+# This share of the values at either end is ignored: it may be a hot pixel or a lamp.
 _STRAY = 0.001
 _OTHER_BYTE = {"L": "B", "B": "L", "N": "B" if sys.byteorder == "little" else "L"}
 
 
 def to_8_bits(samples: Samples, bits: int = 0) -> Pixels:
-    """Scale `(h, w)` samples of `bits` bits, by default those in use, to 8."""
+    """Reduce samples `(h, w)` of `bits` bits to 8; by default, `bits` is what is in use."""
     return _shifted(samples, bits or _in_use(int(samples.max(initial=0))))
 
 
 def _in_use(largest: int) -> int:
-    """Return 8, 10, 12, 14 or 16 bits: devices have these, and the gain hangs on no one sample."""
+    """Return the number of bits in use, rounded up to an even number, as devices have it.
+
+    So the brightness does not depend on a single sample.
+    """
     needed = largest.bit_length()
     return max(8, needed + needed % 2)
 
@@ -43,17 +46,18 @@ def _shifted(samples: Samples, bits: int) -> Pixels:
 
 
 def stretch(values: NDArray[np.float32] | NDArray[np.int32]) -> Pixels:
-    """Map the darkest of `(h, w)` to 0, the brightest to 255: such files agree on no range.
+    """Map the darkest of the values `(h, w)` to 0 and the brightest to 255.
 
-    One in a thousand may lie beyond either. Raises UndecodableImage if some are not finite.
+    Files with such values do not share a range. One in a thousand may lie beyond either end.
+    Raises UndecodableImage if some are not finite.
     """
     flat = values.reshape(-1)
     if not np.isfinite(float(flat.max()) - float(flat.min())):
-        raise UndecodableImage("The image holds values that are not finite.")
+        raise UndecodableImage("The image contains values that are not finite.")
     some = np.sort(flat[:: 1 + flat.size // _PART])
     stray = int(_STRAY * some.size)
     low, high = float(some[stray]), float(some[-1 - stray])
-    # In parts, because at 64 bits the whole would take eight times what comes of it.
+    # In parts, because 64 bits a value would take eight times the memory of the result.
     span, stretched = high - low if high > low else 1.0, np.empty(flat.shape, np.uint8)
     for start in range(0, flat.size, _PART):
         part = slice(start, start + _PART)
@@ -63,13 +67,13 @@ def stretch(values: NDArray[np.float32] | NDArray[np.int32]) -> Pixels:
 
 
 def raw_mode(image: ImageFile) -> str:
-    """Return how the file stores its samples, in Pillow's words; ask before it is loaded."""
+    """Return how the file stores its samples, as a Pillow raw mode; call it before loading."""
     arguments = image.tile[0].args if image.tile else None
     return str(arguments[0] if isinstance(arguments, tuple) else arguments)
 
 
 def with_raw_mode(image: ImageFile, change: Callable[[str], str]) -> None:
-    """Let a file that is not loaded yet be read as if it stored its samples in another way."""
+    """Change the raw mode that an image will be loaded with; call it before loading."""
     for at, tile in enumerate(image.tile):
         match tile.args:
             case str():
@@ -79,9 +83,9 @@ def with_raw_mode(image: ImageFile, change: Callable[[str], str]) -> None:
 
 
 def deepen(image: Pillow.Image, raw: str, reopen: Callable[[], ImageFile]) -> Pillow.Image:
-    """Scale colours of 16 bits by the bits in use: Pillow takes the high byte alone.
+    """Reduce colours of 16 bits by the bits in use; Pillow keeps the high byte only.
 
-    Where that is nearly empty, the file is decoded once more for the low one.
+    If the high byte is nearly empty, the file is decoded again to get the low byte.
     """
     samples, _, order = raw.partition(";16")
     if not order or samples not in ("R", "RGB", "RGBX", "RGBA", "LA"):
@@ -90,7 +94,7 @@ def deepen(image: Pillow.Image, raw: str, reopen: Callable[[], ImageFile]) -> Pi
     if high[..., :3].max(initial=0) >= _NEARLY_EMPTY:
         return image
     with reopen() as again:
-        # There are no words for the low byte of LA: as it lies, that is four samples of 8 bits.
+        # No raw mode gives the low byte of LA, so its four bytes are read as RGBA.
         is_grey = samples == "LA"
         with_raw_mode(again, lambda raw: "RGBA" if is_grey else raw[:-1] + _OTHER_BYTE[raw[-1]])
         again.load()
@@ -99,7 +103,7 @@ def deepen(image: Pillow.Image, raw: str, reopen: Callable[[], ImageFile]) -> Pi
 
 
 def _joined(high: Pixels, low: Pixels) -> Pixels:
-    """Scale the colours of `(h, w, 3 or 4)` high bytes and as many low ones; alpha stays."""
+    """Join high bytes `(h, w, 3 or 4)` with low bytes, reduced to 8 bits; alpha is unchanged."""
     parts = [slice(top, top + _ROWS) for top in range(0, len(high), _ROWS)]
     bits = _in_use(max(int(_samples(high[rows], low[rows]).max()) for rows in parts))
     joined = high.copy()

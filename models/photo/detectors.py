@@ -1,4 +1,4 @@
-"""The three detectors behind `face.Detector`: YuNet, dlib, and none for ready crops."""
+"""Implement `face.Detector` three times: with YuNet, with dlib, and for photos that are crops."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ from models.weights import YUNET, YUNET_OF_ITS_MAKERS, check_hash, dlib_file, ha
 if TYPE_CHECKING:
     from dlib import rectangle
 
-# Where dlib's five points (outer and inner corner of the left eye as the camera sees the
-# right, then of the other, then the base of the nose) lie on the average face; the numbers
-# are those of dlib's own `get_face_chip_details`.
+# Where dlib's five points lie on the average face: the outer and inner corner of the eye on the
+# right side of the image, the same of the other eye, and the base of the nose. The numbers are
+# those of dlib's `get_face_chip_details`.
 _DLIB_POINTS_IN_DLIB_CROP = np.array(
     [
         [0.8595674595992, 0.2134981538014],
@@ -32,9 +32,9 @@ _DLIB_POINTS_IN_DLIB_CROP = np.array(
     dtype=np.float32,
 )
 
-# YuNet's points (both eyes, left in the image first, nose tip, corners of the mouth) in the same
-# crop: their means over 2,000 faces that were aligned by dlib's points, so that both detectors
-# give such an encoder the same crop.
+# YuNet's points in the same crop: both eyes, the left one in the image first, the tip of the nose
+# and the corners of the mouth. They are means over 2,000 faces that were aligned by dlib's points,
+# so that both detectors lead to the same crop.
 _YUNET_POINTS_IN_DLIB_CROP = np.array(
     [
         [0.2283, 0.1955],
@@ -46,7 +46,7 @@ _YUNET_POINTS_IN_DLIB_CROP = np.array(
     dtype=np.float32,
 )
 
-# The same points in the crop of 112 pixels that ArcFace and most networks since are trained on.
+# YuNet's points in the crop of 112 pixels that ArcFace and most later networks are trained on.
 _YUNET_POINTS_IN_ARCFACE_CROP = np.array(
     [
         [38.2946, 51.6963],
@@ -61,16 +61,16 @@ _YUNET_POINTS_IN_ARCFACE_CROP = np.array(
 
 @dataclass(frozen=True, slots=True)
 class DetectorSource:
-    """Say which detector to open, and from which file where it needs one.
+    """Say which detector to open, and from which file if it needs one.
 
-    It is small and can be sent to other processes, which open a detector of their own.
+    It is small and can be sent to other processes, which then open their own detector.
     """
 
     name: DetectorName
     weights: Path | None = None
 
     def open(self) -> Detector:
-        """Open it; raises InvalidBundle if its files or libraries are absent."""
+        """Open the detector; raises InvalidBundle if its files or libraries are missing."""
         match self.name:
             case "dlib":
                 return DlibDetector()
@@ -86,14 +86,14 @@ def find_detector(
     weights: Path | None = None,
     yunet_path: Path | None = None,
 ) -> DetectorSource:
-    """Check that a detector is there and gives the points that a landmark template needs.
+    """Return the source of a detector that is installed and fits the landmark template.
 
-    `weights` is a folder to look for YuNet in, `yunet_path` YuNet's file itself. Raises
+    `weights` is a folder that contains YuNet's file, `yunet_path` the file itself. Raises
     InvalidBundle.
     """
     if name != "none" and template not in _TEMPLATES[name]:
         raise InvalidBundle(
-            f"The detector `{name}` does not give the points of the landmark template "
+            f"The detector `{name}` does not find the points of the landmark template "
             f"`{template}`; the detectors that do are "
             f"{', '.join(f'`{other}`' for other in _TEMPLATES if template in _TEMPLATES[other])}. "
             "Unset LIKENESS_DETECTOR to use the bundle's own."
@@ -115,12 +115,12 @@ def find_detector(
 class DlibDetector:
     """Find faces with dlib's frontal HOG detector and its five-point landmark model.
 
-    The image is scaled to a short side of `side` pixels: measured on web photos, that finds
-    91 to 98 % of the faces at a score of -0.3 in about 16 ms.
+    The image is scaled to a shorter side of `side` pixels. On web photos, this finds 91 to 98 % of
+    the faces at a score of -0.3 in about 16 ms.
     """
 
     name: DetectorName = "dlib"
-    # On web photos, 3 % of the faces score less than 0.4 upright, 98 % on their side or head.
+    # On web photos, 3 % of upright faces score below 0.4, and 98 % of faces that are not upright.
     confident = 0.1
     upright = 0.4
     turned = 0.1
@@ -161,7 +161,10 @@ class DlibDetector:
 
 
 def scale_to(pixels: Pixels, side: int, longest: int = 4096) -> tuple[Pixels, float]:
-    """Scale so that the shorter side is `side`, the longer at most `longest`; give the factor."""
+    """Scale to a shorter side of `side` and a longer side of at most `longest` pixels.
+
+    Returns the scaled image and the factor.
+    """
     height, width = pixels.shape[:2]
     return _scaled(pixels, min(side / min(height, width), longest / max(height, width)))
 
@@ -176,18 +179,18 @@ def _scaled(pixels: Pixels, scale: float) -> tuple[Pixels, float]:
 class YuNetDetector:
     """Find faces with OpenCV's YuNet, large faces first.
 
-    YuNet sees faces of 16 to 300 pixels. A look at the photo with its longer side scaled to
-    `NEAR` pixels finds every face that fills an eighth of it or more, also one that fills the
-    whole picture, in about 7 ms. Only a photo without such a face is looked at again, with its
-    longer side at `FAR`, where a twentieth of it is enough.
+    YuNet finds faces of 16 to 300 pixels. In a photo whose longer side is scaled to `NEAR` pixels,
+    it finds every face that takes an eighth of that side or more, up to the whole picture, in
+    about 7 ms. If there is no such face, the photo is searched again with a longer side of `FAR`
+    pixels, which finds faces from a twentieth of it.
     """
 
     name: DetectorName = "yunet"
-    # On web photos, 0.2 % of the faces score less than 0.8 upright.
+    # On web photos, 0.2 % of upright faces score below 0.8.
     confident = 0.8
-    # Upright, clean faces score 0.93 to 0.95, on their side 0.88 at most, on their head 0.92;
-    # behind a mask or dark glasses, upright 0.7 to 0.9 and on their head 0.91. So only a clean
-    # face is turned round, and no mask.
+    # A clear face scores 0.93 to 0.95 upright, at most 0.88 on its side and 0.92 upside down. With
+    # a mask or dark glasses it scores 0.7 to 0.9 upright and 0.91 upside down. So only a photo with
+    # a clear face is turned upside down, not one with a mask.
     upright = 0.92
     turned = 0.88
     upside_down = 0.92
@@ -195,12 +198,12 @@ class YuNetDetector:
 
     NEAR, FAR = 320, 640
     _LARGE = 1 / 8
-    # The finer look: faces of 40 pixels at 24, in tiles that overlap by what holds one.
+    # The finer search: faces of 40 pixels are scaled to 24. The tiles overlap by more than a face.
     _SMALLEST, _SEEN_AT, _TILE, _OVERLAP = 40, 24, 1024, 96
 
     def __init__(self, weights: Path, threshold: float = 0.6) -> None:
-        # The reader of quantised networks warns of targets that nobody asked for. The level is
-        # that of the whole process, so it is not put back: other threads open detectors too.
+        # OpenCV warns about targets that are not used here when it reads a quantised network. The
+        # level is that of the whole process, and other threads open detectors too, so it stays.
         cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)
         try:
             side = (self.NEAR, self.NEAR)
@@ -213,14 +216,14 @@ class YuNetDetector:
 
     def detect(self, pixels: Pixels, at_least: float = 0) -> list[Face]:
         longest = max(pixels.shape[:2])
-        near = self._look(*_scaled(pixels, self.NEAR / longest))
+        near = self._search(*_scaled(pixels, self.NEAR / longest))
         if at_least >= self._LARGE * longest or any(
             face.score >= self.confident and face.box.shorter >= self._LARGE * longest
             for face in near
         ):
             return near
-        far = self._look(*_scaled(pixels, self.FAR / longest))
-        return [*far, *_unseen(near, far)]
+        far = self._search(*_scaled(pixels, self.FAR / longest))
+        return [*far, *_new_faces(near, far)]
 
     def detect_small(self, pixels: Pixels) -> list[Face]:
         scale = self._SEEN_AT / self._SMALLEST
@@ -230,11 +233,11 @@ class YuNetDetector:
         found: list[Face] = []
         for top, left in _tiles(small.shape[0], small.shape[1], self._TILE, self._OVERLAP):
             tile = small[top : top + self._TILE, left : left + self._TILE]
-            faces = [face.moved(left, top) for face in self._look(tile, 1.0)]
-            found += _unseen(faces, found)
+            faces = [face.moved(left, top) for face in self._search(tile, 1.0)]
+            found += _new_faces(faces, found)
         return [face.scaled(1 / scale) for face in found]
 
-    def _look(self, pixels: Pixels, scale: float) -> list[Face]:
+    def _search(self, pixels: Pixels, scale: float) -> list[Face]:
         self._detector.setInputSize((pixels.shape[1], pixels.shape[0]))
         _, rows = self._detector.detect(np.ascontiguousarray(pixels[:, :, ::-1]))
         rows = np.empty((0, 15), np.float32) if rows is None else np.asarray(rows, np.float32)
@@ -248,18 +251,18 @@ def _yunet_face(row: NDArray[np.float32]) -> Face:
 
 
 def _tiles(height: int, width: int, side: int, overlap: int) -> Iterator[tuple[int, int]]:
-    """Yield the top left corners of tiles that cover an image."""
+    """Yield the top and left of tiles that cover an image."""
     starts = (range(0, max(1, length - overlap), side - overlap) for length in (height, width))
     yield from product(*starts)
 
 
-def _unseen(faces: list[Face], seen: list[Face]) -> list[Face]:
-    """Return the faces that do not lie where one of `seen` lies."""
-    return [face for face in faces if all(face.box.overlap(other.box) < 0.3 for other in seen)]
+def _new_faces(faces: list[Face], known: list[Face]) -> list[Face]:
+    """Return the faces that do not overlap with a known face."""
+    return [face for face in faces if all(face.box.overlap(other.box) < 0.3 for other in known)]
 
 
 class NoDetector:
-    """Take the whole image for the face: for crops that were aligned elsewhere."""
+    """Take the whole image for the face, for photos that are aligned crops already."""
 
     name: DetectorName = "none"
     confident = 0.0
@@ -279,7 +282,7 @@ class NoDetector:
         return []
 
 
-# Which points a detector gives, in which crop.
+# For each detector, the places of its points in the crop of each landmark template.
 _TEMPLATES: Mapping[str, Mapping[TemplateName, Points]] = {
     "dlib": {"dlib": _DLIB_POINTS_IN_DLIB_CROP},
     "yunet": {

@@ -1,4 +1,4 @@
-"""From bytes to pixels: one upright RGB image, whole or not at all."""
+"""Decode the bytes of a photo into one upright RGB image, completely or not at all."""
 
 import math
 import re
@@ -30,41 +30,39 @@ from models.errors import (
     TooManyPixels,
     UndecodableImage,
 )
-from models.photo import depth, tiff
-from models.photo import integrity as complete
-from models.photo.integrity import MeteredFile
+from models.photo import depth, integrity, tiff
 
 Pixels = NDArray[np.uint8]
 
-# A whole picture in one block: as large as that, the C library returns it when it is freed. It
-# keeps pieces of Pillow's own size, in every thread as many as there ever were.
+# Let Pillow allocate a whole picture as one block: the C library returns a block of that size to
+# the system when it is freed. Blocks of Pillow's default size stay with every thread for ever.
 Pillow.core.set_block_size(2**28)  # type: ignore[attr-defined]
 
-# As many as a photo has rows, and more than that of any that may be decoded.
+# A strip has at least one row, and no photo within the limits has that many rows.
 _MAX_STRIPS = 65_536
 
 
 class PixelBudget:
-    """Hold how many pixels of images that belong together may be decoded; threads share it."""
+    """Count the pixels that may still be decoded for one request; threads can share it."""
 
     def __init__(self, pixels: float = math.inf) -> None:
         self._pixels = self._left = pixels
         self._lock = Lock()
 
     def spend(self, pixels: int) -> None:
-        """Take pixels that are about to be decoded. Raises PixelBudgetSpent, and takes none."""
+        """Spend pixels before they are decoded; raises PixelBudgetSpent if too few are left."""
         with self._lock:
             if pixels > self._left:
                 raise PixelBudgetSpent(
-                    f"The photos of one request may take {self._pixels:.0f} pixels to decode; "
-                    f"{self._left:.0f} are left, and this one takes {pixels}."
+                    f"The photos of one request may have {self._pixels:.0f} pixels together; "
+                    f"{self._left:.0f} are left, and this one has {pixels}."
                 )
             self._left -= pixels
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Cap what is decoded: bytes of the file, pixels by its header, pixels of several files."""
+    """Limit the bytes of a file, its pixels by its header, and the pixels of a whole request."""
 
     max_bytes: int = 10 * 2**20
     max_pixels: int = 50_000_000
@@ -78,9 +76,8 @@ DEFAULT_LIMITS = Limits()
 class Image:
     """Hold one upright image: `pixels` is `(h, w, 3)` uint8 RGB, contiguous and writable.
 
-    `format` is the file's: JPEG, PNG, WEBP, BMP, TIFF, GIF, AVIF or HEIF. `width` and
-    `height` are those of the file, upright; `reduction` is how many of its pixels one of
-    `pixels` is wide: 1, 2, 4 or 8.
+    `format` is JPEG, PNG, WEBP, BMP, TIFF, GIF, AVIF or HEIF. `width` and `height` are those of
+    the upright photo in full size. One of `pixels` is `reduction` pixels of it wide: 1, 2, 4 or 8.
     """
 
     pixels: Pixels
@@ -91,18 +88,20 @@ class Image:
 
 
 def decode(data: bytes, limits: Limits = DEFAULT_LIMITS, shortest: int | None = None) -> Image:
-    """Decode the photo in an image file completely, turned upright.
+    """Decode the photo in an image file completely and turn it upright.
 
-    Of several images that is the one the format calls the main one: of a TIFF or a camera's
-    negative the largest, not its small copy; of a HEIC the primary one; of a phone's JPEG, an
-    animation or the pages of a document the first. Thumbnails are never it.
+    If the file contains several images, the main one is decoded: the largest image of a TIFF or a
+    DNG, the primary image of a HEIC, the first image of a JPEG, an animation or a document with
+    pages. It is never a thumbnail.
 
-    A JPEG is decoded at a half, a quarter or an eighth of its size where its shorter side
-    stays at least `shortest` pixels: its own transform gives that for a fraction of the time.
-    Transparent parts become white, as a viewer shows them, so that what is compared is what
-    a person sees. Of more than 8 bits a sample, the 8 highest in use are kept. Colour profiles
-    are ignored. Raises ImageTooLarge, NotAnImage (unknown signature), UnsupportedImage (raw sensor
-    data), TooManyPixels and PixelBudgetSpent (by the header, nothing is decoded), UndecodableImage.
+    A JPEG is decoded at a half, a quarter or an eighth of its size if its shorter side stays at
+    least `shortest` pixels; this takes a fraction of the time. Transparent parts become white, as
+    a viewer shows them, so that the comparison uses what a person sees. Samples of more than 8
+    bits keep their 8 highest bits in use. Colour profiles are ignored.
+
+    Raises ImageTooLarge, NotAnImage (unknown signature), UnsupportedImage (such as raw sensor
+    data), TooManyPixels and PixelBudgetSpent (both by the header, before anything is decoded), and
+    UndecodableImage.
     """
     if len(data) > limits.max_bytes:
         raise ImageTooLarge(f"The file has {len(data)} bytes; {limits.max_bytes} are allowed.")
@@ -110,13 +109,13 @@ def decode(data: bytes, limits: Limits = DEFAULT_LIMITS, shortest: int | None = 
     try:
         return _read(kind, data, limits, shortest)
     except (Pillow.DecompressionBombError, Pillow.DecompressionBombWarning) as exc:
-        raise TooManyPixels(f"The {kind.name} file unfolds to more pixels than allowed.") from exc
+        raise TooManyPixels(f"The {kind.name} file has more pixels than allowed.") from exc
     except _DAMAGE as exc:
         raise UndecodableImage(f"The {kind.name} file cannot be decoded.") from exc
 
 
-# What Pillow and the libraries below it were seen to raise for hostile bytes. Warnings are
-# among them because whoever turns warnings into errors turns Pillow's doubts into damage.
+# The errors that Pillow and its libraries raise for hostile bytes, as seen in tests. Warning is
+# among them because Python can be set to turn warnings into errors.
 _DAMAGE = (
     OSError,
     SyntaxError,
@@ -139,33 +138,33 @@ _DAMAGE = (
 
 class _Jpeg(JpegImageFile):
     def _read_dpi_from_exif(self) -> None:
-        """Leave EXIF alone: a corrupt block must not stop the photo, nor warn about it."""
+        """Do nothing: a corrupt EXIF block must neither raise nor warn."""
 
 
 class _Tiff(TiffImageFile):
     def _setup(self) -> None:
-        """Refuse millions of strips: they are laid out one by one before any is decoded."""
+        """Refuse millions of strips: Pillow prepares each of them before it decodes any."""
         for tag in (STRIPOFFSETS, TILEOFFSETS):
             parts = self.tag_v2.get(tag)
             if isinstance(parts, tuple) and len(parts) > _MAX_STRIPS:
                 raise UndecodableImage(f"The TIFF file has {len(parts)} strips.")
         super()._setup()
         if self._planar_configuration == 2 and self.tag_v2.get(BITSPERSAMPLE, (8,))[0] == 16:
-            # Pillow names the colour of a plane and forgets that its samples have two bytes.
+            # Pillow ignores here that the samples of a plane have two bytes.
             order = ";16L" if self.tag_v2.prefix == b"II" else ";16B"
             depth.with_raw_mode(self, lambda raw: raw + order if len(raw) == 1 else raw)
 
 
 def _avif(stream: BytesIO) -> ImageFile:
-    # Orientation of an AVIF is its `irot` and `imir` properties, never EXIF;
-    # Pillow parses EXIF all the same, and a corrupt block would stop the photo.
+    # The properties `irot` and `imir` of an AVIF give its orientation, never its EXIF. Pillow
+    # parses the EXIF too, and would fail on a corrupt block.
     exif_item = rb"(?s)(infe[\x02\x03].{3}(?:.{4}|.{6}))Exif"
     return AvifImageFile(BytesIO(re.sub(exif_item, rb"\1skip", stream.read())))
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """Hold one file format; `turned` says that its reader applies the orientation itself."""
+    """Hold one file format; `turned` says whether its reader applies the orientation itself."""
 
     name: str
     signature: bytes
@@ -173,8 +172,8 @@ class _Kind:
     turned: bool = False
 
 
-# Each reader is called by itself, not through `Pillow.open`, which knows formats that nobody
-# asked for and warns about sizes that are checked here.
+# Each reader is called directly: `Pillow.open` would also accept other formats, and warns about
+# sizes that are checked here.
 _KINDS = (
     _Kind("JPEG", rb"\xff\xd8\xff", _Jpeg),
     _Kind("PNG", rb"\x89PNG\r\n\x1a\n", PngImageFile),
@@ -184,7 +183,7 @@ _KINDS = (
     _Kind("HEIF", rb".{4}ftypm[is]f1", HeifImageFile, turned=True),
     _Kind("GIF", rb"GIF8[79]a", GifImageFile),
     _Kind("TIFF", rb"II[*+]\x00|MM\x00[*+]", _Tiff, turned=True),
-    # "BM" alone begins many a text; the size of the header that follows is telling.
+    # Some texts begin with "BM" too, so the size of the header that follows is checked as well.
     _Kind("BMP", rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\x00\x00\x00", BmpImageFile),
 )
 _JPEG = _KINDS[0]
@@ -194,11 +193,13 @@ def _recognise(data: bytes) -> _Kind:
     for kind in _KINDS:
         if re.match(kind.signature, data, re.DOTALL):
             return kind
-    raise NotAnImage("The bytes are no image of a known format." if data else "The file is empty.")
+    raise NotAnImage(
+        "The file is not an image of a known format." if data else "The file is empty."
+    )
 
 
 def begins_as_photo(data: bytes) -> bool:
-    """Tell whether a file that begins so is of a known format."""
+    """Return whether `data`, the first bytes of a file, begin a known image format."""
     return any(re.match(kind.signature, data, re.DOTALL) for kind in _KINDS)
 
 
@@ -209,8 +210,8 @@ def _read(kind: _Kind, data: bytes, limits: Limits, shortest: int | None) -> Ima
         kind = _JPEG if photo.is_jpeg else kind
     data = photo.data
     if kind is _JPEG:
-        data, ended = complete.end_jpeg(data)
-    stream = MeteredFile(data)
+        data, ended = integrity.end_jpeg(data)
+    stream = integrity.MeteredFile(data)
     with kind.open(stream) as image:
         width, height = image.size
         if width * height > limits.max_pixels:
@@ -223,15 +224,15 @@ def _read(kind: _Kind, data: bytes, limits: Limits, shortest: int | None) -> Ima
         limits.budget.spend(image.width * image.height)
         match kind.name:
             case "PNG":
-                complete.check_png(data, image.size)
+                integrity.check_png(data, image.size)
             case "TIFF":
-                complete.check_tiles([tile.extents for tile in image.tile], image.size)
+                integrity.check_tiles([tile.extents for tile in image.tile], image.size)
             case "JPEG":
-                complete.check_scans(data, header_bytes, width * height)
+                integrity.check_scans(data, header_bytes, width * height)
         image.load()
         reopen = partial(_reopen, kind, reduction, limits)
         if kind is _JPEG:
-            complete.check_end(data, header_bytes, image, reopen, ended)
+            integrity.check_end(data, header_bytes, image, reopen, ended)
         shown = _to_8_bits(image, photo, raw, partial(reopen, BytesIO(data)))
         turn = 1 if kind.turned else orientation(image.info.get("exif", b""))
         upright = _turn(shown, photo.turn if turn == 1 else turn)
@@ -241,7 +242,7 @@ def _read(kind: _Kind, data: bytes, limits: Limits, shortest: int | None) -> Ima
 
 
 def _reduction(size: tuple[int, int], shortest: int | None) -> int:
-    """Return the largest reduction that leaves the shorter side so long."""
+    """Return the largest reduction that leaves the shorter side at least `shortest` pixels."""
     fitting = (by for by in (8, 4, 2) if shortest is not None and min(size) // by >= shortest)
     return next(fitting, 1)
 
@@ -276,7 +277,7 @@ def _turn(image: Pillow.Image, turn: int) -> Pillow.Image:
 def orientation(exif: bytes) -> int:
     """Return the orientation, 1 to 8, from a block of EXIF; 1 if it has none or is corrupt.
 
-    Pillow's parser warns about and stumbles over corrupt blocks, which are common.
+    Pillow's parser is not used: it warns and fails on corrupt blocks, which are common.
     """
     first = next(tiff.directories(exif.removeprefix(b"Exif\0\0")), None)
     turn = first.first(tiff.ORIENTATION, 1) if first else 1
@@ -304,7 +305,7 @@ def _to_rgb(image: Pillow.Image) -> Pillow.Image:
 
 
 def _to_array(image: Pillow.Image) -> Pixels:
-    # Band by band, because Pillow hands out its pixels through copies of the whole.
+    # In bands, because Pillow copies all pixels of an image to export them.
     width, height = image.size
     pixels = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, 256):

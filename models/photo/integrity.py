@@ -1,7 +1,8 @@
-"""Refuse files that hold less than their headers promise, where the decoders stay silent.
+"""Refuse truncated files and files that take too long to read, where the decoders accept them.
 
-Pillow notices most truncations itself. It leaves black what a short PNG or TIFF does not
-fill, libjpeg leaves it grey, and neither bounds how often a progressive JPEG is redrawn.
+Pillow notices most truncated files itself. But it leaves the missing part of a PNG or TIFF black,
+libjpeg leaves it grey, and neither limits the number of scans of a progressive JPEG. The `check_`
+functions find these cases; `MeteredFile` stops files that make Pillow read for minutes.
 """
 
 import re
@@ -15,18 +16,18 @@ from PIL import Image, ImageChops
 
 from models.errors import UndecodableImage
 
-# Cameras and web tools write at most about 12; each one more costs a pass over all pixels.
+# Cameras and web tools write at most about 12 scans; each scan is a pass over all pixels.
 MAX_SCANS = 64
 # Encoders put some kilobytes into each chunk.
 _MAX_CHUNKS = 65_536
-# Pixels times scans; a large photo is allowed fewer of them.
+# The limit of pixels times scans: a large photo may have fewer scans.
 MAX_DRAWN = 10**9
 _MAX_SEGMENTS = 4096
 
-# Inside a scan, \xff stands before 0 or before one of the restart markers.
+# Inside a scan, \xff comes before 0 or before a restart marker.
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
-# TEM, the one other marker without a length behind it.
+# _BARE is TEM, the only other marker that no length follows.
 _SCAN, _END, _BARE = 0xDA, 0xD9, 0x01
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = {0xC2, 0xCA}
@@ -45,7 +46,7 @@ _ADAM7 = (
 
 
 def check_png(data: bytes, size: tuple[int, int]) -> None:
-    """Raise UndecodableImage unless a PNG's chunks unfold to all rows of `size`, in pixels."""
+    """Raise UndecodableImage unless the chunks of a PNG inflate to all rows of `size` pixels."""
     kind, width, height, depth, colour, _, _, interlace = struct.unpack_from(">4s2I5B", data, 12)
     if kind != b"IHDR" or (width, height) != size:
         raise UndecodableImage("The PNG file contradicts itself about its size.")
@@ -61,7 +62,7 @@ def check_png(data: bytes, size: tuple[int, int]) -> None:
 
 
 def _inflated(data: bytes, enough: int) -> int:
-    """Count the bytes that a PNG's pixel data unfold to, up to about `enough`."""
+    """Count the bytes that the pixel data of a PNG inflate to; stop at about `enough`."""
     inflater = zlib.decompressobj()
     total, at, chunks = 0, 8, 0
     while at + 8 <= len(data) and total < enough:
@@ -81,11 +82,11 @@ def check_tiles(tiles: Sequence[tuple[int, int, int, int] | None], size: tuple[i
     parts = {tile for tile in tiles if tile}
     covered = sum((right - left) * (bottom - top) for left, top, right, bottom in parts)
     if covered < size[0] * size[1]:
-        raise UndecodableImage("The file holds fewer strips than its size needs.")
+        raise UndecodableImage("The file contains fewer strips than its size needs.")
 
 
 def _segments(data: bytes, at: int) -> Iterator[tuple[int, int]]:
-    """Yield the markers of a JPEG from `at` on, and where what they head begins."""
+    """Yield the code of each JPEG marker from `at` on, and the offset behind it."""
     while marker := _MARKER.search(data, at):
         code, at = marker[0][1], marker.end()
         yield code, at
@@ -94,9 +95,9 @@ def _segments(data: bytes, at: int) -> Iterator[tuple[int, int]]:
 
 
 def check_scans(data: bytes, start: int, pixels: int) -> None:
-    """Raise UndecodableImage if a JPEG, drawn from `start` on, is redrawn absurdly often.
+    """Raise UndecodableImage if a JPEG has far too many scans from the offset `start` on.
 
-    What only looks like the end or like a scan, in comments or behind the end, does not count.
+    Bytes that only look like a scan or the end do not count, such as in comments.
     """
     scans = 1
     for segments, (code, _) in enumerate(_segments(data, start), 1):
@@ -110,40 +111,40 @@ def check_scans(data: bytes, start: int, pixels: int) -> None:
 
 
 def end_jpeg(data: bytes) -> tuple[bytes, bool]:
-    """Return a JPEG with an end marker, and whether it came with one.
+    """Add the end marker to a JPEG that lacks it; return the JPEG, and whether it had a marker.
 
-    Some cameras and messengers leave it out, some disks fill up with zeros, which go. Raises
-    UndecodableImage if scans are missing; whether the last one is whole, `check_end` tells.
+    Some cameras and messengers leave the marker out. Zeros at the end, which some disks add, are
+    removed. Raises UndecodableImage if scans are missing; `check_end` checks the last scan.
     """
     if data.endswith(b"\xff\xd9"):
         return data, True
     if any(code == _END for code, _ in islice(_segments(data, 2), _MAX_SEGMENTS)):
         return data, True
-    if _unseen_coefficients(data):
+    if _missing_coefficients(data):
         raise UndecodableImage("The JPEG file ends before its last scan.")
     kept = data.rstrip(b"\0") if data.endswith(b"\0\0") else data
-    # Inside a scan a zero follows \xff; without one it is half an end.
+    # Inside a scan a zero follows \xff. Without it, the \xff is half of an end marker.
     kept = kept + b"\0" if kept.endswith(b"\xff") and kept != data else kept.rstrip(b"\xff")
     return kept + b"\xff\xd9", False
 
 
-def _unseen_coefficients(data: bytes) -> set[tuple[int, int]]:
-    """Return what no scan of a JPEG gives to its last bit: components and coefficients."""
-    unseen: set[tuple[int, int]] = set()
+def _missing_coefficients(data: bytes) -> set[tuple[int, int]]:
+    """Return the (component, coefficient) pairs that no scan of a JPEG gives to the last bit."""
+    missing: set[tuple[int, int]] = set()
     is_progressive = False
     for code, at in islice(_segments(data, 2), _MAX_SEGMENTS):
         if code in _FRAMES:
             is_progressive = code in _PROGRESSIVE
             components = data[at + 8 : at + 8 + 3 * data[at + 7] : 3]
-            unseen = {(component, order) for component in components for order in range(64)}
+            missing = {(component, order) for component in components for order in range(64)}
         elif code == _SCAN:
             count = data[at + 2]
             first, last, bits = data[at + 3 + 2 * count : at + 6 + 2 * count]
             orders = range(first, last + 1) if is_progressive else range(64)
             if not (is_progressive and bits & 15):
-                seen = data[at + 3 : at + 3 + 2 * count : 2]
-                unseen -= {(component, order) for component in seen for order in orders}
-    return unseen
+                components = data[at + 3 : at + 3 + 2 * count : 2]
+                missing -= {(component, order) for component in components for order in orders}
+    return missing
 
 
 def check_end(
@@ -153,12 +154,11 @@ def check_end(
     reopen: Callable[[BytesIO], Image.Image],
     ended: bool = True,
 ) -> None:
-    """Raise UndecodableImage if the first scan of a JPEG, from `start` on, stops early.
+    """Raise UndecodableImage if the first scan of a JPEG, from the offset `start` on, is cut off.
 
-    libjpeg paints what is missing mid-grey. If the last pixel has that colour, the file is
-    decoded once more with more bits appended to the scan: a complete one ignores them, one that
-    stopped early takes them for pixels. If the file had not `ended`, this is done with its last
-    scan, and whatever the colour.
+    libjpeg paints the missing part mid-grey. If the last pixel has that colour, the file is
+    decoded again with more bits behind the scan: they change the image only if the scan was cut
+    off. If the file had no end marker (`ended`), its last scan is checked, whatever the colour.
     """
     last = image.crop((image.width - 1, image.height - 1, image.width, image.height))
     if ended and not set(last.tobytes()) <= {127, 128}:
@@ -172,7 +172,7 @@ def check_end(
 
 
 def _more_bits(scan: bytes) -> bytes:
-    """Return bits to go on with, and the restart markers that a scan with such waits for."""
+    """Return bits to append to a scan, with the restart markers that it needs next, if any."""
     restarts = _RESTART.findall(scan)
     following = restarts[-1][1] + 1 if restarts else 0
     return b"".join(
@@ -181,24 +181,27 @@ def _more_bits(scan: bytes) -> bytes:
     )
 
 
-# Pillow finds its way through a file in Python, a few small reads for each part. A real file
-# has some hundred parts; one made of nothing else has millions, and takes minutes.
+# Pillow parses the structure of a file in Python, with a few small reads for each part. A real
+# file has some hundred parts; a hostile one has millions, and takes minutes.
 _READ_COSTS_BYTES = 200
 _FREE_BYTES = 8 * 2**20
 _TIMES = 2
 
 
 class MeteredFile(BytesIO):
-    """Hold a file; `read` raises UndecodableImage after several times its size."""
+    """Read bytes like a file, and raise UndecodableImage after reading several times their size.
+
+    Every read also costs a fixed number of bytes, so that many small reads are stopped too.
+    """
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
         self._left = _FREE_BYTES + _TIMES * len(data)
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read as any file does."""
+        """Read up to `size` bytes, or all that are left."""
         data = super().read(size)
         self._left -= len(data) + _READ_COSTS_BYTES
         if self._left < 0:
-            raise UndecodableImage("The file makes its reader go over it again and again.")
+            raise UndecodableImage("The file makes its decoder read it again and again.")
         return data

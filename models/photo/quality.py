@@ -1,7 +1,7 @@
-"""Measurable capture quality of a face, with reasons and advice for the next photo.
+"""Measure the quality of a face in a photo, and give advice for the next photo.
 
-These are plain signal measures in the spirit of ISO/IEC 29794-5, not a learned score: each
-says what is wrong and what to do about it.
+These are simple measures of the image in the spirit of ISO/IEC 29794-5, not a learned score. Each
+names one problem and what to do about it.
 """
 
 from dataclasses import dataclass, replace
@@ -11,15 +11,15 @@ import numpy as np
 
 from models.photo.face import Crop, DetectedFace
 
-# The side of the face's square at which it is measured: as it is in a crop of 112 pixels that
-# shows as much around the face as dlib's does.
+# Faces are measured at this side of their square. It is that of a crop of 112 pixels with as much
+# around the face as dlib's crop has.
 _MEASURED_AT = 112 / 1.5
 _RIM = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """Name one weakness of a capture and what to do about it."""
+    """Name one problem of a photo, and what to do about it."""
 
     code: str
     advice: str
@@ -27,13 +27,13 @@ class Issue:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """Hold measures of one face.
+    """Hold the measures of one face.
 
-    `face_px` is the shorter side of its box in the image; `sharpness` the standard deviation
-    of the Laplacian, `brightness` the mean and `contrast` the standard deviation of the
-    crop's grey values, all in grey values of 0 to 255; `roll_degrees` the tilt of the head;
-    `misfit` how far the landmarks lie from a frontal face's, in units of the face's side;
-    `detection` the detector's score.
+    `face_px` is the shorter side of its box in the image. `sharpness` is the standard deviation of
+    the Laplacian, `brightness` the mean and `contrast` the standard deviation of the crop's grey
+    values, all in grey values of 0 to 255. `roll_degrees` is the tilt of the head. `misfit` is how
+    far the landmarks lie from those of a frontal face, in units of the face's side. `detection` is
+    the detector's score.
     """
 
     face_px: float
@@ -48,9 +48,9 @@ class Quality:
 
 @dataclass(frozen=True, slots=True)
 class QualityLimits:
-    """Hold where a measure becomes an issue.
+    """Hold the limits at which a measure becomes an issue.
 
-    `sharpness_to_contrast` tells blur from dim light, which lowers both alike.
+    `sharpness_to_contrast` distinguishes blur from dim light, which lowers both measures.
     """
 
     face_px: float = 64
@@ -63,8 +63,8 @@ class QualityLimits:
     misfit: float = 0.1
 
 
-# Where a photo makes a bad template: its person's comparisons fail at least twice as often as
-# others at the default bundle's FMR 1e-3 (`python -m tests.tools.bench.quality DIR --worse`).
+# Beyond these limits a photo makes a bad template: genuine comparisons with it fail at least twice
+# as often at the default bundle's FMR 1e-3 (`python -m tests.tools.bench.quality DIR --worse`).
 HARMFUL = QualityLimits(
     face_px=0,
     sharpness=0,
@@ -75,8 +75,8 @@ HARMFUL = QualityLimits(
 )
 
 
-def measure(found: DetectedFace, crop: Crop, limits: QualityLimits | None = None) -> Quality:
-    """Measure the chosen face and list what would make the next photo better."""
+def measure(detected: DetectedFace, crop: Crop, limits: QualityLimits | None = None) -> Quality:
+    """Measure a face and list the issues of the photo."""
     limits = limits or QualityLimits()
     # A smaller face is not enlarged: that would blur it.
     scale = min(1.0, _MEASURED_AT / crop.face.width)
@@ -84,13 +84,13 @@ def measure(found: DetectedFace, crop: Crop, limits: QualityLimits | None = None
     grey = cv2.cvtColor(
         cv2.resize(crop.pixels, (side, side), interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY
     )
-    # Around the face are hair, background and black border, and its own rim is near them.
+    # Hair, background and black borders lie around the face, so its rim is left out.
     square = crop.face.scaled(side / len(crop.pixels))
     rim = _RIM * square.width
     top, bottom = round(square.top + rim), round(square.top + square.height - rim)
     left, right = round(square.left + rim), round(square.left + square.width - rim)
     face = grey[top:bottom, left:right]
-    box = found.box
+    box = detected.box
     quality = Quality(
         face_px=min(box.width, box.height),
         sharpness=float(np.std(cv2.Laplacian(face, cv2.CV_32F))),
@@ -98,14 +98,14 @@ def measure(found: DetectedFace, crop: Crop, limits: QualityLimits | None = None
         contrast=float(np.std(face)),
         roll_degrees=crop.roll_degrees,
         misfit=crop.misfit,
-        detection=found.face.score,
+        detection=detected.face.score,
         issues=(),
     )
     return replace(quality, issues=issues(quality, limits))
 
 
 def issues(face: Quality, limits: QualityLimits) -> tuple[Issue, ...]:
-    """List what is wrong with a face by its measures."""
+    """Return the issues of a face by its measures."""
     least_sharp = max(limits.sharpness, limits.sharpness_to_contrast * face.contrast)
     rules = (
         (face.face_px < limits.face_px, "small_face", "Move closer, or send the full-size photo."),

@@ -1,9 +1,9 @@
-"""A learned judge of captures: how well a person is recognised by a photo, and what is wrong.
+"""Judge by the encoder's features how well a person can be recognised by a photo.
 
-What blur, a mask or dark glasses do to a face is seen in the encoder's features: a small MLP names
-what is wrong with a photo. How like its person's other photos it will be follows from that and from
-the length of the features, which is greater the more of a face the encoder sees in them (Meng et
-al., MagFace, 2021, found so and trained for it). The head is no part of the fingerprint.
+Blur, a mask or dark glasses change the features of a face, so a small MLP can name the conditions
+of a photo. The quality is computed from these conditions and from the length of the features,
+which is greater for clearer faces (Meng et al., MagFace, 2021). The fingerprint of a bundle does
+not include the quality head.
 """
 
 import hashlib
@@ -30,10 +30,10 @@ _TENSORS = (
     *("inner.weight", "inner.bias", "outer.weight", "outer.bias"),
     *("judge.weight", "judge.bias"),
 )
-# Log odds beyond these say nothing more of the quality.
+# Log odds are limited to this, because greater ones say nothing more about the quality.
 _MOST_ODDS = 8.0
 
-# What the person taking the photo can do about it.
+# What the person who takes the photo can do about each condition.
 ADVICE: Mapping[ConditionName, str] = MappingProxyType(
     {
         "blurred": "Hold still and focus on the face.",
@@ -47,9 +47,10 @@ ADVICE: Mapping[ConditionName, str] = MappingProxyType(
 
 
 class QualityCard(BaseModel):
-    """Say what a bundle's quality head is: its hash, and what it learned from.
+    """Describe the quality head of a bundle in its manifest.
 
-    `thresholds` are by condition the probability from which a photo counts as showing it.
+    A photo counts as showing a condition if its probability reaches the condition's threshold.
+    `data` says in a sentence on what photos the head was trained.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,10 +63,10 @@ class QualityCard(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class LearnedQuality:
-    """Hold what is learned from a photo's features.
+    """Hold what the quality head finds in the features of a photo.
 
-    `quality`, 0 to 1, is the cosine to expect with the mean of its person's other photos; that of
-    a photo that `is_poor` is too low for a template.
+    `quality`, 0 to 1, is the expected cosine with the mean of the person's other photos. A photo
+    that `is_poor` makes a bad template. `conditions` are the defects of the photo.
     """
 
     quality: float
@@ -73,12 +74,12 @@ class LearnedQuality:
     is_poor: bool = False
 
     def measures(self) -> dict[str, float]:
-        """Return it as numbers with names, to be stored beside a template."""
+        """Return it as named numbers, to be stored with a template."""
         return {_RECOGNISABILITY: self.quality} | dict.fromkeys(sorted(self.conditions), 1.0)
 
     @classmethod
     def of_measures(cls, measures: Mapping[str, float]) -> "LearnedQuality | None":
-        """Return it from what was stored; None if it was not."""
+        """Restore it from the stored numbers of a template; None if they do not contain it."""
         quality = measures.get(_RECOGNISABILITY)
         if quality is None:
             return None
@@ -87,9 +88,9 @@ class LearnedQuality:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QualityHead:
-    """Hold an MLP from features `(n, w)` to a logit for each condition, and from those a quality.
+    """Hold an MLP from features `(n, w)` to a logit for each condition, and then to a quality.
 
-    A photo of a quality below `least` makes a bad template.
+    A photo with a quality below `least` makes a bad template.
     """
 
     tensors: Mapping[str, Array]
@@ -98,11 +99,11 @@ class QualityHead:
 
     def outputs(self, features: Array) -> tuple[Array, NDArray[np.float64]]:
         """Return qualities `(n,)` and probabilities `(n, conditions)` of features `(n, w)`."""
-        seen = inputs(features)
-        logits = condition_logits(self.tensors, seen)
-        judged = evidence_of_quality(seen, logits)
+        mlp_inputs = inputs(features)
+        logits = condition_logits(self.tensors, mlp_inputs)
+        judged = evidence_of_quality(mlp_inputs, logits)
         qualities = judged @ self.tensors["judge.weight"] + self.tensors["judge.bias"]
-        # In double precision: shares near 1 are told apart by thresholds near 1.
+        # In double precision, because some thresholds are very close to 1.
         shares = 1 / (1 + np.exp(-np.clip(logits.astype(np.float64), -30, 30)))
         return np.asarray(np.clip(qualities, 0, 1), np.float32), shares
 
@@ -119,32 +120,32 @@ class QualityHead:
 
 
 def inputs(features: Array) -> Array:
-    """Return what the MLP sees of features `(n, w)`: their direction, and their length's log."""
+    """Return the inputs `(n, w + 1)` of the MLP for features `(n, w)`: direction, log length."""
     lengths = np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-9)
     directions = features / lengths * np.sqrt(features.shape[1])
     return np.asarray(np.concatenate([directions, np.log(lengths)], axis=1), np.float32)
 
 
-def condition_logits(tensors: Mapping[str, Array], seen: Array) -> Array:
+def condition_logits(tensors: Mapping[str, Array], mlp_inputs: Array) -> Array:
     """Return the MLP's log odds `(n, conditions)` for `inputs` `(n, w + 1)`."""
-    inner = seen @ tensors["inner.weight"].T + tensors["inner.bias"]
+    inner = mlp_inputs @ tensors["inner.weight"].T + tensors["inner.bias"]
     logits = np.maximum(inner, 0) @ tensors["outer.weight"].T + tensors["outer.bias"]
     return np.asarray(logits, np.float32)
 
 
-def evidence_of_quality(seen: Array, logits: Array) -> Array:
-    """Return what a quality follows from: the features' length, and log odds within bounds."""
+def evidence_of_quality(mlp_inputs: Array, logits: Array) -> Array:
+    """Return what the quality is computed from: log length of the features, and the log odds."""
     limited = np.clip(logits, -_MOST_ODDS, _MOST_ODDS)
-    return np.asarray(np.concatenate([seen[:, -1:], limited], axis=1), np.float32)
+    return np.asarray(np.concatenate([mlp_inputs[:, -1:], limited], axis=1), np.float32)
 
 
 def condition_issues(conditions: Collection[ConditionName]) -> tuple[Issue, ...]:
-    """Return what is wrong with a photo, with advice."""
+    """Return the issues, with advice, of a photo that shows these conditions."""
     return tuple(Issue(name, ADVICE[name]) for name in CONDITION_NAMES if name in conditions)
 
 
 def write_quality(folder: Path, head: QualityHead, data: str) -> QualityCard:
-    """Write a bundle's quality head beside its manifest, and return what that says of it."""
+    """Write the quality head into the folder of a bundle, and return its card for the manifest."""
     blob = save({name: np.ascontiguousarray(head.tensors[name]) for name in _TENSORS})
     (folder / QUALITY_FILE).write_bytes(blob)
     digest = hashlib.sha256(blob).hexdigest()
@@ -152,11 +153,15 @@ def write_quality(folder: Path, head: QualityHead, data: str) -> QualityCard:
 
 
 def read_quality(folder: Path, card: QualityCard, width: int) -> QualityHead:
-    """Read the head beside a manifest; raises InvalidBundle if it is not the one it names."""
+    """Read the quality head of a bundle from its folder.
+
+    `width` is the length of the encoder's features. Raises InvalidBundle if the file is damaged or
+    is not the head that the card describes.
+    """
     path = folder / QUALITY_FILE
     try:
         if hashlib.sha256(path.read_bytes()).hexdigest() != card.sha256:
-            raise InvalidBundle(f"{path} is not the quality head that bundle.json names.")
+            raise InvalidBundle(f"{path} is not the quality head that bundle.json describes.")
         tensors = {name: np.asarray(value, np.float32) for name, value in load_file(path).items()}
         shapes = [tensors[name].shape for name in _TENSORS]
     except (OSError, SafetensorError, KeyError) as exc:

@@ -1,6 +1,6 @@
-"""Find the photo among the images of a TIFF file: cameras put a small copy of it first.
+"""Find the photo among the images of a TIFF file, where cameras put a small copy first.
 
-TIFF 6.0; its supplement 1 of 1995 for SubIFDs; DNG 1.7 for sensor data.
+Sources: TIFF 6.0, its supplement 1 of 1995 for SubIFDs, and DNG 1.7 for sensor data.
 """
 
 import struct
@@ -20,13 +20,13 @@ _READ = {
 
 # Bits of _SUBFILE.
 _REDUCED, _PAGE, _MASK = 1, 2, 4
-# A colour filter array, and the same with its colours filled in.
+# The photometric values of a colour filter array, and of one whose colours are filled in.
 _SENSOR = {32803, 34892}
 _OLD_JPEG, _FLOATS = 6, 3
-# The camera's own picture may be cropped by a few pixels.
-_ALL_BUT_WHOLE = 0.9
+# A finished picture may be cropped a little, down to this share of the sensor's pixels.
+_LEAST_SHARE = 0.9
 
-# By field type: letter and bytes of whole numbers, offsets of directories among them.
+# The `struct` letter and size in bytes of each field type that holds whole numbers or offsets.
 _NUMBERS = {1: ("B", 1), 3: ("H", 2), 4: ("I", 4), 13: ("I", 4), 16: ("Q", 8), 18: ("Q", 8)}
 _MAX_DIRECTORIES = 64
 _MAX_ENTRIES = 1024
@@ -34,7 +34,7 @@ _MAX_ENTRIES = 1024
 
 @dataclass(frozen=True, slots=True)
 class Directory:
-    """Hold one image's directory: where it lies, and its tags that are whole numbers."""
+    """Hold the directory of one image: its offset, and its tags that are whole numbers."""
 
     offset: int
     tags: Mapping[int, tuple[int, ...]]
@@ -48,7 +48,7 @@ class Directory:
 
     @property
     def bits(self) -> int:
-        """Return the bits of a sample; of the first colour, where there are several."""
+        """Return the bits of a sample; with several colours, of the first."""
         return self.first(_BITS, 1)
 
     @property
@@ -62,10 +62,11 @@ class Directory:
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """Hold a file whose first image is the photo, and what its directory says of it.
+    """Hold a file whose first image is the photo, and what its directory says about it.
 
-    It is a JPEG file where `is_jpeg` says so, a TIFF file else. `turn`, 1 to 8, is what it does
-    not tell itself. Samples of grey have so many `bits`, and 0 is white where it `is_negative`.
+    The file is a JPEG if `is_jpeg`, or else a TIFF. `turn` is an orientation, 1 to 8, that the
+    file itself does not contain. `bits` is the number of bits of grey samples; if `is_negative`,
+    0 is white.
     """
 
     data: bytes
@@ -76,10 +77,10 @@ class Photo:
 
 
 def find_photo(data: bytes) -> Photo:
-    """Choose the largest image that is no small copy, no mask and no sensor data.
+    """Return the largest image that is not a small copy, a mask or sensor data.
 
-    Of the pages of a document, it is the first. Raises UnsupportedImage where sensor data is
-    all there is in full size.
+    For a document with pages, it is the first page. Raises UnsupportedImage if the file contains
+    only sensor data in full size.
     """
     found = list(directories(data))
     images = [image for image in found if image.pixels and not image.first(_SUBFILE) & _MASK]
@@ -90,7 +91,7 @@ def find_photo(data: bytes) -> Photo:
     if jpeg := _jpeg(data, photo):
         return Photo(jpeg, is_jpeg=True, turn=photo.first(ORIENTATION, turn))
     if photo.first(_SAMPLE_FORMAT) == _FLOATS and (photo.first(_SAMPLES, 1), photo.bits) != (1, 32):
-        raise UnsupportedImage("The TIFF file holds floating-point samples of a kind not read.")
+        raise UnsupportedImage("The TIFF file has floating-point samples that cannot be read.")
     turn = 1 if ORIENTATION in photo.tags else turn
     first = _starting_with(data, photo)
     return Photo(first, turn=turn, bits=photo.bits, is_negative=photo.is_negative)
@@ -105,13 +106,13 @@ def _choose(images: list[Directory]) -> Directory:
         return largest
     pictures = [image for image in images if not image.is_sensor_data]
     best = max(pictures, key=lambda image: image.pixels, default=largest)
-    if best is largest or best.pixels < _ALL_BUT_WHOLE * largest.pixels:
-        raise UnsupportedImage("The file holds a camera's raw sensor data and no finished photo.")
+    if best is largest or best.pixels < _LEAST_SHARE * largest.pixels:
+        raise UnsupportedImage("The file contains a camera's raw sensor data, no finished photo.")
     return best
 
 
 def _jpeg(data: bytes, image: Directory) -> bytes:
-    """Return the JPEG file that an image of the old kind is; empty if it is none."""
+    """Return the JPEG file that an image with old-style compression contains; else b""."""
     if image.first(_COMPRESSION) != _OLD_JPEG:
         return b""
     at = image.first(_JPEG) or image.first(_STRIPS)
@@ -128,10 +129,10 @@ def _starting_with(data: bytes, image: Directory) -> bytes:
 
 
 def directories(data: bytes) -> Iterator[Directory]:
-    """Yield the directories of a TIFF file in their order, each followed by its children.
+    """Yield the directories of a TIFF file in order, each followed by its children.
 
-    What lies beyond the end of the file, or was seen before, is left out. A block of EXIF is
-    such a file.
+    Directories beyond the end of the file, or already yielded, are left out. A block of EXIF is a
+    TIFF file too.
     """
     order, is_big = _order(data), _is_big(data)
     (first,) = _unpack(f"{order}Q" if is_big else f"{order}I", data, 8 if is_big else 4) or (0,)
@@ -162,7 +163,7 @@ def _unpack(form: str, data: bytes, at: int) -> tuple[int, ...] | None:
 
 
 def _directory(data: bytes, offset: int, order: str, is_big: bool) -> tuple[Directory, int]:
-    """Read one directory as far as it goes, and where the next one is, 0 for nowhere."""
+    """Read a directory as far as the data goes; return it and the offset of the next, or 0."""
     head, entry, word = ("Q", "HHQ", "Q") if is_big else ("H", "HHI", "I")
     size = struct.calcsize(f"{order}{entry}{word}")
     (entries,) = _unpack(order + head, data, offset) or (0,)

@@ -60,7 +60,7 @@ def test_strangers_do_not_match(page: Page) -> None:
 def test_a_file_that_is_no_photo_is_answered_with_advice(page: Page) -> None:
     compare(page, TEXT, GRACE)
     problem = page.get_by_role("group", name="First photo").locator(".problem")
-    expect(problem).to_contain_text("no image of a known format")
+    expect(problem).to_contain_text("not an image of a known format")
     expect(problem).to_contain_text("Send a JPEG")
 
 
