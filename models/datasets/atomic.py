@@ -1,4 +1,4 @@
-"""Write a file whole or not at all."""
+"""Write a file completely or not at all."""
 
 import os
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ from typing import BinaryIO
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """Give a file to write; it stands at `path` once it is complete and on the disk.
+    """Open a file that appears at `path` when the block ends and its data is on the disk.
 
-    Until then it has another name, hidden from who reads the folder as a data set. Whoever is
-    killed on the way leaves what was there before, and a `.partial` beside it.
+    Until then it has a hidden name, so that readers of the folder as a data set ignore it. A
+    process that is killed before the end leaves the old file unchanged, and a `.partial` beside it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")

@@ -1,4 +1,4 @@
-"""Cut aligned crops from many photo files at once, for training and evaluation."""
+"""Cut aligned crops from many photo files in parallel, for training and evaluation."""
 
 import os
 import signal
@@ -25,14 +25,17 @@ from models.photo.face import Detector, Framing, Pixels
 
 @dataclass(frozen=True, slots=True)
 class CropSet:
-    """Hold crops `(n, size, size, 3)` uint8 and their files; `rejected` says why others fail."""
+    """Hold crops `(n, size, size, 3)` uint8 and the names of their files.
+
+    `rejected` maps the name of a file without a crop to the code of its error.
+    """
 
     names: list[str]
     crops: Pixels
     rejected: dict[str, str]
 
     def save(self, path: Path) -> None:
-        """Write the crops as a memory-mappable `.npy` with the names beside it as `.npz`."""
+        """Write the crops as `.npy`, which can be memory-mapped, and the names beside as `.npz`."""
         np.save(path, self.crops)
         np.savez(
             path.with_suffix(".npz"),
@@ -42,7 +45,7 @@ class CropSet:
 
     @classmethod
     def load(cls, path: Path) -> "CropSet":
-        """Map what `save` wrote; the crops stay on disk until they are touched."""
+        """Load what `save` wrote; the crops are memory-mapped and stay on the disk until used."""
         with np.load(path.with_suffix(".npz")) as index:
             names = [str(name) for name in index["names"]]
             rejected = {str(name): str(reason) for name, reason in index["rejected"]}
@@ -50,7 +53,7 @@ class CropSet:
 
 
 class Cutter:
-    """Detect and align the largest face of many files, in processes that stay.
+    """Cut out the largest face of many files, in worker processes that live as long as the cutter.
 
     `detector` finds the faces and `framing` says how they are cut.
     """
@@ -59,8 +62,8 @@ class Cutter:
         self, detector: DetectorSource, framing: Framing, workers: int | None = None
     ) -> None:
         self._cut = partial(_cut_one, source=detector, framing=framing)
-        # Forked workers would inherit the locks of torch's and OpenCV's threads, but not the
-        # threads.
+        # A forked process would inherit the locks of the threads of torch and OpenCV, but not the
+        # threads, and could wait for ever.
         context = get_context("spawn")
         self._pool = ProcessPoolExecutor(workers, context, _begin)
 
@@ -71,9 +74,9 @@ class Cutter:
         self._pool.shutdown(cancel_futures=True)
 
     def __call__(self, files: Sequence[Path]) -> Iterator[Pixels | str]:
-        """Yield a crop `(size, size, 3)` or the error's code for every file, in order.
+        """Yield a crop `(size, size, 3)` or the code of an error for every file, in order.
 
-        All of them are begun at once: give no more files than there is room for crops.
+        All files are started at once, so all their crops must fit the memory.
         """
         with _uninterrupted():
             results = self._pool.map(self._cut, files, chunksize=16)
@@ -87,7 +90,7 @@ def cut(
     framing: Framing,
     workers: int | None = None,
 ) -> CropSet:
-    """Detect and align the largest face of every file, in parallel processes."""
+    """Cut out the largest face of every file, in parallel processes."""
     names, crops, rejected = [], [], {}
     with Cutter(detector, framing, workers) as cutter:
         for file, result in zip(files, cutter(files), strict=True):
@@ -104,15 +107,15 @@ def cut(
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Start processes that Ctrl-C does not reach, and hear it once they are started.
+    """Start processes that ignore Ctrl-C, and delay it for this process until they are started.
 
-    A terminal sends it to all processes, and each would print where it was. So would one whose
-    parent stopped while it told it what to do.
+    A terminal sends Ctrl-C to all processes, and every worker would print a traceback. So would a
+    worker whose parent stops while it sends work.
     """
-    heard: list[int] = []
+    signals: list[int] = []
     before = None
     if threading.current_thread() is threading.main_thread():
-        before = signal.signal(signal.SIGINT, lambda number, frame: heard.append(number))
+        before = signal.signal(signal.SIGINT, lambda number, frame: signals.append(number))
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -120,18 +123,18 @@ def _uninterrupted() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if before is not None:
             signal.signal(signal.SIGINT, before)
-            if heard:
+            if signals:
                 signal.raise_signal(signal.SIGINT)
 
 
 def _begin() -> None:
-    """Prepare a worker process: one core each, and no life after its parent's."""
+    """Prepare a worker process: use one core, and end with the parent."""
     cv2.setNumThreads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """End once the parent has: workers of a killed one wait for work for ever."""
+    """End this process when its parent ends; otherwise it would wait for work for ever."""
     parent = parent_process()
     if parent is not None:
         parent.join()

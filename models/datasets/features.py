@@ -1,4 +1,9 @@
-"""From photo files to the features of the frozen encoder, no photo twice."""
+"""Turn photo files into features or vectors, and never encode the same photo twice.
+
+`embed` turns labelled photos into vectors. It uses an `Extractor`, which cuts out the faces and
+runs the encoder, and then applies the head. A `FeatureCache` keeps features between runs, and
+`AdaptiveBatches` finds the largest batch that fits the memory.
+"""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,21 +29,96 @@ from models.errors import DegenerateVector, OutOfMemory
 from models.photo.face import Pixels
 
 Features = NDArray[np.float32]
+Progress = Callable[[int, int], None]
+
+_PHOTOS_AT_ONCE = 1024
+
+
+def no_progress(done: int, of: int) -> None:
+    """Ignore the progress."""
+
+
+def no_note(line: str) -> None:
+    """Ignore the note."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSet:
+    """Hold the `features` `(n, views, w)` of n photos.
+
+    A photo without features has zeros, and `rejected` maps its name to the code of the error.
+    `digests` are the SHA-256 of the files, "" if there is no file.
+    """
+
+    features: NDArray[np.float32]
+    digests: list[str]
+    rejected: dict[str, str]
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        return np.asarray(self.features.any(axis=(1, 2)))
+
+    def at(self, places: NDArray[np.int64], images: Sequence[str]) -> "FeatureSet":
+        """Return the set of the photos at these places; `images` are the names of all n photos."""
+        chosen = [images[at] for at in places]
+        rejected = {name: self.rejected[name] for name in chosen if name in self.rejected}
+        return FeatureSet(self.features[places], [self.digests[at] for at in places], rejected)
+
+
+@dataclass(frozen=True, slots=True)
+class VectorSet:
+    """Hold the `vectors` `(n, d)` of unit length and the `features` `(n, w)` of n photos.
+
+    A photo without a vector has zeros, and `rejected` maps its name to the code of the error.
+    """
+
+    vectors: NDArray[np.float32]
+    features: NDArray[np.float32]
+    rejected: dict[str, str]
+
+    @property
+    def enrolled(self) -> NDArray[np.bool_]:
+        return np.asarray(self.vectors.any(axis=1))
+
+
+def embed(labelled: LabelledSet, bundle: Bundle, progress: Progress = no_progress) -> VectorSet:
+    """Embed labelled photos in their order; `progress` gets how many of how many are done."""
+    extractor = Extractor(Embedder(bundle, torch.device("cpu"), "fp32"))
+    return apply_head(labelled, extractor(labelled.images, labelled.folder, progress), bundle.head)
+
+
+def apply_head(labelled: LabelledSet, photos: FeatureSet, head: Head | None) -> VectorSet:
+    """Turn the features of labelled photos into vectors."""
+    vectors = unit_vectors(head, torch.from_numpy(photos.features)).numpy()
+    usable = are_unit(vectors) & photos.usable
+    degenerate = {
+        image: DegenerateVector.code
+        for image, good in zip(labelled.images, usable, strict=True)
+        if not good
+    }
+    features = np.where(usable[:, None], photos.features.sum(1), 0)
+    vectors = np.where(usable[:, None], vectors, 0)
+    return VectorSet(vectors, features, degenerate | photos.rejected)
+
+
+def embed_photos(labelled: LabelledSet, bundle: Bundle) -> NDArray[np.float32]:
+    """Return unit vectors `(n, d)` in the order of the images; zeros for images without one."""
+    return embed(labelled, bundle).vectors
 
 
 class FeatureCache:
-    """Remember what became of a photo by the SHA-256 of its bytes.
+    """Store the result of each photo in a folder, by the SHA-256 of its bytes.
 
-    An entry is features `(views, w)` float32, or the code of the error that the photo gave.
-    Every `add` writes one more file, whole or not at all, so that a killed run loses what it
-    had not added, and two runs may share a folder.
+    A result is the features `(views, w)` float32, or the code of the photo's error. Every `add`
+    writes one more file atomically. So a killed run loses only what it had not added, and two
+    runs can share a folder.
     """
 
     def __init__(self, folder: Path, key: str) -> None:
         self._folder = folder / key
 
     def find(self, digests: Collection[str]) -> dict[str, Features | str]:
-        """Return what is remembered of the photos with these digests."""
+        """Return the stored results of the photos with these digests."""
         wanted = set(digests)
         found: dict[str, Features | str] = {}
         for path in sorted(self._folder.glob("*.npz")):
@@ -52,11 +132,11 @@ class FeatureCache:
                         name: str(code) or row for name, row, code in entries if name in wanted
                     }
             except (OSError, ValueError, KeyError, BadZipFile):
-                continue  # a damaged file costs time, not a run: its photos are taken again
+                continue  # photos of a damaged file are encoded again
         return found
 
     def add(self, entries: Mapping[str, Features | str], shape: tuple[int, ...]) -> None:
-        """Remember these; `shape` is that of the features, `(views, w)`."""
+        """Store results; `shape` is that of the features, `(views, w)`."""
         if not entries:
             return
         nothing = np.zeros(shape, np.float32)
@@ -69,96 +149,19 @@ class FeatureCache:
 
 
 def cache_key(bundle: Bundle, precision: Precision) -> str:
-    """Name what features depend on besides the photo: encoder, crop, precision, detector.
+    """Return a name for all that features depend on: encoder, crop, precision and detector.
 
-    Neither the head nor the sum over mirrored views is part of it: views are kept apart.
+    The head is not part of it, nor is `mirror`, because the views are stored separately.
     """
     pixels = replace(bundle.manifest.pixels, mirror=False)
     return f"{fingerprint(bundle.encoder, None, pixels)[:32]}-{precision}-{bundle.detector.name}"
 
 
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-class AdaptiveBatches(Generic[T, R]):
-    """Halve the batch whenever memory runs out, say so once, and go on where it stopped."""
-
-    def __init__(
-        self, run: Callable[[Sequence[T]], R], size: int, note: Callable[[str], None]
-    ) -> None:
-        self._run = run
-        self._note = note
-        self.size = size
-
-    def __call__(self, items: Sequence[T]) -> Iterator[R]:
-        """Yield the result of every batch, in order; raises OutOfMemory if one item is too much."""
-        done = 0
-        while done < len(items):
-            part = items[done : done + self.size]
-            result = self._attempt(part)
-            if result is None:
-                # Out here nothing refers to the failed pass any more: its traceback held it.
-                self._shrink(len(part))
-                continue
-            done += len(part)
-            yield result
-
-    def _attempt(self, part: Sequence[T]) -> R | None:
-        try:
-            return self._run(part)
-        except OutOfMemory:
-            if len(part) == 1:
-                raise
-            return None
-
-    def _shrink(self, failed: int) -> None:
-        self.size = failed // 2
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        self._note(f"A batch of {failed} does not fit the memory; going on with {self.size}.")
-
-
-_PHOTOS_AT_ONCE = 1024
-
-Progress = Callable[[int, int], None]
-
-
-def no_progress(done: int, of: int) -> None:
-    """Report progress to nobody."""
-
-
-def no_note(line: str) -> None:
-    """Say nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureSet:
-    """Hold `features` `(n, views, w)` of n photos, zeros where a photo has none.
-
-    `digests` are the SHA-256 of the photos' bytes, "" where there is no file. `rejected`
-    says by image why it has no features.
-    """
-
-    features: NDArray[np.float32]
-    digests: list[str]
-    rejected: dict[str, str]
-
-    @property
-    def usable(self) -> NDArray[np.bool_]:
-        return np.asarray(self.features.any(axis=(1, 2)))
-
-    def at(self, places: NDArray[np.int64], images: Sequence[str]) -> "FeatureSet":
-        """Return the photos at these places; `images` `(n,)` names all of them."""
-        chosen = [images[at] for at in places]
-        rejected = {name: self.rejected[name] for name in chosen if name in self.rejected}
-        return FeatureSet(self.features[places], [self.digests[at] for at in places], rejected)
-
-
 class Extractor:
-    """Detect, align and crop photos in processes while the encoder works on others.
+    """Extract the features of photo files.
 
-    `batch` is where fitting it to memory starts; `note` is told when it did not fit.
+    Other processes detect and crop faces while the encoder works. `batch` is the largest batch to
+    try; `note` is called with a line whenever a batch does not fit the memory.
     """
 
     def __init__(
@@ -176,14 +179,14 @@ class Extractor:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Return the views of a photo and the width of their features."""
+        """Return the number of views of a photo and the width of their features."""
         bundle = self._embedder.bundle
         return (1 + bundle.manifest.pixels.mirror, bundle.encoder.width)
 
     def __call__(
         self, images: Sequence[str], folder: Path, progress: Progress = no_progress
     ) -> FeatureSet:
-        """Take the photos `images` below `folder`, in their order."""
+        """Extract the features of the files `images` below `folder`, in their order."""
         digests = [_digest(folder / image) for image in images]
         known = {} if self._cache is None else self._cache.find(digests)
         known |= {"": "missing"}
@@ -245,42 +248,46 @@ def _digest(file: Path) -> str:
         return ""
 
 
-@dataclass(frozen=True, slots=True)
-class VectorSet:
-    """Hold `vectors` `(n, d)` of unit length and pooled `features` `(n, w)`, zeros where none.
+T = TypeVar("T")
+R = TypeVar("R")
 
-    `rejected` says by image why it has none.
+
+class AdaptiveBatches(Generic[T, R]):
+    """Run items in batches; if a batch does not fit the memory, halve it and go on from there.
+
+    `note` is called with a line for every halving.
     """
 
-    vectors: NDArray[np.float32]
-    features: NDArray[np.float32]
-    rejected: dict[str, str]
+    def __init__(
+        self, run: Callable[[Sequence[T]], R], size: int, note: Callable[[str], None]
+    ) -> None:
+        self._run = run
+        self._note = note
+        self.size = size
 
-    @property
-    def enrolled(self) -> NDArray[np.bool_]:
-        return np.asarray(self.vectors.any(axis=1))
+    def __call__(self, items: Sequence[T]) -> Iterator[R]:
+        """Yield the result of every batch in order; raises OutOfMemory if one item does not fit."""
+        done = 0
+        while done < len(items):
+            part = items[done : done + self.size]
+            result = self._attempt(part)
+            if result is None:
+                # Here the traceback of the failed batch is gone, so its memory is free.
+                self._shrink(len(part))
+                continue
+            done += len(part)
+            yield result
 
+    def _attempt(self, part: Sequence[T]) -> R | None:
+        try:
+            return self._run(part)
+        except OutOfMemory:
+            if len(part) == 1:
+                raise
+            return None
 
-def embed(labelled: LabelledSet, bundle: Bundle, progress: Progress = no_progress) -> VectorSet:
-    """Embed the photos in their order; `progress` is told how many of how many are done."""
-    extractor = Extractor(Embedder(bundle, torch.device("cpu"), "fp32"))
-    return apply_head(labelled, extractor(labelled.images, labelled.folder, progress), bundle.head)
-
-
-def apply_head(labelled: LabelledSet, extracted: FeatureSet, head: Head | None) -> VectorSet:
-    """Turn the features of labelled photos into vectors."""
-    vectors = unit_vectors(head, torch.from_numpy(extracted.features)).numpy()
-    usable = are_unit(vectors) & extracted.usable
-    lost = {
-        image: DegenerateVector.code
-        for image, good in zip(labelled.images, usable, strict=True)
-        if not good
-    }
-    features = np.where(usable[:, None], extracted.features.sum(1), 0)
-    vectors = np.where(usable[:, None], vectors, 0)
-    return VectorSet(vectors, features, lost | extracted.rejected)
-
-
-def embed_photos(labelled: LabelledSet, bundle: Bundle) -> NDArray[np.float32]:
-    """Return `(n, d)` unit vectors in the order of the images; a row of zeros where none."""
-    return embed(labelled, bundle).vectors
+    def _shrink(self, failed: int) -> None:
+        self.size = failed // 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self._note(f"A batch of {failed} does not fit the memory; going on with {self.size}.")

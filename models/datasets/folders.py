@@ -1,4 +1,4 @@
-"""What of a folder is a photo: one answer for every command that reads one."""
+"""List the photos of a folder; every command that reads a folder uses this module."""
 
 import os
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _OF_CAMERAS = (".jpg", ".jpeg", ".jfif", ".heic", ".heif", ".avif")
 _OF_OTHERS = (".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 PHOTO_SUFFIXES = frozenset((*_OF_CAMERAS, *_OF_OTHERS))
 
-# What storage systems and desktops put beside files. All that is hidden counts as well.
+# Files and folders that storage systems and desktops create. Hidden names count as such too.
 _OF_SYSTEMS = frozenset(
     (
         *("@eadir", "@recycle", "@tmp", "@sharebin", "#recycle", "#snapshot"),
@@ -23,19 +23,19 @@ _OF_SYSTEMS = frozenset(
         *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
     )
 )
-# More than a service may be told to take of one image.
+# The highest limit that a service can set for the bytes of an image.
 _MOST_BYTES = 2**30
 _LINK_IS_BROKEN: Final = "The link leads nowhere."
 
 
 @dataclass(frozen=True, slots=True)
 class FolderContents:
-    """Hold what lies below a folder, in a stable order.
+    """Hold what a folder and the folders below it contain, in a stable order.
 
-    `photos` are those by suffix or, without a suffix, by content; `others` are all other files.
-    `unusable` are broken links, pipes and folders that cannot be read, by their path below the
-    folder. `system` is what is hidden or of a storage system, `repeated` are links to folders
-    that are read already; neither is looked into.
+    `photos` are photos by their suffix or, without a suffix, by their content. `others` are all
+    other files. `unusable` are broken links, pipes and folders that cannot be read, by their path
+    below the folder. `system` are hidden files and folders, and those of storage systems.
+    `repeated` are links to folders that were read already. The last two are not searched.
     """
 
     folder: Path
@@ -47,28 +47,27 @@ class FolderContents:
 
     @property
     def files(self) -> list[Path]:
-        """Return photos and all other files."""
+        """Return the photos and all other files."""
         return sorted((*self.photos, *self.others))
 
     def notes(self) -> list[str]:
-        """Say in a line each what is passed over, and how much of it."""
+        """Return a line for each kind of file that is skipped, with how many there are."""
         kinds = (
             (self.system, "hidden, or of a storage system"),
             (self.others, "not a photo by name or content"),
-            (self.repeated, "a link to a folder that is read already"),
+            (self.repeated, "a link to a folder that was read already"),
         )
         return [
-            f"passed over  {len(paths):,} {what}, such as {min(paths)}"
+            f"skipped  {len(paths):,} {what}, such as {min(paths)}"
             for paths, what in kinds
             if paths
         ]
 
 
 def contents_of(folder: Path) -> FolderContents:
-    """Look through a folder and all folders below it, each of them once.
+    """Read a folder and all folders below it, each of them once.
 
-    Links are followed, but for those that lead to a folder that is read already or to one that
-    this folder lies in.
+    Links are followed, except to a folder that was read already or that contains this folder.
     """
     walk = _Walk(folder)
     walk.run()
@@ -76,35 +75,32 @@ def contents_of(folder: Path) -> FolderContents:
 
 
 def photos_in(folder: Path) -> list[Path]:
-    """List the photo files below a folder in a stable order.
-
-    Raises LikenessError if there is none.
-    """
+    """List the photo files below a folder in a stable order; raises LikenessError without any."""
     return require_photos(contents_of(folder)).photos
 
 
 def require_photos(contents: FolderContents) -> FolderContents:
-    """Return the contents; raises LikenessError if there is no photo among them."""
+    """Return the contents; raises LikenessError if they include no photo."""
     if not contents.photos:
         raise LikenessError(describe_no_photos(contents))
     return contents
 
 
 def describe_no_photos(contents: FolderContents) -> str:
-    """Say that a folder holds no photo, and what it holds."""
-    held = "".join(f" {note}." for note in contents.notes())
+    """Say that a folder contains no photo, and what it contains."""
+    notes = "".join(f" {note}." for note in contents.notes())
     unusable = f" {contents.unusable[0].sentence}" if contents.unusable else ""
     suffixes = ", ".join(sorted(PHOTO_SUFFIXES))
-    return f"{contents.folder} holds no photo: no file that ends in {suffixes}.{unusable}{held}"
+    return f"{contents.folder} contains no photo: no file ends in {suffixes}.{unusable}{notes}"
 
 
 def is_system(name: str) -> bool:
-    """Tell whether a file or folder is hidden, or of a storage system or a desktop."""
+    """Return whether a name is hidden, or is one that a storage system or a desktop uses."""
     return name.startswith(".") or name.lower() in _OF_SYSTEMS
 
 
 def is_text(name: str) -> bool:
-    """Tell whether a name is UTF-8, and can be written into a table or sent to a service."""
+    """Return whether a name is UTF-8, so that it can be written to a table or sent to a service."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -113,7 +109,7 @@ def is_text(name: str) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Tell whether a name leads to a regular file; one that cannot be a name does not."""
+    """Return whether a path leads to a regular file; False also for impossible names."""
     try:
         return path.is_file()
     except (OSError, ValueError):  # a name too long, or with a zero in it
@@ -121,14 +117,14 @@ def is_file(path: Path) -> bool:
 
 
 def read_photo_file(path: Path) -> bytes:
-    """Return the bytes of a photo; raises OSError, also for what is no regular file.
+    """Return the bytes of a photo; raises OSError, also if the path is not a regular file.
 
-    A pipe would be waited for without end.
+    Reading a pipe could wait for ever.
     """
     try:
         found = path.stat()
         if not S_ISREG(found.st_mode):
-            raise OSError(None, "This is no regular file.", str(path))
+            raise OSError(None, "This is not a regular file.", str(path))
         if found.st_size > _MOST_BYTES:
             raise OSError(None, f"The file has {found.st_size:,} bytes.", str(path))
         return path.read_bytes()
@@ -137,7 +133,7 @@ def read_photo_file(path: Path) -> bytes:
 
 
 class _Walk:
-    """Enter folders one by one; links are followed at the end, when all others are known."""
+    """Read folders one by one; follow links at the end, when all other folders are known."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -192,7 +188,7 @@ class _Walk:
                     self._take(path, entry.is_file())
 
     def _is_known(self, found: os.stat_result) -> bool:
-        """Tell whether a folder was entered before, and note that it is now."""
+        """Return whether a folder was read before, and remember that it is read now."""
         identity = (found.st_dev, found.st_ino)
         known = identity in self._entered
         self._entered.add(identity)
@@ -213,8 +209,8 @@ class _Walk:
 
     def _take(self, path: Path, is_regular: bool) -> None:
         if not is_regular:
-            self._fail(path, "This is a pipe, a socket or a device, no file.")
-        elif path.suffix.lower() in PHOTO_SUFFIXES or (not path.suffix and _begins_as_one(path)):
+            self._fail(path, "This is a pipe, a socket or a device, not a file.")
+        elif path.suffix.lower() in PHOTO_SUFFIXES or (not path.suffix and _is_photo(path)):
             self._photos.append(path)
         else:
             self._others.append(path)
@@ -224,8 +220,8 @@ class _Walk:
         self._unusable.append(RejectedFile(name, UNREADABLE, sentence))
 
 
-def _begins_as_one(path: Path) -> bool:
-    from models.photo.image import begins_as_photo  # loads decoders, for the few that need them
+def _is_photo(path: Path) -> bool:
+    from models.photo.image import begins_as_photo  # loads decoders, which are seldom needed here
 
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Read labelled photos: who is on each, and which pairs a protocol compares."""
+"""Read labelled photos: the person on each, and which pairs to compare."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,21 +14,22 @@ from models.datasets.tables import Row, Table, read_table
 from models.datasets.vectors import UNREADABLE, RejectedFile
 from models.errors import LikenessError
 
-# A folder has no pairs of its own: so many of each kind are drawn, as LFW's View 2 has.
+# For a folder without a list of pairs, this many of each kind are drawn, as in LFW's View 2.
 PAIRS_OF_A_KIND = 3000
-# A million comparisons of strangers support FMR 1e-4; more of the same people add little.
+# A million comparisons of two people are enough for FMR 1e-4; more of the same people add little.
 MOST_PAIRS = 5_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledSet:
-    """Hold photos of a folder, the person on each, and the pairs of its protocol.
+    """Hold the photos of a folder, the person on each, and the pairs to compare.
 
-    `people` `(n,)` numbers them from 0. `folds` has the fold of every pair, or is empty.
-    `groups` has the group of every photo, "" where unknown, or is empty. Where the file names
-    pairs only, `complete` is False: two photos it never pairs may show one person.
-    `person_names` are by number, or empty. `unusable` says why rows and files that were named
-    are not among these; `notes` say in a line each what was passed over on purpose.
+    `people` `(n,)` has the number of the person on each photo, from 0. `pairs` are the places of
+    two photos, and whether they show one person. `folds` has the fold of every pair, or is empty.
+    `groups` has the group of every photo, "" if unknown, or is empty. `complete` is False if only
+    pairs are known: then two photos that are no pair may show one person. `person_names` are by
+    number, or empty. `unusable` are files and rows with an error, `notes` are lines about what was
+    skipped on purpose.
     """
 
     folder: Path
@@ -43,16 +44,16 @@ class LabelledSet:
     notes: list[str] = field(default_factory=list)
 
     def names(self) -> list[str]:
-        """Return the name of the person on every photo, or the number where there is none."""
+        """Return the name of the person on every photo, or the person's number without names."""
         return [self.person_names[at] if self.person_names else str(at) for at in self.people]
 
 
 def read_protocol(photos: Path, pairs: Path | None = None, outside: bool = False) -> LabelledSet:
-    """Read a folder with its pairs: LFW's `pairs.txt`, a CSV `a,b,same`, or none.
+    """Read a folder of photos and its pairs: LFW's `pairs.txt`, a CSV `a,b,same`, or None.
 
-    Without pairs, `people.csv` and `pairs.csv` in the folder are taken, else the folder below
-    it that a photo lies in names the person. Photos that are named and not there are left out
-    and listed. Lists lead out of the folder only if `outside` allows it. Raises LikenessError.
+    Without `pairs`, the folder's own `people.csv` and `pairs.csv` are read; if there are none,
+    there is one folder per person. Photos that are listed but missing are left out and listed as
+    unusable. Paths may lead out of the folder only if `outside` is True. Raises LikenessError.
     """
     labelled = photos / "people.csv"
     try:
@@ -93,7 +94,7 @@ def read_labelled(folder: Path, outside: bool = False) -> LabelledSet:
 
 
 def read_pairs(path: Path, photos: Path, outside: bool = False) -> LabelledSet:
-    """Read a CSV `a,b,same` of files below `photos`; who is who follows from the pairs."""
+    """Read a CSV `a,b,same` of files below `photos`; the pairs say which photos show one person."""
     table = read_table(path, ("a", "b", "same"))
     rows, unusable = rows_below(table, ("a", "b"), photos, outside)
     images = sorted({row[column] for row in rows for column in ("a", "b")})
@@ -107,26 +108,26 @@ def read_pairs(path: Path, photos: Path, outside: bool = False) -> LabelledSet:
     if contradictory is not None:
         raise LikenessError(
             f"{path} says that {images[contradictory[0]]} and {images[contradictory[1]]} show "
-            "two people, and by its other pairs they show one."
+            "two people, but by its other pairs they show one."
         )
     return LabelledSet(photos, images, people, pairs, complete=False, unusable=unusable)
 
 
 def read_lfw(path: Path, photos: Path, outside: bool = False) -> LabelledSet:
-    """Read the layout of LFW's `pairs.txt` and `pairsDevTest.txt`.
+    """Read a file in the format of LFW's `pairs.txt` and `pairsDevTest.txt`.
 
-    The first line says how many folds there are, if any, and how many pairs of each kind a
-    fold has; `name i j` is one person, `name i other j` two. Photo `i` of a person is
-    `name/name_000i.jpg`.
+    The first line has the number of folds, if there are folds, and the number of pairs of each
+    kind in a fold. A line `name i j` is a pair of one person, `name i other j` of two. Photo `i`
+    of a person is `name/name_000i.jpg`.
     """
     lines = [line.split() for line in path.read_text().splitlines() if line.strip()]
     head, lines = (lines[0], lines[1:]) if lines else ([], [])
     if not head or not all(word.isdigit() for word in head) or len(head) > 2:
-        raise LikenessError(f"{path} does not begin with the number of folds and pairs.")
+        raise LikenessError(f"{path} does not begin with the numbers of folds and pairs.")
     per_fold = 2 * int(head[-1])
     named = [_lfw_pair(line, path) for line in lines]
     if len(named) != per_fold * (int(head[0]) if len(head) == 2 else 1):
-        raise LikenessError(f"{path} has {len(named)} pairs, not as many as it says.")
+        raise LikenessError(f"{path} has {len(named)} pairs, another number than it says.")
     photographed = sorted({photo for pair in named for photo in pair})
     index = {photo: i for i, photo in enumerate(photographed)}
     known, people = np.unique([name for name, _ in photographed], return_inverse=True)
@@ -141,15 +142,15 @@ def read_lfw(path: Path, photos: Path, outside: bool = False) -> LabelledSet:
 
 
 def read_folder(folder: Path, seed: int = 0) -> LabelledSet:
-    """Read a folder of one folder per person, and draw as many pairs of each kind."""
+    """Read a folder with one folder per person, and draw pairs: as many of one person as of two."""
     labelled = read_people(folder)
     return replace(labelled, pairs=draw_pairs(labelled.people, seed))
 
 
 def read_people(source: Path, outside: bool = False) -> LabelledSet:
-    """Read who is on which photo, without pairs: a folder per person, or a CSV `path,identity`.
+    """Read the person on each photo, without pairs: one folder per person, or `path,identity`.
 
-    Paths in the CSV start at its own folder. Raises LikenessError.
+    Paths in such a CSV are relative to its own folder. Raises LikenessError.
     """
     listed = list_people(source, outside)
     texts = [(image, name) for image, name in listed.photos if is_text(image)]
@@ -160,8 +161,8 @@ def read_people(source: Path, outside: bool = False) -> LabelledSet:
     ]
     if len({name for _, name in texts}) < 2:
         raise LikenessError(
-            f"{source} needs folders of photos, one per person, two at least; or give a CSV "
-            "path,identity."
+            f"{source} needs folders of photos, one per person, for at least two people; or give a "
+            "CSV path,identity."
         )
     known, people = np.unique([name for _, name in texts], return_inverse=True)
     images = [image for image, _ in texts]
@@ -177,7 +178,7 @@ def read_people(source: Path, outside: bool = False) -> LabelledSet:
 
 
 def select(labelled: LabelledSet, places: NDArray[np.int64], seed: int = 0) -> LabelledSet:
-    """Return the photos at these places as a set of its own, with pairs drawn among them."""
+    """Return a set of the photos at these places, with pairs drawn among them."""
     known, people = np.unique(labelled.people[places], return_inverse=True)
     people = people.astype(np.int64)
     names = [labelled.person_names[at] for at in known] if labelled.person_names else []
@@ -188,20 +189,20 @@ def select(labelled: LabelledSet, places: NDArray[np.int64], seed: int = 0) -> L
 
 
 def with_groups(labelled: LabelledSet, path: Path) -> LabelledSet:
-    """Add the groups of a CSV `image,group`; raises LikenessError if it names no photo."""
+    """Add the groups of a CSV `image,group`; raises LikenessError if it names no photo of these."""
     table = read_table(path, ("image", "group"), ("image",))
     groups = {row["image"]: row["group"] for row in table.rows}
     found = [groups.get(image, "") for image in labelled.images]
     if not any(found):
         raise LikenessError(
-            f"{path} names none of the photos; its paths start below the folder, such as "
+            f"{path} names none of the photos; its paths must be relative to the folder, such as "
             f"{labelled.images[0]}"
         )
     return replace(labelled, groups=found, unusable=[*labelled.unusable, *table.unusable])
 
 
 def _present(labelled: LabelledSet, named_by: Path) -> LabelledSet:
-    """Leave out the photos that are not there, and the pairs they are in, and list them.
+    """Leave out missing photos and their pairs, and list these photos as unusable.
 
     Raises LikenessError if no pair is left.
     """
@@ -214,8 +215,8 @@ def _present(labelled: LabelledSet, named_by: Path) -> LabelledSet:
     if not kept:
         raise LikenessError(
             f"{named_by} names {len(gone):,} photos, of which {len(missing):,} are not below "
-            f"{labelled.folder}, {labelled.folder / missing[0]} for example: name the folder that "
-            "they lie in."
+            f"{labelled.folder}, for example {labelled.folder / missing[0]}: name the folder that "
+            "contains them."
         )
     unusable = [RejectedFile(image, UNREADABLE, "There is no such file.") for image in missing]
     pairs = [labelled.pairs[at] for at in kept]
@@ -235,7 +236,7 @@ def _present(labelled: LabelledSet, named_by: Path) -> LabelledSet:
 def _pairs(
     table: Table, rows: Sequence[Row], index: dict[str, int]
 ) -> tuple[list[tuple[int, int, bool]], list[RejectedFile]]:
-    """Return the pairs of the rows by the places of their photos, and the rows without one."""
+    """Return the pairs of the rows by the places of their photos, and entries for bad rows."""
     pairs, unusable = [], []
     for row in rows:
         a, b, same = row["a"], row["b"], row["same"].lower()
@@ -243,7 +244,7 @@ def _pairs(
             sentence = f"`same` is {row['same']!r}; 0 or 1 was expected."
             unusable.append(table.bad_row(row.number, sentence))
         elif a not in index or b not in index:
-            sentence = f"It names {a} and {b}, and people.csv not both of them."
+            sentence = f"It names {a} and {b}, but people.csv does not name both of them."
             unusable.append(table.bad_row(row.number, sentence))
         else:
             pairs.append((index[a], index[b], same in ("1", "true")))
@@ -251,7 +252,7 @@ def _pairs(
 
 
 def _joined(count: int, links: Sequence[tuple[int, int]]) -> NDArray[np.int64]:
-    """Number what links join, directly or by way of others (union-find)."""
+    """Number `count` places so that linked places get the same number (union-find)."""
     parent = list(range(count))
 
     def root(place: int) -> int:
@@ -272,7 +273,7 @@ def _lfw_pair(words: Sequence[str], path: Path) -> tuple[tuple[str, int], tuple[
             return (name, int(i)), (name, int(j))
         case [name, i, other, j] if i.isdigit() and j.isdigit():
             return (name, int(i)), (other, int(j))
-    raise LikenessError(f"{path} has a line that is no pair: {' '.join(words)!r}.")
+    raise LikenessError(f"{path} has a line that is not a pair: {' '.join(words)!r}.")
 
 
 def _lfw_file(photos: Path, name: str, number: int) -> str:
@@ -287,7 +288,7 @@ def _lfw_suffixes() -> Iterator[str]:
 
 
 def draw_pairs(people: NDArray[np.int64], seed: int = 0) -> list[tuple[int, int, bool]]:
-    """Draw as many pairs of one person as of two."""
+    """Draw pairs: as many of one person as of two people."""
     a, b = pair_places(people, seed=seed)
     random = np.random.default_rng(seed)
     same = people[a] == people[b]
@@ -299,9 +300,10 @@ def draw_pairs(people: NDArray[np.int64], seed: int = 0) -> list[tuple[int, int,
 def pair_places(
     people: NDArray[np.int64], most: int = MOST_PAIRS, seed: int = 0
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the places of all pairs of photos, or of `most` of them.
+    """Return the places `(n,)` of the first and of the second photo of all pairs.
 
-    Where they are too many, up to half are genuine ones and the others are drawn at random.
+    If there are more than `most`, up to half of the result are pairs of one person, and the others
+    are drawn at random.
     """
     count = len(people)
     if count * (count - 1) // 2 <= most:

@@ -1,9 +1,10 @@
-"""Names of people: one form of each, and nothing in it that cannot be seen.
+"""Normalise names of people, and refuse invisible characters in them.
 
-Two names that look the same make two people of one. The form is NFC (Unicode Standard Annex
-#15), in which a letter with an accent is always the same characters, and every blank is the
-ordinary one. What cannot be seen is refused, except where it changes what is seen: joiners by
-RFC 5892, appendix A; selectors after ideographs and Mongolian letters.
+Two different names that look the same would make two people of one. The normal form is NFC
+(Unicode Standard Annex #15), in which a letter with an accent is always the same characters, with
+the ordinary space for every space. Invisible characters are allowed only if they change how their
+neighbours look: joiners by RFC 5892, appendix A, and selectors after ideographs and Mongolian
+letters.
 """
 
 import unicodedata
@@ -15,32 +16,34 @@ MOST_CHARACTERS: Final = 256
 
 _NON_JOINER, _JOINER = "\u200c", "\u200d"
 _VIRAMA: Final = 9  # a combining class
-# They choose an emoji's colours, and keyboards add them as they like.
+# These choose the colours of an emoji; some keyboards add them and others do not.
 _PRESENTATION: Final = str.maketrans("", "", "\ufe0e\ufe0f")
-# Unicode has them among letters, marks and symbols, but they look like nothing or like a blank.
+# By Unicode these are letters, marks and symbols, but they look like nothing or like a space.
 _LOOKS_EMPTY: Final = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\ufffc\U00016fe4\U0001d159"
 )
-_CANNOT_BE_SEEN: Final = "it cannot be seen, so that two names would look the same"
+_INVISIBLE: Final = "it is invisible, so two different names would look the same"
 _REASONS: Final = {
     "Cc": "it is a control character",
     "Cs": "it is half of a character",
-    "Co": "it is for private use, and means something else elsewhere",
-    "Cn": "it is no character that is known here",
+    "Co": "it is for private use, and has no common meaning",
+    "Cn": "it is not a known character",
     "Zl": "it ends a line",
     "Zp": "it ends a line",
 }
-# Reserved for emoji and ideographs: what a later Unicode adds there has no second form.
+# Reserved for emoji and ideographs: characters that later versions of Unicode add there have only
+# one form.
 _RESERVED: Final = ((0x1F000, 0x1FAFF), (0x20000, 0x2FFFD), (0x30000, 0x3FFFD))
 
 
 def as_name(text: str, most: int = MOST_CHARACTERS) -> str:
-    """Return the one form of a name of 1 to `most` characters; a name in that form stays as it is.
+    """Return the normal form of a name of 1 to `most` characters.
 
-    Raises ValueError; its sentence names the character that is wrong.
+    A name in normal form does not change. Raises ValueError; its sentence names the character that
+    is not allowed.
     """
-    # Before it is normalised: no character has more than four parts.
-    name = _in_one_form(text) if len(text) <= 4 * most else text
+    # A much longer name is not normalised: no character has more than four parts.
+    name = _normal_form(text) if len(text) <= 4 * most else text
     if not 1 <= len(name) <= most:
         raise ValueError(f"A name has 1 to {most} characters")
     if not (name.isascii() and name.isprintable()):
@@ -48,28 +51,28 @@ def as_name(text: str, most: int = MOST_CHARACTERS) -> str:
             _check_character(name, at)
     for end, character in (("beginning", name[0]), ("end", name[-1])):
         if character == " ":
-            raise ValueError(f"Leave out the blank at the {end}")
+            raise ValueError(f"Leave out the space at the {end}")
     return name
 
 
 def as_id(text: str) -> str:
-    """Return the one form of a name that stands in the paths of URLs. Raises ValueError."""
+    """Return the normal form of a name that is used in the paths of URLs; raises ValueError."""
     name = as_name(text)
     if name in (".", ".."):
-        raise ValueError("`.` and `..` are no names: what sends a URL reads them as folders")
+        raise ValueError("`.` and `..` cannot be names: in a URL they mean folders")
     if "/" in name:
         raise ValueError("Leave out the `/`: in a URL the name would end there")
     return name
 
 
 def remove_invisible(text: str) -> str:
-    """Return a name without what cannot be seen of it; what is left may still be no name."""
-    name = _in_one_form(text)
-    seen = (character for at, character in enumerate(name) if not _is_unseen(name, at))
-    return _in_one_form("".join(seen)).strip(" ")
+    """Return a name without its invisible characters; the rest may still not be a valid name."""
+    name = _normal_form(text)
+    visible = (character for at, character in enumerate(name) if not _is_invisible(name, at))
+    return _normal_form("".join(visible)).strip(" ")
 
 
-def _in_one_form(text: str) -> str:
+def _normal_form(text: str) -> str:
     if text.isascii():
         return text
     text = text.translate(_PRESENTATION)
@@ -81,20 +84,20 @@ def _check_character(name: str, at: int) -> None:
     character = name[at]
     if character == "\ufffd":
         reason: str | None = "it stands for bytes that were not UTF-8"
-    elif _is_unseen(name, at):
-        reason = _CANNOT_BE_SEEN
+    elif _is_invisible(name, at):
+        reason = _INVISIBLE
     elif _is_reserved(character):
         return
     else:
         reason = _REASONS.get(unicodedata.category(character))
     if reason is not None:
-        called = unicodedata.name(character, "")
-        said = f"U+{ord(character):04X}" + (f" ({called})" if called else "")
-        raise ValueError(f"Leave out {said}: {reason}")
+        title = unicodedata.name(character, "")
+        shown = f"U+{ord(character):04X}" + (f" ({title})" if title else "")
+        raise ValueError(f"Leave out {shown}: {reason}")
 
 
-def _is_unseen(name: str, at: int) -> bool:
-    """Tell whether a character cannot be seen, and changes nothing that can where it is."""
+def _is_invisible(name: str, at: int) -> bool:
+    """Return whether a character is invisible and does not change how its neighbours look."""
     character, before = name[at], name[max(at - 1, 0) : at]
     if character.isascii():
         return False
@@ -108,7 +111,7 @@ def _is_unseen(name: str, at: int) -> bool:
 
 
 def _joins(name: str, at: int) -> bool:
-    """Tell whether a joiner changes how its neighbours look."""
+    """Return whether a joiner changes how its neighbours look."""
     before, after = name[max(at - 1, 0) : at], name[at + 1 : at + 2]
     if after and not _are_of_one_script(before, after):
         return False
@@ -116,7 +119,7 @@ def _joins(name: str, at: int) -> bool:
         return False
     try:
         joins = valid_contextj(name, at)
-    except ValueError:  # a neighbour that it does not know
+    except ValueError:  # idna does not know a neighbour
         return False
     # In Bengali and Kannada a joiner also stands between a letter and the sign that joins it.
     return joins or (before != "" and after != "" and unicodedata.combining(after) == _VIRAMA)

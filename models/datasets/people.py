@@ -1,4 +1,4 @@
-"""Who is a person: the folders of a folder, or the identities of a list."""
+"""List the people of a folder or a CSV, and which photos show them."""
 
 import os
 from collections.abc import Sequence
@@ -16,9 +16,10 @@ BAD_NAME = "invalid_name"
 
 @dataclass(frozen=True, slots=True)
 class PeopleList:
-    """Hold photos `(path below folder, identity)` and, of what else was there, why it is not.
+    """Hold photos as `(path below folder, identity)`.
 
-    `unusable` failed, `notes` say in a line each what was passed over on purpose.
+    `unusable` are files and rows with an error, `notes` are lines about what was skipped on
+    purpose.
     """
 
     folder: Path
@@ -28,19 +29,20 @@ class PeopleList:
 
 
 def list_people(source: Path, outside: bool = False) -> PeopleList:
-    """List who is on which photo: by a folder per person, or by a CSV `path,identity`.
+    """List the person on each photo, from one folder per person or from a CSV `path,identity`.
 
-    All photos below a person's folder are of that person. Paths in the CSV start at its own
-    folder, and lead out of it only if `outside` allows it. Raises LikenessError if there is
-    nobody.
+    All photos below a person's folder show that person. Paths in the CSV are relative to its own
+    folder, and may lead out of it only if `outside` is True. Raises LikenessError if there are no
+    people.
     """
     return _of_folder(source) if source.is_dir() else _of_table(source, outside)
 
 
 def path_below(name: str, folder: Path, outside: bool) -> str:
-    """Return the path, below a folder, that a list names; raises LikenessError if it leads out.
+    """Return a path from a list relative to its folder.
 
-    Lists from Windows have backslashes.
+    Backslashes, as in lists from Windows, become slashes. Raises LikenessError if the path leads
+    out of the folder and `outside` does not allow it.
     """
     if "\\" in name and not is_file(folder / name):
         name = name.replace("\\", "/")
@@ -68,22 +70,22 @@ def _of_folder(source: Path) -> PeopleList:
             unnamed[path.parts[0]] = error.sentence
     unusable += [RejectedFile(name, BAD_NAME, unnamed[name]) for name in sorted(unnamed)]
     if not photos:
-        found = _nobody(source, flat, bool(unnamed)) or describe_no_photos(contents)
+        reason = _describe_no_people(source, flat, bool(unnamed)) or describe_no_photos(contents)
         example = source / "ada" / "1.jpg"
         raise LikenessError(
-            f"{found} Expected is a folder of photos for each person, such as {example}, or a CSV "
+            f"{reason} Make a folder of photos for each person, such as {example}, or give a CSV "
             "path,identity."
         )
     return PeopleList(source, photos, unusable, contents.notes())
 
 
-_NO_PERSON = "The photo lies in no person's folder."
+_NO_PERSON = "The photo is not in a person's folder."
 
 
-def _nobody(source: Path, flat: int, unnamed: bool) -> str:
+def _describe_no_people(source: Path, flat: int, unnamed: bool) -> str:
     if flat:
-        return f"{source} holds photos ({flat:,}) and no folders with photos."
-    return f"{source} holds no folder whose name can be a person's." if unnamed else ""
+        return f"{source} contains photos ({flat:,}), but no folders with photos."
+    return f"{source} contains no folder whose name can be a person's." if unnamed else ""
 
 
 def _of_table(source: Path, outside: bool) -> PeopleList:
@@ -101,19 +103,19 @@ def _of_table(source: Path, outside: bool) -> PeopleList:
 
 
 def identity_of(name: str) -> str:
-    """Return the one form of a person's name; raises LikenessError."""
+    """Return the normal form of a person's name; raises LikenessError if it is not allowed."""
     if not is_text(name):
-        raise LikenessError("The name is not UTF-8, so it names nobody.")
+        raise LikenessError("The name is not UTF-8.")
     try:
         return as_name(name)
     except ValueError as exc:
-        raise LikenessError(f"This is no name: {exc}.") from exc
+        raise LikenessError(f"This cannot be a name: {exc}.") from exc
 
 
 def rows_with_files(
     table: Table, column: str, folder: Path, outside: bool
 ) -> tuple[list[Row], list[RejectedFile]]:
-    """Return the rows of a list whose photo is there below a folder, and all others."""
+    """Return the rows whose photo exists below a folder, and entries for all other rows."""
     inside, unusable = rows_below(table, (column,), folder, outside)
     there = [is_file(folder / row[column]) for row in inside]
     unusable += [
@@ -127,7 +129,7 @@ def rows_with_files(
 def rows_below(
     table: Table, columns: Sequence[str], folder: Path, outside: bool
 ) -> tuple[list[Row], list[RejectedFile]]:
-    """Return the rows with these columns as paths below a folder, and those that lead out."""
+    """Make these columns paths below a folder; return the rows, and entries for those outside."""
     rows, unusable = [], list(table.unusable)
     for row in table.rows:
         try:
@@ -140,8 +142,8 @@ def rows_below(
 
 
 def describe_no_rows(table: Table, unusable: list[RejectedFile]) -> str:
-    """Say that no row of a list can be used, and why the first one cannot."""
+    """Say that no row of a list can be used, and what is wrong with the first one."""
     if not unusable:
-        return f"{table.path} has no rows below its first, which names the columns."
+        return f"{table.path} has no rows after the first, which names the columns."
     first = unusable[0]
-    return f"{table.path}: none of its rows can be used. {first.path}: {first.sentence}"
+    return f"{table.path}: no row can be used. {first.path}: {first.sentence}"

@@ -1,4 +1,4 @@
-"""Lists in CSV, written so that a spreadsheet takes no cell for a formula."""
+"""Write CSV lists in which a spreadsheet program finds no formulas."""
 
 import csv
 import re
@@ -8,26 +8,26 @@ from pathlib import Path
 
 from models.datasets.atomic import atomic_write
 
-# Spreadsheets compute what begins so, full-width forms too, and pass over blanks before it.
+# Spreadsheets take such a cell for a formula, after blanks and with full-width signs too.
 _FORMULA = re.compile(r"[\s']*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write a list, whole or not at all; a spreadsheet takes no cell of it for a formula."""
+    """Write a CSV completely or not at all, with every cell escaped by `escape_formula`."""
     text = StringIO()
     writer = csv.writer(text)
     writer.writerow(columns)
     writer.writerows([escape_formula(cell) for cell in row] for row in rows)
     with atomic_write(path) as file:
-        # Names of files need not be text; those that are not come back as they were.
+        # File names can contain bytes that are not UTF-8; they are written unchanged.
         file.write(text.getvalue().encode(errors="surrogateescape"))
 
 
 def escape_formula(cell: str) -> str:
-    """Return a cell that is text to a spreadsheet whatever it says; `original` turns it back."""
+    """Put a quotation mark before a cell that a spreadsheet would take for a formula."""
     return f"'{cell}" if _FORMULA.match(cell) else cell
 
 
 def unescape_formula(cell: str) -> str:
-    """Return what `harmless` was given."""
+    """Undo `escape_formula`."""
     return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell

@@ -1,4 +1,4 @@
-"""Lists in CSV, read row by row, whatever program wrote them."""
+"""Read CSV lists row by row, from any program: a bad row does not spoil the others."""
 
 import codecs
 import csv
@@ -14,10 +14,9 @@ from models.errors import LikenessError
 
 BAD_ROW = "invalid_row"
 
-# A cell longer than that is no name, path or group.
+# No name, path or group is longer.
 _LONGEST = 4096
-# A quoted cell may go on over some lines; a quotation mark that is never closed must not
-# swallow the rest.
+# A quoted cell can have several lines, but an unclosed quotation mark must not consume the rest.
 _MOST_LINES = 50
 _SEPARATORS = (",", ";", "\t")
 _MARKS = (
@@ -29,7 +28,7 @@ _MARKS = (
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Hold the cells of one row by column, and its number; the header is row 1."""
+    """Hold the cells of a row by column, and its number; the header is row 1."""
 
     number: int
     cells: dict[str, str]
@@ -40,7 +39,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Hold the rows of a list, and those that cannot be used, with the reason."""
+    """Hold the rows of a list, and the rows that cannot be used, with reasons."""
 
     path: Path
     columns: list[str]
@@ -48,20 +47,21 @@ class Table:
     unusable: list[RejectedFile]
 
     def bad_row(self, number: int, sentence: str) -> RejectedFile:
-        """Return what to list of a row that cannot be used."""
+        """Return the entry for a row that cannot be used."""
         return bad_row(self.path, number, sentence)
 
 
 def bad_row(path: Path, number: int, sentence: str) -> RejectedFile:
-    """Return what to list of a row that cannot be used."""
+    """Return the entry for a row that cannot be used."""
     return RejectedFile(f"{path.name}, row {number}", BAD_ROW, sentence)
 
 
 def read_table(path: Path, columns: Sequence[str], needed: Sequence[str] | None = None) -> Table:
-    """Read a list with these columns, and others beside them; `needed` ones may not be empty.
+    """Read a list that has at least these columns; those in `needed` must not be empty.
 
-    Commas, semicolons and tabs separate, as spreadsheets have it. A row that cannot be used is
-    listed and harms no other. Raises LikenessError if the file cannot be read, or lacks a column.
+    By default all `columns` are needed. Cells are separated by commas, semicolons or tabs. Rows
+    that cannot be used are listed in the result. Raises LikenessError if the file cannot be read or
+    lacks a column.
     """
     records = _records(_text(path), columns)
     head = next(records, (1, []))[1]
@@ -71,8 +71,8 @@ def read_table(path: Path, columns: Sequence[str], needed: Sequence[str] | None 
     missing = [name for name in columns if name not in names]
     if missing:
         raise LikenessError(
-            f"{path} has no column {', '.join(missing)}; its first row names the columns, "
-            f"{','.join(columns)} at least."
+            f"{path} has no column {', '.join(missing)}; its first row must name at least the "
+            f"columns {','.join(columns)}."
         )
     rows, unusable = [], []
     for number, cells in records:
@@ -97,13 +97,13 @@ def _text(path: Path) -> str:
         row = data.count(b"\n", 0, exc.start) + 1
         seems = "" if name != "UTF-8" else _seems(data)
         raise LikenessError(
-            f"{path} is not {name}: row {row} has a byte that is none of it (0x"
-            f"{data[exc.start]:02x}){seems}. Save it as `CSV UTF-8`."
+            f"{path} is not {name}: row {row} has the byte 0x{data[exc.start]:02x}{seems}. Save it "
+            "as `CSV UTF-8`."
         ) from exc
 
 
 def _encoding(data: bytes) -> tuple[str, str]:
-    """Tell the encoding by its mark, or by zeros where UTF-16 has them, and its usual name."""
+    """Return the encoding, by its byte order mark or the zeros of UTF-16, and its usual name."""
     for mark, encoding, name in _MARKS:
         if data.startswith(mark):
             return encoding, name
@@ -119,15 +119,15 @@ def _seems(data: bytes) -> str:
         data.decode("cp1252")
     except UnicodeDecodeError:
         return ""
-    return "; it may be Windows-1252, which names are not guessed from"
+    return "; it may be Windows-1252"
 
 
 def _records(text: str, columns: Sequence[str]) -> Iterator[tuple[int, list[str] | str]]:
-    """Yield rows with their numbers: the cells, or what is wrong. Blank rows are passed over."""
+    """Yield the number of each row with its cells, or with what is wrong; skip blank rows."""
     lines = [line.rstrip("\n") for line in StringIO(text, newline=None)]
     at, separator = 0, None
     if lines and re.fullmatch(r"sep=.", lines[0], re.IGNORECASE):
-        at, separator = 1, lines[0][-1]  # as Excel has it
+        at, separator = 1, lines[0][-1]  # Excel's line that names the separator
     while at < len(lines):
         if separator is None:
             separator = _separator(lines[at], columns)
@@ -152,22 +152,22 @@ def _separator(head: str, columns: Sequence[str]) -> str:
 
 
 def _cells(line: str, separator: str) -> list[str] | str | None:
-    """Return the cells of a line, what is wrong with it, or None if a quoted cell is still open."""
+    """Return the cells of a line, or what is wrong with it, or None if a quoted cell is open."""
     try:
         cells = next(csv.reader([line], delimiter=separator, strict=True), [])
     except csv.Error as error:
         if "unexpected end" in str(error):
             return None
-        return f"This is no row of a CSV: {error}."
+        return f"This is not a row of a CSV: {error}."
     return [cell.strip() for cell in cells]
 
 
 def _wrong(columns: Sequence[str], cells: Sequence[str], needed: Sequence[str]) -> str | None:
-    """Say what is wrong with a row, if anything is."""
+    """Return what is wrong with a row, or None."""
     if any(cells[len(columns) :]):
         return (
-            f"The row has {len(cells)} cells and the first row {len(columns)}: put what has a "
-            "separator in it into quotation marks."
+            f"The row has {len(cells)} cells and the first row {len(columns)}: put cells that "
+            "contain a separator into quotation marks."
         )
     if not any(cells):
         return None
@@ -179,5 +179,5 @@ def _wrong(columns: Sequence[str], cells: Sequence[str], needed: Sequence[str]) 
         if len(cell) > _LONGEST:
             return f"`{name}` is longer than {_LONGEST:,} characters."
         if name in needed and any(category(character) == "Cc" for character in cell):
-            return f"`{name}` has a control character in it."
+            return f"`{name}` contains a control character."
     return None

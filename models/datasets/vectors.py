@@ -1,4 +1,8 @@
-"""A folder of vectors in part files, written by a run that may be killed at any time."""
+"""Write vectors into a folder of part files, with a list of the files that were rejected.
+
+A run can be killed at any time: every file is written completely or not at all, and the next run
+goes on from there.
+"""
 
 import csv
 import fcntl
@@ -21,12 +25,12 @@ from models.errors import LikenessError
 if TYPE_CHECKING:
     from models.photo.face import Box
 
-UNREADABLE = "unreadable"  # no bytes can be had of it; all other codes are those of errors
+UNREADABLE = "unreadable"  # the code of a file that cannot be read; others are those of errors
 
 
 @dataclass(frozen=True, slots=True)
 class RejectedFile:
-    """Hold why one file could not be used."""
+    """Say why a file was rejected: the code of the error and its sentence."""
 
     path: str
     code: str
@@ -34,7 +38,7 @@ class RejectedFile:
 
 
 def write_rejected(path: Path, rows: Sequence[RejectedFile]) -> None:
-    """Write the list as a CSV, in place of an earlier one; without rows there is none."""
+    """Write the list as a CSV and replace an earlier one; without rows, delete it."""
     if not rows:
         path.unlink(missing_ok=True)
         return
@@ -43,7 +47,7 @@ def write_rejected(path: Path, rows: Sequence[RejectedFile]) -> None:
 
 
 def read_rejected(path: Path) -> list[RejectedFile]:
-    """Read what `write_rejected` wrote; raises LikenessError for any other file."""
+    """Read the list that `write_rejected` wrote; raises LikenessError for any other file."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
@@ -51,7 +55,7 @@ def read_rejected(path: Path) -> list[RejectedFile]:
             rows = [(row["path"], row["code"], row["sentence"]) for row in csv.DictReader(file)]
             return [RejectedFile(*(unescape_formula(cell) for cell in row)) for row in rows]
         except (LookupError, AttributeError, csv.Error) as exc:
-            raise LikenessError(f"{path} is no list of files that a run wrote; remove it.") from exc
+            raise LikenessError(f"{path} is not a list of rejected files; remove it.") from exc
 
 
 Format = Literal["parquet", "npz"]
@@ -60,7 +64,7 @@ FORMATS: tuple[Format, ...] = get_args(Format)
 
 @dataclass(frozen=True, slots=True)
 class VectorOrigin:
-    """Say what made the vectors; vectors of two fingerprints are never compared."""
+    """Say which bundle made vectors, and their length; only one fingerprint fits one folder."""
 
     bundle: str
     fingerprint: str
@@ -69,7 +73,10 @@ class VectorOrigin:
 
 @dataclass(frozen=True, slots=True)
 class VectorRow:
-    """Hold the `vector` `(d,)` float32 of unit length of the photo `path`, and its face."""
+    """Hold the `vector` `(d,)` float32 of unit length of the photo `path`, and where its face is.
+
+    `sha256` is that of the file, `score` that of the detector.
+    """
 
     path: str
     sha256: str
@@ -80,9 +87,9 @@ class VectorRow:
 
 @contextmanager
 def exclusive_writer(folder: Path) -> Iterator[None]:
-    """Hold a folder of vectors for one run; raises LikenessError if another holds it.
+    """Lock a folder of vectors for one run; raises LikenessError if another run has the lock.
 
-    Two runs would give their parts the same names, and each would lose what the other wrote.
+    Two runs at once would give their parts the same names and overwrite each other's files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -97,14 +104,14 @@ def exclusive_writer(folder: Path) -> Iterator[None]:
 
 
 class VectorFolder:
-    """Keep vectors in `part-000000.parquet` and so on, and the files without one in a CSV.
+    """Keep vectors in `part-000000.parquet` and so on, and the rejected files in a CSV.
 
-    A folder of Parquet parts is a data set: readers of those pass over names that begin with
-    `_` or `.`, as all others here do.
+    The folder is a Parquet data set: all other files in it have names that begin with `_` or `.`,
+    which readers of data sets ignore. Every part is written completely or not at all, and the next
+    run embeds the files that are in no part yet. So no file is in two parts and none is missing.
 
-    Every part is written whole. What is not in a part yet is lost with a killed run, and
-    taken again by the next: no file is in two parts, none is missed. Raises LikenessError for
-    a folder that holds vectors of another bundle or in another format.
+    Raises LikenessError for a folder with vectors of another bundle, in another format, or with
+    other files.
     """
 
     def __init__(self, folder: Path, about: VectorOrigin, format_: Format) -> None:
@@ -126,17 +133,17 @@ class VectorFolder:
 
     @property
     def rejected(self) -> list[RejectedFile]:
-        """Return the files that have no vector, by path."""
+        """Return the files that have no vector, sorted by path."""
         return [self._rejected[path] for path in sorted(self._rejected)]
 
     def embedded_paths(self) -> set[str]:
-        """Return the files that have a vector."""
+        """Return the paths of the files that have a vector."""
         return {path for part in self._paths() for path in self._read_names(part)}
 
-    def add(self, taken: Sequence[VectorRow | RejectedFile]) -> None:
-        """Write one more part of those with a vector, and list the others."""
-        rows = [row for row in taken if isinstance(row, VectorRow)]
-        self._rejected |= {row.path: row for row in taken if isinstance(row, RejectedFile)}
+    def add(self, results: Sequence[VectorRow | RejectedFile]) -> None:
+        """Write the vectors as one more part, and add the rejected files to the list."""
+        rows = [row for row in results if isinstance(row, VectorRow)]
+        self._rejected |= {row.path: row for row in results if isinstance(row, RejectedFile)}
         for row in rows:
             self._rejected.pop(row.path, None)
         if rows:
@@ -151,17 +158,17 @@ class VectorFolder:
         path = self._folder / "_about.json"
         if not path.is_file():
             if any(not file.name.startswith(".") for file in self._folder.glob("*")):
-                raise LikenessError(f"{self._folder} holds other files; name a folder of its own.")
+                raise LikenessError(f"{self._folder} contains other files; name a new folder.")
             return
         try:
-            held = dict(json.loads(path.read_bytes()))
+            stored = dict(json.loads(path.read_bytes()))
         except (OSError, ValueError, TypeError) as exc:
             raise LikenessError(f"{path} is damaged; name another folder for vectors.") from exc
         for name, value in self._as_dict().items():
-            if held.get(name) != value:
+            if stored.get(name) != value:
                 raise LikenessError(
-                    f"{self._folder} holds vectors of {name} {held.get(name)}; these would be of "
-                    f"{value}. Name another folder."
+                    f"{self._folder} contains vectors of {name} {stored.get(name)}; the new ones "
+                    f"are of {value}. Name another folder."
                 )
 
     def _as_dict(self) -> dict[str, str | int]:
@@ -186,7 +193,7 @@ class VectorFolder:
 
 
 def _number(part: Path) -> int:
-    """Return the number of a part; files of the user's that only look like one have none."""
+    """Return the number of a part, or -1 for a file of the user with a similar name."""
     number = part.stem.removeprefix("part-")
     return int(number) if number.isdecimal() else -1
 

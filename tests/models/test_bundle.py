@@ -196,17 +196,17 @@ def cut(path: Path) -> None:
         ),
         pytest.param(
             lambda folder: save_file({"x": torch.zeros(1)}, folder / "head.safetensors"),
-            "holds no linear layers",
+            "contains no linear layers",
             id="not a head",
         ),
         pytest.param(
             lambda folder: damage_weights(folder / "head.safetensors", math.nan),
-            r"head\.safetensors holds weights that are not numbers",
+            r"head\.safetensors contains weights that are not finite numbers",
             id="head of NaN",
         ),
         pytest.param(
             lambda folder: damage_weights(folder / "encoder" / "model.safetensors", math.inf),
-            "encoder` holds weights that are not numbers",
+            "encoder` contains weights that are not finite numbers",
             id="infinite encoder",
         ),
         pytest.param(
@@ -216,7 +216,7 @@ def cut(path: Path) -> None:
         ),
         pytest.param(
             lambda folder: damage_weights(folder / "head.safetensors", 0.5),
-            r"is damaged or another one.*Copy the bundle again",
+            r"is damaged or a different one.*Copy the bundle again",
             id="weights that the manifest was not written for",
         ),
         pytest.param(

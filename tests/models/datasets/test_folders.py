@@ -22,9 +22,9 @@ def test_in_a_folder_of_the_wild_people_are_people_and_nothing_is_lost_silently(
     ]
     assert [(row.path.encode(errors="replace"), row.sentence) for row in listed.unusable] == [
         (b"ada/gone.jpg", "The link leads nowhere."),
-        (b"ada/pipe.jpg", "This is a pipe, a socket or a device, no file."),
-        (b"nobody.jpg", "The photo lies in no person's folder."),
-        (b"caf?", "The name is not UTF-8, so it names nobody."),
+        (b"ada/pipe.jpg", "This is a pipe, a socket or a device, not a file."),
+        (b"nobody.jpg", "The photo is not in a person's folder."),
+        (b"caf?", "The name is not UTF-8."),
     ]
     hidden, others, repeated = listed.notes
     assert "10 hidden" in hidden

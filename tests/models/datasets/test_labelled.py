@@ -157,7 +157,7 @@ def test_drawn_pairs_are_of_the_kind_they_say(folder: Path) -> None:
 
 def test_a_folder_of_one_person_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "ada" / "1.jpg")
-    with pytest.raises(LikenessError, match="two at least"):
+    with pytest.raises(LikenessError, match="at least two people"):
         read_protocol(tmp_path)
 
 

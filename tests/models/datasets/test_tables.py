@@ -51,7 +51,7 @@ def test_a_list_is_read_whatever_program_wrote_it(tmp_path: Path, data: bytes) -
         (f"x.jpg,{'a' * 5000}", "longer than 4,096"),
         ("x.jpg,Lovelace, Ada", "3 cells"),
         ('"x.jpg,ada', "quotation mark is not closed"),
-        ('x.jpg,"ada"b', "no row of a CSV"),
+        ('x.jpg,"ada"b', "not a row of a CSV"),
         ("gone.jpg,ada", "There is no file"),
         ("../x.jpg,ada", "leads out of the folder"),
         ("/etc/hostname,ada", "leads out of the folder"),

@@ -115,6 +115,6 @@ def test_every_command_says_what_a_folder_lacks(
     (tmp_path / "flat" / "notes.txt").write_text("no photo")
     result = likeness(command, tmp_path / "flat")
     assert result.exit_code == EXIT_ERROR, result.output
-    assert "holds no photo" in result.output
+    assert "contains no photo" in result.output
     assert "notes.txt" in result.output
     assert sorted(path.name for path in tmp_path.iterdir()) == ["flat"]  # nothing is begun
