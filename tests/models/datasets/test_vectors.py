@@ -1,3 +1,4 @@
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from models.datasets.vectors import (
     VectorOrigin,
     VectorRow,
     exclusive_writer,
+    read_rejected,
+    write_rejected,
 )
 from models.errors import LikenessError
 from models.photo.face import Box
@@ -129,3 +132,27 @@ def test_a_folder_is_free_again_when_its_run_has_ended(tmp_path: Path) -> None:
     for _ in range(2):
         with exclusive_writer(tmp_path / "out"):
             VectorFolder(tmp_path / "out", ABOUT, "npz").add([row("a.jpg")])
+
+
+# The list of rejected files
+
+
+ROWS = [RejectedFile("b.jpg", "no_face", 'Said "no", twice.'), RejectedFile("a.jpg", "x", "y")]
+
+
+def test_the_list_reads_back_by_path(tmp_path: Path) -> None:
+    write_rejected(tmp_path / "rejected.csv", ROWS)
+    assert read_rejected(tmp_path / "rejected.csv") == ROWS[::-1]
+
+
+def test_without_rows_an_earlier_list_goes(tmp_path: Path) -> None:
+    write_rejected(tmp_path / "rejected.csv", ROWS)
+    write_rejected(tmp_path / "rejected.csv", [])
+    assert read_rejected(tmp_path / "rejected.csv") == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["two\nlines.jpg", "a\rb.jpg", os.fsdecode(b"caf\xe9.jpg")])
+def test_odd_names_read_back_as_they_were(tmp_path: Path, name: str) -> None:
+    write_rejected(tmp_path / "rejected.csv", [RejectedFile(name, "no_face", "No face.")])
+    assert read_rejected(tmp_path / "rejected.csv")[0].path == name

@@ -4,12 +4,14 @@ import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from models.bundle import load_bundle
 from models.embedder import Embedder, Row
 from models.encoder.device import choose_device
-from models.errors import InvalidBundle
+from models.errors import InvalidBundle, NoFace
 from models.photo import DetectorName
+from models.photo.crop import crop_face
 from models.photo.detectors import (
     DetectorSource,
     DlibDetector,
@@ -18,8 +20,9 @@ from models.photo.detectors import (
     find_detector,
     scale_to,
 )
-from models.photo.face import Box, Detector, Framing, align, find_face
+from models.photo.face import Box, Detector, Face, Framing, align, find_face, find_faces
 from models.weights import YUNET, locate
+from tests.photos import jpeg
 
 Pixels = NDArray[np.uint8]
 
@@ -191,3 +194,183 @@ def test_yunet_is_opened_from_what_is_installed_without_a_path() -> None:
 def test_a_detector_that_lacks_the_points_of_a_template_is_refused() -> None:
     with pytest.raises(InvalidBundle, match="that do are `yunet`"):
         find_detector("dlib", "arcface")
+
+
+FRAMING = Framing(112, 0.0, "arcface")
+
+
+# Which faces YuNet finds: by size, place and number, and the way they lie
+
+
+def scene(width: int, height: int, seed: int = 0) -> Pixels:
+    """Paint a room out of focus, `(height, width, 3)`."""
+    random = np.random.default_rng(seed)
+    coarse = random.integers(40, 216, (height // 80 + 2, width // 80 + 2, 3), np.uint8)
+    return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def face_of(portrait: Pixels, yunet: YuNetDetector) -> Face:
+    return find_face(portrait, yunet).face
+
+
+def put(
+    into: Pixels, portrait: Pixels, yunet: YuNetDetector, face_px: float, x: int, y: int
+) -> Box:
+    """Paste a head scaled so that the shorter side of its face is `face_px`, at x and y.
+
+    Returns the face's box.
+    """
+    box = face_of(portrait, yunet).box
+    left, top = (max(0, round(at - 0.4 * box.width)) for at in (box.left, box.top))
+    portrait = portrait[top : round(top + 1.9 * box.height), left : round(left + 1.8 * box.width)]
+    box = Box(box.left - left, box.top - top, box.width, box.height)
+    scale = face_px / box.shorter
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    small = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=method)
+    small = small[: into.shape[0] - y, : into.shape[1] - x]
+    into[y : y + small.shape[0], x : x + small.shape[1]] = small
+    scaled = box.scaled(scale)
+    return Box(scaled.left + x, scaled.top + y, scaled.width, scaled.height)
+
+
+# At the first look
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("face_px", [80, 100, 200, 400])
+def test_a_face_of_a_twentieth_of_the_photo_and_more_is_found_at_once(
+    face_px: int, seed: int, yunet: YuNetDetector, astronaut: Pixels
+) -> None:
+    photo = scene(1200, 1600, seed)
+    random = np.random.default_rng(seed)
+    x, y = int(random.integers(0, 300)), int(random.integers(0, 400))
+    placed = put(photo, astronaut, yunet, face_px, x, y)
+    assert find_face(photo, yunet).box.overlap(placed) > 0.6
+
+
+def test_all_eight_faces_of_a_selfie_are_found(
+    yunet: YuNetDetector, grace: Pixels, astronaut: Pixels
+) -> None:
+    photo = scene(1600, 1200)
+    placed = [
+        put(
+            photo,
+            (grace, astronaut)[at % 2],
+            yunet,
+            90 + 5 * at,
+            390 * (at % 4),
+            560 * (at // 4),
+        )
+        for at in range(8)
+    ]
+    found = [each.box for each in find_faces(photo, yunet)]
+    assert all(max(box.overlap(other) for other in found) > 0.5 for box in placed)
+    assert len(found) == 8
+
+
+@pytest.mark.parametrize("share", [1.0, 0.8, 0.7])
+@pytest.mark.parametrize("pixels", [160, 480, 1500])
+def test_a_face_that_fills_the_picture_is_found(
+    share: float, pixels: int, yunet: YuNetDetector, astronaut: Pixels
+) -> None:
+    box = face_of(astronaut, yunet).box
+    (x, y), half = box.centre, share * box.width / 2
+    tall = share * box.height / 2
+    tight = astronaut[int(y - tall) : int(y + tall), int(x - half) : int(x + half)]
+    photo = cv2.resize(tight, (pixels, round(pixels * tall / half)), interpolation=cv2.INTER_CUBIC)
+    assert find_face(np.asarray(photo, np.uint8), yunet).face.score >= yunet.confident
+
+
+@pytest.mark.parametrize("side", ["left", "right", "bottom"])
+def test_a_face_cut_by_the_border_is_found(
+    side: str, yunet: YuNetDetector, astronaut: Pixels
+) -> None:
+    box = face_of(astronaut, yunet).box
+    left, right = int(box.left + 0.25 * box.width), int(box.left + 0.75 * box.width)
+    photo = {
+        "left": astronaut[:, left:],
+        "right": astronaut[:, :right],
+        "bottom": astronaut[: int(box.top + 0.85 * box.height)],
+    }[side]
+    assert find_face(photo, yunet).turns == 0
+
+
+# At the second look
+
+
+@pytest.mark.parametrize("lossless", [True, False])
+def test_a_face_of_forty_pixels_in_a_large_photo_is_found_by_a_finer_look(
+    lossless: bool, yunet: YuNetDetector, astronaut: Pixels
+) -> None:
+    photo = scene(3000, 2000)
+    placed = put(photo, astronaut, yunet, 40, 1700, 1100)
+    data = png(photo) if lossless else jpeg(Image.fromarray(photo), 92)
+    portrait = crop_face(data, yunet, "single", FRAMING)
+    assert portrait.face.box.overlap(placed) > 0.5
+    assert portrait.face.face_count == 1
+
+
+def test_a_finer_look_finds_every_face_once_also_where_two_parts_meet(
+    yunet: YuNetDetector, grace: Pixels, astronaut: Pixels
+) -> None:
+    photo = scene(3600, 2400)
+    for at in range(12):
+        put(photo, (grace, astronaut)[at % 2], yunet, 44, 120 + 290 * at, 150 + 180 * at)
+    assert len(find_faces(photo, yunet, finer=True)) == 12
+
+
+def test_a_photo_without_a_face_has_none(yunet: YuNetDetector) -> None:
+    with pytest.raises(NoFace):
+        crop_face(png(scene(1600, 1200)), yunet, "single", FRAMING)
+
+
+def png(pixels: Pixels) -> bytes:
+    _, data = cv2.imencode(".png", pixels[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    return data.tobytes()
+
+
+# The way it lies
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+@pytest.mark.parametrize("photo", ["grace", "astronaut"])
+def test_a_clean_face_is_brought_upright(
+    photo: str, quarters: int, yunet: YuNetDetector, request: pytest.FixtureRequest
+) -> None:
+    upright = request.getfixturevalue(photo)
+    assert find_face(np.ascontiguousarray(np.rot90(upright, -quarters)), yunet).turns == quarters
+
+
+@pytest.mark.parametrize("colour", [(235, 235, 235), (90, 150, 200), (40, 40, 40)])
+@pytest.mark.parametrize("photo", ["grace", "astronaut"])
+def test_a_masked_face_is_not_taken_for_one_upside_down(
+    photo: str,
+    colour: tuple[int, int, int],
+    yunet: YuNetDetector,
+    request: pytest.FixtureRequest,
+) -> None:
+    masked = wearing_a_mask(request.getfixturevalue(photo), yunet, colour)
+    assert find_face(masked, yunet).turns == 0
+
+
+def wearing_a_mask(photo: Pixels, yunet: YuNetDetector, colour: tuple[int, int, int]) -> Pixels:
+    """Cover the face from the bridge of the nose to below the chin."""
+    right_eye, left_eye, nose, right_mouth, left_mouth = face_of(photo, yunet).landmarks
+    across, down = left_eye - right_eye, (right_mouth + left_mouth - right_eye - left_eye) / 2
+    top, chin = nose - 0.25 * down, nose + 1.2 * down
+    edge = np.array(
+        [top, top + 0.75 * across, chin + 0.4 * across, chin - 0.4 * across, top - 0.75 * across]
+    )
+    masked = photo.copy()
+    cv2.fillPoly(masked, [edge.astype(np.int32)], colour)
+    return masked
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_of_two_faces_as_large_the_one_nearer_to_the_middle_counts(
+    side: str, yunet: YuNetDetector, grace: Pixels, astronaut: Pixels
+) -> None:
+    photo = scene(1400, 700)
+    middle = put(photo, astronaut, yunet, 100, 620, 200)
+    put(photo, grace, yunet, 115, {"left": 60, "right": 1180}[side], 200)
+    assert find_face(photo, yunet, "largest").box.overlap(middle) > 0.5

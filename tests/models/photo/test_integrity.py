@@ -6,7 +6,14 @@ from PIL import Image
 
 from models.errors import UndecodableImage
 from models.photo.image import decode
-from models.photo.integrity import MAX_DRAWN, MAX_SCANS, check_png, check_scans, check_tiles
+from models.photo.integrity import (
+    MAX_DRAWN,
+    MAX_SCANS,
+    MeteredFile,
+    check_png,
+    check_scans,
+    check_tiles,
+)
 from tests.images import chunk, encode, noise, png
 
 PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
@@ -141,3 +148,36 @@ def test_a_jpeg_without_end_is_taken_if_no_row_is_missing(
         for tail in (b"", bytes(8), bytes(5000)):
             with pytest.raises(UndecodableImage):
                 decode(data[: -missing - 400] + tail)
+
+
+# Files that make their decoder read for ever
+
+
+def test_a_file_may_be_read_a_few_times_over() -> None:
+    stream = MeteredFile(b"x" * 1000)
+    for _ in range(3):
+        stream.seek(0)
+        assert stream.read() == b"x" * 1000
+
+
+def test_a_large_file_may_not_be_read_any_number_of_times() -> None:
+    stream = MeteredFile(bytes(2**24))
+
+    def again() -> None:
+        for _ in range(7):
+            stream.seek(0)
+            stream.read()
+
+    with pytest.raises(UndecodableImage, match="again and again"):
+        again()
+
+
+def test_reads_of_nothing_count_as_well() -> None:
+    stream = MeteredFile(b"")
+
+    def forever() -> None:
+        while True:
+            stream.read(1)
+
+    with pytest.raises(UndecodableImage):
+        forever()
