@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.datasets.labelled import read_people, read_protocol, select, with_groups
+from models.datasets.labelled import pair_places, read_people, read_protocol, select, with_groups
 from models.errors import LikenessError
 
 LFW = """2\t1
@@ -211,3 +211,23 @@ def test_selected_photos_keep_their_names_and_get_pairs_of_their_own(folder: Pat
     assert part.images == whole.images[1:]
     assert part.names() == whole.names()[1:]
     assert all(max(a, b) < len(part.images) for a, b, _ in part.pairs)
+
+
+def test_huge_sets_are_compared_in_part() -> None:
+    people = np.arange(1000) // 2
+    a, b = pair_places(people, most=5000)
+    same = people[a] == people[b]
+    assert np.all(a < b)
+    assert same.sum() == 500
+    assert 4000 < (~same).sum() <= 4500
+
+
+def test_huge_people_do_not_crowd_out_strangers() -> None:
+    people = np.arange(1000) // 500
+    a, b = pair_places(people, most=5000)
+    assert 0.4 < np.mean(people[a] == people[b]) < 0.7
+
+
+def test_drawn_pairs_are_the_same_every_time() -> None:
+    people = np.arange(1000) // 2
+    np.testing.assert_array_equal(pair_places(people, most=500), pair_places(people, most=500))

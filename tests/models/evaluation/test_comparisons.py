@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from models.datasets.labelled import pair_places
 from models.evaluation.comparisons import (
     NOT_ENROLLED,
     Comparisons,
@@ -11,26 +10,6 @@ from models.evaluation.comparisons import (
     subset,
 )
 from models.evaluation.rates import fnmr_at
-
-
-def test_huge_sets_are_compared_in_part() -> None:
-    people = np.arange(1000) // 2
-    a, b = pair_places(people, most=5000)
-    same = people[a] == people[b]
-    assert np.all(a < b)
-    assert same.sum() == 500
-    assert 4000 < (~same).sum() <= 4500
-
-
-def test_huge_people_do_not_crowd_out_strangers() -> None:
-    people = np.arange(1000) // 500
-    a, b = pair_places(people, most=5000)
-    assert 0.4 < np.mean(people[a] == people[b]) < 0.7
-
-
-def test_drawn_pairs_are_the_same_every_time() -> None:
-    people = np.arange(1000) // 2
-    np.testing.assert_array_equal(pair_places(people, most=500), pair_places(people, most=500))
 
 
 def test_cosines_do_not_depend_on_blocks_or_order() -> None:

@@ -72,7 +72,7 @@ async def test_what_is_no_name_is_refused_at_every_entrance(
         assert answer.status_code in (400, 422), (method, path, answer.text)
         # Template ids and collections have a narrower form, which says so in the same answer.
         words = answer.text
-        assert "no names" in words or "Leave out" in words or "pattern" in words, words
+        assert "cannot be names" in words or "Leave out" in words or "pattern" in words, words
     assert [each["subject"] for each in (await client.get("/subjects")).json()["items"]] == ["ada"]
 
 
