@@ -54,15 +54,15 @@ BUILTIN_FOLDER = Path(__file__).parent / "bundles"
 # An id of the hub is owner/name; the few repositories without an owner contain no CLIP.
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 # `choose_bundle` ranks the built-in bundles by their FNMR at this operating point.
-RANKED_AT = "fmr_1e-4"
+_RANKED_AT = "fmr_1e-4"
 # This source stands for the installed file of SFace, not for a file in the bundle.
-SFACE_SOURCE = "SFace 2021dec"
+_SFACE_SOURCE = "SFace 2021dec"
 # The lowest weight of a photo where several are fused, however poor it is.
 _LEAST_WEIGHT = 0.05
 # Below this coherence the vectors cancel each other out, and their mean has no direction.
 _LEAST_COHERENCE = 1e-3
 # The name of the ONNX network in a bundle that has its own.
-ENCODER_FILE = "encoder.onnx"
+_ENCODER_FILE = "encoder.onnx"
 
 
 class EncoderReference(BaseModel):
@@ -70,7 +70,8 @@ class EncoderReference(BaseModel):
 
     For the kind `clip`, `source` is a folder beside the manifest or a hub id, with its `revision`.
     For `onnx` it is a file beside the manifest, with its `sha256` and the name of its `input`, or
-    SFACE_SOURCE. For `dlib` it is empty: the weights are in an installed package.
+    `SFace 2021dec` for the installed file. For `dlib` it is empty: the weights are in an installed
+    package.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -284,7 +285,7 @@ def licences_of(
             pass
     unknown = "not stated: ask its makers"
     reference = manifest.encoder
-    inside = reference.source in ("", "encoder", ENCODER_FILE)
+    inside = reference.source in ("", "encoder", _ENCODER_FILE)
     name = manifest.name if inside else reference.source
     networks.append(Licence("encoder", name, reference.licence or unknown))
     if manifest.head is not None:
@@ -317,7 +318,7 @@ def installed_bundles() -> tuple[BuiltinName, ...]:
 
 def _fnmr(manifest: Manifest) -> float:
     points = () if manifest.calibration is None else manifest.calibration.operating_points
-    return next((point.fnmr.value for point in points if point.name == RANKED_AT), 1.0)
+    return next((point.fnmr.value for point in points if point.name == _RANKED_AT), 1.0)
 
 
 def load_bundle(
@@ -360,7 +361,7 @@ def load_bundle(
         yunet_path,
     )
     identity = fingerprint(encoder, head, manifest.pixels)
-    if weights is None or manifest.encoder.source != SFACE_SOURCE:
+    if weights is None or manifest.encoder.source != _SFACE_SOURCE:
         _check_identity(folder, manifest, identity)
     if manifest.detector is not None and detector_source.name != manifest.detector:
         reason += (
@@ -436,10 +437,10 @@ def write_onnx_bundle(
     """Write a bundle for a network in an ONNX file, without a head or operating points."""
     folder.mkdir(parents=True, exist_ok=True)
     data = network.read_bytes()
-    (folder / ENCODER_FILE).write_bytes(data)
+    (folder / _ENCODER_FILE).write_bytes(data)
     reference = EncoderReference(
         kind="onnx",
-        source=ENCODER_FILE,
+        source=_ENCODER_FILE,
         sha256=hashlib.sha256(data).hexdigest(),
         input=encoder.input,
         licence=licence,
@@ -464,7 +465,7 @@ def copy_encoder(bundle: Bundle, source: str, out: Path) -> EncoderReference:
     from models.encoder.clip import ClipEncoder
 
     reference = bundle.manifest.encoder
-    if isinstance(bundle.encoder, OnnxEncoder) and reference.source != SFACE_SOURCE:
+    if isinstance(bundle.encoder, OnnxEncoder) and reference.source != _SFACE_SOURCE:
         shutil.copyfile(folder_of(source) / reference.source, out / reference.source)
     if not isinstance(bundle.encoder, ClipEncoder):
         return reference
@@ -530,7 +531,7 @@ def _load_encoder(reference: EncoderReference, folder: Path, weights: Path | Non
 
 
 def _load_onnx(reference: EncoderReference, folder: Path, weights: Path | None) -> OnnxEncoder:
-    if reference.source == SFACE_SOURCE:
+    if reference.source == _SFACE_SOURCE:
         return OnnxEncoder.load(locate(SFACE, weights))
     path = folder / reference.source
     if not path.is_file():

@@ -238,11 +238,11 @@ class Evidence:
 Outcome = Literal["match", "no_match", "inconclusive"]
 
 # The default operating point claims at most this FMR, if the bundle has such a point,
-LAXEST_DEFAULT = 1e-3
+_LAXEST_DEFAULT = 1e-3
 # and rejects at most this share of genuine comparisons.
-MOST_REFUSED = 0.05
+_MOST_REFUSED = 0.05
 # A condition is outside the evidence if two people match this many times as often as claimed.
-MOST_ABOVE_CLAIM = 2
+_MOST_ABOVE_CLAIM = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,27 +341,27 @@ def rule_at(
         )
     index = names.index(wanted)
     point, laxer = ordered[index], ordered[max(index - 1, 0)]
-    outside = outside_evidence(point, conditions)
+    outside = _outside_evidence(point, conditions)
     return Rule(point.threshold, laxer.threshold, point, probability, outside, laxer)
 
 
 def default_point(points: Sequence[OperatingPoint]) -> str:
     """Return the strictest point that is well measured and rejects few genuine comparisons.
 
-    Well measured is a point that is not extrapolated, few is an FNMR of at most MOST_REFUSED. The
-    point claims an FMR of at most LAXEST_DEFAULT unless no point does.
+    Well measured is a point that is not extrapolated; few is an FNMR of at most 5 %. The point
+    claims an FMR of at most 1e-3, unless no point does.
     """
     measured = [point for point in points if not point.extrapolated] or list(points)
-    strict = [point for point in measured if point.claim <= LAXEST_DEFAULT * 1.001]
+    strict = [point for point in measured if point.claim <= _LAXEST_DEFAULT * 1.001]
     if not strict:
         return max(measured, key=lambda point: point.threshold).name
-    good = [point for point in strict if point.fnmr.value <= MOST_REFUSED]
+    good = [point for point in strict if point.fnmr.value <= _MOST_REFUSED]
     if good:
         return max(good, key=lambda point: point.threshold).name
     return min(strict, key=lambda point: point.threshold).name
 
 
-def outside_evidence(
+def _outside_evidence(
     point: OperatingPoint, conditions: Sequence[ConditionRates]
 ) -> frozenset[ConditionName]:
     """Return the conditions under which two people match far more often than a point claims.
@@ -371,7 +371,7 @@ def outside_evidence(
     """
     own = [rates for rates in conditions if rates.point == point.name]
     plain = max((rates.fmr.value for rates in own if rates.condition == "none"), default=0.0)
-    limit = max(MOST_ABOVE_CLAIM * point.claim, plain)
+    limit = max(_MOST_ABOVE_CLAIM * point.claim, plain)
     return frozenset(
         rates.condition for rates in own if rates.condition != "none" and rates.fmr.value > limit
     )

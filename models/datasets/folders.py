@@ -94,7 +94,7 @@ def describe_no_photos(contents: FolderContents) -> str:
     return f"{contents.folder} contains no photo: no file ends in {suffixes}.{unusable}{notes}"
 
 
-def is_system(name: str) -> bool:
+def _is_system(name: str) -> bool:
     """Return whether a name is hidden, or is one that a storage system or a desktop uses."""
     return name.startswith(".") or name.lower() in _OF_SYSTEMS
 
@@ -178,7 +178,7 @@ class _Walk:
                 continue
             for entry in listed:
                 path = current / entry.name
-                if is_system(entry.name):
+                if _is_system(entry.name):
                     self._system.append(path)
                 elif entry.is_symlink():
                     self._links.append(path)

@@ -15,7 +15,7 @@ from models.datasets.vectors import UNREADABLE, RejectedFile
 from models.errors import LikenessError
 
 # For a folder without a list of pairs, this many of each kind are drawn, as in LFW's View 2.
-PAIRS_OF_A_KIND = 3000
+_PAIRS_OF_A_KIND = 3000
 # A million comparisons of two people are enough for FMR 1e-4; more of the same people add little.
 MOST_PAIRS = 5_000_000
 
@@ -61,7 +61,7 @@ def read_protocol(photos: Path, pairs: Path | None = None, outside: bool = False
             return read_folder(photos)
         if pairs is None:
             return _present(read_labelled(photos, outside), labelled)
-        read = read_lfw if pairs.suffix.lower() == ".txt" else read_pairs
+        read = _read_lfw if pairs.suffix.lower() == ".txt" else _read_pairs
         return _present(read(pairs, photos, outside), pairs)
     except (OSError, UnicodeDecodeError) as exc:
         raise LikenessError(f"{pairs or photos} cannot be read: {exc}") from exc
@@ -93,7 +93,7 @@ def read_labelled(folder: Path, outside: bool = False) -> LabelledSet:
     )
 
 
-def read_pairs(path: Path, photos: Path, outside: bool = False) -> LabelledSet:
+def _read_pairs(path: Path, photos: Path, outside: bool = False) -> LabelledSet:
     """Read a CSV `a,b,same` of files below `photos`; the pairs say which photos show one person."""
     table = read_table(path, ("a", "b", "same"))
     rows, unusable = rows_below(table, ("a", "b"), photos, outside)
@@ -113,7 +113,7 @@ def read_pairs(path: Path, photos: Path, outside: bool = False) -> LabelledSet:
     return LabelledSet(photos, images, people, pairs, complete=False, unusable=unusable)
 
 
-def read_lfw(path: Path, photos: Path, outside: bool = False) -> LabelledSet:
+def _read_lfw(path: Path, photos: Path, outside: bool = False) -> LabelledSet:
     """Read a file in the format of LFW's `pairs.txt` and `pairsDevTest.txt`.
 
     The first line has the number of folds, if there are folds, and the number of pairs of each
@@ -144,7 +144,7 @@ def read_lfw(path: Path, photos: Path, outside: bool = False) -> LabelledSet:
 def read_folder(folder: Path, seed: int = 0) -> LabelledSet:
     """Read a folder with one folder per person, and draw pairs: as many of one person as of two."""
     labelled = read_people(folder)
-    return replace(labelled, pairs=draw_pairs(labelled.people, seed))
+    return replace(labelled, pairs=_draw_pairs(labelled.people, seed))
 
 
 def read_people(source: Path, outside: bool = False) -> LabelledSet:
@@ -184,7 +184,7 @@ def select(labelled: LabelledSet, places: NDArray[np.int64], seed: int = 0) -> L
     names = [labelled.person_names[at] for at in known] if labelled.person_names else []
     images = [labelled.images[at] for at in places]
     return LabelledSet(
-        labelled.folder, images, people, draw_pairs(people, seed), person_names=names
+        labelled.folder, images, people, _draw_pairs(people, seed), person_names=names
     )
 
 
@@ -287,12 +287,12 @@ def _lfw_suffixes() -> Iterator[str]:
         yield from (suffix, suffix.upper())
 
 
-def draw_pairs(people: NDArray[np.int64], seed: int = 0) -> list[tuple[int, int, bool]]:
+def _draw_pairs(people: NDArray[np.int64], seed: int = 0) -> list[tuple[int, int, bool]]:
     """Draw pairs: as many of one person as of two people."""
     a, b = pair_places(people, seed=seed)
     random = np.random.default_rng(seed)
     same = people[a] == people[b]
-    count = min(PAIRS_OF_A_KIND, int(same.sum()), int((~same).sum()))
+    count = min(_PAIRS_OF_A_KIND, int(same.sum()), int((~same).sum()))
     places = [random.choice(np.flatnonzero(kind), count, replace=False) for kind in (same, ~same)]
     return [(int(a[at]), int(b[at]), bool(same[at])) for at in np.concatenate(places)]
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from idna import valid_contextj
 
-MOST_CHARACTERS: Final = 256
+_MOST_CHARACTERS: Final = 256
 
 _NON_JOINER, _JOINER = "\u200c", "\u200d"
 _VIRAMA: Final = 9  # a combining class
@@ -36,7 +36,7 @@ _REASONS: Final = {
 _RESERVED: Final = ((0x1F000, 0x1FAFF), (0x20000, 0x2FFFD), (0x30000, 0x3FFFD))
 
 
-def as_name(text: str, most: int = MOST_CHARACTERS) -> str:
+def as_name(text: str, most: int = _MOST_CHARACTERS) -> str:
     """Return the normal form of a name of 1 to `most` characters.
 
     A name in normal form does not change. Raises ValueError; its sentence names the character that

@@ -11,7 +11,7 @@ from models.datasets.tables import Row, Table, read_table
 from models.datasets.vectors import UNREADABLE, RejectedFile
 from models.errors import LikenessError
 
-BAD_NAME = "invalid_name"
+_BAD_NAME = "invalid_name"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def _of_folder(source: Path) -> PeopleList:
             photos.append((path.as_posix(), identity_of(path.parts[0])))
         except LikenessError as error:
             unnamed[path.parts[0]] = error.sentence
-    unusable += [RejectedFile(name, BAD_NAME, unnamed[name]) for name in sorted(unnamed)]
+    unusable += [RejectedFile(name, _BAD_NAME, unnamed[name]) for name in sorted(unnamed)]
     if not photos:
         reason = _describe_no_people(source, flat, bool(unnamed)) or describe_no_photos(contents)
         example = source / "ada" / "1.jpg"

@@ -12,7 +12,7 @@ from unicodedata import category
 from models.datasets.vectors import RejectedFile
 from models.errors import LikenessError
 
-BAD_ROW = "invalid_row"
+_BAD_ROW = "invalid_row"
 
 # No name, path or group is longer.
 _LONGEST = 4096
@@ -53,7 +53,7 @@ class Table:
 
 def bad_row(path: Path, number: int, sentence: str) -> RejectedFile:
     """Return the entry for a row that cannot be used."""
-    return RejectedFile(f"{path.name}, row {number}", BAD_ROW, sentence)
+    return RejectedFile(f"{path.name}, row {number}", _BAD_ROW, sentence)
 
 
 def read_table(path: Path, columns: Sequence[str], needed: Sequence[str] | None = None) -> Table:

@@ -30,7 +30,7 @@ class TorchEngine:
         return features
 
 
-def choose_engine(choice: EngineChoice, encoder: Encoder, device: torch.device) -> EngineName:
+def _choose_engine(choice: EngineChoice, encoder: Encoder, device: torch.device) -> EngineName:
     """Return the chosen engine; for `auto`, the engine that was measured to be fastest.
 
     That is OpenVINO for an ONNX network on a CPU, ONNX Runtime for one on a GPU, and torch for all
@@ -65,7 +65,7 @@ def open_engine(
     precision: Precision,
 ) -> Engine:
     """Open the engine for an encoder; raises InvalidBundle if it cannot run the encoder."""
-    name = choose_engine(choice, encoder, device)
+    name = _choose_engine(choice, encoder, device)
     if isinstance(encoder, OnnxEncoder):
         return _open_onnx_engine(name, encoder, pixels, device, precision)
     assert isinstance(encoder, TorchEncoder)

@@ -34,7 +34,7 @@ _TENSORS = (
 _MOST_ODDS = 8.0
 
 # What the person who takes the photo can do about each condition.
-ADVICE: Mapping[ConditionName, str] = MappingProxyType(
+_ADVICE: Mapping[ConditionName, str] = MappingProxyType(
     {
         "blurred": "Hold still and focus on the face.",
         "masked": "Take off the mask, and keep hands and scarf away from mouth and nose.",
@@ -141,7 +141,7 @@ def evidence_of_quality(mlp_inputs: Array, logits: Array) -> Array:
 
 def condition_issues(conditions: Collection[ConditionName]) -> tuple[Issue, ...]:
     """Return the issues, with advice, of a photo that shows these conditions."""
-    return tuple(Issue(name, ADVICE[name]) for name in CONDITION_NAMES if name in conditions)
+    return tuple(Issue(name, _ADVICE[name]) for name in CONDITION_NAMES if name in conditions)
 
 
 def write_quality(folder: Path, head: QualityHead, data: str) -> QualityCard:
