@@ -168,7 +168,7 @@ class Bundle:
         `quality` is what the quality head found in the photo, if it was used.
         """
         template = Template(
-            vector, self.fingerprint, self.cohort.mean(vector), strangers=self._strangers
+            vector, self.fingerprint, self.cohort.mean(vector), strangers_mean=self._strangers_mean
         )
         if quality is None:
             return template
@@ -209,7 +209,7 @@ class Bundle:
             coherence,
             frozenset.intersection(*(each.conditions for each in templates)),
             max(qualities, default=None),
-            strangers=self._strangers,
+            strangers_mean=self._strangers_mean,
         )
 
     @property
@@ -223,7 +223,7 @@ class Bundle:
         return () if calibration is None else calibration.operating_points
 
     @property
-    def _strangers(self) -> float | None:
+    def _strangers_mean(self) -> float | None:
         calibration = self.manifest.calibration
         return None if calibration is None else calibration.strangers_mean
 

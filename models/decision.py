@@ -37,8 +37,8 @@ class Template:
     is 1 for one photo. For several fused photos it is the length of the mean of their unit
     vectors, 0 to 1: it says how far they agree. `conditions` are the defects that all photos
     share. `quality`, 0 to 1, says how well the person can be recognised by it, and is None if it
-    was not judged; a template that `is_poor` is seldom recognised. `strangers` is the mean score
-    of two people by this bundle, or None if it was not measured.
+    was not judged; a template that `is_poor` is seldom recognised. `strangers_mean` is the mean
+    score of two people by this bundle, or None if it was not measured.
     """
 
     vector: NDArray[np.float32]
@@ -48,7 +48,7 @@ class Template:
     conditions: frozenset[ConditionName] = frozenset()
     quality: float | None = None
     is_poor: bool = False
-    strangers: float | None = None
+    strangers_mean: float | None = None
 
 
 def cosine(probe: Template, reference: Template) -> float:
@@ -73,10 +73,10 @@ def similarity(probe: Template, reference: Template) -> float:
     scales them back to the spread that the thresholds were set on. Raises FingerprintMismatch.
     """
     score = cosine(probe, reference) - (probe.mean + reference.mean) / 2
-    if probe.strangers is None:
+    if probe.strangers_mean is None:
         return score
     spread = math.pow(probe.coherence * reference.coherence, _SPREAD)
-    return probe.strangers + spread * (score - probe.strangers)
+    return probe.strangers_mean + spread * (score - probe.strangers_mean)
 
 
 def similarities(probes: Sequence[Template], references: Sequence[Template]) -> NDArray[np.float32]:
@@ -89,7 +89,7 @@ def similarities(probes: Sequence[Template], references: Sequence[Template]) -> 
         columns.append((vectors, means, coherences))
     (a, mean_a, coherence_a), (b, mean_b, coherence_b) = columns
     scores = np.asarray(a @ b.T - (mean_a[:, None] + mean_b) / 2, np.float32)
-    centre = probes[0].strangers if probes else None
+    centre = probes[0].strangers_mean if probes else None
     if centre is None:
         return scores
     spread = (coherence_a[:, None] * coherence_b) ** _SPREAD

@@ -164,8 +164,8 @@ def test_what_both_have_in_common_with_everybody_is_subtracted() -> None:
 
 def test_fused_templates_are_brought_back_to_the_spread_of_single_ones() -> None:
     probe, reference = template(1, 0), template(0.6, 0.8)
-    probe = replace(probe, coherence=0.81, strangers=-0.2)
-    fused = similarity(probe, replace(reference, mean=0.2, strangers=-0.2))
+    probe = replace(probe, coherence=0.81, strangers_mean=-0.2)
+    fused = similarity(probe, replace(reference, mean=0.2, strangers_mean=-0.2))
     assert fused == pytest.approx(-0.2 + 0.81**0.2 * (0.6 - 0.1 + 0.2))
 
 
@@ -176,7 +176,7 @@ def test_without_the_mean_of_strangers_fused_templates_score_as_they_are() -> No
 
 def test_all_similarities_at_once_are_those_of_pairs() -> None:
     sides = [
-        Template(vector, "f", mean, coherence, strangers=-0.1)
+        Template(vector, "f", mean, coherence, strangers_mean=-0.1)
         for vector, mean, coherence in (
             (np.array([1, 0], np.float32), 0.2, 1.0),
             (np.array([0.6, 0.8], np.float32), 0.1, 0.7),

@@ -87,8 +87,8 @@ def test_only_what_is_wrong_with_all_photos_is_wrong_with_the_result(bare: Bundl
 def test_photos_that_cancel_each_other_out_score_as_strangers_do(bare: Bundle) -> None:
     (one,) = photos(1, 1, 0.0, bare)
     fused = bare.fuse([one, replace(one, vector=-one.vector)])
-    assert fused.strangers is not None
-    assert similarity(fused, one) == pytest.approx(fused.strangers)
+    assert fused.strangers_mean is not None
+    assert similarity(fused, one) == pytest.approx(fused.strangers_mean)
 
 
 def test_photos_that_nobody_is_recognised_by_are_fused_all_the_same(bare: Bundle) -> None:
