@@ -293,7 +293,7 @@ async def test_only_bytes_are_accepted(given: str) -> None:
 
 
 async def test_url_in_a_form_is_refused() -> None:
-    with pytest.raises(InvalidRequest, match="URLs and paths are never followed"):
+    with pytest.raises(InvalidRequest, match="URLs and paths are not accepted"):
         await form(("image", "http://10.0.0.1/a.jpg"))
 
 
