@@ -1,4 +1,7 @@
-"""Keep templates: one protocol, durable when it answers, and two engines."""
+"""The store of templates: one protocol and two engines, SQLite and PostgreSQL.
+
+What a method of the store has written is durable when the method returns.
+"""
 
 import asyncio
 from datetime import UTC, datetime
@@ -82,19 +85,19 @@ _SUPPORTED = (
 
 
 def utc_now() -> datetime:
-    """Return the time, UTC."""
+    """Return the current time, in UTC."""
     return datetime.now(UTC)
 
 
 def is_memory(url: str) -> bool:
-    """Tell whether a URL names a store that ends with the process."""
+    """Tell whether a URL names a store in memory, which ends with the process."""
     return url == f"{_SQLITE}{MEMORY}"
 
 
 def place_of(url: str) -> str:
-    """Say where the store of a URL is: an absolute path, or a database, its host and port.
+    """Describe the place of a store: an absolute path, or a database, its host and port.
 
-    Neither user nor password is in it.
+    It holds neither user nor password.
     """
     if url.startswith(_SQLITE):
         return url if is_memory(url) else str(Path(url.removeprefix(_SQLITE)).absolute())
@@ -104,28 +107,28 @@ def place_of(url: str) -> str:
 
 
 async def open_store(url: str, clock: Clock = utc_now, vault: Vault | None = None) -> Store:
-    """Open the store that a database URL names, made ready to use.
+    """Open the store that a database URL names, and migrate it to the current schema.
 
-    Without a vault nothing is sealed. Raises InvalidSettings for a URL that is not supported
-    and for a master key that is missing, StoreInUse if another process holds the database,
-    StoreUnavailable if it cannot be opened.
+    Without a vault nothing is encrypted. Raises InvalidSettings for an unsupported URL and for a
+    missing master key, StoreInUse if another process holds the database, StoreUnavailable if the
+    database cannot be opened.
     """
     vault = vault or Vault()
-    # The URL itself is not repeated: it may carry a password.
+    # No error repeats the URL, which may hold a password.
     scheme = url.partition("://")[0] if "://" in url else ""
     if scheme in ("postgresql", "postgres"):
-        # Its driver takes a third of a second to import, and most have no use for it.
+        # Imported only here: the driver takes a third of a second.
         from service.store.postgres.store import PostgresStore
 
         return await PostgresStore.open(url, clock, vault)
     if scheme != "sqlite":
         raise InvalidSettings(
-            f"A store is named by a URL such as {_SUPPORTED}; "
-            + (f"`{scheme}` is not supported." if scheme else "this is no URL.")
+            f"The store must be a URL such as {_SUPPORTED}; "
+            + (f"`{scheme}` is not supported." if scheme else "this is not a URL.")
         )
     name = url.removeprefix(_SQLITE)
     if name in (url, "") or name.endswith("/"):
         raise InvalidSettings(
-            f"The SQLite URL names no file; it has three or four /: {_SUPPORTED}."
+            f"The SQLite URL names no file. It needs three or four slashes: {_SUPPORTED}."
         )
     return await asyncio.to_thread(SqliteStore, name, clock, vault)

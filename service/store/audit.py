@@ -1,10 +1,10 @@
-"""A log of what changed, each entry sealed with the one before it.
+"""The audit log: a list of all changes, in which each entry contains the digest of the one before.
 
-No image, vector or name is in it: a subject is its SHA-256, which only who knows the name can
-tell, and which stays when the subject is erased; so is a collection in the entries about one.
-A large collection is erased in steps: the last entry counts what all of them erased. Changing or
-removing an entry breaks the chain from there on; cutting off its end does not, so keep a receipt
-elsewhere.
+It holds no image, vector or name. A subject appears as the SHA-256 of its name, and so does a
+collection in its own entries; both stay in the log after an erasure. A large collection is erased
+in steps, and the last entry counts what all steps erased. If an entry is changed or removed, the
+chain breaks at that entry. If the last entries are removed, the chain does not break: keep a
+receipt in another place to detect that.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ START: Final = "0" * 64
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Hold what happened: to which subject, by which key, how many of what."""
+    """Hold what happened: the action, its subject, the API key that asked, and counts."""
 
     action: Action
     subject: str | None = None
@@ -49,7 +49,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """Hold an entry; `digest` seals all of it, `previous` included."""
+    """Hold an entry of the audit log; `digest` covers all other fields, including `previous`."""
 
     number: int
     at: datetime
@@ -62,7 +62,7 @@ class AuditEntry:
 
 
 def seal(event: Event, number: int, previous: str, at: datetime) -> AuditEntry:
-    """Make the entry that follows one with the digest `previous`."""
+    """Make the entry that follows the entry with the digest `previous`."""
     subject = None if event.subject is None else subject_sha256(event.subject)
     counts = dict(event.counts or {})
     digest = _digest(number, at, event.action, subject, event.key_id, counts, previous)
@@ -70,16 +70,16 @@ def seal(event: Event, number: int, previous: str, at: datetime) -> AuditEntry:
 
 
 def subject_sha256(subject: str) -> str:
-    """Return what stands for a subject in the log."""
+    """Return the SHA-256 that stands for a subject in the audit log."""
     return hashlib.sha256(subject.encode()).hexdigest()
 
 
 def first_break(
     entries: Iterable[AuditEntry], number: int = 1, previous: str = START
 ) -> int | None:
-    """Return the number of the first entry that is not what was written, None if all are.
+    """Return the number of the first entry that was changed or follows a gap; None if all are good.
 
-    `number` and `previous` are what the first of these entries should have.
+    `number` and `previous` are the values that the first of these entries should have.
     """
     for entry in entries:
         digest = _digest(

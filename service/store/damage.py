@@ -1,7 +1,7 @@
-"""What is stored and cannot be read: it is named and left out, and all else is served.
+"""Damaged values: the store names them, leaves them out, and serves everything else.
 
-A disk may lose a byte, and whoever writes to the database may change one. Each value is read by
-itself: one that is damaged harms its template or its subject, and nobody else.
+A disk may lose a byte, and another program may change one. Each value is read separately, so that
+a damaged value affects only its own template or subject.
 """
 
 import asyncio
@@ -38,9 +38,9 @@ logger = logging.getLogger("likeness")
 T = TypeVar("T")
 U = TypeVar("U")
 
-# What stands for a time that cannot be read: a template whose expiry that is never matches.
+# The value for a damaged time; a template with this expiry has expired and never matches.
 LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
-# Of so many subjects at most it is looked up whether they are damaged still.
+# `DamageLog.present` looks up at most so many subjects again.
 _LOOKED_AT: Final = 100
 
 _METADATA = TypeAdapter(dict[str, str])
@@ -53,7 +53,7 @@ _OUTCOME = TypeAdapter(list[tuple[str, bool]])
 
 @dataclass(slots=True)
 class SubjectReader:
-    """Read the values of a subject one by one, and collect what cannot be read."""
+    """Read the values of a subject one by one, and collect the damaged ones."""
 
     subject: str
     damaged: list[Damage] = field(default_factory=list)
@@ -66,7 +66,7 @@ class SubjectReader:
         template_id: str | None = None,
         fingerprint: str | None = None,
     ) -> T | U:
-        """Return what is read, or something else if that raises StoreDamaged."""
+        """Return the value that `read` returns, or `otherwise` if it raises StoreDamaged."""
         try:
             return read()
         except StoreDamaged as error:
@@ -76,7 +76,7 @@ class SubjectReader:
             return otherwise
 
     def cipher(self, vault: Vault, *key: Any) -> Cipher:
-        """Return what opens the subject's values; with a damaged key nothing does."""
+        """Return the cipher of the subject's values, a LostKeyCipher if the key is damaged."""
         cipher = self.read("key", lambda: vault.cipher(WrappedKey.read(*key)), None)
         return LostKeyCipher() if cipher is None else cipher
 
@@ -102,7 +102,7 @@ def scopes_of(text: str) -> list[str]:
 
 
 def read_or_none(read: Callable[[], T | None]) -> T | None:
-    """Return what is read, None if it is damaged."""
+    """Return the value that `read` returns, None if it is damaged."""
     try:
         return read()
     except StoreDamaged:
@@ -110,7 +110,7 @@ def read_or_none(read: Callable[[], T | None]) -> T | None:
 
 
 def damage_events(found: Iterable[Damage], known: Collection[str]) -> list[Event]:
-    """Return an entry for each subject of which something is damaged, but for those known."""
+    """Return an audit event for each subject with damage, except for the `known` subjects."""
     counts = Counter(each.subject for each in found)
     return [
         Event("damaged", subject, counts={"values": count})
@@ -120,7 +120,7 @@ def damage_events(found: Iterable[Damage], known: Collection[str]) -> list[Event
 
 
 def read_outcome(outcome: str) -> EnrolmentResult | None:
-    """Return the outcome of a request that is recorded; one that cannot be read is none."""
+    """Return the recorded outcome of a request; None if it is damaged."""
     try:
         templates = _OUTCOME.validate_json(outcome)
     except ValidationError:
@@ -129,13 +129,13 @@ def read_outcome(outcome: str) -> EnrolmentResult | None:
 
 
 def moment_of(text: str | None) -> datetime | None:
-    """Return a time that is stored as text. Raises StoreDamaged."""
+    """Parse a time that is stored as text. Raises StoreDamaged."""
     if text is None:
         return None
     try:
         return datetime.fromisoformat(text)
     except ValueError as exc:
-        raise StoreDamaged("It is no time.") from exc
+        raise StoreDamaged("It is not a time.") from exc
 
 
 def template_of(
@@ -145,7 +145,7 @@ def template_of(
     fingerprint: str,
     quality: str,
 ) -> GalleryTemplate | None:
-    """Return a template whose vector `(d,)` is read so; None if that is damaged."""
+    """Return a template whose vector `(d,)` comes from `read`; None if the vector is damaged."""
     vector = reading.read("vector", read, None, template_id, fingerprint)
     if vector is None:
         return None
@@ -157,30 +157,30 @@ def template_of(
 def photo_of(
     reading: SubjectReader, cipher: Cipher, image_sha256: str, blob: bytes
 ) -> Photo | None:
-    """Return a photo that is stored, None if it is damaged."""
+    """Decrypt a stored photo; None if it is damaged."""
     photo = reading.read("photo", lambda: cipher.open(blob, of_photo(image_sha256)), None)
     return None if photo is None else Photo(image_sha256, photo)
 
 
 def checked(vector: NDArray[np.float32], dimension: int | None) -> NDArray[np.float32]:
-    """Return a vector `(d,)` if it is a unit vector of that dimension. Raises StoreDamaged."""
+    """Return the vector `(d,)` if it has unit length and that dimension. Raises StoreDamaged."""
     if dimension not in (None, len(vector)):
-        raise StoreDamaged("It has another length than the vectors of its bundle.")
+        raise StoreDamaged("Its dimension differs from that of its bundle.")
     if not are_unit(vector[None])[0]:
         raise StoreDamaged(NO_VECTOR)
     return vector
 
 
-NO_VECTOR: Final = "It is no vector of unit length."
+NO_VECTOR: Final = "It is not a vector of unit length."
 
 
 SubjectRecord = TypeVar("SubjectRecord", SubjectTemplates, SubjectDetail, SubjectExport)
 
 
 class DamageLog:
-    """Name each damaged value once: in the log, and by `record` in the audit log.
+    """Report each damaged value once: in the log, and by `record` in the audit log.
 
-    `dimensions` are by fingerprint how many numbers a bundle's vectors have, if that is known.
+    `dimensions` holds the dimension of the vectors of each known bundle, by fingerprint.
     """
 
     def __init__(self, record: Callable[[Sequence[Damage]], Awaitable[object]]) -> None:
@@ -190,18 +190,18 @@ class DamageLog:
         self._tasks: set[asyncio.Task[None]] = set()
 
     def noted(self, found: SubjectRecord) -> SubjectRecord:
-        """Note what is damaged of what was found, and return it."""
+        """Report the damage of a record that was read, and return the record."""
         self.note(found.damaged)
         return found
 
     def know(self, found: Iterable[Damage]) -> list[Damage]:
-        """Log what was not known; return it."""
+        """Log new damage and return it."""
         new = [each for each in dict.fromkeys(found) if each not in self._known]
         for each in new:
             self._known[each] = None
             logger.error(
-                "damaged in the store and left out: the %s%s of the subject with the SHA-256 %s. "
-                "%s Enrol the photo again, delete the subject, or restore a backup.",
+                "a damaged value in the store is left out: the %s%s of the subject with the "
+                "SHA-256 %s. %s Enrol the photo again, delete the subject, or restore a backup.",
                 each.part,
                 "" if each.template_id is None else f" of the template {each.template_id}",
                 subject_sha256(each.subject),
@@ -210,21 +210,21 @@ class DamageLog:
         return new
 
     def note(self, found: Iterable[Damage]) -> None:
-        """Log what was not known, and see to it that it is recorded."""
+        """Log new damage, and record it in the background."""
         new = self.know(found)
         if new:
-            task = asyncio.create_task(self._see_to(new))
+            task = asyncio.create_task(self._record_in_audit(new))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
     async def settled(self) -> None:
-        """Wait until all that was noted is recorded."""
+        """Wait until all reported damage is recorded."""
         await asyncio.gather(*self._tasks)
 
     async def present(
         self, export: Callable[[str], Awaitable[SubjectExport]]
     ) -> tuple[Damage, ...]:
-        """Return what is damaged still; `export` finds all that is stored of a subject."""
+        """Return the values that are still damaged; `export` reads all values of a subject."""
         await self.settled()
         for subject in list(dict.fromkeys(each.subject for each in self._known))[:_LOOKED_AT]:
             try:
@@ -239,16 +239,16 @@ class DamageLog:
                     del self._known[each]
         return tuple(self._known)
 
-    async def _see_to(self, new: Sequence[Damage]) -> None:
+    async def _record_in_audit(self, new: Sequence[Damage]) -> None:
         try:
             await self._record(new)
         except StoreError as error:
-            logger.warning("the audit log could not be told of damage: %s", error.sentence)
+            logger.warning("damage could not be written to the audit log: %s", error.sentence)
 
 
 def _read(adapter: TypeAdapter[T], data: bytes | str) -> T:
     try:
         return adapter.validate_json(data)
     except ValidationError:
-        # Its text repeats what is stored.
-        raise StoreDamaged("It is no JSON of the right form.") from None
+        # Its text repeats the stored value.
+        raise StoreDamaged("It is not JSON of the right form.") from None

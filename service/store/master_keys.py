@@ -1,4 +1,4 @@
-"""Master keys of template protection, from the environment, a file or a command."""
+"""The master keys that encrypt the store, from the environment, a file or a command."""
 
 import base64
 import binascii
@@ -10,14 +10,14 @@ from service.errors import InvalidSettings
 from service.settings import Settings
 from service.store.vault import KEY_BYTES, Vault
 
-# A key management service that does not answer should not keep a start waiting.
+# A start must not wait for ever for a key management service that does not answer.
 _COMMAND_TIMEOUT_S = 30.0
 
 
 def open_vault(settings: Settings) -> Vault:
-    """Return a vault with the master keys of the settings, or one without any.
+    """Return a vault with the master keys of the settings, or without any.
 
-    Raises InvalidSettings; no sentence repeats a key, or what a command printed.
+    Raises InvalidSettings; no error repeats a key, or the output of a command.
     """
     given = {
         "LIKENESS_MASTER_KEYS": settings.master_keys,
@@ -26,7 +26,9 @@ def open_vault(settings: Settings) -> Vault:
     }
     names = [name for name, value in given.items() if value is not None]
     if len(names) > 1:
-        raise InvalidSettings(f"Master keys come from one place; {' and '.join(names)} are set.")
+        raise InvalidSettings(
+            f"Master keys must come from one setting, but {' and '.join(names)} are set."
+        )
     if settings.master_keys is not None:
         return Vault(read_keys(settings.master_keys.get_secret_value(), names[0]))
     if settings.master_keys_file is not None:
@@ -37,27 +39,29 @@ def open_vault(settings: Settings) -> Vault:
 
 
 def new_master_key() -> str:
-    """Return a new master key as it is written: 32 random bytes in base64."""
+    """Return a new master key: 32 random bytes in base64."""
     return base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
 
 
 def read_keys(text: str, source: str) -> list[bytes]:
-    """Read keys in base64 between blanks; lines that begin with # are comments.
+    """Read base64 keys separated by blanks; lines that begin with # are comments.
 
     Raises InvalidSettings.
     """
     lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     words = " ".join(lines).split()
     if not words:
-        raise InvalidSettings(f"{source} holds no master key; make one: `likeness master-key new`.")
+        raise InvalidSettings(
+            f"{source} holds no master key; make one with `likeness master-key new`."
+        )
     try:
         keys = [base64.b64decode(word, validate=True) for word in words]
     except binascii.Error:
         keys = [b""]
     if any(len(key) != KEY_BYTES for key in keys):
         raise InvalidSettings(
-            f"{source}: a master key is {KEY_BYTES} random bytes in base64, such as `likeness "
-            "master-key new` prints; several are separated by blanks, the newest first."
+            f"{source}: a master key is {KEY_BYTES} random bytes in base64, as `likeness "
+            "master-key new` prints them. Separate several keys by blanks, the newest first."
         )
     return keys
 
@@ -66,12 +70,12 @@ def _of_file(path: Path) -> str:
     try:
         return path.read_text("ascii")
     except (OSError, UnicodeDecodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "it is not text"
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not ASCII text"
         raise InvalidSettings(f"LIKENESS_MASTER_KEYS_FILE cannot be read: {reason}.") from exc
 
 
 def _of_command(command: str) -> str:
-    """Run a command in a shell, as whoever set it expects; its errors go to standard error."""
+    """Run a command in a shell and return its output; its errors go to standard error."""
     try:
         done = subprocess.run(
             command, shell=True, stdout=subprocess.PIPE, timeout=_COMMAND_TIMEOUT_S, check=True
@@ -85,4 +89,4 @@ def _of_command(command: str) -> str:
             f"LIKENESS_MASTER_KEYS_COMMAND ended with status {exc.returncode}."
         ) from exc
     except UnicodeDecodeError as exc:
-        raise InvalidSettings("LIKENESS_MASTER_KEYS_COMMAND printed no text.") from exc
+        raise InvalidSettings("LIKENESS_MASTER_KEYS_COMMAND printed no ASCII text.") from exc

@@ -1,4 +1,4 @@
-"""What every engine of the store does."""
+"""The protocol that every engine of the store implements."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -36,17 +36,16 @@ from service.store.records import (
 class Store(Protocol):
     """Keep subjects and their templates; every method raises StoreUnavailable.
 
-    A template's id names a photo of a subject: what several bundles made of it shares the id
-    and the expiry, and goes together. A photo is kept if it is given, as long as a template.
-    A subject is in one collection, and is searched with the others there alone: in a named one,
-    or in the default one, which is named "" and always there. What takes a subject finds it
-    wherever it is. Whatever changes is in the audit log, with the id of the key `by` which it
-    was asked for.
+    A template's id names a photo of a subject: the templates that several bundles made of one
+    photo share the id and the expiry, and are deleted together. A photo is kept only if it is
+    given, and as long as a template of it. A subject is in one collection and is searched only
+    with the other subjects of that collection. The default collection is named "" and always
+    exists. A method that takes a subject finds it in any collection. Every change is in the audit
+    log, with the id of the API key `by` which it was requested.
 
-    A value that was damaged, and cannot be read, is left out of every answer: it is named in the
-    log and the audit log, and in what is shown of its subject; all else is served. Deleting the
-    subject, or enrolling the photo again, mends it. Where nothing can be answered without it,
-    methods raise StoreDamaged.
+    A damaged value is left out of every answer. It is named in the log, in the audit log and in
+    the description of its subject; everything else is served. To repair it, delete the subject or
+    enrol the photo again. Methods that need the value to answer raise StoreDamaged.
     """
 
     async def enroll(
@@ -59,37 +58,37 @@ class Store(Protocol):
         terms: Terms | None = None,
         collection: str = "",
     ) -> EnrolmentResult:
-        """Add templates to a subject, all or none, durable when it returns.
+        """Add templates to a subject, all or none.
 
-        A template of the same subject, image and fingerprint is there already and keeps its
-        id; its expiry, the subject's metadata and its terms are replaced if given, kept if None.
-        An expired one counts as gone and is created anew. A request with a known key and
-        digest has no effect and gets the outcome it had the first time: for a day, or until a
-        template that it names is erased, expires or goes by another name. Nothing is kept of it
-        then, and the request enrols anew.
+        If the subject has a template of the same image and fingerprint, that template keeps its
+        id; its expiry, the subject's metadata and terms are replaced if given and kept if None.
+        An expired template counts as deleted and is created again. A request with a known
+        idempotency key and digest has no effect and gets its first result again: for a day, or
+        until a template that it names is erased, expires or its subject is renamed. After that
+        the result is forgotten, and the request enrols again.
         Raises TemplateIdTaken, IdempotencyConflict, CollectionNotFound, SubjectElsewhere if
-        the subject is in another collection, and InvalidRequest for an expiry that has passed;
-        then nothing is written.
+        the subject is in another collection, and InvalidRequest if the expiry has passed. Then
+        nothing is written.
         """
         ...
 
     async def templates_of(self, subject: str) -> SubjectTemplates:
-        """Return what a probe is compared with to verify a subject. Raises SubjectNotFound."""
+        """Return the unexpired templates of a subject. Raises SubjectNotFound."""
         ...
 
     async def compare_by(self, fingerprint: str, cohort: Cohort, dimension: int = 0) -> None:
-        """Let the templates of a bundle be searched by the scores of its cohort from now on.
+        """Search the templates of a bundle by the scores of its cohort from now on.
 
-        What was placed by another cohort, or by none, is placed anew before this returns; of a
-        large gallery that may take minutes, in which a store may refuse to enrol. Each process
-        says it of each bundle that it loads, with `NO_COHORT` if the bundle has none, before
-        it enrols or searches. A fingerprint of which it was never said is searched by cosines.
-        With a dimension, vectors of the bundle that have another count as damaged.
+        Templates that were prepared for another cohort are prepared again before this returns; in
+        a large gallery that may take minutes, and a store may refuse to enrol meanwhile. Each
+        process calls this for each bundle that it loads, with `NO_COHORT` if the bundle has none,
+        before it enrols or searches. Without a call, a fingerprint is searched by cosines. If a
+        dimension is given, vectors of the bundle with another dimension count as damaged.
         """
         ...
 
     async def templates_of_each(self, subjects: Sequence[str]) -> list[SubjectTemplates]:
-        """Return the same of several subjects, leaving out those that are not there."""
+        """Return the unexpired templates of several subjects; unknown subjects are left out."""
         ...
 
     async def search(
@@ -104,10 +103,10 @@ class Store(Protocol):
 
         `vector` is (d,) float32 of unit length. Similarity is the score by the cohort that
         `compare_by` was given. Only templates of the same collection and fingerprint are
-        compared, none if there is no such collection. A template that is enrolled is found at
-        once, one that is deleted never. Left out is the subject `besides`: who looks for others
-        like one of the gallery would find that one first, and a store may look less far once it
-        has found somebody who stands out.
+        compared, none if there is no such collection. An enrolled template is found at once, a
+        deleted template never. The subject `besides` is left out: in a search for people who
+        resemble that subject, it would be found first, and a store may stop early when it has
+        found a clear best match.
         """
         ...
 
@@ -122,7 +121,7 @@ class Store(Protocol):
         ...
 
     async def subject_of(self, template_id: str) -> str:
-        """Return whose a template is, expired ones included. Raises TemplateNotFound."""
+        """Return the subject of a template, expired or not. Raises TemplateNotFound."""
         ...
 
     async def export(self, subject: str) -> SubjectExport:
@@ -130,39 +129,40 @@ class Store(Protocol):
         ...
 
     async def odd_names(self, after: str | None, limit: int) -> Page[OddName]:
-        """Return subjects that keep a name of an earlier release, after one, at most `limit`.
+        """Return subjects with a name that is not in today's form, after one, at most `limit`.
 
-        Opening a store puts such names into the form of today, unless two would become one.
+        Such names come from earlier releases. A store brings them into today's form when it is
+        opened, unless two names would become the same.
         """
         ...
 
     async def rename_subject(self, subject: str, to: str, by: str | None = None) -> AuditEntry:
-        """Give a subject another name, all else being as it was; found by it when this returns.
+        """Rename a subject and return the receipt; nothing else of the subject changes.
 
-        Returns the receipt. Subjects never become one: raises SubjectExists for a name in use,
-        the same one included, in any collection. Raises SubjectNotFound.
+        Raises SubjectExists if the name is in use in any collection, even by this subject;
+        SubjectNotFound.
         """
         ...
 
     async def delete_subject(self, subject: str, by: str | None = None) -> Deletion:
-        """Erase a subject and its templates, complete when it returns. Raises SubjectNotFound."""
+        """Erase a subject and its templates before this returns. Raises SubjectNotFound."""
         ...
 
     async def delete_template(
         self, subject: str, template_id: str, by: str | None = None
     ) -> Deletion:
-        """Erase a template, and the subject with its last one, complete when it returns.
+        """Erase a template, and the subject with its last template, before this returns.
 
         Raises SubjectNotFound, TemplateNotFound.
         """
         ...
 
     async def sweep(self, limit: int) -> Deletion:
-        """Erase templates that have expired, at most `limit`, and subjects left without one."""
+        """Erase expired templates, at most `limit`, and subjects that have no template left."""
         ...
 
     async def count(self, collection: str | None = None) -> Counts:
-        """Count what is stored, in one collection or in all."""
+        """Count subjects and templates, in one collection or in all."""
         ...
 
     async def has_others(self, fingerprint: str, collection: str = "") -> bool:
@@ -170,7 +170,7 @@ class Store(Protocol):
         ...
 
     async def create_collection(self, name: str, by: str | None = None) -> Collection:
-        """Make a collection. Raises CollectionExists."""
+        """Create a collection. Raises CollectionExists."""
         ...
 
     async def collections(self, after: str | None, limit: int) -> Page[Collection]:
@@ -182,10 +182,10 @@ class Store(Protocol):
         ...
 
     async def delete_collection(self, name: str, by: str | None = None) -> Deletion:
-        """Erase a named collection and its subjects, complete when it returns.
+        """Erase a named collection and its subjects before this returns.
 
-        A large one goes step by step, the collection itself last. Who enrols meanwhile is erased
-        too, or gets CollectionNotFound. Raises CollectionNotFound.
+        A large collection is erased in steps, the collection itself last. An enrolment meanwhile
+        is erased too, or raises CollectionNotFound. Raises CollectionNotFound.
         """
         ...
 
@@ -194,17 +194,17 @@ class Store(Protocol):
     ) -> list[MissingTemplate]:
         """Return photos that the new bundle has no template of, at most `limit`, by number.
 
-        Those of unexpired templates of the old bundle, in one collection or in all; numbers are
-        positive.
+        These are the photos of unexpired templates of the old bundle, in one collection or in
+        all. Numbers are positive.
         """
         ...
 
     async def lack(self, change: Change, collection: str | None = None) -> MissingCounts:
-        """Count them."""
+        """Count the photos that the new bundle has no template of."""
         ...
 
     async def photo(self, subject: str, template_id: str) -> Photo | str:
-        """Return the photo of a template, or its digest if it was not kept.
+        """Return the photo of a template, or the photo's SHA-256 if it was not kept.
 
         Raises SubjectNotFound, TemplateNotFound.
         """
@@ -219,69 +219,69 @@ class Store(Protocol):
         by: str | None = None,
         quality: Mapping[str, float] | None = None,
     ) -> bool:
-        """Add what another bundle made of a template's photo; False if it is there already.
+        """Add another bundle's vector of a template's photo; return False if there is one already.
 
-        `vector` is (d,) float32 of unit length; id and expiry are those of the template, and so is
-        the quality, if none is given.
-        Raises SubjectNotFound, TemplateNotFound: what was deleted does not come back. Raises
-        DegenerateVector.
+        `vector` is (d,) float32 of unit length. It gets the template's id and expiry, and its
+        quality unless another is given.
+        Raises SubjectNotFound and TemplateNotFound, so that deleted templates do not come back,
+        and DegenerateVector.
         """
         ...
 
     async def fingerprints(self) -> dict[str, int]:
-        """Return how many templates each bundle made, by its fingerprint."""
+        """Return the number of templates of each bundle, by its fingerprint."""
         ...
 
     async def switched_to(self) -> str | None:
-        """Return the fingerprint that was switched to last, by whichever process."""
+        """Return the fingerprint of the last switch, by any process; None if there was none."""
         ...
 
     async def switch_to(self, fingerprint: str, by: str | None = None) -> None:
-        """Let the bundle of a fingerprint serve, in every process that has it loaded."""
+        """Make every process that has loaded this bundle serve it from now on."""
         ...
 
     async def forget(self, fingerprint: str, by: str | None = None) -> Deletion:
-        """Erase every template of a bundle, and the subjects that have no other."""
+        """Erase every template of a bundle, and the subjects that have no other template."""
         ...
 
     async def reseal(self, limit: int, by: str | None = None) -> ResealCounts:
-        """Wrap keys by the current master key and seal subjects, at most `limit` of both.
+        """Encrypt keys by the current master key and unencrypted subjects, at most `limit` of both.
 
         Raises NoMasterKey.
         """
         ...
 
     async def add_key(self, key: ApiKey, by: str | None = None) -> None:
-        """Keep a key, which counts everywhere when this returns."""
+        """Keep an API key; it is valid in every process when this returns."""
         ...
 
     async def key(self, key_id: str) -> ApiKey | None:
-        """Return a key by its id, revoked or not."""
+        """Return an API key by its id, revoked or not."""
         ...
 
     async def keys(self) -> list[ApiKey]:
-        """Return all keys, oldest first, revoked ones included."""
+        """Return all API keys, oldest first, including revoked ones."""
         ...
 
     async def revoke_key(self, key_id: str, by: str | None = None) -> bool:
-        """Let a key count no longer, anywhere, when this returns; False if there is none.
+        """Revoke an API key in every process before this returns; return False if there is none.
 
-        What it signed with is destroyed.
+        Its signing secret is destroyed.
         """
         ...
 
     async def audit(self, after: int, limit: int) -> list[AuditEntry]:
-        """Return entries of the audit log beyond a number, at most `limit`, oldest first."""
+        """Return entries of the audit log after a number, at most `limit`, oldest first."""
         ...
 
     async def damage(self) -> tuple[Damage, ...]:
-        """Return what this process has met that cannot be read, and is damaged still."""
+        """Return the damaged values that this process has met and that are still damaged."""
         ...
 
     async def ping(self) -> None:
-        """Return if the store can be written to now."""
+        """Check that the store can be written to now; raises StoreUnavailable otherwise."""
         ...
 
     async def close(self) -> None:
-        """Finish what was asked for and let go of the database; may be called again."""
+        """Finish all requests and close the database; may be called again."""
         ...

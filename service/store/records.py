@@ -1,4 +1,4 @@
-"""What goes into a store and what comes out of it."""
+"""The records that go into a store and come out of it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,10 +26,10 @@ T_co = TypeVar("T_co", covariant=True)
 class NewTemplate:
     """Hold a template to enrol.
 
-    `vector` is (d,) float32 of unit length; `expires_at` has a time zone, or is None for a
-    template that stays until it is deleted; `photo` is to be kept, or None. Raises
-    DegenerateVector, and InvalidRequest for an expiry without a time zone or beyond the calendar;
-    whether it has passed is for the store to say, which has the clock (see `check_ahead`).
+    `vector` is (d,) float32 of unit length. `expires_at` has a time zone, or is None for a
+    template that stays until it is deleted. `photo` is None if the photo is not to be kept. Raises
+    DegenerateVector, and InvalidRequest for an expiry without a time zone or beyond the calendar.
+    Whether it has passed is checked by the store, which has the clock (see `check_ahead`).
     """
 
     template_id: str
@@ -48,7 +48,7 @@ class NewTemplate:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Say on what ground a subject is stored and what for, in the words of who enrolled it."""
+    """Hold the consent and the purpose for which a subject is stored, as given at enrolment."""
 
     consent: str | None = None
     purpose: str | None = None
@@ -56,7 +56,7 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Idempotency:
-    """Name a request, so that sending it again has no second effect."""
+    """Identify a request, so that sending it again has no second effect."""
 
     key: str
     request_sha256: str
@@ -64,7 +64,7 @@ class Idempotency:
 
 @dataclass(frozen=True, slots=True)
 class EnrolledTemplate:
-    """Say which id a template has, and whether it was created or there before."""
+    """Hold the id of a template, and whether the enrolment created it."""
 
     template_id: str
     created: bool
@@ -72,9 +72,9 @@ class EnrolledTemplate:
 
 @dataclass(frozen=True, slots=True)
 class EnrolmentResult:
-    """Hold one outcome per template given, in their order.
+    """Hold one outcome per template of an enrolment, in order.
 
-    `replayed` says that the outcome is that of an earlier request with the same key.
+    `replayed` says that this is the result of an earlier request with the same idempotency key.
     """
 
     templates: tuple[EnrolledTemplate, ...]
@@ -96,7 +96,7 @@ class StoredTemplate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ExportedTemplate:
-    """Hold everything stored about a template; `vector` is (d,) float32 of unit length."""
+    """Hold all data of a template; `vector` is (d,) float32 of unit length."""
 
     template_id: str
     subject: str
@@ -126,7 +126,7 @@ Part = Literal["key", "metadata", "terms", "times", "quality", "vector", "photo"
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Name a value that is stored and cannot be read: whose it is, what it is, and why.
+    """Name a stored value that cannot be read: its subject, its kind, and the reason.
 
     `fingerprint` is of the bundle that made the template, if the value is a template's.
     """
@@ -140,9 +140,9 @@ class Damage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GalleryTemplate:
-    """Hold what a probe is compared with; `vector` is (d,) float32 of unit length.
+    """Hold a template to compare a probe with; `vector` is (d,) float32 of unit length.
 
-    `quality` holds the measures of its photo that were stored beside it.
+    `quality` holds the stored quality measures of its photo.
     """
 
     template_id: str
@@ -155,7 +155,7 @@ class GalleryTemplate:
 class SubjectTemplates:
     """Hold the unexpired templates of one subject, oldest first; empty if all have expired.
 
-    Those that cannot be read are left out, and `damaged` says so.
+    Damaged templates are left out and listed in `damaged`.
     """
 
     subject: str
@@ -164,7 +164,7 @@ class SubjectTemplates:
     damaged: tuple[Damage, ...] = ()
 
     def made_by(self, fingerprint: str) -> list[GalleryTemplate]:
-        """Return those of one bundle."""
+        """Return the templates of one bundle."""
         return [each for each in self.templates if each.fingerprint == fingerprint]
 
 
@@ -183,9 +183,9 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class SubjectSummary:
-    """Describe a subject; `templates` counts those stored, expired ones included.
+    """Describe a subject; `templates` counts its templates, including expired ones.
 
-    `damaged` tells of what is shown here, not of templates.
+    `damaged` lists damage of the fields here, not of templates.
     """
 
     subject: str
@@ -200,7 +200,7 @@ class SubjectSummary:
 
 @dataclass(frozen=True, slots=True)
 class SubjectDetail:
-    """Describe a subject and its templates, oldest first, expired ones included."""
+    """Describe a subject and its templates, oldest first, including expired ones."""
 
     subject: str
     created_at: datetime
@@ -213,7 +213,7 @@ class SubjectDetail:
 
 @dataclass(frozen=True, slots=True)
 class OddName:
-    """Hold a subject's name that could not be given now; `name` is what it would be, if any."""
+    """Hold a subject's name that is not in today's form; `name` is its form of today, if any."""
 
     subject: str
     name: str | None
@@ -222,7 +222,7 @@ class OddName:
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """Hold a photo as it was sent."""
+    """Hold the original bytes of a photo."""
 
     image_sha256: str
     photo: bytes = field(repr=False)
@@ -230,7 +230,7 @@ class Photo:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SubjectExport:
-    """Hold everything stored about a subject but what is `damaged`, and cannot be read."""
+    """Hold all data of a subject; damaged values are left out and listed in `damaged`."""
 
     subject: str
     created_at: datetime
@@ -243,7 +243,7 @@ class SubjectExport:
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T_co]):
-    """Hold some items and, if there are more, what to pass as `after` to get the next."""
+    """Hold some items and, if there are more, the value of `after` for the next page."""
 
     items: tuple[T_co, ...]
     next: str | None
@@ -251,7 +251,7 @@ class Page(Generic[T_co]):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Name two bundles by their fingerprints: what served, and what is to."""
+    """Name the bundle that serves and the bundle to change to, by their fingerprints."""
 
     old: str
     new: str
@@ -270,7 +270,7 @@ class MissingTemplate:
 
 @dataclass(frozen=True, slots=True)
 class MissingCounts:
-    """Count the photos that the new bundle has no template of, and those not kept of them."""
+    """Count the photos that the new bundle has no template of, and how many were not kept."""
 
     templates: int
     without_photo: int
@@ -278,12 +278,12 @@ class MissingCounts:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """Hold what is known of a key: never the key, only what its secret is checked by.
+    """Describe an API key by a digest of its secret; the key itself is not stored.
 
-    `digest` is the SHA-256 of the secret; with a `salt`, which keys of earlier releases have, it
-    is by scrypt.
-    `per_s` and `at_once` limit requests, None does not; a key that was revoked stays listed.
-    `signing` is the secret of a key that can sign, until it is revoked: 32 bytes, wrapped.
+    `digest` is the SHA-256 of the secret, or its scrypt digest if there is a `salt`, as for keys
+    of earlier releases. `per_s` and `at_once` limit requests; None is no limit. A revoked key
+    stays listed. `signing` is the encrypted secret, 32 bytes, of a key that can sign, until it is
+    revoked.
     """
 
     key_id: str
@@ -300,7 +300,7 @@ class ApiKey:
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """Count what is gone; `receipt` is the entry of the audit log that says so."""
+    """Count what was erased; `receipt` is its entry in the audit log."""
 
     subjects: int
     templates: int
@@ -309,7 +309,7 @@ class Deletion:
 
 @dataclass(frozen=True, slots=True)
 class ResealCounts:
-    """Count the keys wrapped anew, the subjects sealed, and of both how many are left to do."""
+    """Count the keys and subjects that were encrypted, and those of both that are left."""
 
     rewrapped: int
     sealed: int
@@ -318,7 +318,7 @@ class ResealCounts:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Count what is stored, expired templates included."""
+    """Count subjects and templates, including expired templates."""
 
     subjects: int
     templates: int
@@ -326,7 +326,7 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """Describe a gallery of its own."""
+    """Describe a named collection."""
 
     name: str
     created_at: datetime
@@ -336,17 +336,17 @@ class Collection:
 def check_vector(vector: NDArray[np.float32]) -> None:
     """Raise DegenerateVector unless a vector `(d,)` is finite and of unit length."""
     if vector.ndim != 1 or not are_unit(vector[None])[0]:
-        raise DegenerateVector("The face vector is not finite or not of unit length; not stored.")
+        raise DegenerateVector("The face vector is not finite or not of unit length.")
 
 
 def check_ahead(expires_at: datetime | None, now: datetime) -> None:
-    """Raise InvalidRequest for an expiry that is no moment, or that is not after `now`."""
+    """Raise InvalidRequest for an invalid expiry, or one that is not after `now`."""
     if expires_at is None:
         return
     _check_moment(expires_at)
     if expires_at <= now:
         raise _not_an_expiry(
-            "This time has passed: the template would never match. Give a later one, or leave "
+            "This time has passed, so the template would never match. Give a later time, or leave "
             "it out for no expiry."
         )
 

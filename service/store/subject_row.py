@@ -1,4 +1,4 @@
-"""What is stored of a subject beside its templates, sealed or not."""
+"""A subject's row: its metadata and terms, and the cipher of all its values."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -13,16 +13,15 @@ from service.store.damage import SubjectReader, metadata_of, terms_of
 from service.store.records import Damage, NewTemplate, StoredTemplate, Terms
 from service.store.vault import Cipher, Owner, Vault
 
-# How an engine reads what it stored of a vector: sealed as `about`, of a dimension if that is
-# known. Raises StoreDamaged.
+# Decrypts a stored vector, checks its `about` and its dimension, if known. Raises StoreDamaged.
 ReadVector = Callable[[Cipher, bytes, str, int | None], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, slots=True)
 class SubjectRow:
-    """Hold them opened, and what opens and seals the subject's templates and photos.
+    """Hold the decrypted row of a subject, and the cipher of its templates and photos.
 
-    What cannot be read is empty, and `damaged` says so.
+    Damaged values are empty and listed in `damaged`.
     """
 
     owner: Owner
@@ -42,7 +41,7 @@ class SubjectRow:
         master: str | None,
         wrapped: bytes | None,
     ) -> "SubjectRow":
-        """Open what the row of a subject and that of its key hold. Raises StoreUnavailable."""
+        """Decrypt the columns of a subject and of its key. Raises StoreUnavailable."""
         reading = SubjectReader(owner.subject)
         cipher = reading.cipher(vault, key_id, master, wrapped)
         none: dict[str, str] = {}
@@ -64,11 +63,11 @@ class SubjectRow:
         reading: SubjectReader,
         dimensions: Mapping[str, int],
     ) -> NDArray[np.float32] | None:
-        """Return the vector `(d,)` of a template by how the engine reads it; None if damaged."""
+        """Return the vector `(d,)` of a template, by the engine's `read`; None if damaged."""
         name, made_by = template.template_id, template.fingerprint
         about = self.owner.vector(name, template.image_sha256, made_by)
-        taken = partial(read, self.cipher, blob, about, dimensions.get(made_by))
-        return reading.read("vector", taken, None, name, made_by)
+        read_vector = partial(read, self.cipher, blob, about, dimensions.get(made_by))
+        return reading.read("vector", read_vector, None, name, made_by)
 
     def holds(
         self,
@@ -78,9 +77,9 @@ class SubjectRow:
         fingerprint: str,
         template: NewTemplate,
     ) -> bool:
-        """Tell whether what is held of a template's photo is whole, and as long as the new one.
+        """Tell whether a stored vector of the same photo as a new template is good.
 
-        It may be another bundle's, by its `fingerprint`, and of any length then.
+        A vector of the new template's bundle must have its dimension too.
         """
         about = self.owner.vector(template_id, template.image_sha256, fingerprint)
         try:
@@ -90,11 +89,11 @@ class SubjectRow:
         return fingerprint != template.fingerprint or len(found) == len(template.vector)
 
     def check_whole(self) -> None:
-        """Raise StoreDamaged if anything could not be read, which writing it anew would lose."""
+        """Raise StoreDamaged if a value is damaged: to write the row again would lose it."""
         if self.damaged:
             raise StoreDamaged(
-                f"The {self.damaged[0].part} of this subject cannot be read: enrol it again with "
-                "new metadata and terms, delete it, or restore a backup."
+                f"The {self.damaged[0].part} of this subject cannot be read. Enrol the subject "
+                "again with new metadata and terms, delete it, or restore a backup."
             )
 
 

@@ -1,4 +1,4 @@
-"""Time every operation of a store, whichever store it is."""
+"""A store that measures the time of each operation."""
 
 from collections.abc import Awaitable, Callable
 from time import perf_counter
@@ -9,19 +9,19 @@ from service.store import Store
 
 
 class _TimedStore:
-    """Be a Store by asking one: two dozen methods that all do the same need not be written."""
+    """Forward every method of the protocol to a store, and observe how long it takes."""
 
     def __init__(self, store: Store, metrics: Metrics) -> None:
         self._store = store
         self._metrics = metrics
 
     def __getattr__(self, operation: str) -> Callable[..., Awaitable[object]]:
-        ask = getattr(self._store, operation)
+        method = getattr(self._store, operation)
 
-        async def timed(*given: object, **named: object) -> object:
+        async def timed(*args: object, **kwargs: object) -> object:
             started = perf_counter()
             try:
-                return await ask(*given, **named)
+                return await method(*args, **kwargs)
             finally:
                 self._metrics.store(operation, perf_counter() - started)
 
@@ -29,5 +29,5 @@ class _TimedStore:
 
 
 def timed_store(store: Store, metrics: Metrics) -> Store:
-    """Return a store whose operations are observed, failed ones included."""
+    """Return a store that observes the time of each operation, including failed ones."""
     return cast(Store, _TimedStore(store, metrics))

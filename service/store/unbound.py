@@ -1,8 +1,9 @@
-"""Bind what earlier releases sealed to the subject it belongs to.
+"""Bind encrypted values of earlier releases to their subjects.
 
-They sealed a value as what it is alone, so that two subjects could change places. A database of
-theirs lists its keys in the table `unbound`. Before a service uses it, it seals what they sealed
-anew and takes them off the list; nothing but that reads the old form.
+Earlier releases did not include the subject in the encryption, so that the values of two subjects
+could be swapped. The table `unbound` lists the keys of such values. When the service opens a
+database, it encrypts these values again in the current form and empties the list. Only this
+module reads the old form.
 """
 
 from typing import Final
@@ -10,7 +11,7 @@ from typing import Final
 from service.errors import StoreDamaged, StoreUnavailable
 from service.store.vault import Cipher, Owner, Vault, WrappedKey
 
-# Keys bound in one transaction.
+# Keys that one transaction handles.
 AT_ONCE: Final = 500
 
 METADATA: Final = "metadata"
@@ -18,14 +19,14 @@ TERMS: Final = "terms"
 
 
 def of_vector(image_sha256: str, fingerprint: str) -> str:
-    """Return what a vector was sealed as."""
+    """Return the old associated data of a vector."""
     return f"vector\0{image_sha256}\0{fingerprint}"
 
 
 def bind_row(
     cipher: Cipher, owner: Owner, metadata: bytes, terms: bytes | None
 ) -> tuple[bytes, bytes | None]:
-    """Seal the metadata and terms of a subject anew."""
+    """Bind the metadata and terms of a subject to it."""
     return (
         reseal_value(cipher, metadata, METADATA, owner.metadata),
         None if terms is None else reseal_value(cipher, terms, TERMS, owner.terms),
@@ -40,7 +41,7 @@ def bind_vector(
     image_sha256: str,
     fingerprint: str,
 ) -> bytes:
-    """Seal a vector anew."""
+    """Bind a vector to its subject."""
     before = of_vector(image_sha256, fingerprint)
     return reseal_value(
         cipher, vector, before, owner.vector(template_id, image_sha256, fingerprint)
@@ -48,7 +49,7 @@ def bind_vector(
 
 
 def bind_key(vault: Vault, wrapped: WrappedKey, use: str) -> WrappedKey:
-    """Wrap a key for its use; one that cannot be opened stays as it is."""
+    """Bind a key to its use; a key that cannot be decrypted stays as it is."""
     try:
         return vault.bind(wrapped, use)
     except (StoreDamaged, StoreUnavailable):
@@ -56,7 +57,7 @@ def bind_key(vault: Vault, wrapped: WrappedKey, use: str) -> WrappedKey:
 
 
 def reseal_value(cipher: Cipher, sealed: bytes, before: str, after: str) -> bytes:
-    """Seal a value as something else; one that cannot be opened stays so, as it is."""
+    """Encrypt a value with other associated data; a damaged value stays as it is."""
     try:
         value = cipher.open(sealed, before)
     except StoreDamaged:

@@ -1,9 +1,12 @@
-"""Templates sealed at rest: every subject has a key of its own, wrapped by a master key.
+"""Encryption at rest: every subject has its own key, and a master key encrypts these keys.
 
-AES-256-GCM (NIST SP 800-38D) throughout, a fresh nonce each time. What a value is and whose it
-is, is sealed in with it, so that no value passes for another, nor for another subject's.
-Destroying a subject's key erases what it sealed, also where a copy of that was kept. Secrets of
-API keys that sign are wrapped alike.
+All encryption is AES-256-GCM (NIST SP 800-38D) with a new nonce each time. The associated data
+names the value and its subject, so that no value can stand for another value or for that of
+another subject. To destroy a subject's key erases all its values, even in copies of the database.
+The secrets of API keys that sign are encrypted in the same way.
+
+To `seal` a value is to encrypt it, to `open` it is to decrypt it; to `wrap` a key is to encrypt it
+by a master key.
 """
 
 import hashlib
@@ -21,23 +24,23 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from service.errors import InvalidSettings, StoreDamaged, StoreUnavailable
 
 KEY_BYTES: Final = 32
-# A version, the nonce and the tag: 32 bytes, so that float32 numbers stay in step.
+# Version, nonce and tag make 32 bytes, so that float32 numbers stay aligned.
 _VERSION: Final = b"LKv1"
 _NONCE_BYTES: Final = 12
 
 
 class Cipher(Protocol):
-    """Seal and open what is stored of one subject; `about` says what the value is."""
+    """Encrypt and decrypt the values of one subject; `about` is the associated data of a value."""
 
     def seal(self, value: bytes, about: str) -> bytes: ...
 
     def open(self, sealed: bytes, about: str) -> bytes:
-        """Raises StoreDamaged if it was changed, or is something else."""
+        """Decrypt a value. Raises StoreDamaged if it was changed, or is another value."""
         ...
 
 
 class ClearCipher:
-    """Leave values as they are: no master key is given."""
+    """Leave values as they are, for a store without a master key."""
 
     def seal(self, value: bytes, about: str) -> bytes:
         return value
@@ -47,20 +50,20 @@ class ClearCipher:
 
 
 class LostKeyCipher:
-    """Open nothing: the key cannot be read."""
+    """Raise StoreDamaged for every value, as the subject's key is damaged."""
 
     def seal(self, value: bytes, about: str) -> bytes:
         raise StoreDamaged(
-            "The key of this subject is damaged, and nothing can be stored under it: delete the "
-            "subject and enrol it again, or restore a backup."
+            "The key of this subject is damaged, so nothing can be stored. Delete the subject and "
+            "enrol it again, or restore a backup."
         )
 
     def open(self, sealed: bytes, about: str) -> bytes:
-        raise StoreDamaged("The key that opens it is damaged.")
+        raise StoreDamaged("Its key is damaged.")
 
 
 class AesGcmCipher:
-    """Seal and open with one key of 32 bytes."""
+    """Encrypt and decrypt with one key of 32 bytes."""
 
     def __init__(self, key: bytes) -> None:
         self._aead = AESGCM(key)
@@ -77,16 +80,16 @@ class AesGcmCipher:
             return self._aead.decrypt(nonce, rest, about.encode())
         except InvalidTag as exc:
             raise StoreDamaged(
-                "Its seal cannot be opened: it was changed, or put in the place of another."
+                "It cannot be decrypted: it was changed, or moved from another place."
             ) from exc
 
 
 @dataclass(frozen=True, slots=True)
 class WrappedKey:
-    """Hold a key as it is stored: its id, the id of the master key, and what that sealed.
+    """Hold an encrypted key: its id, the id of its master key, and the encrypted bytes.
 
-    `use` is what it is for if not for a subject: the names of subjects change, and so are
-    sealed in with what their keys seal.
+    `use` names the purpose of a key; it is empty for a subject's key, because subjects can be
+    renamed. A subject's name is in the associated data of its values instead.
     """
 
     key_id: str
@@ -98,7 +101,7 @@ class WrappedKey:
     def held(
         cls, key_id: str | None, master: str | None, blob: bytes | None, use: str
     ) -> "WrappedKey | None":
-        """Return the key of a row, None if it has none or it was destroyed."""
+        """Return the key of a row, None if the row has no key or the key was destroyed."""
         if key_id is None or master is None or blob is None:
             return None
         return cls(key_id, master, blob, use)
@@ -107,18 +110,19 @@ class WrappedKey:
     def read(
         cls, key_id: str | None, master: str | None, blob: bytes | None
     ) -> "WrappedKey | None":
-        """Return the key of a row, None if it has none. Raises StoreDamaged if it is gone."""
+        """Return the key of a row, None if it has none. Raises StoreDamaged if it is missing."""
         if key_id is None:
             return None
         if master is None or blob is None:
-            raise StoreDamaged("The key is not there: it was destroyed, or lost.")
+            raise StoreDamaged("The key is missing: it was destroyed or lost.")
         return cls(key_id, master, blob)
 
 
 class Vault:
-    """Make, wrap and unwrap keys of subjects, and secrets; the first master key wraps, all unwrap.
+    """Make, encrypt and decrypt keys, by master keys of 32 bytes.
 
-    Without a master key nothing is sealed, and what is sealed cannot be opened.
+    The first master key encrypts, all of them decrypt. Without a master key, values are stored
+    unencrypted, and encrypted values cannot be read.
     """
 
     def __init__(self, masters: Sequence[bytes] = ()) -> None:
@@ -127,7 +131,7 @@ class Vault:
 
     @property
     def knows(self) -> frozenset[str]:
-        """Return the ids of the master keys that are given."""
+        """Return the ids of the master keys of this vault."""
         return frozenset(self._masters)
 
     def new_key(self) -> tuple[WrappedKey, AesGcmCipher]:
@@ -136,41 +140,41 @@ class Vault:
         return self.wrap(key), AesGcmCipher(key)
 
     def wrap(self, key: bytes, use: str = "") -> WrappedKey:
-        """Wrap 32 bytes by the current master key, under a new id; there has to be one."""
+        """Encrypt 32 bytes by the current master key, which must exist, under a new id."""
         return self._wrap(secrets.token_hex(16), use, key)
 
     def cipher(self, wrapped: WrappedKey | None) -> Cipher:
-        """Return what opens the values of a subject with that key, or without one."""
+        """Return the cipher of a subject with that key, or without a key."""
         return ClearCipher() if wrapped is None else AesGcmCipher(self.unwrap(wrapped))
 
     def rewrap(self, wrapped: WrappedKey) -> WrappedKey:
-        """Wrap a key by the current master key instead; what it sealed stays as it is."""
+        """Encrypt a key by the current master key; the values under it do not change."""
         return self.bind(wrapped, wrapped.use)
 
     def bind(self, wrapped: WrappedKey, use: str) -> WrappedKey:
-        """Do so, and let the key be for that use alone."""
+        """Encrypt a key by the current master key, for another use."""
         return self._wrap(wrapped.key_id, use, self.unwrap(wrapped))
 
     def unwrap(self, wrapped: WrappedKey) -> bytes:
-        """Return a key, 32 bytes.
+        """Decrypt a key, 32 bytes.
 
-        Raises StoreUnavailable without its master key, StoreDamaged if that does not open it.
+        Raises StoreUnavailable if its master key is missing, StoreDamaged if the key is damaged.
         """
         master = self._masters.get(wrapped.master)
         about = _wrapping(wrapped.key_id, wrapped.use)
         if master is not None:
             return master.open(wrapped.blob, about)
-        # Perhaps it is the name of the master key that is damaged.
+        # Perhaps the stored id of the master key is damaged.
         for each in self._masters.values():
             with suppress(StoreDamaged):
                 return each.open(wrapped.blob, about)
         raise StoreUnavailable(
-            f"A key in the database is sealed by the master key {wrapped.master}, which this "
-            "process was not given; start it with the same LIKENESS_MASTER_KEYS as the others."
+            f"A key in the database is encrypted by the master key {wrapped.master}, which this "
+            "process does not have. Start all processes with the same LIKENESS_MASTER_KEYS."
         )
 
     def opens(self, wrapped: WrappedKey) -> bool:
-        """Tell whether a key can be unwrapped."""
+        """Tell whether a key can be decrypted."""
         try:
             self.unwrap(wrapped)
         except (StoreDamaged, StoreUnavailable):
@@ -178,9 +182,9 @@ class Vault:
         return True
 
     def rewrap_some(self, keys: Iterable[WrappedKey], limit: int) -> tuple[list[WrappedKey], int]:
-        """Rewrap the first `limit` keys that can be; return these, and how many before cannot.
+        """Rewrap at most `limit` keys; return them, and the number of damaged keys that were met.
 
-        One that is damaged stays as it is, and must not be for ever what is left to do.
+        Damaged keys stay as they are; the caller subtracts them from the work that is left.
         """
         rewrapped: list[WrappedKey] = []
         damaged = 0
@@ -199,24 +203,24 @@ class Vault:
         return WrappedKey(key_id, self.current, blob, use)
 
     def check(self, in_use: Sequence[str]) -> None:
-        """Raise InvalidSettings if a master key that the database needs is not given."""
+        """Raise InvalidSettings if the vault lacks a master key that the database uses."""
         missing = sorted(set(in_use) - self.knows)
         if not missing:
             return
         given = (
-            f"the master keys given are {', '.join(sorted(self.knows))}"
+            f"the settings give {', '.join(sorted(self.knows))}"
             if self.knows
-            else "none is given"
+            else "the settings give none"
         )
         raise InvalidSettings(
-            f"What the database holds is sealed by the master key {', '.join(missing)}; {given}. "
-            "Set LIKENESS_MASTER_KEYS, LIKENESS_MASTER_KEYS_FILE or LIKENESS_MASTER_KEYS_COMMAND."
+            f"The database is encrypted by the master key {', '.join(missing)}; {given}. Set "
+            "LIKENESS_MASTER_KEYS, LIKENESS_MASTER_KEYS_FILE or LIKENESS_MASTER_KEYS_COMMAND."
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Name a subject and its collection, and say what each of its values is sealed as."""
+    """Name a subject and its collection, and make the associated data of its values."""
 
     subject: str
     collection: str
@@ -237,22 +241,26 @@ class Owner:
 
 
 def of_photo(image_sha256: str) -> str:
-    """Return what a photo is sealed as; whose it is, says the metadata under the same key."""
+    """Return the associated data of a photo.
+
+    It does not name the subject, so that a rename need not encrypt photos again: the key of a
+    photo is the key of the subject's metadata, which do name the subject.
+    """
     return f"photo\0{image_sha256}"
 
 
 def to_sign(api_key: str) -> str:
-    """Return what the secret of an API key is wrapped for."""
+    """Return the use of the key that holds the signing secret of an API key."""
     return f"signs\0{api_key}"
 
 
 def to_turn(space: int) -> str:
-    """Return what the seed is wrapped for that turns a table to search."""
+    """Return the use of the key that holds the seed of a search table's rotation."""
     return f"turns\0{space}"
 
 
 def master_id(key: bytes) -> str:
-    """Return what a master key is known by: 16 hex digits that tell nothing of it."""
+    """Return the id of a master key: 16 hex digits that reveal nothing about it."""
     return hashlib.sha256(b"likeness master key\0" + key).hexdigest()[:16]
 
 

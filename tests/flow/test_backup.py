@@ -72,7 +72,7 @@ async def test_backup_of_sqlite_without_keys_needs_those_of_today(tmp_path: Path
         connection.executescript(make.replace("gallery.db", str(backup)))
     with closing(sqlite3.connect(backup)) as connection:
         connection.executescript(drop)
-    with pytest.raises(StoreUnavailable, match="2 subjects whose keys"):
+    with pytest.raises(StoreUnavailable, match="2 subjects without their keys"):
         await open_store(f"sqlite:///{backup}", vault=Vault([MASTER]))
     await erase_and_close(f"sqlite:///{live}")
     with closing(sqlite3.connect(backup)) as connection:

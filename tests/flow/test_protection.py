@@ -99,7 +99,7 @@ def test_service_does_not_start_without_the_right_master_key(settings: dict[str,
         assert (refused.returncode, "LIKENESS_MASTER_KEYS" in refused.stderr) == (2, True)
         assert wrong not in refused.stderr
     unset = likeness({**settings, "LIKENESS_MASTER_KEYS_FILE": ""}, "serve", "--port", "0")
-    assert (unset.returncode, "none is given" in unset.stderr) == (2, True)
+    assert (unset.returncode, "settings give none" in unset.stderr) == (2, True)
 
 
 def test_rotation_without_a_master_key_says_what_to_set(settings: dict[str, str]) -> None:

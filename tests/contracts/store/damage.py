@@ -189,7 +189,7 @@ class SealedDamageContract:
             assert held.templates == ()
             assert {each.part for each in held.damaged} == {"key", "vector"}
             assert (await again.export("ada")).metadata == {}
-            with pytest.raises(StoreDamaged, match="delete the subject"):
+            with pytest.raises(StoreDamaged, match="Delete the subject"):
                 await again.enroll("ada", [template("four")])
             while (await again.reseal(10)).left:
                 pass

@@ -177,7 +177,7 @@ class SealContract:
     ) -> None:
         await store.enroll("ada", [template("one")])
         await store.close()
-        with pytest.raises(InvalidSettings, match=rf"sealed by the master key {vault.current};"):
+        with pytest.raises(InvalidSettings, match=rf"encrypted by the master key {vault.current};"):
             await open_store(url, Clock(), Vault(masters))
 
     async def test_store_that_was_never_sealed_opens_without_a_key(

@@ -52,7 +52,7 @@ class SigningContract:
             "(SELECT signing_key_id FROM kept WHERE kept.key_id <> keys.key_id)",
         )
         for access_key_id, _ in signers:
-            with pytest.raises(StoreDamaged, match="cannot be opened"):
+            with pytest.raises(StoreDamaged, match="cannot be decrypted"):
                 await KeyRing(store, Vault([MASTER])).signer(access_key_id)
 
     async def test_secret_of_an_earlier_release_is_bound_when_the_store_is_opened(
@@ -77,7 +77,7 @@ class SigningContract:
     ) -> None:
         await add_signer(store, clock)
         await store.close()
-        with pytest.raises(InvalidSettings, match=rf"sealed by the master key {vault.current};"):
+        with pytest.raises(InvalidSettings, match=rf"encrypted by the master key {vault.current};"):
             await open_store(url, clock)
 
     async def test_revoking_erases_the_secret_and_no_other(

@@ -164,7 +164,7 @@ def test_a_cluster_that_is_not_there_is_named(photos: Path, bundle: Path, tmp_pa
     words = ["embed-folder", photos, "--out", tmp_path, "--bundle", bundle, "--engine", "ray"]
     result = CliRunner().invoke(app, [str(w) for w in (*words, "--address", "127.0.0.1:1")])
     assert result.exit_code == EXIT_ERROR
-    assert "No Ray cluster can be used at 127.0.0.1:1" in result.stderr
+    assert "There is no usable Ray cluster at 127.0.0.1:1" in result.stderr
 
 
 def test_without_the_extra_the_command_says_how_to_get_it(

@@ -207,5 +207,5 @@ async def test_large_gallery_is_logged_in_counts_alone(
     await store.compare_by(FINGERPRINT, NO_COHORT)
     await store.close()
     first, second = [record.getMessage() for record in caplog.records]
-    assert first == "placing a gallery of 10000 templates anew, by another cohort"
-    assert second.startswith("placed a gallery of 10000 templates in ")
+    assert first == "preparing 10000 templates for search by another cohort"
+    assert second.startswith("prepared 10000 templates for search in ")
