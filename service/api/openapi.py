@@ -145,7 +145,7 @@ def _with_base64(schema: JsonValue) -> JsonValue:
     return plain | {"contentEncoding": "base64", "examples": [_EXAMPLE]}
 
 
-_EVERYWHERE = (
+_COMMON_CODES = (
     "head_too_large",
     "body_too_large",
     "internal_error",
@@ -154,10 +154,10 @@ _EVERYWHERE = (
     "store_unavailable",
     "store_damaged",
 )
-_WITH_KEY = ("key_missing", "key_invalid", "key_forbidden", "key_busy", "proxy_not_allowed")
-_WITHOUT_KEY = ("host_not_allowed", "proxy_not_allowed")
-_WITH_BODY = ("body_timeout", "unsupported_body", "invalid_request")
-_WITH_PHOTO = (
+_KEY_CODES = ("key_missing", "key_invalid", "key_forbidden", "key_busy", "proxy_not_allowed")
+_KEYLESS_CODES = ("host_not_allowed", "proxy_not_allowed")
+_BODY_CODES = ("body_timeout", "unsupported_body", "invalid_request")
+_PHOTO_CODES = (
     "image_too_large",
     "not_an_image",
     "unsupported_image",
@@ -179,17 +179,17 @@ _WITH_PHOTO = (
     "encoder_stopped",
     "decoder_stalled",
 )
-_AT_A_POINT = (
+_POINT_CODES = (
     "unknown_operating_point",
     "uncalibrated",
     "threshold_too_low",
     "fingerprint_mismatch",
 )
-_LIVENESS = ("liveness_token_needed", "not_live", "liveness_unavailable")
+_LIVENESS_CODES = ("liveness_token_needed", "not_live", "liveness_unavailable")
 # The key is a path, or an operation id if the path has other operations.
-_OWN: Final[dict[str, tuple[str, ...]]] = {
+_ROUTE_CODES: Final[dict[str, tuple[str, ...]]] = {
     "/enroll": (
-        *_LIVENESS,
+        *_LIVENESS_CODES,
         "template_id_taken",
         "subject_elsewhere",
         "idempotency_conflict",
@@ -197,14 +197,14 @@ _OWN: Final[dict[str, tuple[str, ...]]] = {
         "inconsistent",
     ),
     "/verify": (
-        *_LIVENESS,
+        *_LIVENESS_CODES,
         "subject_not_found",
         "templates_damaged",
         "templates_expired",
         "different_people",
-        *_AT_A_POINT,
+        *_POINT_CODES,
     ),
-    "/identify": (*_LIVENESS, "different_people", *_AT_A_POINT),
+    "/identify": (*_LIVENESS_CODES, "different_people", *_POINT_CODES),
     "/embed": ("not_acceptable",),
     "/map": ("too_many_requests",),
     "delete_by_name": ("subject_not_found",),
@@ -292,11 +292,11 @@ def _problems(path: str, operation: dict[str, Any], with_keys: bool) -> dict[str
 
 
 def _codes(path: str, operation: dict[str, Any], with_keys: bool) -> Iterator[str]:
-    yield from _EVERYWHERE
+    yield from _COMMON_CODES
     if path not in OPEN_PATHS:
-        yield from _WITH_KEY if with_keys else _WITHOUT_KEY
+        yield from _KEY_CODES if with_keys else _KEYLESS_CODES
     if "requestBody" in operation:
-        yield from _WITH_BODY
+        yield from _BODY_CODES
     elif any(parameter["in"] == "query" for parameter in operation.get("parameters", ())):
         yield "invalid_request"
     if "{subject}" in path and "requestBody" not in operation:
@@ -304,6 +304,6 @@ def _codes(path: str, operation: dict[str, Any], with_keys: bool) -> Iterator[st
     if "{" in path:
         yield "not_found"
     if path in PHOTO_PATHS:
-        yield from _WITH_PHOTO
-    yield from _OWN.get(path, ())
-    yield from _OWN.get(operation["operationId"], ())
+        yield from _PHOTO_CODES
+    yield from _ROUTE_CODES.get(path, ())
+    yield from _ROUTE_CODES.get(operation["operationId"], ())

@@ -1,4 +1,4 @@
-"""A map of the gallery: a bounded part of it, drawn by one at a time."""
+"""A map shows a limited part of the gallery, and one map is drawn at a time."""
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ from tests.in_process import client_of
 
 @dataclass(frozen=True, slots=True)
 class Gallery:
-    """Hold a service over an empty gallery, and somebody who asks it."""
+    """Hold a service with an empty gallery, and a client of it."""
 
     app: FastAPI
     client: httpx.AsyncClient
 
     async def add(self, subject: str, templates: int, fingerprint: str | None = None) -> None:
         service: Service = self.app.state.service
-        serving = await service.active()
+        recogniser = await service.active()
         random = np.random.default_rng(list(subject.encode()))
-        person = random.normal(size=serving.bundle.dimension)
+        person = random.normal(size=recogniser.bundle.dimension)
         new = []
         for number in range(templates):
             vector = person + random.normal(0, 0.05, len(person))
@@ -37,7 +37,7 @@ class Gallery:
                 NewTemplate(
                     template_id=f"{subject}-{number}",
                     vector=(vector / np.linalg.norm(vector)).astype(np.float32),
-                    fingerprint=fingerprint or serving.fingerprint,
+                    fingerprint=fingerprint or recogniser.fingerprint,
                     image_sha256=f"{subject}-{number}",
                     quality={},
                 )
@@ -62,7 +62,7 @@ async def gallery(bundle: Path) -> AsyncIterator[Gallery]:
         yield Gallery(app, client)
 
 
-async def test_nobody_makes_an_empty_map(gallery: Gallery) -> None:
+async def test_empty_gallery_has_an_empty_map(gallery: Gallery) -> None:
     assert (await gallery.map()).points == []
 
 
@@ -77,7 +77,7 @@ async def test_templates_of_a_subject_lie_together(gallery: Gallery) -> None:
     assert (apart.argmin(axis=2) == np.arange(3)[:, None]).all()
 
 
-async def test_what_does_not_fit_is_on_the_next_map(gallery: Gallery) -> None:
+async def test_subjects_that_do_not_fit_are_on_the_next_map(gallery: Gallery) -> None:
     for subject in ("ada", "eileen", "grace"):
         await gallery.add(subject, 3)
     first = await gallery.map(limit=7)
@@ -108,7 +108,7 @@ async def test_a_second_map_at_a_time_is_refused(gallery: Gallery) -> None:
     await gallery.map()
 
 
-async def test_the_map_is_the_administrators(gallery: Gallery) -> None:
+async def test_the_map_needs_the_scope_admin(gallery: Gallery) -> None:
     headers: dict[str, str] = {}
     for scope, status in (("admin", 200), ("verify", 403)):
         form = {"name": scope, "scopes": [scope]}

@@ -1,4 +1,4 @@
-"""The metrics are there when they are needed most: while something is away."""
+"""The metrics stay available while the store is not, and costly results are shared."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -65,8 +65,8 @@ async def test_metrics_say_what_is_away_and_what_takes_how_long(
     assert before["likeness_build_info"] == 1
 
 
-class Counted:
-    """Count how often something is made, and let the test say when it is done."""
+class CountedCall:
+    """Count the calls, and let the test decide when a call ends."""
 
     def __init__(self) -> None:
         self.made = 0
@@ -80,28 +80,28 @@ class Counted:
         return number
 
 
-async def test_all_who_ask_while_one_is_made_share_the_next_one() -> None:
-    counted = Counted()
-    shared = SharedResult(counted.make, 0.0)
+async def test_callers_during_a_call_share_the_next_one() -> None:
+    call = CountedCall()
+    shared = SharedResult(call.make, 0.0)
     first = asyncio.create_task(shared.get())
-    await counted.begun.wait()
+    await call.begun.wait()
     crowd = [asyncio.create_task(shared.get()) for _ in range(100)]
-    counted.may_end.set()
+    call.may_end.set()
     assert await first == 1
     assert set(await asyncio.gather(*crowd)) == {2}
 
 
-async def test_whoever_leaves_takes_the_answer_from_nobody() -> None:
-    counted = Counted()
-    shared = SharedResult(counted.make, 0.0)
+async def test_caller_that_leaves_does_not_cancel_the_call() -> None:
+    call = CountedCall()
+    shared = SharedResult(call.make, 0.0)
     leaves, stays = (asyncio.create_task(shared.get()) for _ in range(2))
-    await counted.begun.wait()
+    await call.begun.wait()
     leaves.cancel()
-    counted.may_end.set()
+    call.may_end.set()
     assert await stays == 1
 
 
-async def test_failure_is_that_of_those_who_asked_for_it() -> None:
+async def test_failed_call_is_not_remembered() -> None:
     tries = iter((ValueError("away"), None))
 
     async def make() -> str:

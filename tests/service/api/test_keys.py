@@ -1,4 +1,4 @@
-"""Keys that sign are made where there is a master key, and shown once."""
+"""Signing keys need a master key, and are shown once."""
 
 from collections.abc import AsyncIterator
 
@@ -27,7 +27,7 @@ async def client(bundle: str) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def test_new_key_that_signs_comes_as_a_pair_too(client: httpx.AsyncClient) -> None:
+async def test_new_signing_key_is_also_a_pair(client: httpx.AsyncClient) -> None:
     answer = await client.post("/keys", json=FORM)
     made = answer.json()
     assert (answer.status_code, made["signing"]) == (201, True)
@@ -44,7 +44,7 @@ async def test_new_key_that_does_not_sign_has_no_pair(client: httpx.AsyncClient)
     )
 
 
-async def test_list_tells_which_keys_sign_and_not_with_what(client: httpx.AsyncClient) -> None:
+async def test_list_shows_which_keys_sign_and_no_secret(client: httpx.AsyncClient) -> None:
     made = [
         (await client.post("/keys", json={**FORM, "signing": signing})).json()
         for signing in (True, False)

@@ -1,4 +1,4 @@
-"""Every entrance takes one form of a name, and no name that cannot be seen or be in a URL."""
+"""Every route accepts the same names: visible, usable in a URL, and in one normal form."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -43,7 +43,7 @@ async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def entrances(name: str) -> list[tuple[str, str, dict[str, Any]]]:
-    """Return a request for each way in which an id can come to be stored."""
+    """Return a request for each route that can store an id."""
     target = AWS | {"x-amz-target": "RekognitionService.CreateCollection"}
     return [
         ("POST", "/enroll", {"data": {"subject": name}, "files": {"image": PHOTO}}),
@@ -63,21 +63,21 @@ NOT_SEEN = ["a\x00", "a\x85", "a\u200bda", "\u200fada", " ada", "ada\u3000", "\u
 
 
 @pytest.mark.parametrize("name", [*NOT_IN_URLS, *NOT_SEEN])
-async def test_what_is_no_name_is_refused_at_every_entrance(
+async def test_invalid_name_is_refused_by_every_route(
     app: FastAPI, client: httpx.AsyncClient, name: str
 ) -> None:
     await app.state.service.store.enroll("ada", [template("ada")])
     for method, path, options in entrances(name):
         answer = await client.request(method, path, **options)
         assert answer.status_code in (400, 422), (method, path, answer.text)
-        # Template ids and collections have a narrower form, which says so in the same answer.
+        # Template ids and collections have stricter rules; the same answer states them.
         words = answer.text
         assert "cannot be names" in words or "Leave out" in words or "pattern" in words, words
     assert [each["subject"] for each in (await client.get("/subjects")).json()["items"]] == ["ada"]
 
 
 @pytest.mark.parametrize("name", ["...", "..a", ".hidden", "a\\b", "100%", "a?b#c", "José & 李"])
-async def test_every_name_that_is_taken_can_be_reached_and_deleted_by_its_url(
+async def test_every_valid_name_can_be_read_and_deleted_by_its_url(
     client: httpx.AsyncClient, name: str
 ) -> None:
     renamed = {"to": name}
@@ -92,7 +92,7 @@ COMPOSED, DECOMPOSED = "Jos\u00e9 \u00c5", "Jose\u0301\u00a0\u212b"
 
 
 def ways_to_name_a_subject(name: str) -> list[tuple[str, str, dict[str, Any]]]:
-    """Return requests that find a subject, the last of which deletes it."""
+    """Return requests that find a subject; the last one deletes it."""
     path = quote(name, safe="")
     photo = {"files": {"image": PHOTO}}
     return [
@@ -111,7 +111,7 @@ def ways_to_name_a_subject(name: str) -> list[tuple[str, str, dict[str, Any]]]:
     ]
 
 
-async def test_either_form_of_a_name_is_one_subject_wherever_it_is_given(
+async def test_both_forms_of_a_name_mean_one_subject_on_every_route(
     client: httpx.AsyncClient,
 ) -> None:
     await client.post("/enroll", data={"subject": COMPOSED}, files={"image": PHOTO})
@@ -123,7 +123,7 @@ async def test_either_form_of_a_name_is_one_subject_wherever_it_is_given(
     assert listed == []
 
 
-async def test_names_of_keys_have_one_form_too(client: httpx.AsyncClient) -> None:
+async def test_names_of_keys_are_normalised_too(client: httpx.AsyncClient) -> None:
     form = {"name": DECOMPOSED, "scopes": ["admin"]}
     assert (await client.post("/keys", json=form)).json()["name"] == COMPOSED
 
@@ -144,7 +144,7 @@ async def test_name_of_an_earlier_release_is_found_by_its_own_characters(
     assert left["subject"] == COMPOSED
 
 
-async def test_ids_that_earlier_releases_took_can_be_erased(
+async def test_ids_of_earlier_releases_can_be_erased(
     app: FastAPI, client: httpx.AsyncClient
 ) -> None:
     store = app.state.service.store
@@ -161,7 +161,7 @@ async def test_ids_that_earlier_releases_took_can_be_erased(
 @pytest.mark.parametrize(
     "target", ["/subjects", "/subjects?subject=", "/subjects/ada/templates?template_id="]
 )
-async def test_what_names_nothing_erases_nothing(
+async def test_unknown_name_erases_nothing(
     app: FastAPI, client: httpx.AsyncClient, target: str
 ) -> None:
     await app.state.service.store.enroll("ada", [template("ada")])

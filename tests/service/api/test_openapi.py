@@ -22,7 +22,7 @@ class Form(BaseModel):
 
 
 class Document(BaseModel):
-    """Read back what is documented, as far as these tests look at it."""
+    """Parse the parts of the document that these tests use."""
 
     class Parameter(BaseModel):
         name: str
@@ -93,7 +93,7 @@ def test_bare_photo_is_documented_as_binary(kind: str) -> None:
     assert (schema(kind)["type"], schema(kind)["format"]) == ("string", "binary")
 
 
-def test_fields_that_are_no_photos_are_query_parameters() -> None:
+def test_fields_that_are_not_photos_are_query_parameters() -> None:
     assert [(found.name, found.place) for found in DOCUMENT.parameters] == [
         ("subject", "query"),
         ("metadata", "query"),
@@ -159,7 +159,7 @@ def test_embed_documents_json_and_rows() -> None:
     assert set(answer["content"]) == {"application/json", "application/octet-stream"}
 
 
-def test_no_reference_of_the_document_leads_nowhere() -> None:
+def test_every_reference_of_the_document_has_a_target() -> None:
     document = create_app(Settings()).openapi()
     schemas = {f"#/components/schemas/{name}" for name in document["components"]["schemas"]}
     used: set[str] = set()
@@ -167,8 +167,7 @@ def test_no_reference_of_the_document_leads_nowhere() -> None:
     assert used - schemas == {""}
 
 
-# Raised at start, by whatever is no request to a route, or for what only other services' clients
-# ask, in the words of those.
+# Raised at start, without a request to a route, or only in the formats of other services.
 _NO_ANSWERS = {
     "invalid_bundle",
     "invalid_settings",
@@ -193,7 +192,7 @@ def operations(made: dict[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def test_every_code_there_is_can_be_the_answer_of_some_route() -> None:
+def test_every_code_is_documented_for_some_route() -> None:
     words = " ".join(
         answer["description"]
         for made in (document(), document(without_keys=True))
@@ -209,20 +208,20 @@ def test_refusals_are_documented_as_problems() -> None:
     assert answers["404"]["description"] == "`subject_not_found`, `templates_expired`"
 
 
-def test_no_route_promises_the_errors_of_the_framework() -> None:
+def test_no_route_documents_the_errors_of_the_framework() -> None:
     made = document()
     assert "HTTPValidationError" not in made["components"]["schemas"]
     assert "HTTPValidationError" not in str(made["paths"])
 
 
-def test_a_key_is_asked_for_except_by_what_tells_how_the_service_is() -> None:
+def test_every_route_but_health_and_metrics_documents_a_key() -> None:
     made = document()
     assert made["security"] == [{"bearer": []}, {"header": []}]
     open_to_all = {name for name, found in operations(made).items() if found.get("security") == []}
     assert open_to_all == {"livez", "readyz", "metrics"}
 
 
-def test_no_key_is_documented_where_none_is_asked_for() -> None:
+def test_no_key_is_documented_if_none_is_needed() -> None:
     made = document(without_keys=True)
     assert "security" not in made
     assert "401" not in operations(made)["verify"]["responses"]
@@ -244,6 +243,6 @@ def test_every_link_leads_to_an_operation_and_its_parameters() -> None:
 
 
 @pytest.mark.parametrize("status", ["429", "503"])
-def test_when_to_try_again_is_documented(status: str) -> None:
+def test_retry_after_is_documented(status: str) -> None:
     headers = operations(document())["embed"]["responses"][status]["headers"]
     assert headers["retry-after"]["schema"] == {"type": "integer"}

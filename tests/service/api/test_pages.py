@@ -1,4 +1,4 @@
-"""The pages' files are served as they are, to everybody, under a strict policy."""
+"""The pages are static files, open to all clients, with a strict content policy."""
 
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -24,7 +24,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def closed(bundle: Path) -> AsyncIterator[httpx.AsyncClient]:
-    """Call a service that asks for a key."""
+    """Return a client without a key of a service that needs one."""
     app = create_app(Settings(store="sqlite:///:memory:", bundle=str(bundle), host="0.0.0.0"))
     async with app.router.lifespan_context(app), client_of(app) as client:
         yield client

@@ -1,4 +1,4 @@
-"""Who asks for living persons gets them checked, by a service of the operator's own."""
+"""Liveness tokens are checked by a service of the operator."""
 
 import asyncio
 import base64
@@ -29,8 +29,8 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_bundle(tmp_path_factory.mktemp("bundle") / "tiny")
 
 
-class Hook:
-    """Be the operator's service: tell living from dead by the token, and note what is asked."""
+class LivenessServer:
+    """Act as the operator's liveness service; record every request. The token decides."""
 
     def __init__(self) -> None:
         self.questions: list[dict[str, object]] = []
@@ -59,7 +59,7 @@ class Hook:
 
 
 @asynccontextmanager
-async def served(
+async def open_client(
     bundle: Path, url: str | None, *, required: bool = True
 ) -> AsyncIterator[httpx.AsyncClient]:
     settings = Settings.model_validate(
@@ -78,20 +78,20 @@ async def served(
 
 
 @pytest.fixture
-async def hook() -> Hook:
-    return Hook()
+async def server() -> LivenessServer:
+    return LivenessServer()
 
 
 @pytest.fixture
-async def url(hook: Hook) -> AsyncIterator[str]:
-    async with serving(hook.app, Metrics()) as url:
+async def url(server: LivenessServer) -> AsyncIterator[str]:
+    async with serving(server.app, Metrics()) as url:
         yield f"{url}/check"
-        hook.over.set()
+        server.over.set()
 
 
 @pytest.fixture
 async def client(bundle: Path, url: str) -> AsyncIterator[httpx.AsyncClient]:
-    async with served(bundle, url) as client:
+    async with open_client(bundle, url) as client:
         yield client
 
 
@@ -112,7 +112,9 @@ async def test_living_person_is_enrolled_verified_and_identified(client: httpx.A
     assert [verified.json()["liveness"], identified.json()["liveness"]] == ["passed"] * 2
 
 
-async def test_who_is_not_alive_is_refused_and_not_stored(client: httpx.AsyncClient) -> None:
+async def test_photo_of_no_living_person_is_refused_and_not_stored(
+    client: httpx.AsyncClient,
+) -> None:
     assert await code(await enroll(client, liveness_token="dead")) == (403, "not_live")
     assert (await client.get("/subjects")).json()["items"] == []
 
@@ -125,26 +127,28 @@ async def test_who_is_not_alive_is_refused_and_not_stored(client: httpx.AsyncCli
         ("/identify", {"threshold": "0.5"}),
     ],
 )
-async def test_missing_token_is_asked_for(
-    client: httpx.AsyncClient, hook: Hook, path: str, fields: dict[str, str]
+async def test_missing_token_is_refused(
+    client: httpx.AsyncClient, server: LivenessServer, path: str, fields: dict[str, str]
 ) -> None:
     response = await client.post(path, data=fields, files={"image": GRACE})
     assert await code(response) == (422, "liveness_token_needed")
-    assert hook.questions == []
+    assert server.questions == []
 
 
-async def test_token_can_be_left_out_where_none_is_required(bundle: Path, url: str) -> None:
-    async with served(bundle, url, required=False) as client:
+async def test_token_is_optional_unless_required(bundle: Path, url: str) -> None:
+    async with open_client(bundle, url, required=False) as client:
         assert (await enroll(client)).json()["liveness"] == "not_checked"
         assert await code(await enroll(client, liveness_token="dead")) == (403, "not_live")
 
 
-async def test_nothing_is_checked_where_there_is_nobody_to_ask(bundle: Path) -> None:
-    async with served(bundle, None, required=False) as client:
+async def test_nothing_is_checked_without_a_liveness_service(bundle: Path) -> None:
+    async with open_client(bundle, None, required=False) as client:
         assert (await enroll(client, **LIVE)).json()["liveness"] == "not_checked"
 
 
-async def test_only_digests_of_photos_are_told(client: httpx.AsyncClient, hook: Hook) -> None:
+async def test_only_digests_of_photos_are_sent(
+    client: httpx.AsyncClient, server: LivenessServer
+) -> None:
     first, second = GRACE, photo_bytes("astronaut")
     response = await client.post(
         "/verify",
@@ -153,7 +157,7 @@ async def test_only_digests_of_photos_are_told(client: httpx.AsyncClient, hook: 
         headers={"x-request-id": "trace-7"},
     )
     assert response.status_code == 200
-    assert hook.questions == [
+    assert server.questions == [
         {
             "token": "living",
             "image_sha256": [hashlib.sha256(photo).hexdigest() for photo in (first, second)],
@@ -164,17 +168,15 @@ async def test_only_digests_of_photos_are_told(client: httpx.AsyncClient, hook: 
 
 
 @pytest.mark.parametrize("token", ["slow", "elsewhere", "broken", "vague", "talkative"])
-async def test_what_gives_no_verdict_lets_nobody_through(
-    client: httpx.AsyncClient, token: str
-) -> None:
+async def test_request_without_a_verdict_is_refused(client: httpx.AsyncClient, token: str) -> None:
     response = await enroll(client, liveness_token=token)
     assert await code(response) == (503, "liveness_unavailable")
     assert response.headers["retry-after"] == "1"
     assert (await client.get("/subjects")).json()["items"] == []
 
 
-async def test_service_that_is_away_lets_nobody_through(bundle: Path) -> None:
-    async with served(bundle, "http://127.0.0.1:1/check") as client:
+async def test_unreachable_liveness_service_refuses_requests(bundle: Path) -> None:
+    async with open_client(bundle, "http://127.0.0.1:1/check") as client:
         assert await code(await enroll(client, **LIVE)) == (503, "liveness_unavailable")
 
 
@@ -187,21 +189,21 @@ async def test_checks_are_counted_by_outcome(client: httpx.AsyncClient) -> None:
         assert f'likeness_liveness_total{{outcome="{outcome}"}} 1.0' in shown
 
 
-async def test_password_in_the_url_is_sent_as_one_and_logged_nowhere(
-    bundle: Path, url: str, hook: Hook, caplog: pytest.LogCaptureFixture
+async def test_password_in_the_url_is_sent_in_a_header_and_never_logged(
+    bundle: Path, url: str, server: LivenessServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     guarded = url.replace("http://", "http://likeness:hunter2@")
     with caplog.at_level("DEBUG"):
-        async with served(bundle, guarded) as client:
+        async with open_client(bundle, guarded) as client:
             assert (await enroll(client, **LIVE)).status_code == 201
             await enroll(client, liveness_token="broken")
     basic = base64.b64encode(b"likeness:hunter2").decode()
-    assert hook.headers[0]["authorization"] == f"Basic {basic}"
+    assert server.headers[0]["authorization"] == f"Basic {basic}"
     assert not any(secret in caplog.text for secret in ("hunter2", basic, "living"))
 
 
-async def test_repeated_request_may_bring_a_new_token(
-    client: httpx.AsyncClient, hook: Hook
+async def test_repeated_request_may_have_a_new_token(
+    client: httpx.AsyncClient, server: LivenessServer
 ) -> None:
     async def send(token: str) -> httpx.Response:
         return await client.post(
@@ -216,16 +218,16 @@ async def test_repeated_request_may_bring_a_new_token(
     assert first["images"] == second["images"]
 
 
-async def test_token_is_bounded(client: httpx.AsyncClient) -> None:
+async def test_length_of_a_token_is_limited(client: httpx.AsyncClient) -> None:
     assert await code(await enroll(client, liveness_token="x" * 4097)) == (422, "invalid_request")
 
 
-def test_requiring_tokens_needs_somebody_who_checks_them() -> None:
+def test_required_tokens_need_a_liveness_service() -> None:
     with pytest.raises(InvalidSettings, match="LIKENESS_LIVENESS_URL"):
         load_settings(liveness_required=True)
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://a/b", "check"])
-def test_only_http_is_asked(url: str) -> None:
+def test_liveness_url_must_be_http(url: str) -> None:
     with pytest.raises(InvalidSettings, match="LIVENESS_URL"):
         load_settings(liveness_url=url)

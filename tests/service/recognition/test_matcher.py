@@ -14,7 +14,7 @@ def at(*degrees: float, mean: float = 0.0) -> list[Template]:
     return [Template(vector, "f", mean) for vector in vectors]
 
 
-def test_resembling_one_template_of_several_is_enough() -> None:
+def test_photo_must_resemble_one_of_several_templates() -> None:
     assert outliers(at(0), at(90, 5), FLOOR) == set()
 
 
@@ -29,14 +29,14 @@ def test_order_of_photos_after_the_first_does_not_matter(order: tuple[int, ...])
     assert {order[place] for place in apart} == {90}
 
 
-def test_repeated_request_is_judged_as_the_first_time() -> None:
+def test_repeated_request_gets_the_same_result() -> None:
     photos = at(0, 40, 20, 90)
     first = outliers(photos, at(), FLOOR)
-    held = [photo for place, photo in enumerate(photos) if place not in first]
-    assert outliers(photos, held, FLOOR) == first
+    enrolled = [photo for place, photo in enumerate(photos) if place not in first]
+    assert outliers(photos, enrolled, FLOOR) == first
 
 
-def test_faces_that_resemble_everybody_are_not_taken_for_one_person() -> None:
+def test_faces_that_resemble_all_faces_are_not_one_person() -> None:
     alike = at(0, 10, mean=0.1)
     assert outliers(alike[1:], at(0), FLOOR) == set()
     assert outliers(alike[1:], alike[:1], FLOOR) == {0}

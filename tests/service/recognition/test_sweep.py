@@ -1,4 +1,4 @@
-"""What has expired is erased without anybody asking."""
+"""Expired templates are erased without a request."""
 
 import asyncio
 import logging
@@ -27,7 +27,7 @@ async def store(clock: Clock) -> AsyncIterator[Store]:
     await store.close()
 
 
-async def test_everything_is_erased_however_much_there_is(store: Store, clock: Clock) -> None:
+async def test_all_expired_templates_are_erased_however_many(store: Store, clock: Clock) -> None:
     soon = clock.now + timedelta(seconds=1)
     for subject in range(3):
         await store.enroll(f"s{subject}", [template(f"{n}", expires_at=soon) for n in range(400)])
@@ -37,7 +37,7 @@ async def test_everything_is_erased_however_much_there_is(store: Store, clock: C
 
 
 @pytest.mark.parametrize("error", [StoreUnavailable, StoreDamaged])
-async def test_store_that_is_away_or_damaged_is_tried_again(
+async def test_sweep_of_an_unavailable_or_damaged_store_is_repeated(
     store: Store,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
@@ -62,7 +62,7 @@ async def test_store_that_is_away_or_damaged_is_tried_again(
     assert "The disk is gone." in caplog.text
 
 
-async def test_when_all_was_erased_last_is_shown(
+async def test_time_of_the_last_sweep_is_shown(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     second = asyncio.Event()

@@ -15,7 +15,7 @@ POINTS = [point("strict", 0.95, 1e-5), point("lax", 0.90, 1e-3), point("middle",
     ("gallery", "name"),
     [(0, "lax"), (10, "lax"), (11, "middle"), (100, "middle"), (1000, "strict"), (10**6, "strict")],
 )
-def test_larger_gallery_asks_for_a_stricter_point(gallery: int, name: str) -> None:
+def test_larger_gallery_needs_a_stricter_point(gallery: int, name: str) -> None:
     chosen = alarm_point(POINTS, gallery)
     assert chosen is not None
     assert chosen.name == name

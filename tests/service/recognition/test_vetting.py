@@ -41,7 +41,7 @@ def one(quality: Quality, standard: VettingStandard, *, is_enrolled: bool = Fals
     return verdict
 
 
-def test_good_photo_is_taken_without_a_word() -> None:
+def test_good_photo_is_accepted_without_a_warning() -> None:
     assert one(GOOD, REFUSE) == Verdict()
 
 
@@ -54,7 +54,7 @@ def test_poor_photo_is_refused_with_reason_and_advice() -> None:
     )
 
 
-def test_photo_poor_in_two_ways_gets_both_advices() -> None:
+def test_photo_with_two_issues_gets_advice_about_both() -> None:
     error = one(Quality(100, 1, 10, 3, 0, 0.02, 1.5, ()), REFUSE).refusal
     assert error is not None
     assert "dark, flat" in error.sentence
@@ -71,15 +71,15 @@ def test_poor_photo_can_be_accepted_with_a_warning(standard: VettingStandard) ->
     assert (verdict.refusal, [doubt.code for doubt in verdict.warnings]) == (None, ["low_quality"])
 
 
-def test_poor_photo_is_like_any_other_where_the_gate_is_off() -> None:
+def test_poor_photo_is_accepted_if_the_gate_is_off() -> None:
     assert one(BLURRED, OFF) == Verdict()
 
 
-def test_poor_photo_that_is_held_already_is_beyond_doubt() -> None:
+def test_poor_photo_that_is_enrolled_already_is_accepted() -> None:
     assert one(BLURRED, REFUSE, is_enrolled=True) == Verdict()
 
 
-def test_dim_light_is_not_taken_for_blur() -> None:
+def test_dim_light_is_not_mistaken_for_blur() -> None:
     assert one(DIM, REFUSE) == Verdict()
 
 
@@ -88,7 +88,7 @@ def test_first_photo_of_a_subject_is_the_reference() -> None:
     assert [refusal(verdict) for verdict in verdicts] == [None, Inconsistent, None]
 
 
-def test_poor_photo_that_is_refused_is_no_reference() -> None:
+def test_refused_photo_is_not_a_reference() -> None:
     verdicts = judge(
         [NewPhoto(at(0)[0], BLURRED), NewPhoto(at(90)[0], GOOD), NewPhoto(at(95)[0], GOOD)],
         at(),
@@ -97,7 +97,7 @@ def test_poor_photo_that_is_refused_is_no_reference() -> None:
     assert [refusal(verdict) for verdict in verdicts] == [LowQuality, None, None]
 
 
-def test_templates_that_are_held_decide_whom_a_subject_shows() -> None:
+def test_stored_templates_decide_which_photos_agree() -> None:
     verdicts = judge([NewPhoto(at(0)[0], GOOD), NewPhoto(at(90)[0], GOOD)], at(85, 95), REFUSE)
     assert [refusal(verdict) for verdict in verdicts] == [Inconsistent, None]
 
@@ -126,7 +126,7 @@ def test_occluded_face_is_refused_with_advice() -> None:
     assert "mask" in verdict.refusal.advice
 
 
-def test_bundle_without_operating_points_finds_nobody_inconsistent() -> None:
+def test_bundle_without_operating_points_finds_no_photo_inconsistent() -> None:
     (verdict,) = judge([NewPhoto(at(90)[0], GOOD)], at(0), VettingStandard("refuse", None))
     assert verdict == Verdict()
 
