@@ -1,4 +1,4 @@
-"""The cohort: scores that allow for how much a face resembles everybody."""
+"""The cohort: scores that take into account how much a face resembles other faces."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -150,7 +150,7 @@ def test_photos_of_one_person_match_and_of_two_do_not(
     assert found == ["match" if one else "no_match" for one in same]
 
 
-# What bundles do without
+# Bundles without some parts
 
 
 def test_without_a_head_the_vector_is_the_feature_at_unit_length(sface_embedder: Embedder) -> None:
@@ -177,7 +177,7 @@ def test_the_head_makes_the_vector(tiny_bundle_folder: Path) -> None:
 
 @dataclass(frozen=True)
 class BrokenEncoder:
-    """Answer with what `answer` holds, or raise it."""
+    """Return `answer`, or raise it."""
 
     answer: Tensor | Exception
     width: int = WIDTH

@@ -1,4 +1,4 @@
-"""What of a folder is a photo."""
+"""Which files of a folder are photos."""
 
 from pathlib import Path
 

@@ -181,7 +181,7 @@ def test_groups_of_other_photos_are_refused(folder: Path) -> None:
         with_groups(read_protocol(folder), path)
 
 
-# Who is who, without pairs
+# The person on each photo, without pairs
 
 
 def test_people_are_read_from_folders_without_pairs(folder: Path) -> None:

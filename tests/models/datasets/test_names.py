@@ -1,4 +1,4 @@
-"""Names that look the same are one name, and what cannot be seen is refused."""
+"""Names that look the same are one name, and invisible characters are refused."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Lists in CSV, as every program writes them."""
+"""CSV lists, as different programs write them."""
 
 from pathlib import Path
 

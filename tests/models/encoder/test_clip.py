@@ -240,7 +240,7 @@ def test_an_empty_directory_is_refused(tmp_path: Path) -> None:
         ClipEncoder.load(tmp_path)
 
 
-# What a digest does not see
+# What a digest does not depend on
 
 
 @pytest.mark.parametrize(

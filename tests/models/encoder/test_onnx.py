@@ -39,7 +39,7 @@ def normalised(count: int) -> NDArray[np.float32]:
     return (pixels - 127.5) / 127.5
 
 
-# What files differ in
+# Differences between files
 
 
 @pytest.mark.parametrize("engine", ENGINES)

@@ -20,7 +20,7 @@ Pixels = NDArray[np.uint8]
 
 
 def ours(photo: Pixels, size: int = 224) -> torch.Tensor:
-    """Take an image the way the service takes one with the detector `none`."""
+    """Crop an image as the service does with the detector `none`."""
     nobody = NoDetector()
     crop = align(find_face(photo, nobody), nobody, Framing(size, 0.0)).pixels
     return standardise(stack([crop]).float(), CLIP_MEAN, CLIP_STD)

@@ -1,4 +1,4 @@
-"""Large photos are decoded small where that shows as much."""
+"""Large photos are decoded at a reduced size if that is enough for the crop."""
 
 from io import BytesIO
 
@@ -23,7 +23,7 @@ LARGE, LARGER = Framing(600, 0.0, "arcface"), Framing(900, 0.0, "arcface")
 
 
 def large(share: float = 1.0) -> Pillow.Image:
-    """Return a photo of 12 megapixels in which the portrait fills so much of the height."""
+    """Return a photo of 12 megapixels in which the portrait fills this share of the height."""
     portrait = open_photo("grace").resize((round(2560 * share), round(3000 * share)))
     photo = Pillow.new("RGB", (4000, 3000), "grey")
     photo.paste(portrait, ((4000 - portrait.width) // 2, (3000 - portrait.height) // 2))

@@ -34,7 +34,7 @@ def detector(request: pytest.FixtureRequest) -> Detector:
     return DetectorSource(name).open()
 
 
-# All that look for faces
+# All detectors that find faces
 
 
 def test_the_one_face_is_found(detector: Detector, grace: Pixels) -> None:
@@ -233,7 +233,7 @@ def put(
     return Box(scaled.left + x, scaled.top + y, scaled.width, scaled.height)
 
 
-# At the first look
+# At the first search
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -295,7 +295,7 @@ def test_a_face_cut_by_the_border_is_found(
     assert find_face(photo, yunet).turns == 0
 
 
-# At the second look
+# At the finer search
 
 
 @pytest.mark.parametrize("lossless", [True, False])
@@ -329,7 +329,7 @@ def png(pixels: Pixels) -> bytes:
     return data.tobytes()
 
 
-# The way it lies
+# Turned photos
 
 
 @pytest.mark.parametrize("quarters", [1, 2, 3])

@@ -77,7 +77,7 @@ def test_landmarks_on_one_point_are_no_face() -> None:
 
 @dataclass(frozen=True)
 class CornerDetector:
-    """See one face, as sure as the upper left corner is bright."""
+    """Find one face, with the brightness of the upper left corner as its score."""
 
     name: str = "corner"
     confident: float = 0.5
@@ -195,7 +195,7 @@ MIDDLE = (0.0, 0.0)
 
 
 def face(side: float, score: float = 1.0, off: float = 0.0) -> Face:
-    """Return a square face so far to the right of the middle of the photo."""
+    """Return a square face this far to the right of the middle of the photo."""
     return Face(Box(off - side / 2, -side / 2, side, side), POINTS, score)
 
 
@@ -368,7 +368,7 @@ def test_a_face_smaller_than_wanted_is_refused_with_both_sizes(
 
 
 def test_a_face_in_a_huge_image_is_found_where_it_is(grace: Pixels, yunet: YuNetDetector) -> None:
-    """Four times as large it is shrunk before anybody looks at it."""
+    """Compare with a photo four times as large, which is shrunk before the detection."""
     huge = np.asarray(cv2.resize(grace, None, fx=4, fy=4), np.uint8)
     small, large = (find_face(pixels, yunet) for pixels in (grace, huge))
     np.testing.assert_allclose(large.face.landmarks / 4, small.face.landmarks, atol=4)

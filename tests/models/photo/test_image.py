@@ -105,7 +105,7 @@ def test_bytes_behind_a_jpeg_are_ignored() -> None:
 
 
 def stored(upright: Array, turn: int) -> Array:
-    """Turn pixels as a camera stores them that notes `turn` as their orientation."""
+    """Turn pixels as a camera does that stores `turn` as their orientation."""
     match turn:
         case 2:
             turned = upright[:, ::-1]
@@ -277,7 +277,7 @@ def test_a_transparent_colour_becomes_white() -> None:
     assert decode(data).pixels[0].tolist() == [[255, 255, 255], [9, 9, 9]]
 
 
-# Caps
+# Limits
 
 
 def test_as_many_bytes_as_allowed_are_read() -> None:

@@ -1,4 +1,4 @@
-"""The learned judge of photos: what it stores, what it answers, and what it refuses to load."""
+"""The quality head: what it stores, what it returns, and what it refuses to load."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Of the images in a TIFF file the photo is taken."""
+"""The photo is found among the images of a TIFF file."""
 
 from io import BytesIO
 
@@ -14,7 +14,7 @@ from tests.odd import raw_file
 
 
 def pages(*sides: int, subfiletype: int = 0) -> bytes:
-    """Write squares of these sides, each of the brightness that its side is."""
+    """Write squares with these sides; the brightness of each is the length of its side."""
     stream = BytesIO()
     with tifffile.TiffWriter(stream) as file:
         for side in sides:
