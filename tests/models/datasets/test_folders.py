@@ -29,7 +29,7 @@ def test_in_a_folder_of_the_wild_people_are_people_and_nothing_is_lost_silently(
     hidden, others, repeated = listed.notes
     assert "10 hidden" in hidden
     assert "notes.txt" in others
-    assert "3 a link to a folder that is read already" in repeated
+    assert "3 a link to a folder that was read already" in repeated
 
 
 def test_a_tree_is_read_down_to_the_longest_path_there_can_be(tmp_path: Path) -> None:
