@@ -105,13 +105,13 @@ def _fields(schema: Document) -> str:
 
 def _meaning(field: Document) -> str:
     examples = ", ".join(_code(each) for each in field.get("examples", ()))
-    words = [_text(field.get("description", "")), f"such as {examples}" if examples else ""]
-    return "; ".join(word for word in words if word)
+    parts = [_text(field.get("description", "")), f"such as {examples}" if examples else ""]
+    return "; ".join(part for part in parts if part)
 
 
-def _about(described: Document) -> str:
-    words = described.get("description", "").split("\n\n")
-    return "".join(f"<p>{_text(each)}</p>" for each in words if each)
+def _about(schema: Document) -> str:
+    paragraphs = schema.get("description", "").split("\n\n")
+    return "".join(f"<p>{_text(each)}</p>" for each in paragraphs if each)
 
 
 def _type(schema: Document) -> str:
@@ -144,14 +144,14 @@ def _code(value: object) -> str:
     return f"<code>{escape(str(value))}</code>"
 
 
-def _text(words: str) -> str:
+def _text(text: str) -> str:
     """Escape text, and show text between backticks as code."""
-    return "".join(_spans(words))
+    return "".join(_spans(text))
 
 
-def _spans(words: str) -> Iterator[str]:
-    for at, span in enumerate(words.split("`")):
-        yield _code(span) if at % 2 else escape(span)
+def _spans(text: str) -> Iterator[str]:
+    for place, span in enumerate(text.split("`")):
+        yield _code(span) if place % 2 else escape(span)
 
 
 router = APIRouter(include_in_schema=False)

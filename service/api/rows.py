@@ -54,8 +54,8 @@ def rows_document() -> dict[str, JsonValue]:
         "little-endian, in the order of the images, described by the headers.",
         "content": {MEDIA_TYPE: {"schema": {"type": "string", "format": BINARY}}},
         "headers": {
-            name: {"description": words, "schema": {"type": "string"}}
-            for name, words in HEADERS.items()
+            name: {"description": text, "schema": {"type": "string"}}
+            for name, text in HEADERS.items()
         },
     }
 

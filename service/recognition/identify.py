@@ -23,7 +23,7 @@ async def identify_photo(
     default_point = service.settings.operating_point
     rule = rule_of(form, recogniser.bundle, default_point, may_lower=may_lower)
     probe = await service.matcher(recogniser).probe(form.image, form.policy, caller)
-    found = await search_gallery(service, recogniser, probe.template, form.limit)
+    subjects = await search_gallery(service, recogniser, probe.template, form.limit)
     gallery = (await service.store.count("")).templates
     candidates = [
         CandidateAnswer(
@@ -33,7 +33,7 @@ async def identify_photo(
             cosine=candidate.cosine,
             doubts=list(rule.decide(candidate.similarity, candidate.conditions).doubts),
         )
-        for candidate in found
+        for candidate in subjects
         if candidate.similarity >= rule.threshold
     ]
     return identify_answer(
@@ -59,13 +59,14 @@ async def search_gallery(
     The subject `exclude` is left out. Raises FingerprintMismatch if all templates of the
     collection are of other bundles.
     """
-    found = await service.matcher(recogniser).search(probe, limit, collection, exclude)
     fingerprint = recogniser.fingerprint
+    candidates = await service.matcher(recogniser).search(probe, limit, collection, exclude)
     # A subject to exclude has templates of this bundle: the caller took the probe from there.
-    if not found and exclude is None and await service.store.has_others(fingerprint, collection):
+    is_empty = not candidates and exclude is None
+    if is_empty and await service.store.has_others(fingerprint, collection):
         raise FingerprintMismatch(
             "The gallery holds no template that was made by the bundle now served "
             f"({fingerprint[:12]}). Enrol its subjects again, or bring the gallery over: "
             "`likeness reembed`, then `likeness switch`."
         )
-    return found
+    return candidates

@@ -19,9 +19,9 @@ from service.schemas.admin import (
 from service.settings import Settings
 
 
-def describe(service: Service, serving: Recogniser) -> ModelAnswer:
+def describe(service: Service, recogniser: Recogniser) -> ModelAnswer:
     """Return the model card of the bundle that decides."""
-    bundle, settings, embedder = serving.bundle, service.settings, serving.embedder
+    bundle, settings, embedder = recogniser.bundle, service.settings, recogniser.embedder
     manifest, calibration = bundle.manifest, bundle.manifest.calibration
     on_gpu = embedder.device.type == "cuda"
     return ModelAnswer(
@@ -29,7 +29,7 @@ def describe(service: Service, serving: Recogniser) -> ModelAnswer:
         chosen_because=bundle.chosen_because,
         fingerprint=bundle.fingerprint,
         other_fingerprints=[
-            each.fingerprint for each in service.recognisers if each is not serving
+            each.fingerprint for each in service.recognisers if each is not recogniser
         ],
         dimension=bundle.dimension,
         encoder=manifest.encoder.kind,
@@ -52,7 +52,7 @@ def describe(service: Service, serving: Recogniser) -> ModelAnswer:
         engine=embedder.engine.name,
         precision=embedder.precision,
         batch=BatchAnswer(
-            limit=serving.batcher.limit,
+            limit=recogniser.batcher.limit,
             max_batch=settings.batch_limit(on_gpu),
             max_queue=settings.queue_limit(on_gpu),
         ),

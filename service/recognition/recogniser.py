@@ -110,20 +110,20 @@ async def bundle_for(
     counts = await store.fingerprints()
     if not counts:
         return BundleChoice(None)
-    known: dict[str | None, str] = {
+    builtin: dict[str | None, str] = {
         read_manifest(BUILTIN_FOLDER / name).fingerprint: name for name in BUILTIN_NAMES
     }
     if settings.weights is not None:
         # With weights of the operator, the same bundle has another fingerprint.
-        named = settings.model_copy(update={"bundle": choose_bundle(None)[0]})
-        bundle = await asyncio.to_thread(load_bundle_of, named)
-        known[bundle.fingerprint] = choose_bundle(None)[0]
+        own_weights = settings.model_copy(update={"bundle": choose_bundle(None)[0]})
+        bundle = await asyncio.to_thread(load_bundle_of, own_weights)
+        builtin[bundle.fingerprint] = choose_bundle(None)[0]
     candidates = {
-        known[fingerprint]: count
+        builtin[fingerprint]: count
         for fingerprint, count in counts.items()
-        if fingerprint in known and known[fingerprint] != settings.next_bundle
+        if fingerprint in builtin and builtin[fingerprint] != settings.next_bundle
     }
-    if not candidates and not any(fingerprint in known for fingerprint in counts):
+    if not candidates and not any(fingerprint in builtin for fingerprint in counts):
         raise InvalidBundle(
             "The gallery's templates were made by a bundle that is not built in "
             f"({', '.join(sorted(fingerprint[:12] for fingerprint in counts))}): set "
@@ -131,7 +131,7 @@ async def bundle_for(
         )
     if not candidates:
         return BundleChoice(None)
-    switched = known.get(await store.switched_to() or "")
+    switched = builtin.get(await store.switched_to() or "")
     name = switched if switched in candidates else max(candidates, key=lambda n: candidates[n])
     if name not in (installed_bundles() if available is None else available):
         raise InvalidBundle(

@@ -153,17 +153,17 @@ def low_quality(
     """Return an error, with advice, if a photo would seldom be recognised."""
     if standard.quality == "off":
         return None
-    found = harm(quality, template)
-    if not found:
+    harmful = harmful_issues(quality, template)
+    if not harmful:
         return None
-    reasons = ", ".join(issue.code for issue in found)
+    reasons = ", ".join(issue.code for issue in harmful)
     return LowQuality(
         f"The photo is too poor to recognise its person by: {reasons}.",
-        " ".join(issue.advice for issue in found),
+        " ".join(issue.advice for issue in harmful),
     )
 
 
-def harm(quality: Quality, template: Template) -> tuple[Issue, ...]:
+def harmful_issues(quality: Quality, template: Template) -> tuple[Issue, ...]:
     """Return why a photo would make a bad template, by its measures and by the quality head.
 
     An issue that both report is listed once.
@@ -172,16 +172,16 @@ def harm(quality: Quality, template: Template) -> tuple[Issue, ...]:
     if template.quality is None:
         return measured
     # The quality head judges better than landmarks how far a face is turned away.
-    found = [issue for issue in measured if issue.code != "turned_away"]
-    found += condition_issues(template.conditions & _REFUSED)
-    if not found and template.is_poor:
-        found.append(
+    harmful = [issue for issue in measured if issue.code != "turned_away"]
+    harmful += condition_issues(template.conditions & _REFUSED)
+    if not harmful and template.is_poor:
+        harmful.append(
             Issue(
                 "hard_to_recognise",
                 "Face the camera, in even light, without blur, mask or sunglasses.",
             )
         )
-    return tuple({issue.code: issue for issue in found}.values())
+    return tuple({issue.code: issue for issue in harmful}.values())
 
 
 async def find_duplicates(

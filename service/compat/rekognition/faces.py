@@ -33,7 +33,7 @@ from service.pipeline.pipeline import Probe
 from service.recognition.enroll import NewFace, ProbedFace, enroll_faces, probe_faces
 from service.recognition.identify import search_gallery
 from service.recognition.matcher import FusedCandidate, comparable
-from service.recognition.vetting import VettingStandard, harm
+from service.recognition.vetting import VettingStandard, harmful_issues
 
 _REASONS: Final[dict[str, Reason]] = {
     "blurred": "LOW_SHARPNESS",
@@ -198,5 +198,5 @@ def _unindexed(asked: Asked, seen: ProbedFace, reasons: list[Reason]) -> Unindex
 
 
 def _reasons(seen: ProbedFace) -> list[Reason]:
-    codes = [issue.code for issue in harm(seen.probe.report.quality, seen.probe.template)]
+    codes = [issue.code for issue in harmful_issues(seen.probe.report.quality, seen.probe.template)]
     return [_REASONS.get(code, "LOW_FACE_QUALITY") for code in codes]
