@@ -14,7 +14,7 @@ router = APIRouter()
 @router.get("/audit", tags=["audit"])
 async def audit(
     service: ServiceDep,
-    after: Annotated[int, Query(ge=0, le=2**62, description="`next` of a page")] = 0,
+    after: Annotated[int, Query(ge=0, le=2**62, description="`next` of the previous page")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> AuditAnswer:
     """List the changes to the gallery and its keys, oldest first, one page at a time."""

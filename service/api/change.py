@@ -40,7 +40,7 @@ async def change_of_bundle(service: ServiceDep) -> ChangeAnswer:
 @router.get("/lacking", responses={200: links(reembed=_FIRST)})
 async def lacking(
     service: ServiceDep,
-    after: Annotated[int, Query(ge=0, le=2**62, description="`next` of a page")] = 0,
+    after: Annotated[int, Query(ge=0, le=2**62, description="`next` of the previous page")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> LackingAnswer:
     """List the templates that the other bundle lacks, one page at a time."""

@@ -18,7 +18,9 @@ router = APIRouter(tags=["gallery"])
 async def gallery_map(
     request: Request,
     service: ServiceDep,
-    after: Annotated[str | None, Query(max_length=256, description="`next` of a map")] = None,
+    after: Annotated[
+        str | None, Query(max_length=256, description="`next` of the previous map")
+    ] = None,
     limit: Annotated[
         int, Query(ge=4, le=MOST_VECTORS, description="most templates")
     ] = MOST_VECTORS,

@@ -46,10 +46,12 @@ SubjectInPath = Annotated[str, Depends(_subject_in_path)]
 @router.get("")
 async def odd_names(
     service: ServiceDep,
-    after: Annotated[str | None, Query(max_length=256, description="`next` of a page")] = None,
+    after: Annotated[
+        str | None, Query(max_length=256, description="`next` of the previous page")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> OddNamesAnswer:
-    """List subjects with a name of an earlier release that is not valid now, to be renamed.
+    """List subjects with an invalid name of an earlier release, so that they can be renamed.
 
     The normal form of such a name is empty or belongs to another subject.
     """

@@ -27,7 +27,9 @@ _RENAMED: dict[str, JsonValue] = {"path.subject": "$response.body#/subject"}
 @router.get("/subjects")
 async def subjects(
     service: ServiceDep,
-    after: Annotated[str | None, Query(max_length=256, description="`next` of a page")] = None,
+    after: Annotated[
+        str | None, Query(max_length=256, description="`next` of the previous page")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> SubjectsAnswer:
     """List the subjects in the order of their names, one page at a time."""
