@@ -1,8 +1,8 @@
-"""The step to version 9 of a PostgreSQL database: search by scores, not by cosines.
+"""The migration to version 9 of a PostgreSQL database: search by scores, not by cosines.
 
-A table to search holds each vector with one number more, minus half of what it has in common with
-everybody, and is asked for a probe and a 1: their inner product is the score, but for half of
-what the probe has in common with everybody (see `models.cohort`).
+A search table holds each vector with one more number, minus half of its cohort mean. The query is
+the probe and a 1: the inner product is the score plus half of the probe's cohort mean (see
+`models.cohort`).
 """
 
 from typing import Any
@@ -11,18 +11,18 @@ from psycopg import AsyncConnection
 
 
 async def add_cohorts(connection: AsyncConnection[Any]) -> None:
-    """Version 9.
+    """Create version 9.
 
-    The tables to search go, and are made anew from `templates` when a service says by which
-    cohort (see `placing`), which is then recorded here.
+    The search tables are dropped and made again from `templates` when a service names the cohort
+    (see `placing`), which is then recorded here.
 
-    How far apart two are, in `nearest`, is what the score is below that of the probe with
-    itself. Without a cohort that is the cosine distance, so the figures of version 8 hold; with
-    one it is that, give or take how much more the one resembles everybody than the other.
+    The distance in `nearest` is 1 minus the score, plus the probe's cohort mean. Without a cohort
+    that is the cosine distance, so the constants of version 8 hold. With a cohort it differs by
+    half the difference of the two cohort means.
     """
     for statement in (
         "DELETE FROM likeness.spaces",
-        # A replica of an earlier release must not make a table that this one would search.
+        # So that a replica of an earlier release cannot make a table that this release searches.
         "ALTER TABLE likeness.spaces RENAME COLUMN dimension TO vector_dimension",
         """CREATE TABLE likeness.cohorts (
             fingerprint text COLLATE "C" PRIMARY KEY,

@@ -1,4 +1,4 @@
-"""The step to version 6 of a PostgreSQL database: galleries of their own."""
+"""The migration to version 6 of a PostgreSQL database: collections."""
 
 from typing import Any
 
@@ -6,13 +6,14 @@ from psycopg import AsyncConnection
 
 
 async def add_collections(connection: AsyncConnection[Any]) -> None:
-    """Version 6.
+    """Create version 6.
 
-    Who is there already is in the default collection, which is named "" and has no row of its
-    own. Each has its counts, by triggers as before, and its tables to search, which go with it.
+    Existing subjects are in the default collection, which is named "" and has no row. Each
+    collection has its own counts, by triggers, and its own search tables, which are dropped with
+    it.
 
-    A table to search no longer refers to `templates`: a deletion would look into every one of
-    them, and dropping one would lock them all out. Triggers take rows away where they are.
+    A search table no longer has a foreign key to `templates`: a deletion would have to look into
+    every search table, and to drop one would lock `templates`. Triggers delete the rows instead.
     """
     for statement in (
         """CREATE TABLE likeness.collections (
@@ -56,14 +57,14 @@ async def add_collections(connection: AsyncConnection[Any]) -> None:
         await connection.execute(statement)
 
 
-# A subject goes after its templates. Looked up, not joined: a session keeps the plan it makes
-# first, and one that was made for thousands of rows would read the whole table for each.
+# A subject is deleted after its templates. A subquery instead of a join: a session keeps its first
+# plan, and a plan for thousands of rows would read the whole table for each row.
 _COLLECTION = """(SELECT collection FROM likeness.subjects
     WHERE subjects.subject = each.subject)"""
 
 
 def _counting(table: str, collection: str, changed: str) -> str:
-    """Count rows by collection and by 64 shards; always in one order, lest two wait for another."""
+    """Count rows by collection and 64 shards, always in one order, which prevents deadlocks."""
     return f"""CREATE OR REPLACE FUNCTION likeness.count_{table}() RETURNS trigger
         LANGUAGE plpgsql AS $$
         BEGIN

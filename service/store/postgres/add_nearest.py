@@ -1,10 +1,10 @@
-"""The step to version 8 of a PostgreSQL database: a walk through an index that knows its end.
+"""The migration to version 8 of a PostgreSQL database: a search that stops when it may.
 
-How far a search has to go through pgvector's graph depends on who is looked for. A walk that has
-found somebody far nearer than the rest has hardly ever missed a nearer one; where all are about
-as near, as they are around a stranger, it often has. So the walk is made inside the database, in
-batches of `hnsw.ef_search` rows, and looks after each whether it may end: whether the nearest is
-at most so many times as far as the fortieth. Later batches ask for less.
+How many rows of pgvector's graph a search must read depends on the probe. A search that has found
+one row much nearer than the others has rarely missed a nearer one. If all rows are about equally
+near, as they are for an unknown person, it often has. So a function in the database reads the
+graph in batches of `hnsw.ef_search` rows and checks after each batch whether to stop: if the
+nearest row is much nearer than the fortieth. The condition is weaker in later batches.
 """
 
 from typing import Any
@@ -13,11 +13,11 @@ from psycopg import AsyncConnection
 
 
 async def add_nearest(connection: AsyncConnection[Any]) -> None:
-    """Version 8.
+    """Create version 8.
 
-    The figures are those of tests/tools/bench/NOTES.md. A table's name is no parameter of a
-    statement, so the one that is walked through is planned each time. A limit tells the planner
-    that few of the rows are wanted, or it might sort them all.
+    The constants are from tests/tools/bench/NOTES.md. A table's name cannot be a parameter of a
+    statement, so the query is planned each time. Without the limit the planner might sort all
+    rows.
     """
     await connection.execute(
         """CREATE FUNCTION likeness.nearest(

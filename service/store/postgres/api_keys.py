@@ -1,4 +1,4 @@
-"""Keep API keys in a PostgreSQL database."""
+"""API keys in a PostgreSQL database."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -17,7 +17,7 @@ _KEYS = """SELECT keys.key_id, name, scopes, salt, digest, per_s, at_once, creat
 
 
 async def add(connection: Connection, key: ApiKey, by: str | None) -> None:
-    """Keep a key, and what it signs with."""
+    """Insert an API key and its signing secret."""
     if key.signing is not None:
         await add_key(connection, key.signing)
     await connection.execute(
@@ -39,20 +39,20 @@ async def add(connection: Connection, key: ApiKey, by: str | None) -> None:
 
 
 async def find(connection: Connection, key_id: str) -> ApiKey | None:
-    """Return a key by its id."""
+    """Return an API key by its id, None if there is none."""
     found = await connection.execute(f"{_KEYS} WHERE keys.key_id = %s", [key_id])
     row = await found.fetchone()
     return None if row is None else _key(*row)
 
 
 async def every(connection: Connection) -> list[ApiKey]:
-    """Return all keys, oldest first."""
+    """Return all API keys, oldest first."""
     found = await connection.execute(f"{_KEYS} ORDER BY number")
     return [_key(*row) for row in await found.fetchall()]
 
 
 async def revoke(connection: Connection, key_id: str, by: str | None, now: datetime) -> bool:
-    """Note when a key was revoked, the first time, and destroy what it signed with."""
+    """Revoke an API key, unless it is revoked already, and destroy its signing secret."""
     found = await connection.execute(
         "UPDATE likeness.keys SET revoked_at = coalesce(revoked_at, %s) WHERE key_id = %s",
         [now, key_id],

@@ -1,4 +1,4 @@
-"""Write and read the audit log of a PostgreSQL database."""
+"""The audit log of a PostgreSQL database."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +15,10 @@ _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('likeness.audit', 3))"
 
 
 async def append(connection: Connection, event: Event, now: datetime) -> AuditEntry:
-    """Log what the transaction does; the last thing it does, as all writers wait for its end."""
+    """Append an event of this transaction to the log, and return the entry.
+
+    Call it last in a transaction, because all other writers then wait for the commit.
+    """
     await connection.execute(_LOCK)
     last = await connection.execute(
         "SELECT number, digest FROM likeness.audit ORDER BY number DESC LIMIT 1"
@@ -39,7 +42,7 @@ async def append(connection: Connection, event: Event, now: datetime) -> AuditEn
 
 
 async def append_damage(connection: Connection, found: Sequence[Damage], now: datetime) -> None:
-    """Log of which subjects something cannot be read, unless the log says so already."""
+    """Log the subjects with damage, except those that are in the log already."""
     rows = await connection.execute(
         "SELECT DISTINCT subject_sha256 FROM likeness.audit WHERE action = 'damaged'"
     )
@@ -49,7 +52,7 @@ async def append_damage(connection: Connection, found: Sequence[Damage], now: da
 
 
 async def read(connection: Connection, after: int, limit: int) -> list[AuditEntry]:
-    """Return at most `limit` entries beyond a number."""
+    """Return at most `limit` entries after a number."""
     found = await connection.execute(
         f"SELECT {_COLUMNS} FROM likeness.audit WHERE number > %s ORDER BY number LIMIT %s",
         [after, limit],

@@ -1,16 +1,16 @@
-"""Bind what earlier releases sealed in a PostgreSQL database (see `unbound`)."""
+"""Bind encrypted values of earlier releases in a PostgreSQL database (see `unbound`)."""
 
 from service.store.postgres.migrations import Connection
 from service.store.postgres.sealing import use_of
 from service.store.unbound import AT_ONCE, bind_key, bind_row, bind_vector
 from service.store.vault import Owner, Vault, WrappedKey
 
-# Replicas that start at once take turns, and each goes on when all is done.
+# Replicas that start at the same time take turns, and each continues when all is done.
 _LOCK = "SELECT pg_advisory_xact_lock(hashtextextended('likeness.unbound', 4))"
 
 
 async def bind(connection: Connection, vault: Vault) -> bool:
-    """Bind some of what is listed; False if nothing was."""
+    """Bind the values of some listed keys; return False if no key was listed."""
     await connection.execute(_LOCK)
     listed = await connection.execute(
         """DELETE FROM likeness.unbound WHERE key_id IN
@@ -60,7 +60,7 @@ async def _bind_subjects(connection: Connection, vault: Vault, key_ids: list[str
 
 
 async def _bind_others(connection: Connection, vault: Vault, key_ids: list[str]) -> None:
-    """Bind the secrets of keys that sign, and the seeds that turn tables to search."""
+    """Bind the secrets of API keys that sign, and the seeds of search tables."""
     found = await connection.execute(
         """SELECT data_keys.key_id, master, wrapped, keys.key_id, space
         FROM likeness.data_keys LEFT JOIN likeness.keys ON signing_key_id = data_keys.key_id

@@ -1,4 +1,4 @@
-"""Let a new bundle take over a PostgreSQL database."""
+"""The change to another bundle in a PostgreSQL database."""
 
 import json
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ async def lacking(
     collection: str | None,
     now: datetime,
 ) -> list[MissingTemplate]:
-    """Return at most `limit` photos beyond a number."""
+    """Return at most `limit` photos after a number that the new bundle has no template of."""
     rows = await connection.execute(
         f"""SELECT number, subject, template_id, image_sha256, {_HAS_PHOTO} {_LACKING}
         AND number > %(after)s ORDER BY number LIMIT %(limit)s""",
@@ -57,7 +57,7 @@ async def lacking(
 async def lack(
     connection: Connection, change: Change, collection: str | None, now: datetime
 ) -> MissingCounts:
-    """Count them."""
+    """Count the photos that the new bundle has no template of."""
     found = await connection.execute(
         f"SELECT count(*), count(*) FILTER (WHERE NOT {_HAS_PHOTO}) {_LACKING}",
         _parameters(change, collection, now),
@@ -69,7 +69,7 @@ async def lack(
 async def photo(
     connection: Connection, vault: Vault, subject: str, template_id: str
 ) -> Photo | str:
-    """Return the photo of a template, or its digest if it was not kept.
+    """Return the photo of a template, or the photo's SHA-256 if it was not kept.
 
     Raises SubjectNotFound, TemplateNotFound.
     """
@@ -101,7 +101,7 @@ async def add_vector(
     by: str | None,
     now: datetime,
 ) -> bool:
-    """Add what another bundle made of a photo; False if it is there.
+    """Add another bundle's vector of a photo; return False if there is one already.
 
     Raises SubjectNotFound, TemplateNotFound, DegenerateVector.
     """
@@ -137,7 +137,7 @@ async def add_vector(
         ],
     )
     ((number,),) = await made.fetchall()
-    # After the row: as long as that is not committed, the collection stays.
+    # After the row, which keeps the collection from being deleted until the commit.
     space = await spaces.within(connection, whose.owner.collection, fingerprint, len(vector))
     await spaces.add(connection, space, number, vector)
     await append(connection, Event("reembedded", subject, by, {"templates": 1}), now)
@@ -145,7 +145,7 @@ async def add_vector(
 
 
 async def fingerprints(connection: Connection) -> dict[str, int]:
-    """Return how many templates each bundle made, by its fingerprint."""
+    """Return the number of templates of each bundle, by its fingerprint."""
     rows = await connection.execute(
         "SELECT fingerprint, count(*) FROM likeness.templates GROUP BY fingerprint"
     )
@@ -153,7 +153,7 @@ async def fingerprints(connection: Connection) -> dict[str, int]:
 
 
 async def switched_to(connection: Connection) -> str | None:
-    """Return the fingerprint of the bundle that was switched to last."""
+    """Return the fingerprint of the last switch, None if there was none."""
     row = await (await connection.execute("SELECT fingerprint FROM likeness.switched")).fetchone()
     return None if row is None else str(row[0])
 
@@ -161,7 +161,7 @@ async def switched_to(connection: Connection) -> str | None:
 async def switch_to(
     connection: Connection, fingerprint: str, by: str | None, now: datetime
 ) -> None:
-    """Let a bundle serve."""
+    """Record which bundle serves from now on."""
     await connection.execute(
         """INSERT INTO likeness.switched VALUES (true, %s)
         ON CONFLICT (single) DO UPDATE SET fingerprint = excluded.fingerprint""",
@@ -173,7 +173,7 @@ async def switch_to(
 async def forget(
     connection: Connection, fingerprint: str, by: str | None, now: datetime
 ) -> Deletion:
-    """Delete every template of a bundle, and the subjects that have no other."""
+    """Delete every template of a bundle, and the subjects that have no other template."""
     templates = await connection.execute(
         "DELETE FROM likeness.templates WHERE fingerprint = %s", [fingerprint]
     )

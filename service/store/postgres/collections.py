@@ -1,4 +1,4 @@
-"""Keep collections in a PostgreSQL database."""
+"""Collections in a PostgreSQL database."""
 
 from datetime import datetime
 
@@ -9,12 +9,12 @@ from service.store.postgres.migrations import Connection
 from service.store.postgres.queries import utc
 from service.store.records import Collection, Counts, Deletion, Page
 
-# Subjects erased in one transaction; who enrols in the collection waits for its end.
+# Subjects that one transaction erases; enrolments in the collection wait for its end.
 AT_ONCE = 500
 
 
 async def create(connection: Connection, name: str, by: str | None, now: datetime) -> Collection:
-    """Make a collection. Raises CollectionExists, for the default one as well."""
+    """Create a collection. Raises CollectionExists, also for the default collection."""
     made = await connection.execute(
         "INSERT INTO likeness.collections VALUES (%s, %s) ON CONFLICT DO NOTHING", [name, now]
     )
@@ -41,20 +41,20 @@ async def find(connection: Connection, name: str) -> Collection:
 
 
 async def hold(connection: Connection, name: str) -> None:
-    """Keep a collection from being deleted until the commit. Raises CollectionNotFound."""
+    """Lock a collection against deletion until the commit. Raises CollectionNotFound."""
     await _lock(connection, name, "KEY SHARE")
 
 
 async def delete(
     connection: Connection, name: str, before: Deletion, by: str | None, now: datetime
 ) -> Deletion:
-    """Erase some of a collection's subjects, and the collection if none is left.
+    """Erase some of a collection's subjects, and the collection if no subject is left.
 
-    The outcome adds to what was erased `before`, and has a receipt when all is done. Raises
-    CollectionNotFound.
+    The result adds to the counts of the steps `before`, and has a receipt after the last step.
+    Raises CollectionNotFound.
     """
     await _lock(connection, name, "UPDATE")
-    # Locked too: who went meanwhile may come again elsewhere under the same name.
+    # Locked too: a deleted subject may be enrolled again meanwhile, in another collection.
     found = await connection.execute(
         """SELECT subject FROM likeness.subjects WHERE collection = %s
         ORDER BY subject LIMIT %s FOR UPDATE""",

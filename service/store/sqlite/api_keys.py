@@ -1,4 +1,4 @@
-"""Keep API keys in a SQLite database, as functions of a connection."""
+"""API keys in a SQLite database, as functions of a connection."""
 
 import json
 import sqlite3
@@ -19,7 +19,7 @@ _KEYS = """SELECT keys.key_id, name, scopes, salt, digest, per_s, at_once, creat
 
 
 def add(connection: sqlite3.Connection, key: ApiKey, by: str | None) -> WriteResult[None]:
-    """Keep a key, and what it signs with."""
+    """Insert an API key and its signing secret."""
     if key.signing is not None:
         add_key(connection, key.signing)
     connection.execute(
@@ -42,13 +42,13 @@ def add(connection: sqlite3.Connection, key: ApiKey, by: str | None) -> WriteRes
 
 
 def find(connection: sqlite3.Connection, key_id: str) -> ApiKey | None:
-    """Return a key by its id."""
+    """Return an API key by its id, None if there is none."""
     rows = connection.execute(f"{_KEYS} WHERE keys.key_id = ?", (key_id,)).fetchall()
     return _key(*rows[0]) if rows else None
 
 
 def every(connection: sqlite3.Connection) -> list[ApiKey]:
-    """Return all keys, oldest first."""
+    """Return all API keys, oldest first."""
     rows = connection.execute(f"{_KEYS} ORDER BY number").fetchall()
     return [_key(*row) for row in rows]
 
@@ -56,7 +56,7 @@ def every(connection: sqlite3.Connection) -> list[ApiKey]:
 def revoke(
     connection: sqlite3.Connection, key_id: str, by: str | None, now: datetime
 ) -> WriteResult[bool]:
-    """Note when a key was revoked, the first time, and destroy what it signed with."""
+    """Revoke an API key, unless it is revoked already, and destroy its signing secret."""
     found = connection.execute(
         "UPDATE keys SET revoked_at = coalesce(revoked_at, ?) WHERE key_id = ?",
         (stamp(now), key_id),
@@ -88,7 +88,7 @@ def _key(
     return ApiKey(
         key_id,
         name,
-        # Damaged, a key is good for nothing.
+        # If the scopes are damaged, the key has none.
         tuple(read_or_none(lambda: scopes_of(scopes)) or ()),
         salt,
         digest,

@@ -1,4 +1,4 @@
-"""Write and read the audit log of a SQLite database, as functions of a connection."""
+"""The audit log of a SQLite database, as functions of a connection."""
 
 import json
 import sqlite3
@@ -14,7 +14,7 @@ _COLUMNS = "number, at, action, subject_sha256, key_id, counts, previous, digest
 
 
 def append(connection: sqlite3.Connection, event: Event, now: datetime) -> AuditEntry:
-    """Log what the transaction does."""
+    """Append an event of this transaction to the log, and return the entry."""
     last = connection.execute(
         "SELECT number, digest FROM audit ORDER BY number DESC LIMIT 1"
     ).fetchall()
@@ -37,7 +37,7 @@ def append(connection: sqlite3.Connection, event: Event, now: datetime) -> Audit
 
 
 def append_damage(connection: sqlite3.Connection, found: Sequence[Damage], now: datetime) -> None:
-    """Log of which subjects something cannot be read, unless the log says so already."""
+    """Log the subjects with damage, except those that are in the log already."""
     known = {
         subject
         for (subject,) in connection.execute(
@@ -49,7 +49,7 @@ def append_damage(connection: sqlite3.Connection, found: Sequence[Damage], now: 
 
 
 def read(connection: sqlite3.Connection, after: int, limit: int) -> list[AuditEntry]:
-    """Return at most `limit` entries beyond a number."""
+    """Return at most `limit` entries after a number."""
     rows = connection.execute(
         f"SELECT {_COLUMNS} FROM audit WHERE number > ? ORDER BY number LIMIT ?", (after, limit)
     ).fetchall()

@@ -1,4 +1,4 @@
-"""Bind what earlier releases sealed in a SQLite database (see `unbound`)."""
+"""Bind encrypted values of earlier releases in a SQLite database (see `unbound`)."""
 
 import sqlite3
 
@@ -7,7 +7,7 @@ from service.store.vault import Owner, Vault, WrappedKey, to_sign
 
 
 def bind(connection: sqlite3.Connection, vault: Vault) -> None:
-    """Bind all that is listed, some at a time."""
+    """Bind the values of all listed keys, some keys per transaction."""
     while True:
         connection.execute("BEGIN IMMEDIATE")
         listed = connection.execute("SELECT key_id FROM unbound LIMIT ?", (AT_ONCE,)).fetchall()

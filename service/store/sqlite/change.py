@@ -1,4 +1,4 @@
-"""Let a new bundle take over a SQLite database, as functions of a connection."""
+"""The change to another bundle in a SQLite database, as functions of a connection."""
 
 import json
 import sqlite3
@@ -43,7 +43,7 @@ def lacking(
     collection: str | None,
     now: datetime,
 ) -> list[MissingTemplate]:
-    """Return at most `limit` photos beyond a number."""
+    """Return at most `limit` photos after a number that the new bundle has no template of."""
     rows = connection.execute(
         f"SELECT number, subject, template_id, image_sha256, {_HAS_PHOTO} {_LACKING} "
         "AND number > :after ORDER BY number LIMIT :limit",
@@ -58,7 +58,7 @@ def lacking(
 def lack(
     connection: sqlite3.Connection, change: Change, collection: str | None, now: datetime
 ) -> MissingCounts:
-    """Count them."""
+    """Count the photos that the new bundle has no template of."""
     ((templates, with_photo),) = connection.execute(
         f"SELECT count(*), coalesce(sum({_HAS_PHOTO}), 0) {_LACKING}",
         _parameters(change, collection, now),
@@ -69,7 +69,7 @@ def lack(
 def photo(
     connection: sqlite3.Connection, vault: Vault, subject: str, template_id: str
 ) -> Photo | str:
-    """Return the photo of a template, or its digest if it was not kept.
+    """Return the photo of a template, or the photo's SHA-256 if it was not kept.
 
     Raises SubjectNotFound, TemplateNotFound.
     """
@@ -98,7 +98,7 @@ def add_vector(
     by: str | None,
     now: datetime,
 ) -> WriteResult[bool]:
-    """Add what another bundle made of a photo; False if it is there.
+    """Add another bundle's vector of a photo; the result is False if there is one already.
 
     Raises SubjectNotFound, TemplateNotFound, DegenerateVector.
     """
@@ -131,14 +131,14 @@ def add_vector(
 
 
 def fingerprints(connection: sqlite3.Connection) -> dict[str, int]:
-    """Return how many templates each bundle made, by its fingerprint."""
+    """Return the number of templates of each bundle, by its fingerprint."""
     return dict(
         connection.execute("SELECT fingerprint, count(*) FROM templates GROUP BY fingerprint")
     )
 
 
 def switched_to(connection: sqlite3.Connection) -> str | None:
-    """Return the fingerprint of the bundle that was switched to last."""
+    """Return the fingerprint of the last switch, None if there was none."""
     rows = connection.execute("SELECT fingerprint FROM switched").fetchall()
     return rows[0][0] if rows else None
 
@@ -146,7 +146,7 @@ def switched_to(connection: sqlite3.Connection) -> str | None:
 def switch_to(
     connection: sqlite3.Connection, fingerprint: str, by: str | None, now: datetime
 ) -> WriteResult[None]:
-    """Let a bundle serve."""
+    """Record which bundle serves from now on."""
     connection.execute("INSERT OR REPLACE INTO switched VALUES (1, ?)", (fingerprint,))
     append(connection, Event("switched", key_id=by), now)
     return WriteResult(None)
@@ -155,7 +155,7 @@ def switch_to(
 def forget(
     connection: sqlite3.Connection, fingerprint: str, by: str | None, now: datetime
 ) -> WriteResult[Deletion]:
-    """Delete every template of a bundle, and the subjects that have no other."""
+    """Delete every template of a bundle, and the subjects that have no other template."""
     rows = connection.execute(
         "DELETE FROM templates WHERE fingerprint = ? RETURNING 1", (fingerprint,)
     ).fetchall()

@@ -1,4 +1,4 @@
-"""Keep collections in a SQLite database, as functions of a connection."""
+"""Collections in a SQLite database, as functions of a connection."""
 
 import sqlite3
 from datetime import datetime
@@ -11,7 +11,7 @@ from service.store.sqlite.audit_log import append
 from service.store.sqlite.queries import stamp
 from service.store.sqlite.writer import WriteResult
 
-# Subjects erased in one transaction; who writes meanwhile waits for its end.
+# Subjects that one transaction erases; other writes wait for its end.
 AT_ONCE = 500
 
 _COLLECTIONS = """SELECT collection, created_at, subjects, templates
@@ -21,7 +21,7 @@ _COLLECTIONS = """SELECT collection, created_at, subjects, templates
 def create(
     connection: sqlite3.Connection, name: str, by: str | None, now: datetime
 ) -> WriteResult[Collection]:
-    """Make a collection. Raises CollectionExists, for the default one as well."""
+    """Create a collection. Raises CollectionExists, also for the default collection."""
     made = connection.execute(
         "INSERT INTO collections VALUES (?, ?) ON CONFLICT DO NOTHING", (name, stamp(now))
     )
@@ -55,10 +55,10 @@ def find(connection: sqlite3.Connection, name: str) -> Collection:
 def delete(
     connection: sqlite3.Connection, name: str, before: Deletion, by: str | None, now: datetime
 ) -> WriteResult[Deletion]:
-    """Erase some of a collection's subjects, and the collection if none is left.
+    """Erase some of a collection's subjects, and the collection if no subject is left.
 
-    The outcome adds to what was erased `before`, and has a receipt when all is done. Raises
-    CollectionNotFound.
+    The result adds to the counts of the steps `before`, and has a receipt after the last step.
+    Raises CollectionNotFound.
     """
     find(connection, name)
     some = {"name": name, "limit": AT_ONCE}

@@ -1,4 +1,4 @@
-"""Open connections to a SQLite database, and lend those that read."""
+"""Connections to a SQLite database, and the pool of connections that read."""
 
 import sqlite3
 from collections.abc import Callable
@@ -11,17 +11,17 @@ T = TypeVar("T")
 
 
 class Readers:
-    """Answer queries in any thread, each with a connection to itself."""
+    """Answer queries in any thread, each on its own connection."""
 
     def __init__(self) -> None:
         self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
 
     def add(self, connection: sqlite3.Connection) -> None:
-        """Have one more to lend."""
+        """Add a connection to the pool."""
         self._idle.put(connection)
 
     def ask(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """Answer all parts of a query from one state of the database."""
+        """Run a query in one transaction, so that it sees one state of the database."""
         connection = self._idle.get()
         try:
             connection.execute("BEGIN")
@@ -34,14 +34,14 @@ class Readers:
 
 
 def connect(name: str, busy_timeout_s: float) -> sqlite3.Connection:
-    """Open a connection that leaves transactions to its user, who is in one thread at a time.
+    """Open a connection without automatic transactions, for use in one thread at a time.
 
-    A deletion overwrites with zeros, and a commit is on the disk when it returns.
+    A deletion overwrites the row with zeros, and a commit is on the disk when it returns.
     """
     connection = sqlite3.connect(
         name, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False
     )
-    # What is no text must not keep the other rows from being read.
+    # Invalid text must not prevent other rows from being read.
     connection.text_factory = lambda raw: raw.decode(errors="replace")
     try:
         for setting in (
@@ -49,7 +49,7 @@ def connect(name: str, busy_timeout_s: float) -> sqlite3.Connection:
             "synchronous = FULL",
             "foreign_keys = ON",
             "secure_delete = ON",
-            # Else what a savepoint may undo lies in a temporary file.
+            # Otherwise data of a savepoint would be written to a temporary file.
             "temp_store = MEMORY",
         ):
             connection.execute(f"PRAGMA {setting}").fetchall()

@@ -1,4 +1,4 @@
-"""Hold a database file for this process alone, unreadable to other users."""
+"""A database file that only this process uses and that other users cannot read."""
 
 import fcntl
 import os
@@ -11,7 +11,7 @@ from service.errors import StoreInUse, StoreUnavailable
 _OWNER_ONLY = 0o600
 
 
-# Set aside for erasing on a full disk: room for a log, and to move it into the file.
+# Space kept free so that deletions work on a full disk: for the write-ahead log and its checkpoint.
 _LEAST_ROOM_BYTES: Final = 512 << 10
 _MOST_ROOM_BYTES: Final = 16 << 20
 
@@ -19,9 +19,9 @@ _MOST_ROOM_BYTES: Final = 16 << 20
 class DatabaseFile:
     """Create a database file if there is none, and lock it until `release`.
 
-    `was_erased` says that nothing which was deleted lies about in the file, as whoever had it
-    before closed it in order; set `is_erased` to tell the next one so. Raises StoreInUse if a
-    process holds the file, StoreUnavailable if it cannot be had.
+    `was_erased` says that no remains of deleted data are in the file, because the last process
+    closed it in order; set `is_erased` to tell this to the next process. Raises StoreInUse if
+    another process holds the file, StoreUnavailable if it cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -34,21 +34,21 @@ class DatabaseFile:
         except OSError as exc:
             raise _unavailable(self.path, exc) from exc
         try:
-            # Only with the lock, and kept: closing any descriptor of a file drops the locks that
-            # SQLite has on it in the same process.
+            # Opened after the lock and kept open: to close any descriptor of a file would drop
+            # SQLite's locks on it in the same process.
             self.descriptor, self.was_erased = _open(self.path, before)
         except OSError as exc:
             os.close(self._lock)
             raise _unavailable(self.path, exc) from exc
         self._identity = _identity(os.fstat(self.descriptor))
-        # Emptied: opening takes room too, and what is left is set aside again.
+        # Emptied first, because opening the database takes space; `set_aside` fills it again.
         room = f"{self.path}.room"
         self._room = os.open(room, os.O_RDWR | os.O_CREAT | os.O_TRUNC, _OWNER_ONLY)
 
     def check(self) -> None:
-        """Raise StoreUnavailable if the path no longer leads to the file that is open.
+        """Raise StoreUnavailable if the path no longer leads to the open file.
 
-        What is written to a file without a name is gone when the process ends.
+        Data in a file without a name is lost when the process ends.
         """
         try:
             found = _identity(os.stat(self.path))
@@ -56,33 +56,33 @@ class DatabaseFile:
             found = None
         if found != self._identity:
             raise StoreUnavailable(
-                "The database file was removed or replaced while in use; put it back, or "
-                "restart the service."
+                "The database file was removed or replaced while in use. Put it back, or restart "
+                "the service."
             )
 
     def bytes(self) -> int:
-        """Return how large the file is."""
+        """Return the size of the file."""
         return os.fstat(self.descriptor).st_size
 
     def log_bytes(self) -> int:
-        """Return how large the write-ahead log is."""
+        """Return the size of the write-ahead log."""
         return self.log.stat().st_size if self.log.exists() else 0
 
     def set_aside(self) -> None:
-        """Keep some of the disk for erasing when it is full, or less if there is less."""
+        """Reserve disk space for deletions on a full disk, or less if there is less."""
         size = min(max(2 * self.bytes(), _LEAST_ROOM_BYTES), _MOST_ROOM_BYTES)
         held = os.fstat(self._room).st_size
         with suppress(OSError):
             os.pwrite(self._room, bytes(max(size - held, 0)), held)
 
     def give_room(self) -> bool:
-        """Let go of what was set aside; False if nothing was."""
+        """Free the reserved space; return False if there was none."""
         had = os.fstat(self._room).st_size > 0
         os.ftruncate(self._room, 0)
         return had
 
     def release(self) -> None:
-        """Let other processes have the file."""
+        """Close the file and its lock, so that another process can open it."""
         os.close(self._room)
         if self.is_erased:
             os.ftruncate(self._lock, 0)
@@ -92,7 +92,7 @@ class DatabaseFile:
 
 
 def _lock(path: Path) -> tuple[int, bytes]:
-    """Lock a file beside the database; return its descriptor, and what it said before."""
+    """Lock a file beside the database; return its descriptor and its earlier content."""
     descriptor = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, _OWNER_ONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -103,9 +103,9 @@ def _lock(path: Path) -> tuple[int, bytes]:
         holder = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip()
         os.close(descriptor)
         raise StoreInUse(
-            f"The database {path} is in use by process {holder or 'unknown'}. Several processes "
-            "need PostgreSQL (LIKENESS_STORE=postgresql://user:password@host/database); or use "
-            "the URL of the running server."
+            f"The database {path} is in use by process {holder or 'unknown'}. Use the URL of the "
+            "running server, or PostgreSQL for several processes "
+            "(LIKENESS_STORE=postgresql://user:password@host/database)."
         ) from exc
     except OSError:
         os.close(descriptor)
@@ -114,13 +114,13 @@ def _lock(path: Path) -> tuple[int, bytes]:
 
 
 def _open(path: Path, before: bytes) -> tuple[int, bool]:
-    """Open the file; return its descriptor, and whether it is as it was left, or new."""
+    """Open the file; return its descriptor, and whether it is new or as it was closed."""
     is_new = not path.exists()
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, _OWNER_ONLY)
     try:
         was_erased = is_new or before == _state(descriptor)
         found = os.fstat(descriptor)
-        # A copied or restored file may be open to others; -wal and -shm take its mode.
+        # A copied file may be readable by other users; -wal and -shm take its mode.
         if found.st_mode & 0o077 and found.st_uid == os.geteuid():
             os.fchmod(descriptor, _OWNER_ONLY)
         if is_new:

@@ -1,8 +1,8 @@
-"""Search templates exactly, on float32 matrices in memory.
+"""An exact search of templates, on float32 matrices in memory.
 
-A score is a cosine less what both vectors have in common with everybody (see `models.cohort`).
-Half of that is kept beside each row, as a number of its own: so the matrix holds plain vectors,
-and another cohort changes one column.
+A score is a cosine minus half of both vectors' cohort means (see `models.cohort`). Half of the
+cohort mean is kept beside each row, so that the matrix holds plain vectors and another cohort
+changes one column only.
 """
 
 import threading
@@ -28,7 +28,7 @@ _Space = tuple[str, str, int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Entry:
-    """Hold what a search needs of a template; `vector` is (d,) float32 of unit length."""
+    """Hold the fields of a template that a search needs; `vector` is (d,) float32, unit length."""
 
     template_id: str
     subject: str
@@ -41,21 +41,20 @@ class Entry:
 class VectorIndex:
     """Hold a matrix per collection, fingerprint and dimension; safe to search while it changes.
 
-    The lock is held to change rows and to read the result, not for the product: an addition
-    writes behind the rows a running search looks at, or moves all of them to a larger matrix
-    and leaves the old one to it. Only a removal disturbs rows in use. It counts up `removals`,
-    and a search that sees another count at its end than at its start is done again, at last
-    with the lock held. So neither searches nor the writer wait for each other, and what was
-    removed before a search began, or while it ran, is never found.
+    A search holds the lock to take a view and to read the result, but not for the matrix product.
+    An addition writes after the rows that a running search uses, or copies all rows to a larger
+    matrix and leaves the old one to the search. Only a removal changes rows in use. It increments
+    `removals`; if a search finds another count at its end than at its start, it runs again, and
+    after several attempts it holds the lock throughout. So searches and the writer do not wait
+    for each other, and a template that was removed before or during a search is never found.
 
-    Another cohort is brought in likewise: what the rows have in common with it is computed beside
-    searches and the writer, and put in the place of the column before in one step, which leaves
-    the old column to the searches that run. Each ranks by one cohort alone.
+    A new cohort is set in the same way: its column is computed without the lock and replaces the
+    old column in one step, while running searches keep the old one. Every search uses one cohort.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._placing = threading.Lock()  # held to bring in a cohort, one after the other
+        self._placing = threading.Lock()  # held while a cohort is set, one at a time
         self._cohorts = Cohorts()
         self._matrices: dict[_Space, _Matrix] = {}
         self._spaces: dict[str, set[_Space]] = {}
@@ -64,7 +63,7 @@ class VectorIndex:
         return len(self._spaces)
 
     def apply(self, removed: Iterable[str], added: Iterable[Entry]) -> None:
-        """Remove ids with all their templates, then add or replace others, in one step."""
+        """Remove all templates of some ids, then add or replace others, in one step."""
         with self._lock:
             left: set[_Space] = set()
             for template_id in removed:
@@ -82,7 +81,7 @@ class VectorIndex:
                     matrix.remove(entry.template_id)
                 spaces.add(space)
                 matrix.add(entry)
-            # Last: a search that runs must not lose what is replaced here.
+            # At the end, so that a running search does not lose replaced templates.
             for space in left:
                 if not len(self._matrices[space]):
                     del self._matrices[space]
@@ -100,12 +99,12 @@ class VectorIndex:
                     del self._spaces[template_id]
 
     def count(self, fingerprint: str) -> int:
-        """Count the templates of a bundle, expired ones included."""
+        """Count the templates of a bundle, including expired ones."""
         with self._lock:
             return sum(len(matrix) for matrix in self._of(fingerprint))
 
     def compare_by(self, fingerprint: str, cohort: Cohort) -> None:
-        """Score the templates of a bundle by a cohort from now on, those that are there too."""
+        """Score all templates of a bundle by a cohort, now and from now on."""
         with self._placing:
             with self._lock:
                 self._cohorts.put(fingerprint, cohort)
@@ -156,10 +155,10 @@ class VectorIndex:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Scores:
-    """Hold what a probe has with each row: `cosines` and `ranks`, both (n,) float32.
+    """Hold the comparison of a probe with each row: `cosines` and `ranks`, both (n,) float32.
 
-    Ranks are scores but for `common`, half of what the probe has in common with everybody; they
-    are -inf where the template has expired.
+    A score is a rank minus `common`, half of the probe's cohort mean. The rank of an expired
+    template is -inf.
     """
 
     cosines: NDArray[np.float32]
@@ -169,10 +168,10 @@ class _Scores:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _View:
-    """Hold rows as they were: (n, d) float32, and of each its expiry and its half of a score.
+    """Hold the rows of one moment: vectors (n, d) float32, with their cohort means and expiries.
 
-    `expires_s` is (n,) float64 seconds since the epoch. `commons` is (n,) float32: half of what
-    each row has in common with everybody.
+    `commons` is (n,) float32, half of each row's cohort mean. `expires_s` is (n,) float64,
+    seconds since the epoch.
     """
 
     rows: NDArray[np.float32]
@@ -216,7 +215,7 @@ class _Matrix:
         )
 
     def compare_by(self, cohort: Cohort, commons: NDArray[np.float32]) -> None:
-        """Score by a cohort; `commons` (k,) float32 are those of the first k rows."""
+        """Score by a cohort; `commons` (k,) float32 is half the cohort mean of the first k rows."""
         self._cohort = fitting(cohort, self._rows.shape[1])
         later = self._cohort.means(self._rows[len(commons) : len(self._names)]) * _HALF
         spare = np.zeros(len(self._rows) - len(self._names), np.float32)
@@ -229,14 +228,14 @@ class _Matrix:
             self._commons = np.concatenate([self._commons, np.zeros_like(self._commons)])
             self._expires_s = np.concatenate([self._expires_s, np.full(row, _NEVER)])
         self._rows[row] = entry.vector
-        if self._cohort is not NO_COHORT:  # which has nothing in common with any
+        if self._cohort is not NO_COHORT:  # by which all cohort means are 0
             self._commons[row] = self._cohort.mean(entry.vector) / 2
         self._expires_s[row] = _NEVER if entry.expires_at is None else entry.expires_at.timestamp()
         self._names.append((entry.subject, entry.template_id))
         self._row_of[entry.template_id] = row
 
     def remove(self, template_id: str) -> None:
-        """Put the last row in the place of the removed one, and leave nothing of it behind."""
+        """Move the last row to the place of the removed row, and overwrite what is left."""
         self.removals += 1
         row, last = self._row_of.pop(template_id), len(self._names) - 1
         moved = self._names.pop()
@@ -256,7 +255,7 @@ class _Matrix:
             found = self._best_of(scores, _best_rows(scores.ranks, wanted))
             if len(found) >= limit or wanted >= len(scores.ranks):
                 return found[:limit]
-            # The best rows belong to few subjects: look at more of them.
+            # The best rows belong to too few subjects: look at more rows.
             wanted *= 4
 
     def _best_of(self, scores: _Scores, rows: Sequence[int]) -> list[Candidate]:
@@ -270,10 +269,10 @@ class _Matrix:
 
 
 def _best_rows(ranks: NDArray[np.float32], wanted: int) -> list[int]:
-    """Return the rows of the `wanted` highest ranks and of all equal to the lowest of them."""
+    """Return the rows with the `wanted` highest ranks, and all rows equal to the lowest of them."""
     lowest = np.float32(LOWEST_SCORE)
     if wanted < len(ranks):
-        # An expired row ranks as -inf and is left out even where few others remain.
+        # An expired row has rank -inf and is left out even if few others remain.
         lowest = max(lowest, np.partition(ranks, len(ranks) - wanted)[len(ranks) - wanted])
     found: list[int] = np.flatnonzero(ranks >= lowest).tolist()
     return found

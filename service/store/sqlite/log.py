@@ -1,4 +1,4 @@
-"""Move the write-ahead log of a SQLite file into the file, and erase what is deleted from both."""
+"""The write-ahead log of a SQLite file: checkpoint it, and erase deleted data from log and file."""
 
 import os
 import sqlite3
@@ -8,21 +8,21 @@ from typing import Final
 from service.store.sqlite.file import DatabaseFile
 from service.store.sqlite.pages import overwrite_gaps
 
-# SQLite lets it grow to a thousand pages; here it must not outgrow the room to move it in.
+# SQLite lets it grow to a thousand pages; here it must stay smaller than the reserved space.
 _SMALL_BYTES: Final = 256 << 10
 _LARGE_BYTES: Final = 4 << 20
 _HEAD_BYTES: Final = 32
 _FRAME_HEAD_BYTES: Final = 24
-# Beyond, it takes less to look at all pages.
+# For more pages it is faster to look at all pages of the file.
 _MOST_REMEMBERED: Final = 1 << 17
 
 
 class Log:
-    """Own the log of a database: nothing but this moves it into the file.
+    """Own the write-ahead log of a database: only this class checkpoints it.
 
-    Rows that SQLite moved leave copies in the pages they were moved from (see `pages`). So the
-    pages that came through the log are remembered until what lies about in them is overwritten.
-    A file that was not closed in order is looked through as a whole.
+    When SQLite moves a row, a copy stays in the old page (see `pages`). So this class remembers
+    the pages that were in the log until their remains are overwritten. A file that was not closed
+    in order is searched as a whole.
     """
 
     def __init__(self, connection: sqlite3.Connection, file: DatabaseFile | None) -> None:
@@ -34,7 +34,7 @@ class Log:
             connection.execute(f"PRAGMA {setting} = 0").fetchall()
 
     def keep_small(self) -> None:
-        """Move the log into the file if it is large."""
+        """Checkpoint the log if it is large."""
         if self._file is None:
             return
         most = min(max(self._file.bytes(), _SMALL_BYTES), _LARGE_BYTES)
@@ -43,7 +43,7 @@ class Log:
             self.set_aside()
 
     def erase(self) -> bool:
-        """Empty the log and overwrite what is deleted; False if something is in the way."""
+        """Empty the log and overwrite deleted data; return False if that is impossible now."""
         if self._file is None:
             return True
         is_done = self._erase(self._file) or (self.make_room() and self._erase(self._file))
@@ -51,19 +51,19 @@ class Log:
         return is_done
 
     def set_aside(self) -> None:
-        """Keep room for erasing on a full disk, as much as there is."""
+        """Reserve disk space for deletions on a full disk, as much as possible."""
         if self._file is not None:
             self._file.set_aside()
 
     def make_room(self) -> bool:
-        """Give a full disk the room that was set aside for erasing; False if there was none."""
+        """Free the space that is reserved for deletions; return False if there was none."""
         if self._file is None or not self._file.give_room():
             return False
         self._checkpoint("TRUNCATE")
         return True
 
     def close(self) -> None:
-        """Erase a last time, and spare the next start to look through the file."""
+        """Erase a last time, so that the next start need not search the whole file."""
         if self.erase() and self._file is not None:
             self._file.is_erased = True
 
@@ -71,7 +71,7 @@ class Log:
         if not self._checkpoint("TRUNCATE"):
             return False
         try:
-            # Nothing else writes: not into the log, and so not from the log into the file.
+            # Now nothing else writes to the log, nor from the log to the file.
             self._connection.execute("BEGIN IMMEDIATE")
             if file.log_bytes():
                 return False
@@ -81,7 +81,7 @@ class Log:
         finally:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-        # Pages that the connection holds would bring back what was overwritten.
+        # Pages in the connection's cache would bring back the overwritten data.
         self._connection.execute("PRAGMA shrink_memory").fetchall()
         self._pages = set()
         return True

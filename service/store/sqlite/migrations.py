@@ -1,4 +1,4 @@
-"""Bring a SQLite database to the schema this code knows, one numbered step at a time."""
+"""The schema of a SQLite database, as numbered migrations."""
 
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -8,15 +8,15 @@ from service.store.names import is_odd, plain_key_name
 
 Migration = Callable[[sqlite3.Connection], None]
 
-# "LIKE" in ASCII; says that a database is ours.
+# "LIKE" in ASCII: the mark of a database of this service.
 APPLICATION_ID = 0x4C494B45
 
 
 def create_schema(connection: sqlite3.Connection) -> None:
-    """Version 1.
+    """Create version 1.
 
-    Template rows are only ever appended, by `number`: so SQLite never copies a vector to
-    another page, where deleting the row would leave it behind.
+    Template rows are only appended, by `number`, so that SQLite never copies a vector to another
+    page, where a deletion of the row would leave it.
     """
     for statement in (
         """CREATE TABLE subjects (
@@ -48,11 +48,11 @@ def create_schema(connection: sqlite3.Connection) -> None:
 
 
 def share_ids(connection: sqlite3.Connection) -> None:
-    """Version 2: for a change of bundle.
+    """Create version 2, for a change of bundle.
 
-    A template's id names a photo of a subject, and is shared by what each bundle made of it.
-    A photo is kept as long as a template of it is. Counts are kept by triggers: every answer of
-    /identify tells the gallery's size, and counting a million rows takes longer than the search.
+    A template's id names a photo of a subject; all bundles' templates of the photo share it. A
+    photo is kept as long as a template of it. Triggers keep the counts, because every answer of
+    /identify contains the gallery's size, and to count a million rows takes longer than a search.
     """
     for statement in (
         """CREATE TABLE templates_2 (
@@ -105,7 +105,7 @@ def share_ids(connection: sqlite3.Connection) -> None:
 
 
 def add_keys(connection: sqlite3.Connection) -> None:
-    """Version 3."""
+    """Create version 3, with API keys."""
     connection.execute(
         """CREATE TABLE keys (
             number INTEGER PRIMARY KEY,
@@ -123,14 +123,14 @@ def add_keys(connection: sqlite3.Connection) -> None:
 
 
 def index_expiry(connection: sqlite3.Connection) -> None:
-    """Version 4: what has expired is looked for all the time."""
+    """Create version 4, with an index to find expired templates."""
     connection.execute(
         "CREATE INDEX templates_expires_at ON templates (expires_at) WHERE expires_at IS NOT NULL"
     )
 
 
 def add_audit(connection: sqlite3.Connection) -> None:
-    """Version 5."""
+    """Create version 5, with the audit log."""
     connection.execute(
         """CREATE TABLE audit (
             number INTEGER PRIMARY KEY,
@@ -146,10 +146,10 @@ def add_audit(connection: sqlite3.Connection) -> None:
 
 
 def add_seals(connection: sqlite3.Connection) -> None:
-    """Version 6: for template protection; and on what ground a subject is stored.
+    """Create version 6, with encryption keys and with the terms of a subject.
 
-    A key that is destroyed leaves its id behind: so an old backup that is brought back beside
-    today's keys shows who was erased since, and a key that is missing is not taken for that.
+    The id of a destroyed key stays. So after the restore of an old backup, today's keys show
+    which subjects were erased since, and a key that is merely missing is a different case.
     """
     for statement in (
         """CREATE TABLE data_keys (
@@ -162,7 +162,7 @@ def add_seals(connection: sqlite3.Connection) -> None:
         "ALTER TABLE subjects ADD COLUMN key_id TEXT REFERENCES data_keys (key_id)",
         "ALTER TABLE subjects ADD COLUMN terms BLOB",
         "CREATE INDEX subjects_key_id ON subjects (key_id)",
-        # What may be sealed is bytes, sealed or not.
+        # Values that may be encrypted are bytes, encrypted or not.
         "UPDATE subjects SET metadata = CAST(metadata AS BLOB)",
         """CREATE TRIGGER destroy_key AFTER DELETE ON subjects WHEN OLD.key_id IS NOT NULL
         BEGIN
@@ -173,10 +173,10 @@ def add_seals(connection: sqlite3.Connection) -> None:
 
 
 def add_collections(connection: sqlite3.Connection) -> None:
-    """Version 7: galleries of their own.
+    """Create version 7, with collections.
 
-    Each has its counts, by triggers as before. Who is there already is in the default one, which
-    has counts and no other row.
+    Triggers keep the counts of each collection. Existing subjects are in the default collection,
+    which has a row of counts and no other row.
     """
     for statement in (
         """CREATE TABLE collections (
@@ -198,7 +198,7 @@ def add_collections(connection: sqlite3.Connection) -> None:
             WHERE collection = {collection.format(row=row)}; END"""
             for table, collection in (
                 ("subjects", "{row}.collection"),
-                # A subject goes after its templates.
+                # A subject is deleted after its templates.
                 ("templates", "(SELECT collection FROM subjects WHERE subject = {row}.subject)"),
             )
             for event, row, change in (("INSERT", "NEW", "+ 1"), ("DELETE", "OLD", "- 1"))
@@ -208,14 +208,14 @@ def add_collections(connection: sqlite3.Connection) -> None:
 
 
 def add_signing(connection: sqlite3.Connection) -> None:
-    """Version 8: API keys whose secret is kept, as signatures are checked by it."""
+    """Create version 8, with API keys whose secret is kept, to check signatures."""
     connection.execute(
         "ALTER TABLE keys ADD COLUMN signing_key_id TEXT REFERENCES data_keys (key_id)"
     )
 
 
 def list_unbound(connection: sqlite3.Connection) -> None:
-    """Version 9: what was sealed so far is not bound to its subject yet (see `unbound`)."""
+    """Create version 9, with the list of keys whose values are not bound yet (see `unbound`)."""
     for statement in (
         "CREATE TABLE unbound (key_id TEXT PRIMARY KEY) WITHOUT ROWID",
         "INSERT INTO unbound SELECT key_id FROM data_keys WHERE master IS NOT NULL",
@@ -224,9 +224,9 @@ def list_unbound(connection: sqlite3.Connection) -> None:
 
 
 def link_requests(connection: sqlite3.Connection) -> None:
-    """Version 10: the outcome of a request is kept no longer than the templates that it names.
+    """Create version 10, which forgets the result of a request with the templates that it names.
 
-    By a trigger: so no way in which a template may go leaves it behind.
+    A trigger does that, so that it happens in every kind of deletion.
     """
     for statement in (
         """CREATE TABLE request_templates (
@@ -251,7 +251,7 @@ def link_requests(connection: sqlite3.Connection) -> None:
 
 
 def mark_names(connection: sqlite3.Connection) -> None:
-    """Version 11: subjects whose name could not be given now are marked (see `names`)."""
+    """Create version 11, with a mark for subjects whose name is not in today's form."""
     for statement in (
         "ALTER TABLE subjects ADD COLUMN odd_name INTEGER NOT NULL DEFAULT 0",
         "CREATE INDEX subjects_odd_name ON subjects (subject) WHERE odd_name",
@@ -285,9 +285,9 @@ MIGRATIONS: tuple[Migration, ...] = (
 
 
 def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:
-    """Apply what a database lacks, each step in a transaction of its own.
+    """Apply the missing migrations, each in its own transaction.
 
-    Raises StoreUnavailable if the database is newer than the code or another program's.
+    Raises StoreUnavailable if the database is newer than this release, or of another program.
     """
     _check_ours(connection)
     version = _pragma(connection, "user_version")
@@ -297,7 +297,7 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration] = MI
             "at most: a newer release wrote it. Start that release, or restore a backup."
         )
     for number, migration in enumerate(migrations[version:], version + 1):
-        # Immediate: takes the write lock before the step looks at anything.
+        # Immediate, to take the write lock before the migration reads.
         connection.execute("BEGIN IMMEDIATE")
         try:
             migration(connection)
@@ -313,7 +313,7 @@ def _check_ours(connection: sqlite3.Connection) -> None:
     (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if tables and _pragma(connection, "application_id") != APPLICATION_ID:
         raise StoreUnavailable(
-            "The database belongs to another program; name a file of its own for the store."
+            "The database belongs to another program. Name another file for the store."
         )
 
 

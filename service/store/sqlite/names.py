@@ -1,4 +1,4 @@
-"""Put names of earlier releases in a SQLite database into the one form."""
+"""Subject names of earlier releases in a SQLite database."""
 
 import sqlite3
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from service.store.vault import Vault
 
 
 def settle(connection: sqlite3.Connection, vault: Vault, now: datetime) -> None:
-    """Rename the subjects that are marked, unless two would become one; log how many are left."""
+    """Rename the marked subjects, unless two names would become the same; log the number left."""
     marked = _marked(connection)
     names = new_names(marked)
     if names:
@@ -28,7 +28,7 @@ def _rename(
     connection.execute("BEGIN IMMEDIATE")
     try:
         for subject, to in names.items():
-            # The name may be another's; and what is damaged must not keep the others from theirs.
+            # The name may be taken or the subject damaged; the others are renamed all the same.
             connection.execute("SAVEPOINT one")
             try:
                 rename(connection, vault, subject, to, None, now)
@@ -46,7 +46,7 @@ def _marked(connection: sqlite3.Connection) -> list[str]:
 
 
 def odd_names(connection: sqlite3.Connection, after: str | None, limit: int) -> Page[OddName]:
-    """Return at most `limit` subjects that are marked, in code point order."""
+    """Return at most `limit` marked subjects, in code point order."""
     rows = connection.execute(
         "SELECT subject FROM subjects WHERE odd_name AND subject > ? ORDER BY subject LIMIT ?",
         (after or "", limit + 1),

@@ -1,8 +1,8 @@
-"""Overwrite what lies in the pages of a SQLite file and belongs to no row any more.
+"""Overwrite the remains of deleted rows in the pages of a SQLite file.
 
-With `secure_delete` SQLite overwrites a row where it lies when it is deleted. But it also moves
-rows from page to page, as they fill and empty, and the copies left behind are overwritten only
-by chance: they lie in the unallocated space between the pointers to a page's cells and the cells.
+With `secure_delete` SQLite overwrites a row in its page when it is deleted. But SQLite also moves
+rows between pages, and the copies in the old pages are overwritten only by chance: they are in the
+unallocated space between a page's cell pointers and its cells.
 (https://www.sqlite.org/fileformat2.html, sections 1.3 and 1.6.)
 """
 
@@ -10,19 +10,20 @@ import os
 from collections.abc import Iterable
 from typing import Final
 
-# The kinds of page that hold cells, and how long their heads are.
+# The types of page that hold cells, and the length of their headers.
 _HEADS: Final = {2: 12, 5: 12, 10: 8, 13: 8}
 _FILE_HEAD_BYTES: Final = 100
-# Other kinds begin with the number of a page: in a larger file that could be one of the above.
+# Other pages begin with a page number, which in a larger file could look like one of these types.
 _MOST_PAGES: Final = 1 << 25
-# Not zero in a file made with auto_vacuum, whose pages of pointers could be taken for others.
+# Not zero in a file with auto_vacuum, whose pointer pages could look like other pages.
 _VACUUMED: Final = slice(52, 56)
 
 
 def overwrite_gaps(descriptor: int, pages: Iterable[int] | None) -> None:
-    """Write zeros into the unallocated space of some pages, or of all, and on the disk.
+    """Write zeros to the unallocated space of some pages, or of all, and sync the file.
 
-    The log has to be empty, and stay so meanwhile; who reads never looks there. Raises OSError.
+    The write-ahead log must be empty and stay empty meanwhile. Readers never look at this space.
+    Raises OSError.
     """
     head = os.pread(descriptor, _FILE_HEAD_BYTES, 0)
     size = page_bytes(head)
@@ -36,7 +37,7 @@ def overwrite_gaps(descriptor: int, pages: Iterable[int] | None) -> None:
 
 
 def page_bytes(head: bytes) -> int:
-    """Return how large the pages of a database are by its first bytes; 0 for an empty one."""
+    """Return the page size of a database from its first bytes; 0 for an empty file."""
     size = int.from_bytes(head[16:18], "big")
     return 1 << 16 if size == 1 else size
 
@@ -53,7 +54,7 @@ def _overwrite_gap(descriptor: int, number: int, size: int) -> None:
     cells_at = (
         int.from_bytes(page[at : at + 2], "big") for at in range(begin - 2 * cells, begin, 2)
     )
-    # A damaged head could call rows a gap.
+    # A damaged header could include rows in the gap.
     if not begin <= content <= size or any(at < content for at in cells_at):
         return
     gap = page[begin:content]

@@ -1,4 +1,4 @@
-"""Read from a SQLite database, as functions of a connection."""
+"""The queries of a SQLite database, as functions of a connection."""
 
 import json
 import sqlite3
@@ -42,7 +42,7 @@ from service.store.vault import Cipher, Owner, Vault, WrappedKey
 FLOAT32 = np.dtype("<f4")
 
 _HEAD = "created_at, collection, metadata, terms, key_id, master, wrapped"
-# Read at a time, which is plenty for numpy and little memory.
+# Rows read at a time: enough for numpy to be fast, and little memory.
 _AT_ONCE = 4096
 _ENTRIES = """SELECT number, key_id, master, wrapped, template_id, subject, image_sha256,
     fingerprint, vector, expires_at, collection
@@ -64,7 +64,7 @@ def templates_of(
         "WHERE subject = ? AND (expires_at IS NULL OR expires_at > ?) ORDER BY number",
         (subject, stamp(now)),
     ).fetchall()
-    # What is wrong with its metadata is none of a comparison's business.
+    # A comparison does not need the metadata.
     reading = SubjectReader(subject, [each for each in held.damaged if each.part == "key"])
     templates = []
     for name, blob, image, made_by, quality, expires_at in rows:
@@ -88,7 +88,7 @@ def templates_of_each(
     now: datetime,
     dimensions: Mapping[str, int],
 ) -> list[SubjectTemplates]:
-    """Return the same of several subjects, leaving out those that are not there."""
+    """Return the unexpired templates of several subjects; unknown subjects are left out."""
     found = []
     for subject in subjects:
         with suppress(SubjectNotFound):
@@ -146,7 +146,7 @@ def subject_detail(
 
 
 def subject_of(connection: sqlite3.Connection, template_id: str) -> str:
-    """Return whose a template is. Raises TemplateNotFound."""
+    """Return the subject of a template. Raises TemplateNotFound."""
     rows = connection.execute(
         "SELECT subject FROM templates WHERE template_id = ? LIMIT 1", (template_id,)
     ).fetchall()
@@ -186,7 +186,7 @@ def export(
 
 
 def count(connection: sqlite3.Connection, collection: str | None) -> Counts:
-    """Count subjects and templates of a collection or of all, expired ones included."""
+    """Count subjects and templates of a collection or of all, including expired templates."""
     ((subjects_, templates),) = connection.execute(
         "SELECT coalesce(sum(subjects), 0), coalesce(sum(templates), 0) FROM counts "
         "WHERE ? IS NULL OR collection = ?",
@@ -214,10 +214,10 @@ def entries(
     fingerprint: str | None = None,
     damaged: list[Damage] | None = None,
 ) -> Iterator[Entry]:
-    """Return templates as the index holds them, expired ones included.
+    """Yield templates as the index holds them, including expired ones.
 
-    All of them, or those of one id, or the one that one bundle has of it. What cannot be read is
-    left out, and added to `damaged`.
+    Yields all templates, or those of one id, or one bundle's template of one id. Damaged templates
+    are left out and added to `damaged`.
     """
     damaged = [] if damaged is None else damaged
     chosen = {"template_id": template_id, "fingerprint": fingerprint}
@@ -242,9 +242,9 @@ def entries(
 def _rest(
     connection: sqlite3.Connection, vault: Vault, last: int, damaged: list[Damage]
 ) -> Iterator[Entry]:
-    """Return templates beyond a number one by one: some of them are in a damaged page.
+    """Yield templates after a number one by one, because some are in a damaged page.
 
-    Which there are is read from an index, which lies in other pages.
+    Their numbers come from an index, which is in other pages.
     """
     listed = connection.execute(
         "SELECT number, subject, fingerprint FROM templates WHERE number > ? "
@@ -289,7 +289,7 @@ def _read(vault: Vault, rows: Iterable[Any], damaged: list[Damage]) -> Iterator[
 
 
 def not_found(connection: sqlite3.Connection, subject: str) -> StoreError:
-    """Return what a subject without the template that was named lacks: that, or all."""
+    """Return the error for a missing template: of the template, or of the subject if unknown."""
     known = connection.execute("SELECT 1 FROM subjects WHERE subject = ?", (subject,)).fetchall()
     return (
         TemplateNotFound("The subject has no template with this id.")
@@ -299,16 +299,16 @@ def not_found(connection: sqlite3.Connection, subject: str) -> StoreError:
 
 
 def stamp(at: datetime) -> str:
-    """Return a time as UTC ISO-8601 of fixed width, which sorts as times do."""
+    """Return a time as UTC ISO-8601 of fixed width, which sorts in time order."""
     return at.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def vector_of(
     cipher: Cipher, blob: bytes, about: str, dimension: int | None = None
 ) -> NDArray[np.float32]:
-    """Return the (d,) float32 unit vector of a blob that is sealed as `about`.
+    """Decrypt a blob with the associated data `about` to a (d,) float32 unit vector.
 
-    Raises StoreDamaged, also if it has another dimension than it should.
+    Raises StoreDamaged, also for a wrong dimension.
     """
     return checked(_numbers(cipher, blob, about), dimension)
 
@@ -316,14 +316,14 @@ def vector_of(
 def _numbers(cipher: Cipher, blob: bytes, about: str) -> NDArray[np.float32]:
     opened = cipher.open(blob, about)
     if not opened or len(opened) % FLOAT32.itemsize:
-        raise StoreDamaged("It has the length of no vector.")
+        raise StoreDamaged("Its length is not that of a vector.")
     return np.frombuffer(opened, FLOAT32).astype(np.float32)
 
 
 def subject_row_of(
     connection: sqlite3.Connection, vault: Vault, subject: str
 ) -> tuple[str, SubjectRow]:
-    """Return since when a subject is stored, and its particulars. Raises SubjectNotFound."""
+    """Return the creation time of a subject, and its row. Raises SubjectNotFound."""
     rows = connection.execute(
         f"SELECT {_HEAD} FROM subjects LEFT JOIN data_keys USING (key_id) WHERE subject = ?",
         (subject,),
@@ -374,10 +374,10 @@ def _stored(
 def _expiry(
     reading: SubjectReader, text: str | None, template_id: str, fingerprint: str
 ) -> datetime | None:
-    """Return when a template expires; one whose expiry cannot be read has expired."""
+    """Return when a template expires; if that is damaged, the template counts as expired."""
     return reading.read("times", lambda: moment_of(text), LONG_AGO, template_id, fingerprint)
 
 
 def lost_page(subject: str, fingerprint: str | None = None) -> Damage:
-    """Return that a template lies in a page of the file that cannot be read."""
+    """Return the damage of a template whose page of the file cannot be read."""
     return Damage(subject, "vector", "Its page of the database file is damaged.", None, fingerprint)

@@ -1,4 +1,4 @@
-"""Give a subject of a SQLite database another name."""
+"""The renaming of a subject in a SQLite database."""
 
 import sqlite3
 from datetime import datetime
@@ -26,19 +26,18 @@ def rename(
     by: str | None,
     now: datetime,
 ) -> WriteResult[AuditEntry]:
-    """Rename a subject; its key stays, what is bound to the name is sealed anew.
+    """Rename a subject: its key stays, and values that are bound to the name are encrypted again.
 
-    Raises SubjectNotFound, SubjectExists.
-
-    Rows are written anew, at the end: one that grows may be copied to another page, and what
-    stays where it was is not erased with it.
+    Rows are deleted and inserted again at the end, because SQLite may copy a growing row to
+    another page, and the copy in the old page would escape a later deletion. Raises
+    SubjectNotFound, SubjectExists.
     """
     if connection.execute("SELECT 1 FROM subjects WHERE subject = ?", (to,)).fetchall():
         raise SubjectExists
     _, held = subject_row_of(connection, vault, subject)
     held.check_whole()
     owner = Owner(to, held.owner.collection)
-    # Photos first: they go with their last template.
+    # Photos first: a trigger deletes them with their last template.
     photos = _taken(connection, "photos", _PHOTO, subject)
     templates = _taken(connection, "templates", _TEMPLATE, subject)
     connection.execute(
@@ -54,7 +53,7 @@ def rename(
     _put(connection, "photos", _PHOTO, to, photos)
     append(connection, Event("renamed_from", subject, by), now)
     receipt = append(connection, Event("renamed_to", to, by), now)
-    # What every bundle made of a photo shares its id.
+    # All bundles' templates of a photo share one id.
     ids = list(dict.fromkeys(template_id for template_id, *_ in templates))
     added = list(chain(*(entries(connection, vault, template_id) for template_id in ids)))
     return WriteResult(receipt, ids, added, erases=True)

@@ -1,4 +1,4 @@
-"""Keep the keys of subjects in a SQLite database, as functions of a connection."""
+"""Encryption keys in a SQLite database, as functions of a connection."""
 
 import sqlite3
 from datetime import datetime
@@ -15,12 +15,11 @@ from service.store.vault import Owner, Vault, WrappedKey, of_photo, to_sign
 
 
 def make_ready(connection: sqlite3.Connection, vault: Vault, now: datetime) -> None:
-    """Check that the vault opens the database, and make it safe to use.
+    """Check that the vault decrypts the database, and prepare the database for use.
 
-    What earlier releases sealed is bound; who came back with a backup is erased again.
-
-    Raises InvalidSettings without a master key that is in use, StoreUnavailable if keys of
-    subjects are not there.
+    Values of earlier releases are bound to their subjects. Subjects that were erased and came back
+    with a backup are erased again. Raises InvalidSettings if a master key is missing,
+    StoreUnavailable if the subjects' keys are missing.
     """
     masters = connection.execute(
         "SELECT DISTINCT master FROM data_keys WHERE master IS NOT NULL"
@@ -29,7 +28,7 @@ def make_ready(connection: sqlite3.Connection, vault: Vault, now: datetime) -> N
     _check_keys(connection)
     bind(connection, vault)
     connection.execute("BEGIN IMMEDIATE")
-    # By `master`, which is gone with the key and has an index.
+    # By `master`, which is NULL for a destroyed key and has an index.
     erased = connection.execute(
         "SELECT subject FROM subjects JOIN data_keys USING (key_id) WHERE master IS NULL"
     ).fetchall()
@@ -46,7 +45,7 @@ def make_ready(connection: sqlite3.Connection, vault: Vault, now: datetime) -> N
 
 
 def _opens_one(connection: sqlite3.Connection, vault: Vault, master: str) -> bool:
-    """Tell whether the name of a master key that is not given is one that is given, damaged."""
+    """Tell whether an unknown master key id is damaged, because the vault decrypts its key."""
     if master in vault.knows:
         return False
     row = connection.execute(
@@ -63,7 +62,7 @@ def _wrapped(key_id: str, master: str, blob: bytes, api_key: str | None) -> Wrap
 
 
 def _check_keys(connection: sqlite3.Connection) -> None:
-    """Raise StoreUnavailable if no subject's key is there: a lone one may be damaged."""
+    """Raise StoreUnavailable if all subjects' keys are missing; one missing key is damage."""
     lost = len(connection.execute("PRAGMA foreign_key_check(subjects)").fetchall())
     if lost:
         ((sealed,),) = connection.execute(
@@ -77,7 +76,7 @@ def _check_keys(connection: sqlite3.Connection) -> None:
 
 
 def sealed_subject_row(connection: sqlite3.Connection, vault: Vault, subject: str) -> SubjectRow:
-    """Return what writes to a subject: with a master key at hand, it is sealed first."""
+    """Return a subject's row for writing; if there is a master key, encrypt the subject first."""
     if vault.current is not None:
         _seal_subject(connection, vault, subject)
     return subject_row_of(connection, vault, subject)[1]
@@ -86,12 +85,11 @@ def sealed_subject_row(connection: sqlite3.Connection, vault: Vault, subject: st
 def reseal(
     connection: sqlite3.Connection, vault: Vault, limit: int, by: str | None, now: datetime
 ) -> WriteResult[ResealCounts]:
-    """Wrap keys by the current master key, then seal subjects, at most `limit` of both.
+    """Encrypt keys by the current master key, then unencrypted subjects, at most `limit` of both.
 
-    With nothing left the file is written anew: where pages were rearranged it may hold
-    remains of what is sealed now.
+    When nothing is left, the file is rewritten, because it may hold remains of unencrypted values.
     """
-    # Two ranges, as an index finds them.
+    # Two ranges, so that the index is used.
     others = "FROM data_keys WHERE (master < :current OR master > :current)"
     current = {"current": vault.current}
     rows = connection.execute(
@@ -124,7 +122,7 @@ def reseal(
 
 
 def add_key(connection: sqlite3.Connection, key: WrappedKey) -> None:
-    """Keep a key of the vault's."""
+    """Insert a key."""
     connection.execute(
         "INSERT INTO data_keys (key_id, master, wrapped) VALUES (?, ?, ?)",
         (key.key_id, key.master, key.blob),
@@ -132,7 +130,7 @@ def add_key(connection: sqlite3.Connection, key: WrappedKey) -> None:
 
 
 def _seal_subject(connection: sqlite3.Connection, vault: Vault, subject: str) -> None:
-    """Give a subject that has none a key, and seal what is stored of it."""
+    """Encrypt all values of a subject under a new key, unless it has a key."""
     ((key_id, metadata, terms, collection),) = connection.execute(
         "SELECT key_id, metadata, terms, collection FROM subjects WHERE subject = ?", (subject,)
     ).fetchall()

@@ -1,4 +1,4 @@
-"""Write to a SQLite database, as functions of a connection inside a transaction."""
+"""The writes to a SQLite database, as functions of a connection inside a transaction."""
 
 import json
 import sqlite3
@@ -47,11 +47,11 @@ def enroll(
     collection: str,
     now: datetime,
 ) -> WriteResult[EnrolmentResult]:
-    """Add templates to a subject, and record the outcome under the idempotency key."""
+    """Add templates to a subject, and record the result under the idempotency key."""
     forget_requests(connection, now)
     if collection:
         collections.find(connection, collection)
-    # First: with what has expired goes what is recorded of it.
+    # First, because the result of a request is deleted with its expired templates.
     removed = _drop_expired(connection, subject, now)
     recorded = None if idempotency is None else _recorded(connection, idempotency)
     if recorded is not None:
@@ -89,7 +89,7 @@ def delete_subject(
 def delete_template(
     connection: sqlite3.Connection, subject: str, template_id: str, by: str | None, now: datetime
 ) -> WriteResult[Deletion]:
-    """Delete what every bundle made of a photo, and the subject with its last one.
+    """Delete all bundles' templates of a photo, and the subject with its last template.
 
     Raises SubjectNotFound, TemplateNotFound.
     """
@@ -112,7 +112,7 @@ def delete_template(
 
 
 def sweep(connection: sqlite3.Connection, limit: int, now: datetime) -> WriteResult[Deletion]:
-    """Delete some of the templates that have expired, and subjects left without one."""
+    """Delete at most `limit` expired templates, and subjects that have no template left."""
     gone = connection.execute(
         "DELETE FROM templates WHERE number IN (SELECT number FROM templates "
         "WHERE expires_at <= ? ORDER BY expires_at LIMIT ?) RETURNING template_id, subject",
@@ -134,7 +134,7 @@ def sweep(connection: sqlite3.Connection, limit: int, now: datetime) -> WriteRes
 
 
 def touch(connection: sqlite3.Connection) -> WriteResult[None]:
-    """Write what is there already: nothing less shows that the disk has room."""
+    """Write a value that does not change, to check that the disk has space."""
     ((version,),) = connection.execute("PRAGMA user_version").fetchall()
     connection.execute(f"PRAGMA user_version = {version}")
     return WriteResult(None)
@@ -195,7 +195,7 @@ def _put_subject(
     collection: str,
     now: datetime,
 ) -> SubjectRow:
-    """Make a subject if there is none, replace what is given of it; return what was before."""
+    """Create a subject or update its metadata and terms if given; return its row of before."""
     made = connection.execute(
         "INSERT INTO subjects (subject, created_at, metadata, collection) VALUES (?, ?, ?, ?) "
         "ON CONFLICT DO NOTHING",
@@ -222,7 +222,7 @@ def _add_all(
     templates: Sequence[NewTemplate],
     now: datetime,
 ) -> tuple[list[EnrolledTemplate], list[Entry]]:
-    """Add templates; return their outcomes, and what the index has to hold now."""
+    """Add templates; return their outcomes, and the new entries of the index."""
     added: dict[tuple[str, str], Entry] = {}
     outcomes = []
     for template in templates:
@@ -230,7 +230,7 @@ def _add_all(
         outcomes.append(outcome)
         renewed = template.expires_at is not None
         if outcome.created or renewed:
-            # A new expiry is that of every bundle's template; else the others are left alone.
+            # A new expiry is for all bundles' templates; otherwise only one entry changes.
             made_by = None if renewed else template.fingerprint
             for entry in entries(connection, vault, outcome.template_id, made_by):
                 added[entry.template_id, entry.fingerprint] = entry
@@ -240,7 +240,7 @@ def _add_all(
 def _add(
     connection: sqlite3.Connection, held: SubjectRow, template: NewTemplate, now: datetime
 ) -> EnrolledTemplate:
-    """Add a template unless it is there; the photo has the id that it had, and one expiry."""
+    """Add a template unless it exists; all templates of a photo share one id and one expiry."""
     subject, cipher = held.owner.subject, held.cipher
     rows = connection.execute(
         "SELECT subject, image_sha256, fingerprint, template_id, expires_at, vector "
@@ -307,9 +307,9 @@ def _drop_damaged(
     template: NewTemplate,
     is_damaged: bool,
 ) -> list[Any]:
-    """Delete what the same bundle made of the photo and cannot be read: it is made anew.
+    """Delete a damaged template of the same photo and bundle, so that it can be added again.
 
-    Returns the photo, which goes with it and stays if no other is given.
+    Returns the photo, which the deletion may remove, so that the caller can insert it again.
     """
     if not is_damaged:
         return []

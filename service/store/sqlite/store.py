@@ -1,4 +1,4 @@
-"""Keep templates in one SQLite file, for one process."""
+"""The store in one SQLite file, for one process."""
 
 import asyncio
 import logging
@@ -72,10 +72,10 @@ _READERS = 2
 
 
 class SqliteStore:
-    """Serve the protocol `Store` from a file, or from memory for the life of the object.
+    """Implement the protocol `Store` on a file, or in memory for the life of the object.
 
-    One thread writes; a few read, each query with a connection to itself. Opening blocks.
-    Raises StoreInUse, StoreUnavailable.
+    One thread writes. A few threads read, each query on its own connection. The constructor
+    blocks; it raises StoreInUse and StoreUnavailable.
     """
 
     def __init__(self, name: str, clock: Clock, vault: Vault, busy_timeout_s: float = 5.0) -> None:
@@ -86,14 +86,16 @@ class SqliteStore:
         self._readers = Readers()
         self._closing: asyncio.Future[None] | None = None
         self._damage = DamageLog(self._record)
-        # A database in memory is one connection's own: it is read through the writer.
+        # A database in memory belongs to one connection: the writer also reads from it.
         self._is_memory = name == MEMORY
         with ExitStack() as stack:
             try:
                 self._writer = self._open(name, stack)
             except sqlite3.Error as exc:
-                what = f"The database {name} cannot be opened: {exc}."
-                raise StoreUnavailable(f"{what} {WAY_OUT}" if is_damaged(exc) else what) from exc
+                problem = f"The database {name} cannot be opened: {exc}."
+                raise StoreUnavailable(
+                    f"{problem} {WAY_OUT}" if is_damaged(exc) else problem
+                ) from exc
             self._threads = ThreadPoolExecutor(_READERS, "likeness-store-reader")
             stack.callback(self._threads.shutdown)
             self._parts = stack.pop_all()
@@ -364,7 +366,7 @@ class SqliteStore:
         if self._closing is None:
             await self._damage.settled()
             self._closing = asyncio.ensure_future(asyncio.to_thread(self._parts.close))
-        # Shielded: who stops waiting must not leave the database half closed.
+        # Shielded, so that a cancelled caller does not leave the database half closed.
         await asyncio.shield(self._closing)
 
     async def _write(self, work: Work[T], *, makes_room: bool = False) -> T:

@@ -1,4 +1,4 @@
-"""Write in one thread, many requests to a transaction, acknowledged after the commit."""
+"""The writer thread: it puts many requests into one transaction and answers after the commit."""
 
 import sqlite3
 from collections.abc import Callable, Sequence
@@ -22,19 +22,19 @@ T_co = TypeVar("T_co", covariant=True)
 _MAX_GROUP = 128
 
 WAY_OUT = (
-    "The database file is damaged, and what lies in its other pages is served. Stop the service, "
-    "keep a copy of the file, and restore a backup; without one, "
-    "`sqlite3 likeness.db .recover | sqlite3 saved.db` saves what can be read."
+    "The database file is damaged; its undamaged pages are still served. Stop the service, keep a "
+    "copy of the file, and restore a backup. Without a backup, "
+    "`sqlite3 likeness.db .recover | sqlite3 saved.db` saves the readable part."
 )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WriteResult(Generic[T_co]):
-    """Hold what a piece of work answers and what it changes in the index.
+    """Hold the result of a piece of work, and its changes of the index.
 
-    `forgotten` is a fingerprint whose templates are all gone. If it `erases`, it is not done
-    before its bytes have left all files of the database; if it `compacts`, not before the file is
-    written anew.
+    `forgotten` is a fingerprint whose templates were all deleted. If it `erases`, the caller gets
+    the result only after the deleted bytes are gone from all files of the database; if it
+    `compacts`, only after the file was rewritten.
     """
 
     result: T_co
@@ -59,7 +59,7 @@ _Outcome = WriteResult[object] | Exception
 
 
 class Writer:
-    """Own the connection that writes, and keep the index equal to what it has committed."""
+    """Own the connection that writes, and keep the index equal to the committed data."""
 
     def __init__(
         self,
@@ -78,21 +78,21 @@ class Writer:
         self._thread.start()
 
     def submit(self, work: Work[T], *, makes_room: bool = False) -> "Future[T]":
-        """Queue work; the future resolves once it is durable, or to why it is not.
+        """Queue work; the future gets its result once it is durable, or an error.
 
-        Work that raises leaves nothing behind and harms no other. What `makes_room` may use the
-        room that is set aside for it on a full disk.
+        Work that raises changes nothing and does not affect other work. Work that `makes_room` may
+        use the disk space that is reserved for deletions on a full disk.
         """
         future: Future[T] = Future()
         job: _Job[T] = _Job(work, future, makes_room)
         self._queue.put(job)
-        # Seen after the put: either the thread takes the job, or it is failed here.
+        # Checked after the put: either the thread takes the job, or it is failed here.
         if self._stopped:
             self._fail_queued()
         return future
 
     def close(self) -> None:
-        """Finish what is queued and stop the thread."""
+        """Finish the queued work and stop the thread."""
         self._queue.put(None)
         self._thread.join()
 
@@ -114,7 +114,7 @@ class Writer:
             self._fail_queued()
 
     def _take(self) -> tuple[list[_Job[object]], bool]:
-        """Wait for one job, then take all that wait already; False if those were the last."""
+        """Wait for one job, then take all waiting jobs; False if the writer was closed."""
         items = [self._queue.get()]
         with suppress(Empty):
             while items[-1] is not None and len(items) < _MAX_GROUP:
@@ -143,7 +143,7 @@ class Writer:
             self._publish(jobs, outcomes)
             self._log.keep_small()
             return
-        # Perhaps only one of them is too much for the disk: each gets its own transaction.
+        # Perhaps only one job is too large for the disk: give each its own transaction.
         for job in jobs:
             self._commit([job])
 
@@ -153,7 +153,7 @@ class Writer:
         try:
             outcome = job.work(self._connection)
         except (sqlite3.Error, LikenessError, ValueError) as exc:
-            # SQLite has given up all of it, or would do so for want of room.
+            # SQLite has rolled back the whole transaction, or the disk is full.
             if not self._connection.in_transaction or _is_full(exc):
                 raise
             self._connection.execute("ROLLBACK TO job")
@@ -162,14 +162,14 @@ class Writer:
         return outcome
 
     def _publish(self, jobs: Sequence[_Job[object]], outcomes: Sequence[_Outcome]) -> None:
-        """Change the index, then answer: who has an answer, and searches, finds it true."""
+        """Change the index, then answer, so that a search after the answer agrees with it."""
         done = [outcome for outcome in outcomes if isinstance(outcome, WriteResult)]
         for each in done:
             self._index.apply(each.removed, each.added)
             if each.forgotten is not None:
                 self._index.forget(each.forgotten)
         if any(each.compacts for each in done):
-            with suppress(sqlite3.Error):  # no room for it: asked again, it is tried again
+            with suppress(sqlite3.Error):  # no disk space; the next request tries again
                 self._connection.execute("VACUUM")
         is_clean = not any(each.erases for each in done) or self._log.erase()
         for job, outcome in zip(jobs, outcomes, strict=True):
@@ -200,25 +200,25 @@ def _is_full(exc: Exception) -> bool:
 
 
 def is_damaged(exc: sqlite3.Error) -> bool:
-    """Tell whether SQLite says that a page of the file is not what it should be."""
+    """Tell whether SQLite reports a damaged page of the file."""
     code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
     return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def unavailable(exc: sqlite3.Error) -> StoreUnavailable | StoreDamaged:
-    """Say what SQLite says, as an error of ours."""
+    """Turn an error of SQLite into an error of the store."""
     error: StoreUnavailable | StoreDamaged
     if is_damaged(exc):
-        error = StoreDamaged(f"What was asked for lies in a damaged part. {WAY_OUT}")
+        error = StoreDamaged(f"The requested data is in a damaged page. {WAY_OUT}")
     else:
-        error = StoreUnavailable(f"The database cannot be used now ({exc}); try again later.")
+        error = StoreUnavailable(f"The database cannot be used now ({exc}). Try again later.")
     error.__cause__ = exc
     return error
 
 
 def _fail_all(jobs: Sequence[_Job[object]], exc: Exception) -> None:
     for job in jobs:
-        # Each caller raises its own: a shared exception collects the tracebacks of all.
+        # A copy for each caller: a shared exception would collect the tracebacks of all.
         error = unavailable(exc) if isinstance(exc, sqlite3.Error) else copy(exc)
         job.future.set_exception(error)
 
@@ -226,6 +226,6 @@ def _fail_all(jobs: Sequence[_Job[object]], exc: Exception) -> None:
 def _not_erased() -> StoreUnavailable:
     return StoreUnavailable(
         "It is deleted and will not be found, but its bytes are still in the database's files, "
-        "as another program is reading them or the disk is full. Close that program, or make "
-        "room; the next deletion, or stopping the service, erases them."
+        "because another program is reading them or the disk is full. Close that program, or make "
+        "space on the disk; the next deletion, or the end of the service, erases them."
     )
