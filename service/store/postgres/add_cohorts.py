@@ -16,9 +16,9 @@ async def add_cohorts(connection: AsyncConnection[Any]) -> None:
     The search tables are dropped and made again from `templates` when a service names the cohort
     (see `placing`), which is then recorded here.
 
-    The distance in `nearest` is 1 minus the score, plus the probe's cohort mean. Without a cohort
-    that is the cosine distance, so the constants of version 8 hold. With a cohort it differs by
-    half the difference of the two cohort means.
+    The distance of a row in `nearest` is the score of the probe with itself minus the score of
+    the row. Without a cohort that is the cosine distance, so the constants of version 8 hold. With
+    a cohort it differs by half the difference of the two cohort means.
     """
     for statement in (
         "DELETE FROM likeness.spaces",

@@ -1,4 +1,4 @@
-"""Lend connections to PostgreSQL: pooled, checked, tried again where that is safe."""
+"""Connections to PostgreSQL: a pool that checks them, and retries queries where that is safe."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -17,17 +17,17 @@ T = TypeVar("T")
 Query = Callable[[Connection], Awaitable[T]]
 
 CONNECTIONS = 8
-# Who waits longer for a connection hears that there is none; so long a request may take.
+# The longest waits for a connection, and for a query or transaction.
 _WAIT_S = 2.0
 _PATIENCE_S = 10.0
 _ATTEMPTS = 8
 
-# What another transaction was first to do; the same work, done again, sees it.
+# Errors caused by a transaction that committed first; a second attempt sees its changes.
 _BEATEN = (
     errors.SerializationFailure,
     errors.DeadlockDetected,
     errors.UniqueViolation,
-    errors.ForeignKeyViolation,  # a subject went as a template of it came
+    errors.ForeignKeyViolation,  # a subject was deleted while a template was added
 )
 
 _SETTINGS = """SELECT
@@ -39,9 +39,9 @@ _SETTINGS = """SELECT
 
 
 class Database:
-    """Run queries and transactions; all of them raise StoreUnavailable.
+    """Run queries and transactions; all methods raise StoreUnavailable.
 
-    What was begun is finished, whether its caller still waits or not.
+    A transaction is finished even if its caller was cancelled.
     """
 
     def __init__(self, pool: AsyncConnectionPool[Connection]) -> None:
@@ -55,9 +55,9 @@ class Database:
         try:
             psycopg.conninfo.conninfo_to_dict(url)
         except psycopg.ProgrammingError as exc:
-            # Its text may repeat the URL, and with it a password.
+            # Its text may repeat the URL, which may hold a password.
             raise InvalidSettings(
-                "The PostgreSQL URL cannot be read; it has the form "
+                "The PostgreSQL URL is invalid. It must have the form "
                 "postgresql://user:password@host:5432/database."
             ) from exc
         parameters: dict[str, Any] = {
@@ -70,7 +70,7 @@ class Database:
                 await migrate(connection)
         except psycopg.Error as exc:
             raise StoreUnavailable(
-                f"The database {named(url)} cannot be opened: {_said(exc)}."
+                f"The database {named(url)} cannot be opened: {_reason(exc)}."
             ) from exc
         pool = AsyncConnectionPool(
             url,
@@ -80,14 +80,14 @@ class Database:
             open=False,
             configure=_configure,
             timeout=_WAIT_S,
-            # A pool that goes on trying waits longer each time, and then too long.
+            # After repeated failures the pool would wait longer and longer.
             reconnect_timeout=_WAIT_S,
         )
         await pool.open()
         return cls(pool)
 
     async def read(self, query: Query[T]) -> T:
-        """Answer one statement; each sees what was committed before it began."""
+        """Run a query of one statement; it sees all data committed before it began."""
         return await self.finish(self._ask(query))
 
     async def write(self, work: Query[T], patience_s: float | None = _PATIENCE_S) -> T:
@@ -98,7 +98,7 @@ class Database:
         return await self.finish(self._commit(work, patience_s))
 
     async def close(self) -> None:
-        """Finish what was begun, then disconnect; may be called again."""
+        """Finish all transactions, then disconnect; may be called again."""
         if self._closing is None:
             self._closing = asyncio.create_task(self._close())
         await asyncio.shield(self._closing)
@@ -109,9 +109,9 @@ class Database:
         await self._pool.close()
 
     async def finish(self, work: Coroutine[Any, Any, T]) -> T:
-        """See work through, of several reads and writes perhaps, though the caller leave."""
+        """Run work of several reads and writes to its end, even if the caller is cancelled."""
         if asyncio.current_task() in self._running:
-            return await work  # a part of what is seen through already
+            return await work  # a part of such work
         if self._closing is not None:
             work.close()
             raise StoreUnavailable("The store is closed.")
@@ -123,12 +123,12 @@ class Database:
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled():
-            task.exception()  # else asyncio logs what a caller who left did not hear
+            task.exception()  # otherwise asyncio logs an error whose caller was cancelled
 
     async def _ask(self, query: Query[T]) -> T:
-        """Ask whichever connection is free, and one that surely answers if that was a dead one.
+        """Run a query on any free connection, and if that was dead, on a checked connection.
 
-        What only reads may be asked twice, and is spared the round trip that finds out before.
+        A query that only reads may run twice, which saves the round trip of a check.
         """
         try:
             return await self._attempt(query, self._pool.connection)
@@ -162,21 +162,21 @@ class Database:
                 return await query(connection)
         except (errors.DataCorrupted, errors.IndexCorrupted) as exc:
             raise StoreDamaged(
-                f"What was asked for lies in a damaged part of the database ({_said(exc)}). An "
-                "administrator of PostgreSQL has to look at it: REINDEX mends an index, for a "
-                "table restore a backup."
+                f"The requested data is in a damaged part of the database ({_reason(exc)}). Ask "
+                "an administrator of PostgreSQL to repair it: an index with REINDEX, a table from "
+                "a backup."
             ) from exc
         except (psycopg.Error, TimeoutError) as exc:
             raise StoreUnavailable(
-                f"The database cannot be used now ({_said(exc)}); try again later."
+                f"The database cannot be used now ({_reason(exc)}). Try again later."
             ) from exc
 
     @asynccontextmanager
     async def _answering(self) -> AsyncIterator[Connection]:
-        """Lend a connection that was alive a moment ago, at the cost of a round trip.
+        """Lend a connection that has just answered, at the cost of a round trip.
 
-        A restart of the database leaves a pool of dead ones, each of which would fail a request.
-        The pool's own check replaces one at a time and waits longer after each.
+        After a restart of the database all connections of the pool are dead, and each would fail
+        a request. The pool's own check replaces one at a time, with growing delays.
         """
         async with self._pool.connection() as connection:
             if await _answers(connection):
@@ -196,10 +196,10 @@ async def _answers(connection: Connection) -> bool:
 
 
 async def _configure(connection: Connection) -> None:
-    """Make a new connection ours.
+    """Configure a new connection.
 
-    Not serialisable: writers of one subject take turns by a lock (see `statements`), which
-    costs them less than doing their work again.
+    Transactions are not serialisable: writers of one subject take turns by a lock (see
+    `statements`), which costs less than to repeat their work.
     """
     await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
     await connection.execute(_SETTINGS)
@@ -207,19 +207,19 @@ async def _configure(connection: Connection) -> None:
 
 
 def named(url: str) -> str:
-    """Say which database a URL is of, without user and password."""
+    """Describe the database of a URL, without user and password."""
     try:
         parts = psycopg.conninfo.conninfo_to_dict(url)
     except psycopg.ProgrammingError:
-        return "whose URL cannot be read"
-    # What is before an `@` is of a password in which that should have been written as `%40`.
+        return "with an invalid URL"
+    # Text before an `@` is part of a password in which the `@` should have been `%40`.
     host = str(parts.get("host") or parts.get("hostaddr") or "localhost").rpartition("@")[2]
     name = parts.get("dbname") or "named after its user"
     return f"{name} at {host}, port {parts.get('port') or 5432}"
 
 
-def _said(exc: Exception) -> str:
-    """Say what went wrong, without the names of hosts and users that a driver's text has."""
+def _reason(exc: Exception) -> str:
+    """Say what went wrong, without the names of hosts and users in the driver's text."""
     if isinstance(exc, PoolTimeout):
         return "no connection is free or can be made"
     if isinstance(exc, TimeoutError):

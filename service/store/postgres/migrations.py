@@ -1,4 +1,4 @@
-"""Bring a PostgreSQL database to the schema this code knows, one numbered step at a time."""
+"""The schema of a PostgreSQL database, as numbered migrations."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -14,23 +14,24 @@ from service.store.postgres.add_nearest import add_nearest
 Connection = AsyncConnection[Any]
 Migration = Callable[[Connection], Awaitable[None]]
 
-# Iterative scans, which find more where the nearest have expired.
+# The first with iterative scans, which find more rows if the nearest have expired.
 OLDEST_PGVECTOR = (0, 8)
 
-# "LIKENESS" in ASCII; replicas that start at once migrate one after the other.
+# "LIKENESS" in ASCII; replicas that start at the same time migrate one after the other.
 _LOCK = 0x4C494B454E455353
 
 
 async def create_schema(connection: Connection) -> None:
-    """Version 1.
+    """Create version 1.
 
-    A template's id names a photo of a subject and is shared by what each bundle made of it; a
-    photo is kept as long as a template of it is. A vector is stored once, in full; what searches
-    it is a table of its own for each bundle (see `spaces`), so that no query can compare two.
+    A template's id names a photo of a subject; all bundles' templates of the photo share it. A
+    photo is kept as long as a template of it. A vector is stored once, in full precision; each
+    bundle has its own search table (see `spaces`), so that no query compares vectors of two
+    bundles.
 
-    Counting rows takes PostgreSQL time that grows with the gallery, and every answer of
-    /identify tells its size: so triggers keep the count, in 64 rows by subject lest all writers
-    wait for one.
+    Triggers keep the counts, because every answer of /identify contains the gallery's size, and to
+    count rows takes longer in a larger gallery. Counts have 64 rows, chosen by subject, so that
+    writers do not wait for each other.
     """
     for statement in (
         """CREATE TABLE likeness.subjects (
@@ -58,7 +59,7 @@ async def create_schema(connection: Connection) -> None:
             photo bytea NOT NULL,
             UNIQUE (subject, image_sha256)
         )""",
-        # Compressed already.
+        # Photos are compressed already.
         "ALTER TABLE likeness.photos ALTER COLUMN photo SET STORAGE EXTERNAL",
         """CREATE FUNCTION likeness.forget_photos() RETURNS trigger LANGUAGE plpgsql AS $$
             BEGIN
@@ -122,7 +123,7 @@ def _counting(table: str) -> str:
 
 
 async def add_keys(connection: Connection) -> None:
-    """Version 2."""
+    """Create version 2, with API keys."""
     await connection.execute(
         """CREATE TABLE likeness.keys (
             number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -140,14 +141,14 @@ async def add_keys(connection: Connection) -> None:
 
 
 async def index_expiry(connection: Connection) -> None:
-    """Version 3: what has expired is looked for all the time."""
+    """Create version 3, with an index to find expired templates."""
     await connection.execute(
         "CREATE INDEX ON likeness.templates (expires_at) WHERE expires_at IS NOT NULL"
     )
 
 
 async def add_audit(connection: Connection) -> None:
-    """Version 4."""
+    """Create version 4, with the audit log."""
     await connection.execute(
         """CREATE TABLE likeness.audit (
             number bigint PRIMARY KEY,
@@ -163,11 +164,11 @@ async def add_audit(connection: Connection) -> None:
 
 
 async def add_seals(connection: Connection) -> None:
-    """Version 5: for template protection; and on what ground a subject is stored.
+    """Create version 5, with encryption keys and with the terms of a subject.
 
-    What may be sealed is bytes, sealed or not: vectors as pgvector sends them. A key that is
-    destroyed leaves its id behind: so an old backup that is brought back beside today's keys
-    shows who was erased since. Sealed and clear vectors are searched in tables of their own.
+    Values that may be encrypted are bytes, encrypted or not; vectors are in pgvector's binary
+    format. The id of a destroyed key stays. So after the restore of an old backup, today's keys
+    show which subjects were erased since. Encrypted and clear vectors have separate search tables.
     """
     for statement in (
         """CREATE TABLE likeness.data_keys (
@@ -203,7 +204,7 @@ async def add_seals(connection: Connection) -> None:
 
 
 async def add_signing(connection: Connection) -> None:
-    """Version 7: API keys whose secret is kept, as signatures are checked by it."""
+    """Create version 7, with API keys whose secret is kept, to check signatures."""
     await connection.execute(
         """ALTER TABLE likeness.keys
         ADD COLUMN signing_key_id text COLLATE "C" REFERENCES likeness.data_keys"""
@@ -211,7 +212,7 @@ async def add_signing(connection: Connection) -> None:
 
 
 async def list_unbound(connection: Connection) -> None:
-    """Version 10: what was sealed so far is not bound to its subject yet (see `unbound`)."""
+    """Create version 10, with the list of keys whose values are not bound yet (see `unbound`)."""
     for statement in (
         'CREATE TABLE likeness.unbound (key_id text COLLATE "C" PRIMARY KEY)',
         """INSERT INTO likeness.unbound
@@ -221,9 +222,9 @@ async def list_unbound(connection: Connection) -> None:
 
 
 async def link_requests(connection: Connection) -> None:
-    """Version 11: the outcome of a request is kept no longer than the templates that it names.
+    """Create version 11, which forgets the result of a request with the templates that it names.
 
-    By a trigger: so no way in which a template may go leaves it behind.
+    A trigger does that, so that it happens in every kind of deletion.
     """
     for statement in (
         """CREATE TABLE likeness.request_templates (
@@ -254,9 +255,9 @@ async def link_requests(connection: Connection) -> None:
 
 
 async def mark_names(connection: Connection) -> None:
-    """Version 12: subjects whose name could not be given now are marked (see `names`).
+    """Create version 12, with a mark for subjects whose name is not in today's form.
 
-    So is what a replica of an earlier release enrols from now on.
+    Subjects that a replica of an earlier release enrols are marked too.
     """
     for statement in (
         "ALTER TABLE likeness.subjects ADD COLUMN odd_name boolean NOT NULL DEFAULT false",
@@ -264,7 +265,7 @@ async def mark_names(connection: Connection) -> None:
         "CREATE INDEX ON likeness.subjects (subject) WHERE odd_name",
     ):
         await connection.execute(statement)
-    # Most names are in ASCII, and in order.
+    # Most names are ASCII and in today's form.
     found = await connection.execute(
         r"""SELECT subject FROM likeness.subjects
         WHERE subject !~ '^[!-~]([ -~]*[!-~])?$' OR subject IN ('.', '..')"""
@@ -280,14 +281,14 @@ async def mark_names(connection: Connection) -> None:
     )
 
 
-# A row that is gone is vacuumed away by the server's next round, not when a fifth of all are; and
-# out of the indexes too, which are left alone else while little is gone.
+# The next run of autovacuum removes deleted rows, instead of waiting until a fifth of all rows are
+# deleted; it also removes them from indexes, which it would skip while few rows are deleted.
 VACUUM_SOON = """autovacuum_vacuum_threshold = 0, autovacuum_vacuum_scale_factor = 0,
     vacuum_index_cleanup = on"""
 
 
 async def vacuum_soon(connection: Connection) -> None:
-    """Version 13: what is erased leaves the tables soon, however large they are."""
+    """Create version 13, in which deleted rows soon leave the tables, however large they are."""
     tables = ["subjects", "templates", "photos", "data_keys", "idempotency", "request_templates"]
     spaces = await connection.execute("SELECT space FROM likeness.spaces")
     tables += [f"search_{space}" for (space,) in await spaces.fetchall()]
@@ -313,10 +314,10 @@ MIGRATIONS: tuple[Migration, ...] = (
 
 
 async def migrate(connection: Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:
-    """Apply what a database lacks, each step in a transaction of its own.
+    """Apply the missing migrations, each in its own transaction.
 
-    Raises StoreUnavailable if the database is newer than the code, another program's, without
-    pgvector or not in UTF-8.
+    Raises StoreUnavailable if the database is newer than this release, of another program,
+    without pgvector or not in UTF-8.
     """
     await connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
     try:
@@ -343,7 +344,7 @@ async def _version(connection: Connection) -> int:
     ((has_namespace, is_ours),) = await found.fetchall()
     if has_namespace and not is_ours:
         raise StoreUnavailable(
-            "The database has a schema `likeness` of another program; name another database."
+            "The database has a schema `likeness` of another program. Name another database."
         )
     if not is_ours:
         async with connection.transaction():
@@ -360,12 +361,12 @@ async def _check_encoding(connection: Connection) -> None:
     ((encoding,),) = await (await connection.execute("SHOW server_encoding")).fetchall()
     if encoding != "UTF8":
         raise StoreUnavailable(
-            f"The database stores text as {encoding}; create it with ENCODING 'UTF8'."
+            f"The database stores text as {encoding}. Create it with ENCODING 'UTF8'."
         )
 
 
 async def _add_pgvector(connection: Connection) -> None:
-    """Install the extension where it is not; this takes a superuser, or one who is trusted."""
+    """Install the extension if it is missing; this may need a superuser."""
     query = "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
     rows = await (await connection.execute(query)).fetchall()
     if not rows:
@@ -373,18 +374,18 @@ async def _add_pgvector(connection: Connection) -> None:
             await connection.execute("CREATE EXTENSION vector")
         except (errors.UndefinedFile, errors.FeatureNotSupported) as exc:
             raise StoreUnavailable(
-                "The database server has no pgvector; install it there (Debian: "
+                "The database server has no pgvector. Install it there (Debian: "
                 "postgresql-18-pgvector; container: pgvector/pgvector)."
             ) from exc
         except errors.InsufficientPrivilege as exc:
             raise StoreUnavailable(
-                "The database lacks the extension pgvector and its user may not add it; let an "
-                "administrator run CREATE EXTENSION vector in this database."
+                "The database lacks the extension pgvector, and the database user may not add it. "
+                "Let an administrator run CREATE EXTENSION vector in this database."
             ) from exc
         rows = await (await connection.execute(query)).fetchall()
     version = str(rows[0][0])
     if tuple(int(part) for part in version.split(".")[:2]) < OLDEST_PGVECTOR:
         raise StoreUnavailable(
-            f"The database has pgvector {version}; 0.8 or later is needed: install it, then run "
-            "ALTER EXTENSION vector UPDATE."
+            f"The database has pgvector {version}, but 0.8 or later is needed. Install it, then "
+            "run ALTER EXTENSION vector UPDATE."
         )

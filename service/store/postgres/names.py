@@ -1,4 +1,4 @@
-"""Put names of earlier releases in a PostgreSQL database into the one form."""
+"""Subject names of earlier releases in a PostgreSQL database."""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,10 +14,10 @@ from service.store.vault import Vault
 
 
 async def settle(database: Database, vault: Vault, clock: Clock) -> None:
-    """Rename the subjects that are marked, unless two would become one; log how many are left."""
+    """Rename the marked subjects, unless two names would become the same; log the number left."""
     marked = await database.read(_marked)
     plain = [subject for subject in marked if not is_odd(subject)]
-    if plain:  # as a replica of an earlier release enrolled them
+    if plain:  # a replica of an earlier release enrolled them
         await database.write(partial(_clear, subjects=plain))
     for subject, to in new_names(marked).items():
         await _rename(database, vault, clock, subject, to)
@@ -26,7 +26,7 @@ async def settle(database: Database, vault: Vault, clock: Clock) -> None:
 
 
 async def odd_names(connection: Connection, after: str | None, limit: int) -> Page[OddName]:
-    """Return at most `limit` subjects that are marked, in code point order."""
+    """Return at most `limit` marked subjects, in code point order."""
     found = await connection.execute(
         """SELECT subject FROM likeness.subjects WHERE odd_name AND subject > %s
         ORDER BY subject LIMIT %s""",
@@ -38,8 +38,7 @@ async def odd_names(connection: Connection, after: str | None, limit: int) -> Pa
 
 
 async def _rename(database: Database, vault: Vault, clock: Clock, subject: str, to: str) -> None:
-    # Another replica may be first; and what is damaged must not keep the others from their names,
-    # nor the service from starting.
+    # Another replica may be faster; and a damaged subject must not stop the others, or the start.
     with suppress(SubjectExists, SubjectNotFound, StoreDamaged):
         await database.write(lambda c: rename(c, vault, subject, to, None, clock()))
 

@@ -1,4 +1,4 @@
-"""Place what a PostgreSQL database holds of a bundle anew, by another cohort."""
+"""Make the search tables of a bundle in a PostgreSQL database again, by another cohort."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -19,7 +19,7 @@ from service.store.vault import Owner, Vault, WrappedKey
 
 _ROWS_AT_ONCE: Final = 4096
 
-# A gallery takes as long as it takes; some of these settings are of newer servers alone.
+# A large gallery takes long; some of these settings exist only on newer servers.
 _NO_TIME_LIMITS: Final = """SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN (
     'statement_timeout', 'lock_timeout', 'transaction_timeout',
     'idle_in_transaction_session_timeout')"""
@@ -32,7 +32,7 @@ _TEMPLATES: Final = """SELECT collection, subject, template_id, number, image_sh
 
 
 async def placed_by(connection: Connection, fingerprint: str) -> str | None:
-    """Return the digest of the cohort that the templates of a bundle are placed by, if of any."""
+    """Return the digest of the cohort of a bundle's search tables, None if there are no tables."""
     found = await connection.execute(
         "SELECT digest FROM likeness.cohorts WHERE fingerprint = %s", [fingerprint]
     )
@@ -41,12 +41,12 @@ async def placed_by(connection: Connection, fingerprint: str) -> str | None:
 
 
 async def place(connection: Connection, spaces: Spaces, fingerprint: str, cohort: Cohort) -> None:
-    """Make the tables to search of a bundle anew, by a cohort, unless they are by that already.
+    """Make the search tables of a bundle again by a cohort, unless they are by that cohort already.
 
-    Nobody writes templates meanwhile; searches look at the tables before until the commit.
+    Templates cannot be written meanwhile; searches use the old tables until the commit.
     """
     await connection.execute(_NO_TIME_LIMITS)
-    # In the order in which those who write take them.
+    # In the order in which writers take these locks.
     await connection.execute("LOCK TABLE likeness.templates IN SHARE ROW EXCLUSIVE MODE")
     await connection.execute(LOCK)
     if await placed_by(connection, fingerprint) == cohort.digest:
@@ -71,13 +71,13 @@ async def place(connection: Connection, spaces: Spaces, fingerprint: str, cohort
         )
 
 
-# Collection, dimension and whether it is sealed.
+# Collection, dimension, and whether the vectors are encrypted.
 _Name = tuple[str, int, bool]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Block:
-    """Hold templates of one table: their numbers, and their vectors (n, d) float32."""
+    """Hold templates of one search table: their numbers, and their vectors (n, d) float32."""
 
     name: _Name
     numbers: Sequence[int]
@@ -87,7 +87,7 @@ class _Block:
 async def _fill(
     connection: Connection, spaces: Spaces, fingerprint: str, cohort: Cohort
 ) -> dict[_Name, Space]:
-    """Make a table for each collection, dimension and sealed or not, and put all templates in."""
+    """Make a table for each collection, dimension, and encrypted or not, and fill all tables."""
     made: dict[_Name, Space] = {}
     async for rows in _batches(connection, fingerprint):
         for block in await asyncio.to_thread(_opened, rows, spaces.vault, fingerprint):
@@ -118,7 +118,7 @@ def _opened(rows: Sequence[Any], vault: Vault, fingerprint: str) -> list[_Block]
             wrapped = WrappedKey.read(*key)
             vector = vector_of(vault.cipher(wrapped), blob, about)
         except StoreDamaged:
-            continue  # named where somebody asks for it
+            continue  # reported when a request reads it
         name = collection, len(vector), wrapped is not None
         numbers, vectors = blocks.setdefault(name, ([], []))
         numbers.append(number)
@@ -143,6 +143,6 @@ async def _index(connection: Connection, spaces: Spaces, space: Space) -> None:
         async with connection.transaction():
             await spaces.index(connection, space)
     except errors.DiskFull:
-        # Workers share memory, of which a container may have less than they ask for.
+        # Parallel workers share memory, and a container may have less than they ask for.
         await connection.execute("SET LOCAL max_parallel_maintenance_workers = 0")
         await spaces.index(connection, space)

@@ -1,4 +1,4 @@
-"""Read from a PostgreSQL database: one statement each, and so one state of the database."""
+"""The queries of a PostgreSQL database: one statement each, which sees one state of it."""
 
 import struct
 from collections.abc import Mapping, Sequence
@@ -59,7 +59,7 @@ async def templates_of_each(
     now: datetime,
     dimensions: Mapping[str, int],
 ) -> list[SubjectTemplates]:
-    """Return the same of several subjects, leaving out those that are not there."""
+    """Return the unexpired templates of several subjects; unknown subjects are left out."""
     rows = await _rows(
         connection,
         """SELECT subjects.subject, collection, key_id, master, wrapped, template_id, vector,
@@ -143,7 +143,7 @@ async def subject_detail(
 
 
 async def subject_of(connection: Connection, template_id: str) -> str:
-    """Return whose a template is. Raises TemplateNotFound."""
+    """Return the subject of a template. Raises TemplateNotFound."""
     rows = await _rows(
         connection,
         "SELECT subject FROM likeness.templates WHERE template_id = %s LIMIT 1",
@@ -187,7 +187,7 @@ async def export(
 
 
 async def count(connection: Connection, collection: str | None) -> Counts:
-    """Count subjects and templates of a collection or of all, expired ones included."""
+    """Count subjects and templates of a collection or of all, including expired templates."""
     ((subjects_, templates),) = await _rows(
         connection,
         """SELECT coalesce(sum(subjects), 0)::bigint, coalesce(sum(templates), 0)::bigint
@@ -211,7 +211,7 @@ async def has_others(
 
 
 async def not_found(connection: Connection, subject: str) -> StoreError:
-    """Return what a subject without the template that was named lacks: that, or all."""
+    """Return the error for a missing template: of the template, or of the subject if unknown."""
     known = await _rows(connection, "SELECT 1 FROM likeness.subjects WHERE subject = %s", [subject])
     return (
         TemplateNotFound("The subject has no template with this id.")
@@ -221,7 +221,7 @@ async def not_found(connection: Connection, subject: str) -> StoreError:
 
 
 async def subject_row_of(connection: Connection, vault: Vault, subject: str) -> SubjectRow:
-    """Return what is stored of a subject beside its templates. Raises SubjectNotFound."""
+    """Return a subject's row. Raises SubjectNotFound."""
     rows = await _rows(
         connection,
         f"""SELECT collection, {_PARTICULARS} FROM likeness.subjects
@@ -237,14 +237,14 @@ async def subject_row_of(connection: Connection, vault: Vault, subject: str) -> 
 def vector_of(
     cipher: Cipher, blob: bytes, about: str, dimension: int | None = None
 ) -> NDArray[np.float32]:
-    """Return the (d,) float32 unit vector of a blob that is sealed as `about`.
+    """Decrypt a blob with the associated data `about` to a (d,) float32 unit vector.
 
-    Raises StoreDamaged, also if it has another dimension than it should.
+    Raises StoreDamaged, also for a wrong dimension.
     """
     try:
         vector = array_of(Vector.from_binary(cipher.open(blob, about)))
     except (ValueError, struct.error) as exc:
-        raise StoreDamaged("It has the form of no vector.") from exc
+        raise StoreDamaged("It is not in the form of a vector.") from exc
     return checked(vector, dimension)
 
 

@@ -1,4 +1,4 @@
-"""Give a subject of a PostgreSQL database another name."""
+"""The renaming of a subject in a PostgreSQL database."""
 
 from datetime import datetime
 
@@ -12,7 +12,7 @@ from service.store.subject_row import SubjectRow, seal_metadata, seal_terms
 from service.store.unbound import reseal_value
 from service.store.vault import ClearCipher, Owner, Vault
 
-# One statement: whose rows these are is checked at its end, and holds again.
+# One statement, because foreign keys are checked at its end.
 _RENAME = """WITH
     of_templates AS (
         UPDATE likeness.templates SET subject = %(to)s WHERE subject = %(subject)s
@@ -31,17 +31,17 @@ _RENAME = """WITH
 async def rename(
     connection: Connection, vault: Vault, subject: str, to: str, by: str | None, now: datetime
 ) -> AuditEntry:
-    """Rename a subject; its key stays, what is bound to the name is sealed anew.
+    """Rename a subject: its key stays, and values that are bound to the name are encrypted again.
 
     Raises SubjectNotFound, SubjectExists.
     """
-    # In one order, lest two who swap names wait for each other.
+    # In a fixed order, so that two requests that swap names do not wait for each other.
     for name in sorted({subject, to}):
         await lock_subject(connection, name)
     taken = await connection.execute("SELECT FROM likeness.subjects WHERE subject = %s", [to])
     if taken.rowcount:
         raise SubjectExists
-    # Templates first, as in a deletion; a sweep knows of no subject's lock.
+    # Templates first, as in a deletion, because a sweep does not lock subjects.
     templates = await connection.execute(
         """SELECT number, vector, template_id, image_sha256, fingerprint FROM likeness.templates
         WHERE subject = %s ORDER BY number FOR UPDATE""",

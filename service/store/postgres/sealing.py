@@ -1,4 +1,4 @@
-"""Keep the keys of subjects in a PostgreSQL database."""
+"""Encryption keys in a PostgreSQL database."""
 
 from datetime import datetime
 
@@ -25,7 +25,7 @@ from service.store.vault import (
     to_turn,
 )
 
-# One step along the index for each master key, however many keys there are.
+# Reads one index entry for each master key, however many keys there are.
 _MASTERS = """WITH RECURSIVE used AS (
         (SELECT min(master) AS master FROM likeness.data_keys)
         UNION ALL
@@ -39,18 +39,19 @@ _OTHERS = "FROM likeness.data_keys WHERE (master < %(current)s OR master > %(cur
 
 
 async def make_ready(connection: Connection, vault: Vault, now: datetime) -> None:
-    """Check that the vault opens the database, and erase again who came back with a backup.
+    """Check that the vault decrypts the database, and prepare the database for use.
 
-    Raises InvalidSettings without a master key that is in use.
+    Subjects that were erased and came back with a backup are erased again. Raises InvalidSettings
+    if a master key is missing.
     """
     masters = await (await connection.execute(_MASTERS)).fetchall()
     vault.check(
         [master for (master,) in masters if not await _opens_one(connection, vault, master)]
     )
     await _drop_lost_spaces(connection, vault)
-    # By `master`, which is gone with the key and has an index.
-    # The tables of a collection that was deleted since came back too, without what turns them;
-    # or those by a cohort of before, and all is to be placed anew.
+    # By `master`, which is NULL for a destroyed key and has an index.
+    # Search tables of deleted collections came back too, without their rotation; so did tables by
+    # an earlier cohort. They are all made again.
     await connection.execute(
         """WITH gone AS (
             DELETE FROM likeness.spaces USING likeness.data_keys
@@ -73,7 +74,7 @@ async def make_ready(connection: Connection, vault: Vault, now: datetime) -> Non
 
 
 async def _opens_one(connection: Connection, vault: Vault, master: str) -> bool:
-    """Tell whether the name of a master key that is not given is one that is given, damaged."""
+    """Tell whether an unknown master key id is damaged, because the vault decrypts its key."""
     if master in vault.knows:
         return False
     found = await connection.execute(
@@ -84,7 +85,7 @@ async def _opens_one(connection: Connection, vault: Vault, master: str) -> bool:
 
 
 async def _drop_lost_spaces(connection: Connection, vault: Vault) -> None:
-    """Let tables to search whose keys are damaged be made anew, from the templates."""
+    """Drop search tables with a damaged key, so that they are made again from the templates."""
     found = await connection.execute(
         f"""SELECT {_KEY} FROM likeness.data_keys
         WHERE master IS NOT NULL AND key_id IN (SELECT key_id FROM likeness.spaces)""",
@@ -101,9 +102,9 @@ async def _drop_lost_spaces(connection: Connection, vault: Vault) -> None:
 
 
 async def sealed_subject_row(connection: Connection, spaces: Spaces, subject: str) -> SubjectRow:
-    """Return what writes to a subject: with a master key at hand, it is sealed first.
+    """Return a subject's row for writing; if there is a master key, encrypt the subject first.
 
-    The caller holds the subject's lock.
+    The caller must hold the subject's lock.
     """
     if spaces.vault.current is not None:
         await _seal_subject(connection, spaces, subject)
@@ -111,9 +112,10 @@ async def sealed_subject_row(connection: Connection, spaces: Spaces, subject: st
 
 
 async def rewrap(connection: Connection, vault: Vault, limit: int) -> tuple[int, int]:
-    """Wrap at most `limit` keys by the current master key; return how many, and how many cannot.
+    """Encrypt at most `limit` keys by the current master key.
 
-    One that is damaged stays as it is, and must not be for ever what is left to do.
+    Returns their number, and the number of damaged keys that were met. Damaged keys stay as they
+    are; the caller subtracts them from the work that is left.
     """
     done, damaged, after = 0, 0, ""
     while done < limit:
@@ -145,14 +147,14 @@ def _wrapped(
 
 
 def use_of(api_key: str | None, space: int | None) -> str:
-    """Return what a key is for that belongs to an API key, a table to search, or a subject."""
+    """Return the use of a key, by the API key or the search table it belongs to, if any."""
     if api_key is not None:
         return to_sign(api_key)
     return "" if space is None else to_turn(space)
 
 
 async def clear_subjects(connection: Connection, limit: int) -> list[str]:
-    """Return at most `limit` subjects that are not sealed, in an order that all agree on."""
+    """Return at most `limit` unencrypted subjects, in the same order for all replicas."""
     found = await connection.execute(
         "SELECT subject FROM likeness.subjects WHERE key_id IS NULL ORDER BY subject LIMIT %s",
         [limit],
@@ -169,7 +171,7 @@ async def resealed(
     by: str | None,
     now: datetime,
 ) -> ResealCounts:
-    """Count what is left to do but for `damaged` keys, and log what was done."""
+    """Count the work that is left, without `damaged` keys, and log what was done."""
     found = await connection.execute(
         f"""SELECT (SELECT count(*) {_OTHERS})
             + (SELECT count(*) FROM likeness.subjects WHERE key_id IS NULL)""",
@@ -183,7 +185,7 @@ async def resealed(
 
 
 async def _seal_subject(connection: Connection, spaces: Spaces, subject: str) -> None:
-    """Give a subject that has none a key, and seal what is stored of it."""
+    """Encrypt all values of a subject under a new key, unless it has a key."""
     found = await connection.execute(
         "SELECT key_id, metadata, terms, collection FROM likeness.subjects WHERE subject = %s",
         [subject],
@@ -233,24 +235,24 @@ async def _seal_templates(
             [sealer.seal(blob, owner.vector(template_id, image, made_by)), number],
         )
         if not sealed.rowcount:
-            continue  # it has expired and is swept away
+            continue  # it has expired and was erased meanwhile
         try:
             vector = vector_of(ClearCipher(), blob, "")
         except StoreDamaged:
-            continue  # there is nothing to find it by
+            continue  # a damaged vector is not in a search table
         name = owner.collection, made_by, len(vector)
         before = await spaces.clear(connection, *name)
         held = None if before is None else await _take(connection, before, number)
         space = await spaces.within(connection, *name)
-        if held is None:  # nothing is placed yet, right after version 9
+        if held is None:  # right after the migration to version 9 there is no table
             await spaces.add(connection, space, number, vector)
         else:
-            # By the cohort it was placed by, which this process need not know.
+            # With its old cohort mean; this process may not know the cohort.
             await tables.insert(connection, space, number, np.append(vector, held))
 
 
 async def _take(connection: Connection, space: Space, number: int) -> np.float32 | None:
-    """Take a row out of a table of clear vectors; return the number it has beside the vector."""
+    """Delete a row of clear vectors; return the number beside its vector, None if it is missing."""
     taken = await connection.execute(
         f"DELETE FROM {space.table} WHERE number = %s RETURNING vector", [number], binary=True
     )

@@ -1,8 +1,8 @@
-"""Search a PostgreSQL database: the index suggests rows, which are then compared exactly.
+"""The search of a PostgreSQL database: the index suggests rows, which are then compared exactly.
 
-So a row that was placed by another cohort than that of the search, as by a replica with another,
-may be suggested late, or in vain, and its score is right nonetheless. How far the index is looked
-through is up to a function in the database (see `add_nearest` and `add_cohorts`).
+So if a replica with another cohort inserted a row, the index may suggest it late or needlessly,
+but its score is correct. A function in the database decides how many rows of the index to read
+(see `add_nearest` and `add_cohorts`).
 """
 
 import asyncio
@@ -25,15 +25,15 @@ from service.store.postgres.spaces import Space
 from service.store.records import Candidate, Clock, Damage
 from service.store.vault import Owner, Vault, WrappedKey
 
-# The index is asked for more rows than subjects are wanted, as some are of one subject or have
-# expired; from so many on, comparing with all of them is the honest answer.
+# The index is asked for more rows than subjects are wanted, because several rows may be of one
+# subject or expired. Beyond the most rows, all rows of the table are compared.
 _FEWEST_ROWS = 40
 _MOST_ROWS = 4000
 
 _COLUMNS = "subject, template_id, expires_at, image_sha256, fingerprint, vector"
 # Clear vectors have no key to look up.
 _CLEAR = f"SELECT {_COLUMNS} FROM near JOIN likeness.templates USING (number)"
-# A turned table is only asked whom to look at: who belongs to the collection is said by its rows.
+# A rotated table only suggests rows; whether they belong to the collection is checked here.
 _SEALED = f"""SELECT {_COLUMNS}, key_id, master, wrapped
     FROM near JOIN likeness.templates USING (number)
     JOIN likeness.subjects USING (subject) JOIN likeness.data_keys USING (key_id)
@@ -42,7 +42,7 @@ _SEALED = f"""SELECT {_COLUMNS}, key_id, master, wrapped
 
 @dataclass(frozen=True, slots=True)
 class ScoredTemplate:
-    """Hold a template that the index suggests, its exact score and its cosine."""
+    """Hold a template that the index suggested, with its exact score and cosine."""
 
     subject: str
     template_id: str
@@ -53,9 +53,9 @@ class ScoredTemplate:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Probe:
-    """Hold what is looked for, (d,) float32, how it is scored, and who is left out.
+    """Hold the vector of a search, (d,) float32, its cohort, and the subject to leave out.
 
-    `common` is half of what the probe has in common with everybody.
+    `common` is half of the probe's cohort mean.
     """
 
     vector: NDArray[np.float32]
@@ -75,17 +75,17 @@ async def search(
     besides: str | None,
     damaged: list[Damage],
 ) -> list[Candidate]:
-    """Return the `limit` most similar subjects in some tables, best first; one read for each.
+    """Return the `limit` most similar subjects in some tables, best first; one read per table.
 
-    The subject `besides` is left out, and so is what cannot be read, which is added to `damaged`.
+    The subject `besides` is left out. Damaged templates are left out and added to `damaged`.
     """
     if not spaces or limit < 1:
         return []
-    # Of one vector that takes less time than a thread does; of those it is compared with, more.
+    # The cohort mean of one vector is too fast for a thread; those of the found rows are not.
     probe = _Probe(vector, cohort, cohort.mean(vector) / 2, besides)
 
     async def near(space: Space, rows: int) -> tuple[list[ScoredTemplate], bool]:
-        """Return those that are near, and whether there are no others."""
+        """Return the nearest templates, and whether the table has no others."""
         suggested = await database.read(lambda c: _nearest(c, space, probe, rows))
         found = await asyncio.to_thread(_compared, suggested, space, vault, probe, damaged)
         return found, len(suggested) < rows
@@ -123,7 +123,10 @@ async def _nearest(connection: Connection, space: Space, probe: _Probe, rows: in
 async def _of_nearest_subjects(
     connection: Connection, space: Space, probe: _Probe, subjects: int, now: datetime
 ) -> Sequence[Any]:
-    """Return all templates of the nearest subjects by any unexpired one; looks at every row."""
+    """Return all templates of the nearest subjects, by their nearest unexpired template.
+
+    Reads every row of the table.
+    """
     found = await connection.execute(
         f"""WITH best AS (
             SELECT subject, min({space.table}.vector <#> {space.parameter}) AS negated
@@ -182,7 +185,7 @@ def _compared(
 def _opened(
     rows: Sequence[Any], space: Space, vault: Vault, damaged: list[Damage]
 ) -> tuple[list[Any], list[NDArray[np.float32]]]:
-    """Return the rows whose vectors (d,) can be read, and these; the others are damaged."""
+    """Return the undamaged rows and their vectors (d,); add the others to `damaged`."""
     whole, vectors = [], []
     for row in rows:
         reading = SubjectReader(row[0])

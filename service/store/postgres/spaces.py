@@ -1,14 +1,14 @@
-"""A table to search for each collection, fingerprint and dimension.
+"""The search tables, one for each collection, fingerprint and dimension.
 
-So vectors of two bundles never meet, and a small collection is not looked for among the rows of
-a large one. The tables hold half-precision copies, which halve the index; what they suggest is
-compared exactly, by the vectors in `templates`. A row goes when its template goes, a table when
-its collection goes. Vectors that are sealed are searched in a table of their own, turned (see
-`orthogonal`).
+So vectors of two bundles are never compared, and a search of a small collection does not read the
+rows of a large one. The tables hold half-precision copies, which halve the index; the suggested
+rows are compared exactly, by the vectors in `templates`. A row is deleted with its template, a
+table with its collection. Encrypted vectors have their own search tables, in which they are
+rotated (see `orthogonal`).
 
-A row is a vector and one number more, minus half of what it has in common with everybody, so that
-the inner product with a probe and a 1 ranks as scores do (see `models.cohort`). By which cohort
-that is, is recorded for each fingerprint, and another has the tables made anew (see `placing`).
+A row is a vector and one more number, minus half of its cohort mean, so that the inner product
+with the probe and a 1 ranks as scores do (see `models.cohort`). The cohort of each fingerprint is
+recorded; for another cohort the tables are made again (see `placing`).
 """
 
 import asyncio
@@ -31,19 +31,19 @@ from service.store.postgres.migrations import VACUUM_SOON, Connection
 from service.store.postgres.orthogonal import Turn, turn_of
 from service.store.vault import KEY_BYTES, Vault, WrappedKey, to_turn
 
-# Among a million faces pgvector's own choices (16, 64, and 40 to search by) find the nearest
-# first in fewer than nine searches of ten, these and `likeness.nearest` in 99 of 100.
+# Among a million faces pgvector's defaults (16, 64, and ef_search 40) find the nearest face in
+# fewer than nine of ten searches; these values and `likeness.nearest` find it in 99 of 100.
 HNSW = "USING hnsw (vector halfvec_ip_ops) WITH (m = 24, ef_construction = 200)"
-# pgvector indexes at most so many dimensions of half precision; beyond, a search is a scan.
+# pgvector indexes at most so many dimensions of half precision; with more, a search reads all rows.
 _INDEXED = 4000
 LOCK: Final = "SELECT pg_advisory_xact_lock(hashtextextended('likeness.spaces', 2))"
 
-# No row is longer: a unit vector, and half of at most 1 that it has in common with everybody.
+# The largest length of a row: a unit vector, and half of a cohort mean of at most 1.
 _LONGEST: Final = 1.25**0.5
 
 T = TypeVar("T")
 
-# Turns are large: of 512 dimensions one takes a megabyte.
+# The most tables to remember: a rotation of 512 dimensions takes a megabyte.
 _REMEMBERED: Final = 128
 
 # Collection, fingerprint and dimension.
@@ -52,11 +52,11 @@ _Name = tuple[str, str, int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Space:
-    """Name a table to search; one with a key is of sealed vectors, turned, another of clear ones.
+    """Name a search table: of rotated, encrypted vectors if it has a key, else of clear vectors.
 
-    `dimension` is that of the vectors, d. Rows of a clear table have one number more; those of a
-    turned one have two, the last of which makes all rows equally long: a row's length would tell
-    how much the face resembles everybody. `turn` is (d + 2, d + 2).
+    `dimension` is the dimension d of the vectors. Rows of a clear table have one more number. Rows
+    of a rotated table have two more; the last gives all rows the same length, because the length
+    would reveal the cohort mean. `turn` is the rotation, (d + 2, d + 2).
     """
 
     number: int
@@ -72,25 +72,25 @@ class Space:
 
     @property
     def width(self) -> int:
-        """Return how many numbers a row has."""
+        """Return the number of dimensions of a row."""
         return self.dimension + (1 if self.key_id is None else 2)
 
     @property
     def parameter(self) -> str:
-        """Return how a statement takes what is in a table, or what it is asked."""
+        """Return the SQL parameter for a row of the table, or for a query of it."""
         return f"%(vector)s::vector::halfvec({self.width})"
 
     def placed(self, cohort: Cohort, vectors: Vectors) -> Vectors:
-        """Return where vectors (n, d) lie in this table."""
+        """Return the rows of this table for vectors (n, d)."""
         return self.turned(cohort.index_rows(vectors))
 
     def asked(self, vector: NDArray[np.float32]) -> Vector:
-        """Return what this table is asked for a probe (d,)."""
+        """Return the query vector of this table for a probe (d,)."""
         row = index_query(vector)
         return Vector(row if self.turn is None else self.turn @ np.append(row, np.float32(0)))
 
     def turned(self, rows: Vectors) -> Vectors:
-        """Return rows (n, d + 1) as they are in this table."""
+        """Return the rows of this table for rows (n, d + 1): rotated, or as they are."""
         if self.turn is None:
             return rows
         lacking = np.maximum(_LONGEST**2 - np.sum(rows**2, axis=1, keepdims=True), 0)
@@ -100,10 +100,10 @@ class Space:
 
 
 class Spaces:
-    """Find and make the tables, and remember them.
+    """Find, create and remember the search tables.
 
-    A number is never given twice. So who still knows the table of a collection that was deleted,
-    and perhaps made again, or one that was placed anew, finds none, and looks it up anew.
+    A table's number is never used twice. So a process that remembers a dropped table gets an
+    error instead of another table, and looks it up again.
     """
 
     def __init__(self, database: Database, vault: Vault) -> None:
@@ -115,7 +115,7 @@ class Spaces:
         self._turns: dict[str, Turn] = {}  # by the id of the key, which never changes
 
     async def using(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do what uses tables, and do it again if one of them went meanwhile."""
+        """Run work that uses search tables, and run it again if a table was dropped meanwhile."""
         try:
             return await work()
         except StoreUnavailable as exc:
@@ -125,10 +125,10 @@ class Spaces:
         return await work()
 
     async def to_search(self, collection: str, fingerprint: str, dimension: int) -> list[Space]:
-        """Return the tables a search looks at: one, or two until all that was clear is sealed.
+        """Return the tables that a search reads: one, or two until all vectors are encrypted.
 
-        That of clear vectors comes first: they move to the other one, never back, so that
-        what moves between the two looks is seen.
+        The table of clear vectors comes first. Vectors move from it to the other table and never
+        back, so that a search finds a vector that moves meanwhile.
         """
         name = collection, fingerprint, dimension
         moving = self._clear.get(name)
@@ -139,14 +139,14 @@ class Spaces:
             # Another replica may have made it.
             own = await self._database.read(lambda c: self._find(c, *name))
         if own is not None:
-            # Whoever writes seals; so no clear one comes into being, and an empty one stays
-            # empty. Of collections that there are not nothing is kept.
+            # With a master key all writes encrypt, so an empty clear table stays empty. Unknown
+            # collections are not remembered.
             self._remember(name, own)
             self._clear[name] = moving
         return [space for space in (moving, own) if space is not None]
 
     async def of(self, collection: str, fingerprint: str, dimension: int) -> Space:
-        """Return the table for what is enrolled now, making it if there is none.
+        """Return the table for new templates; create it if it is missing.
 
         Raises CollectionNotFound.
         """
@@ -160,7 +160,7 @@ class Spaces:
     async def within(
         self, connection: Connection, collection: str, fingerprint: str, dimension: int
     ) -> Space:
-        """Return the same as a part of a transaction, which may yet come to nothing."""
+        """Return the table for new templates in a transaction, which may still be rolled back."""
         name = collection, fingerprint, dimension
         known = self._known.get(name) or await self._find(connection, *name)
         return known or await self._make(connection, *name)
@@ -171,7 +171,7 @@ class Spaces:
         self._known[name] = space
 
     def forget(self) -> None:
-        """Look up every table anew from now on."""
+        """Forget all tables, so that each is looked up again."""
         self._known.clear()
         self._clear.clear()
         self._turns.clear()
@@ -179,7 +179,7 @@ class Spaces:
     async def _find(
         self, connection: Connection, collection: str, fingerprint: str, dimension: int
     ) -> Space | None:
-        """Return the table of sealed vectors if there is a master key, else of clear ones."""
+        """Return the table of encrypted vectors if there is a master key, else of clear ones."""
         if self.vault.current is None:
             return await self.clear(connection, collection, fingerprint, dimension)
         found = await connection.execute(
@@ -224,7 +224,10 @@ class Spaces:
         return space
 
     async def create(self, connection: Connection, name: _Name, *, sealed: bool) -> Space:
-        """Make a table that is not found yet, and has no index; the caller has the lock."""
+        """Create a table without an index that searches do not find yet.
+
+        The caller must hold the lock.
+        """
         found = await connection.execute(
             "SELECT nextval(pg_get_serial_sequence('likeness.spaces', 'space'))"
         )
@@ -243,12 +246,12 @@ class Spaces:
         return space
 
     async def index(self, connection: Connection, space: Space) -> None:
-        """Index a table, whether there are rows in it or not."""
+        """Create the index of a table, empty or not."""
         if space.width <= _INDEXED:
             await connection.execute(f"CREATE INDEX ON {space.table} {HNSW}")
 
     async def add_row(self, connection: Connection, space: Space) -> None:
-        """Let a table be found as that of its collection."""
+        """Register a table, so that searches of its collection find it."""
         await connection.execute(
             """INSERT INTO likeness.spaces
             (space, collection, fingerprint, vector_dimension, key_id)
@@ -265,7 +268,7 @@ class Spaces:
     async def clear(
         self, connection: Connection, collection: str, fingerprint: str, dimension: int
     ) -> Space | None:
-        """Return the table of clear vectors, if there is one."""
+        """Return the table of clear vectors, None if there is none."""
         found = await connection.execute(
             """SELECT space FROM likeness.spaces WHERE collection = %s
             AND fingerprint = %s AND vector_dimension = %s AND key_id IS NULL""",
@@ -286,7 +289,7 @@ class Spaces:
     async def add(
         self, connection: Connection, space: Space, number: int, vector: NDArray[np.float32]
     ) -> None:
-        """Make a template findable; `vector` is (d,) float32."""
+        """Insert a template into a search table; `vector` is (d,) float32."""
         cohort = self.cohorts.of(space.fingerprint, space.dimension)
         await insert(connection, space, number, cohort.index_rows(vector[None])[0])
 
@@ -294,7 +297,7 @@ class Spaces:
 async def insert(
     connection: Connection, space: Space, number: int, row: NDArray[np.float32]
 ) -> None:
-    """Put a row (d + 1,) into a table, turned if that is of sealed vectors."""
+    """Insert a row (d + 1,) into a table, rotated if the table is of encrypted vectors."""
     await connection.execute(
         f"INSERT INTO {space.table} VALUES (%(number)s, {space.parameter})",
         {"number": number, "vector": Vector(space.turned(row[None])[0])},
@@ -302,7 +305,7 @@ async def insert(
 
 
 async def add_key(connection: Connection, key: WrappedKey) -> None:
-    """Keep a key of the vault's."""
+    """Insert a key."""
     await connection.execute(
         "INSERT INTO likeness.data_keys (key_id, master, wrapped) VALUES (%s, %s, %s)",
         [key.key_id, key.master, key.blob],

@@ -1,7 +1,7 @@
-"""Write to a PostgreSQL database, as functions of a connection inside a transaction.
+"""The writes to a PostgreSQL database, as functions of a connection inside a transaction.
 
-Each begins with a lock on its subject, until the commit: whoever writes to one subject, on
-whichever replica, takes turns, and every statement sees all that was done before.
+Each begins with a lock on its subject, until the commit. So writers of one subject take turns on
+all replicas, and every statement sees the changes of the writers before.
 """
 
 import json
@@ -33,7 +33,7 @@ from service.store.records import (
 from service.store.subject_row import SubjectRow, seal_metadata, seal_terms
 from service.store.vault import of_photo
 
-# Locks of another kind of name never stand for the same number.
+# The seed of a lock's hash, so that a subject and a key of the same text have different locks.
 _SUBJECT, _KEY = 0, 1
 
 
@@ -49,14 +49,14 @@ async def enroll(
     collection: str,
     now: datetime,
 ) -> EnrolmentResult:
-    """Add templates, each with its space, to a subject, and record the outcome under the key."""
+    """Add templates, each with its search table, and record the result of the request."""
     if collection:
         await hold(connection, collection)
     if idempotency is not None:
-        # Before the subject's lock, always: who holds one of each never waits for another such.
+        # Always before the subject's lock, to prevent deadlocks.
         await _lock(connection, idempotency.key, _KEY)
     await lock_subject(connection, subject)
-    # First: with what has expired goes what is recorded of it.
+    # First, because the result of a request is deleted with its expired templates.
     await connection.execute(
         "DELETE FROM likeness.templates WHERE subject = %s AND expires_at <= %s", [subject, now]
     )
@@ -98,7 +98,7 @@ async def delete_subject(
 async def delete_template(
     connection: Connection, subject: str, template_id: str, by: str | None, now: datetime
 ) -> Deletion:
-    """Delete what every bundle made of a photo, and the subject with its last one.
+    """Delete all bundles' templates of a photo, and the subject with its last template.
 
     Raises SubjectNotFound, TemplateNotFound.
     """
@@ -120,7 +120,7 @@ async def delete_template(
 
 
 async def sweep(connection: Connection, limit: int, now: datetime) -> Deletion:
-    """Delete some of the templates that have expired, and subjects left without one."""
+    """Delete at most `limit` expired templates, and subjects that have no template left."""
     gone = await connection.execute(
         """DELETE FROM likeness.templates WHERE number IN (
             SELECT number FROM likeness.templates WHERE expires_at <= %s
@@ -142,7 +142,7 @@ async def sweep(connection: Connection, limit: int, now: datetime) -> Deletion:
 
 
 async def lock_subject(connection: Connection, subject: str) -> None:
-    """Let no other write to a subject until the commit."""
+    """Lock a subject against other writers until the commit."""
     await _lock(connection, subject, _SUBJECT)
 
 
@@ -153,7 +153,7 @@ async def _lock(connection: Connection, name: str, kind: int) -> None:
 async def _recorded(
     connection: Connection, idempotency: Idempotency, now: datetime
 ) -> EnrolmentResult | None:
-    # Another may be deleting the same old records, in another order.
+    # Another transaction may be deleting the same old records, in another order.
     await connection.execute(
         """DELETE FROM likeness.idempotency WHERE key IN (SELECT key FROM likeness.idempotency
         WHERE created_at <= %s LIMIT 100 FOR UPDATE SKIP LOCKED)""",
@@ -177,7 +177,7 @@ async def _record(
     connection: Connection, idempotency: Idempotency, enrolled: EnrolmentResult, now: datetime
 ) -> None:
     outcome = json.dumps([(each.template_id, each.created) for each in enrolled.templates])
-    # One of a day ago may be there yet.
+    # A record of a day ago may still be there.
     await connection.execute("DELETE FROM likeness.idempotency WHERE key = %s", [idempotency.key])
     await connection.execute(
         """INSERT INTO likeness.idempotency (key, request_sha256, outcome, created_at)
@@ -200,7 +200,7 @@ async def _put_subject(
     collection: str,
     now: datetime,
 ) -> SubjectRow:
-    """Make a subject if there is none, replace what is given of it; return what was before."""
+    """Create a subject or update its metadata and terms if given; return its row of before."""
     made = await connection.execute(
         """INSERT INTO likeness.subjects (subject, created_at, metadata, collection, odd_name)
         VALUES (%s, %s, %s, %s, false) ON CONFLICT DO NOTHING""",
@@ -210,7 +210,7 @@ async def _put_subject(
         held = await connection.execute(
             "SELECT collection FROM likeness.subjects WHERE subject = %s", [subject]
         )
-        # If it went meanwhile, a template cannot be added, and all is done again.
+        # If the subject was deleted meanwhile, adding a template fails, and the work runs again.
         if await held.fetchone() not in (None, (collection,)):
             raise SubjectElsewhere
     before = await sealed_subject_row(connection, spaces, subject)
@@ -235,9 +235,9 @@ async def _add(
     space: Space,
     now: datetime,
 ) -> EnrolledTemplate:
-    """Add a template unless it is there; the photo has the id that it had, and one expiry."""
+    """Add a template unless it exists; all templates of a photo share one id and one expiry."""
     subject, cipher = held.owner.subject, held.cipher
-    # Locked: what is recorded of them is not to miss that a sweep erases them meanwhile.
+    # Locked, so that a sweep cannot erase them before the request's result is recorded.
     found = await connection.execute(
         """SELECT subject, image_sha256, fingerprint, template_id, expires_at, vector
         FROM likeness.templates
@@ -301,9 +301,9 @@ async def _add(
 async def _drop_damaged(
     connection: Connection, subject: str, template: NewTemplate, is_damaged: bool
 ) -> list[Any]:
-    """Delete what the same bundle made of the photo and cannot be read: it is made anew.
+    """Delete a damaged template of the same photo and bundle, so that it can be added again.
 
-    Returns the photo, which goes with it and stays if no other is given.
+    Returns the photo, which the deletion may remove, so that the caller can insert it again.
     """
     if not is_damaged:
         return []

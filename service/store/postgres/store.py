@@ -1,4 +1,4 @@
-"""Keep templates in PostgreSQL, for any number of replicas."""
+"""The store in PostgreSQL, for any number of replicas."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -57,7 +57,7 @@ from service.store.vault import Vault
 
 
 class PostgresStore:
-    """Serve the protocol `Store`; nothing is held here that another replica could outdate."""
+    """Implement the protocol `Store`; no data is cached that another replica could change."""
 
     def __init__(self, database: Database, clock: Clock, vault: Vault) -> None:
         self._database = database
@@ -326,7 +326,7 @@ class PostgresStore:
             if done.rewrapped:
                 return done
             names = await self._database.read(lambda c: sealing.clear_subjects(c, limit))
-            # One at a time: indexing them all takes longer than a transaction may.
+            # One transaction each: to index them all takes longer than a transaction may.
             for subject in names:
                 await self._spaces.using(
                     partial(self._database.write, partial(seal, subject=subject))
@@ -371,4 +371,4 @@ class PostgresStore:
 async def _check_writable(connection: Connection) -> None:
     found = await connection.execute("SHOW transaction_read_only")
     if await found.fetchone() != ("off",):
-        raise StoreUnavailable("The database takes no writes: it is a standby or read-only.")
+        raise StoreUnavailable("The database accepts no writes: it is a standby or read-only.")

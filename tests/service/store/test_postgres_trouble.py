@@ -148,7 +148,7 @@ async def test_database_that_takes_no_writes_is_not_ready(store: Store, url: str
         f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}' "
         "AND pid <> pg_backend_pid()",
     )
-    with pytest.raises(StoreUnavailable, match="takes no writes"):
+    with pytest.raises(StoreUnavailable, match="accepts no writes"):
         await store.ping()
 
 
