@@ -1,25 +1,25 @@
 # The base image is python:3.11-slim, with Python 3.11.16.
-# `make digest` looks up the newest one; a tag alone would be whatever it is on the day.
+# `make digest` looks up the newest one. A tag alone would change from day to day.
 ARG BASE_IMAGE=python@sha256:9c900dea9e8fb7e16277c179b555cc72d29a352dbc33cff48ad5a0412fd5bfc7
 
-# An empty place for wheels; `--build-context wheels=DIRECTORY` puts a directory in its place.
+# This stage is empty; `--build-context wheels=DIRECTORY` replaces it by a directory of wheels.
 FROM scratch AS wheels
 
 FROM ${BASE_IMAGE} AS dependencies
-# Where pip's index has torch built for CUDA, options for pip can name one that has it built for
-# CPUs alone, which saves gigabytes.
+# If pip's index has torch built for CUDA, options for pip can name an index that has it built
+# for CPUs alone, which saves gigabytes.
 ARG PIP_OPTIONS=""
 ARG DEVICE=cpu
-# Extras of the project to bring along, such as `dlib`.
+# Extras of the project to install too, such as `dlib`.
 ARG EXTRAS=""
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-# pip lives apart, so that what is shipped has none.
+# pip has an environment of its own, so that the image contains none.
 RUN python3 -m venv /opt/pip && python3 -m venv --without-pip /opt/likeness
 WORKDIR /src
-# Dependencies change rarely and weigh most: they are a layer of their own.
+# Dependencies change rarely and are the largest part, so they are a layer of their own.
 COPY deploy/install.sh deploy/install.sh
 COPY deploy/locks deploy/locks
-# A file whose hash is in no lock is not installed, wherever it comes from.
+# Only files whose hash is in a lock are installed, wherever they come from.
 RUN --mount=from=wheels,target=/wheels --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
     if [ "${DEVICE}" = cuda ]; then cuda=cuda; fi; \
     PIP="/opt/pip/bin/pip --python /opt/likeness/bin/python" \
@@ -29,12 +29,12 @@ RUN /opt/likeness/bin/python -c "import sys, torch; \
         cuda = torch.version.cuda is not None; \
         '${DEVICE}' == 'cuda' and not cuda and sys.exit('DEVICE=cuda, but pip found a torch without CUDA.'); \
         '${DEVICE}' == 'cpu' and cuda and print('DEVICE=cpu, but pip found a torch with CUDA: it works, and weighs gigabytes. See PIP_OPTIONS.')"
-# What the service never opens: headers, test programs, and the large one of two landmark models.
+# Remove what the service never opens: headers, test programs, and the larger landmark model.
 RUN cd /opt/likeness/lib/python3*/site-packages \
     && rm -rf torch/include torch/test torch/bin/test_* torch/bin/*Test torch/bin/protoc* \
         face_recognition_models/models/shape_predictor_68_face_landmarks.dat \
     && find . -type d -name tests -prune -exec rm -rf {} +
-# Layers round the times of files, and bytecode that goes by them would be stale at every start.
+# Layers round the times of files, so bytecode that is checked by time would always look stale.
 RUN /opt/likeness/bin/python -m compileall -q -f -x py312_ --invalidation-mode unchecked-hash \
         /opt/likeness/lib
 
@@ -47,7 +47,7 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
         ${PIP_OPTIONS} --no-compile --no-deps --no-build-isolation --prefix /opt/project . \
     && /opt/likeness/bin/python -m compileall -q -f --invalidation-mode unchecked-hash /opt/project
 
-# What is in the image, Python's packages and Debian's, as CycloneDX lists it.
+# List the packages of the image, Python's and Debian's, in the CycloneDX format.
 FROM dependencies AS bill
 COPY pyproject.toml deploy/sbom.py ./
 RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
@@ -65,8 +65,8 @@ RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin likeness \
 COPY --from=dependencies /opt/likeness /opt/likeness
 COPY --from=project /opt/project /opt/likeness
 COPY --from=bill /opt/sbom.json /usr/share/likeness/sbom.json
-# /data and /tmp are all that is written to: the rest may be mounted read-only. Whoever starts
-# the container decides about keys; undecided, the service refuses to listen on this address.
+# The service writes only to /data and /tmp, so the rest may be mounted read-only. The image does
+# not decide about keys: without a key or LIKENESS_WITHOUT_KEYS the service refuses to start.
 ENV PATH=/opt/likeness/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
@@ -75,7 +75,7 @@ ENV PATH=/opt/likeness/bin:$PATH \
     LIKENESS_HOST=0.0.0.0
 USER 10001
 WORKDIR /data
-# An image that cannot load its bundle is not built.
+# Fail the build if the image cannot load its bundle.
 RUN ["likeness", "info"]
 VOLUME /data
 EXPOSE 8000

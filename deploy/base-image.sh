@@ -1,6 +1,6 @@
 #!/bin/sh
-# Look up the digest that a tag has today, and make it the Dockerfile's base image:
-# `make digest`, or base-image.sh python:3.12-slim. docker or skopeo asks the registry.
+# Look up the current digest of a tag, and write it into the Dockerfile as the base image:
+# `make digest`, or base-image.sh python:3.12-slim. It asks the registry by docker or skopeo.
 set -eu
 cd "$(dirname "$0")/.."
 image=${1:-python:3.11-slim}
@@ -9,7 +9,7 @@ if command -v docker >/dev/null && docker buildx version >/dev/null 2>&1; then
 elif command -v skopeo >/dev/null; then
     digest=$(skopeo inspect --no-tags --format '{{.Digest}}' "docker://$image")
 else
-    echo "Nothing to look an image up with: install docker with buildx, or skopeo." >&2
+    echo "There is no program to look an image up with: install docker with buildx, or skopeo." >&2
     exit 1
 fi
 case $digest in

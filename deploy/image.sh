@@ -1,5 +1,5 @@
 #!/bin/sh
-# Build the container image with docker, or with buildah where no docker engine answers.
+# Build the container image with docker, or with buildah if no docker engine answers.
 #
 #   DEVICE=cpu|cuda   what torch is built for                              (cpu)
 #   EXTRAS            extras of the project, such as dlib                  (none)
@@ -21,9 +21,9 @@ set -- --tag "likeness:$device" \
 if docker info >/dev/null 2>&1; then
     exec docker build "$@"
 elif command -v buildah >/dev/null; then
-    # Chroot isolation and plain copies work without privileges that containers withhold;
-    # the docker format keeps the health check.
+    # Chroot isolation and plain copies need no privileges that containers lack. The docker
+    # format keeps the health check.
     exec buildah --storage-driver vfs build --isolation chroot --format docker "$@"
 fi
-echo "Nothing to build an image with: start a docker engine, or install buildah." >&2
+echo "There is no program to build an image with: start a docker engine, or install buildah." >&2
 exit 1

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install what the locks beside this script hold, and no file whose hash they lack.
+# Install the packages in the locks beside this script, and only files with the locked hashes.
 #
 #   install.sh PYTHON [EXTRA...]   what the service needs, and extras: dev, dlib, cuda, otel, ...
 #   PIP                            another pip than PYTHON's own          (PYTHON -m pip)
@@ -9,18 +9,18 @@ locks=$(dirname "$0")/locks
 python=$1
 shift
 install() {
-    # What others are built with is locked as well: an isolated build would fetch its own.
+    # Build tools are locked too: an isolated build would download its own.
     # shellcheck disable=SC2086 # words, not one word
     ${PIP:-"$python" -m pip} --disable-pip-version-check install --quiet \
         --require-hashes --no-build-isolation ${PIP_OPTIONS:-} "$@"
 }
-# Install one package of the service, so that the rest finds it.
+# Install one package of the service first, because others need it.
 first() {
     sed -n "/^$1==/,/[^\\\\]\$/p" "$locks/service.txt" | install --no-deps --requirement /dev/stdin
 }
 
 first setuptools
-# Where torch is offered built for CPUs, that is gigabytes smaller. GPUs cannot use it.
+# A torch built for CPUs is gigabytes smaller, but cannot use a GPU.
 case " $* " in
 *" cuda "*) ;;
 *)

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Write locks/*.txt anew, with the hash of every file, from pyproject.toml and the pins in
-# constraints.txt; `make lock` runs it. The index is asked for hashes, and for what is not pinned.
+# Write locks/*.txt from pyproject.toml and the pins in constraints.txt, with the hash of every
+# file; `make lock` runs it. The index gives the hashes, and versions that are not pinned.
 #
-#   service     what the service needs; each extra of the project has a lock of what it adds
-#   torch-cuda  what a torch for GPUs brings; one for CPUs does without
-#   torch-cpu   is kept by hand: when torch's pin changes, so must this
+#   service     what the service needs; each extra has a lock of what it adds
+#   torch-cuda  what a torch for GPUs needs in addition
+#   torch-cpu   is written by hand: change it together with torch's pin
 #   supply      tools for the locks, the SBOM and the audit
 set -eu
 cd "$(dirname "$0")/.."
@@ -20,7 +20,7 @@ compile() {
         set -- "$@" --no-emit-package "$package"
         shift
     done
-    # Into a file that is there already, uv would take over hashes, too.
+    # uv would take over hashes from a file that exists.
     rm -f "deploy/locks/$lock.txt"
     "$uv" pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
         --no-annotate --no-header --constraint deploy/constraints.txt "$@" \

@@ -12,8 +12,8 @@ from tests.tools.bench import plan
 
 README = Path(__file__).parent.parent / "README.md"
 _PAGES = README.parent / "deploy"
-DEPLOY, REFERENCE, PROTECTION = (
-    _PAGES / name for name in ("README.md", "reference.md", "protection.md")
+API, CAPACITY, EXAMPLES, PROTECTION, REFERENCE = (
+    _PAGES / f"{name}.md" for name in ("api", "capacity", "examples", "protection", "reference")
 )
 
 
@@ -82,7 +82,7 @@ SECTIONS = {
     "settings": (REFERENCE, settings_table),
     "problems": (REFERENCE, problems_table),
     "metrics": (REFERENCE, metrics_table),
-    "plan": (DEPLOY, plan.tables),
+    "plan": (CAPACITY, plan.tables),
 }
 
 

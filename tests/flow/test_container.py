@@ -22,7 +22,18 @@ LOCKS = ROOT / "deploy" / "locks"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DIRECT = [*PROJECT["dependencies"], *chain(*PROJECT["optional-dependencies"].values())]
 TARGETS = [
-    *("help", "install", "serve", "test", "lint", "bench", "reliability", "image", "clean"),
+    *(
+        "help",
+        "install",
+        "serve",
+        "portraits",
+        "test",
+        "lint",
+        "bench",
+        "reliability",
+        "image",
+        "clean",
+    ),
     *("digest", "lock", "audit", "sbom"),
 ]
 # A torch for GPUs pins the libraries it brings by itself, and what else is for GPUs is not

@@ -1,4 +1,4 @@
-"""What the README says is what the code does."""
+"""What the documentation says is what the code does."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from service.app import create_app
 from service.cli.app import app
 from service.schemas.recognition import VerifyAnswer
 from service.settings import Settings
-from tests.docs import README, SECTIONS, section
+from tests.docs import API, README, SECTIONS, section
 
 ROOT = README.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "deploy").rglob("*.md"))]
@@ -40,20 +40,42 @@ def test_every_command_the_docs_name_exists() -> None:
     assert {name for name in named if name not in shown} == set()
 
 
-def test_every_route_the_readme_names_exists() -> None:
-    named = set(re.findall(r"`(?:GET|POST)?`? ?`?(?:DELETE )?(/[a-z]+)", README.read_text()))
+@pytest.mark.parametrize("page", [README, API])
+def test_every_route_the_pages_name_exists(page: Path) -> None:
+    named = set(re.findall(r"`(?:GET|POST)?`? ?`?(?:DELETE )?(/[a-z]+)", page.read_text()))
+    assert len(named) > 2
     paths = {"/" + path.split("/")[1] for path in create_app(Settings()).openapi()["paths"]}
-    assert named - paths - {"/docs", "/ui"} == set()
+    assert named - paths - {"/docs", "/openapi", "/ui"} == set()
+
+
+def test_every_route_is_named() -> None:
+    paths = {"/" + path.split("/")[1] for path in create_app(Settings()).openapi()["paths"]}
+    assert {path for path in paths if path not in API.read_text()} == set()
 
 
 def test_links_inside_the_repository_lead_somewhere() -> None:
-    dead = [
-        (page, link)
+    links = [
+        (page, *link.partition("#")[::2])
         for page in PAGES
-        for link in re.findall(r"\]\(((?!http)[^)#]+)[^)]*\)", page.read_text())
-        if not (page.parent / link).exists()
+        for link in re.findall(r"\]\(((?!http)[^)]+)\)", page.read_text())
+    ]
+    dead = [
+        (page, link, anchor)
+        for page, link, anchor in links
+        if not (target := page.parent / link if link else page).exists()
+        or (anchor and anchor not in _anchors(target))
     ]
     assert dead == []
+
+
+def _anchors(page: Path) -> set[str]:
+    """Return the anchors that hosting sites give to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_readme_is_read_in_five_minutes() -> None:
+    assert len(README.read_text().splitlines()) <= 150
 
 
 def test_only_what_the_layout_allows_lies_at_top_level() -> None:

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs import DEPLOY, README
+from tests.docs import EXAMPLES, README
 from tests.photos import jpeg, mirrored, open_photo, photo_bytes
 from tests.server import RunningServer, running_server
 
-EXAMPLES = DEPLOY.parent / "examples.md"
 PROGRAMS = {
     "sh": ("bash", "-euo", "pipefail"),
     "python": (sys.executable, "-W", "error"),
@@ -44,7 +43,8 @@ def examples(page: Path, *languages: str) -> list[Example]:
     ]
 
 
-ALL = [*examples(EXAMPLES, *PROGRAMS), *examples(README, "python")]
+FIRST_CALLS = [one for one in examples(README, "sh") if "curl" in one.code]
+ALL = [*examples(EXAMPLES, *PROGRAMS), *FIRST_CALLS, *examples(README, "python")]
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +64,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     for name, photo in photos.items():
         (folder / name).write_bytes(photo)
+    portraits = folder / "build" / "portraits"
+    portraits.mkdir(parents=True)
+    for portrait, name in (("grace", "grace.jpg"), ("grace-mirrored", "another.jpg")):
+        (portraits / f"{portrait}.jpg").write_bytes(photos[name])
     for subject, name in (("grace", "another.jpg"), ("eileen", "stranger.jpg")):
         (folder / "people" / subject).mkdir(parents=True)
         (folder / "people" / subject / "1.jpg").write_bytes(photos[name])
@@ -94,4 +98,4 @@ def test_an_example_prints_what_is_shown(
 
 def test_every_language_has_an_example() -> None:
     assert {example.language for example in ALL} == set(PROGRAMS)
-    assert "README.md" in {example.page for example in ALL}
+    assert {example.language for example in ALL if example.page == "README.md"} == {"sh", "python"}

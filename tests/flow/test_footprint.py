@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tests.docs import DEPLOY
+from tests.docs import CAPACITY
 from tests.photos import photo_bytes
 from tests.server import running_server
 
@@ -13,7 +13,7 @@ MOST_MB = 640
 
 def small_settings() -> dict[str, str]:
     """Return the variables of the page's section on small machines."""
-    section = DEPLOY.read_text().partition("## Small machines")[2].partition("\n## ")[0]
+    section = CAPACITY.read_text().partition("## Small machines")[2].partition("\n## ")[0]
     block = re.search(r"```sh\n(.*?)```", section, re.DOTALL)
     assert block is not None
     return dict(re.findall(r"([A-Z_]+)=(\S+)", block[1]))

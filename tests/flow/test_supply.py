@@ -10,13 +10,16 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from service import __version__
+from tests.photos import photo_bytes
 
 ROOT = Path(__file__).parents[2]
 LOCKS = ROOT / "deploy" / "locks"
@@ -75,8 +78,8 @@ def test_no_text_tells_to_install_the_package_of_another_project() -> None:
     assert PROJECT["name"] == "likeness-server"
 
 
-def wheel(folder: Path, name: str) -> str:
-    """Write a package that holds nothing, and return its line in a lock."""
+def wheel(folder: Path, name: str, contents: Mapping[str, bytes] = MappingProxyType({})) -> str:
+    """Write a package that holds nothing but `contents`, and return its entry in a lock."""
     info = f"{name}-1.0.dist-info"
     files = {
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
@@ -91,6 +94,8 @@ def wheel(folder: Path, name: str) -> str:
     with zipfile.ZipFile(path, "w") as file:
         for member, text in (files | {f"{info}/RECORD": f"{record}{info}/RECORD,,\n"}).items():
             file.writestr(member, text)
+        for member, data in contents.items():
+            file.writestr(member, data)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return f"{name}==1.0 \\\n    --hash=sha256:{digest}\n"
 
@@ -118,6 +123,34 @@ def test_a_file_whose_hash_is_not_locked_is_not_installed(tmp_path: Path) -> Non
     assert refused.returncode != 0
     installed = {path.name for path in target.iterdir()}
     assert installed == {"setuptools-1.0.dist-info", "torch-1.0.dist-info"}
+
+
+def test_portraits_come_from_packages_whose_hashes_are_locked(tmp_path: Path) -> None:
+    wheels, locks, out = tmp_path / "wheels", tmp_path / "locks", tmp_path / "portraits"
+    wheels.mkdir()
+    locks.mkdir()
+    script = shutil.copy(ROOT / "deploy" / "portraits.py", tmp_path)
+    grace = {"matplotlib/mpl-data/sample_data/grace_hopper.jpg": photo_bytes("grace")}
+    eileen = {"skimage/data/astronaut.png": photo_bytes("astronaut")}
+    (locks / "offline.txt").write_text(wheel(wheels, "matplotlib", grace))
+    (locks / "dev.txt").write_text(wheel(wheels, "scikit_image", eileen).replace("_", "-"))
+    environment = {
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(wheels),
+        "PIP_CONFIG_FILE": "/dev/null",
+    }
+    command = [sys.executable, script, out]
+    subprocess.run(command, env=os.environ | environment, check=True)
+    assert {path.name for path in out.iterdir()} == {
+        "grace.jpg",
+        "grace-mirrored.jpg",
+        "eileen.png",
+    }
+    assert (out / "grace.jpg").read_bytes() == photo_bytes("grace")
+    (locks / "dev.txt").write_text(f"scikit-image==1.0 --hash=sha256:{'0' * 64}\n")
+    refused = subprocess.run(command, env=os.environ | environment, stderr=subprocess.PIPE)
+    assert b"DO NOT MATCH THE HASHES" in refused.stderr
+    assert refused.returncode != 0
 
 
 def test_the_base_image_is_named_by_its_digest() -> None:

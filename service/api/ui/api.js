@@ -1,8 +1,8 @@
-// The public API, called with the key of this tab, if there is one.
+// Call the public API, with the key of this tab if there is one.
 
 const KEY = "likeness-key";
 
-// Kept for the tab alone: neither in the address, nor on the disk when the tab is closed.
+// Only this tab keeps the key: it is not in the address, and not on the disk after the tab is closed.
 export const key = {
   get: () => sessionStorage.getItem(KEY),
   set: (value) => sessionStorage.setItem(KEY, value),
@@ -15,7 +15,7 @@ export class Problem extends Error {
     Object.assign(this, { code, detail, advice, errors, status });
   }
 
-  // The fields that the photos at fault came in.
+  // The names of the fields that held the bad photos.
   get photos() {
     return this.code === "invalid_request" ? [] : (this.errors ?? []).map((each) => each.field);
   }
@@ -63,7 +63,7 @@ async function send(path, options) {
   }
 }
 
-// What stands between, such as a proxy, may answer with a page of its own.
+// A proxy in between may answer with a page of its own.
 async function read(answer) {
   try {
     return await answer.json();

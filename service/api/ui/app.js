@@ -1,4 +1,4 @@
-// Which page is shown, and the key that all of them use.
+// Show one page at a time, and keep the key that all pages use.
 
 import { call, key } from "./api.js";
 import { start as compare } from "./compare.js";
@@ -28,7 +28,7 @@ function go(focus) {
   pages[name].enter?.();
 }
 
-function tellKey(text) {
+function showKeyStatus(text) {
   byId("key-status").textContent = text;
   byId("key-forget").hidden = !key.get();
 }
@@ -36,28 +36,28 @@ function tellKey(text) {
 async function checkKey() {
   try {
     await call("GET", "model");
-    tellKey("This key is good.");
+    showKeyStatus("This key is valid.");
     byId("key-field").value = "";
     pages[shown].enter?.();
   } catch (problem) {
-    tellKey(problem.detail);
+    showKeyStatus(problem.detail);
   }
 }
 
 byId("key-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  const given = byId("key-field").value.trim();
-  if (!given) return;
-  key.set(given);
+  const value = byId("key-field").value.trim();
+  if (!value) return;
+  key.set(value);
   checkKey();
 });
 byId("key-forget").addEventListener("click", () => {
   key.forget();
-  tellKey("Forgotten.");
+  showKeyStatus("The key is forgotten.");
   byId("key-field").focus();
 });
 document.addEventListener("key-refused", (event) => {
-  tellKey(event.detail.detail);
+  showKeyStatus(event.detail.detail);
   byId("key").open = true;
 });
 document.querySelector(".skip").addEventListener("click", (event) => {
@@ -65,5 +65,5 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   byId("main").focus();
 });
 window.addEventListener("hashchange", () => go(true));
-tellKey(key.get() ? "The key of this tab is used." : "");
+showKeyStatus(key.get() ? "This tab uses a key." : "");
 go(false);

@@ -1,16 +1,16 @@
-// The camera, where the browser has one and the page may use it.
+// Use the camera, if the browser has one and the page may use it.
 
 import { Problem } from "./api.js";
 
 const WIDTH = 1280;
 
-// Fills a video element with the camera's picture, and gives what ends it.
+// Show the camera's picture in a video element, and return a function that closes the camera.
 export async function openCamera(video) {
   if (!navigator.mediaDevices) {
     throw new Problem({
       code: "no_camera",
       detail: "This page may not use a camera.",
-      advice: "Browsers give a camera to pages over https and on localhost only.",
+      advice: "Browsers give a camera only to pages over https and on localhost.",
     });
   }
   const stream = await ask();
@@ -30,13 +30,13 @@ async function ask() {
   } catch (error) {
     throw new Problem({
       code: "no_camera",
-      detail: error.name === "NotAllowedError" ? "The camera was not allowed." : "No camera was found.",
+      detail: error.name === "NotAllowedError" ? "The browser did not allow the camera." : "No camera was found.",
       advice: "Allow the camera for this page, or use photos from files.",
     });
   }
 }
 
-// The picture as the camera sees it, not mirrored: the service gets what others see.
+// Take the picture as the camera sees it, not mirrored.
 export function grab(video) {
   const canvas = document.createElement("canvas");
   canvas.width = video.videoWidth;

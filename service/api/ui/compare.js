@@ -1,4 +1,4 @@
-// Two photos, one decision, and the evidence for it.
+// Compare two photos, and show the decision with its evidence.
 
 import { call, multipart } from "./api.js";
 import { byId, element, facts, interval, percent, problemBox } from "./elements.js";
@@ -31,7 +31,7 @@ export function start() {
 
 async function compare(fields, result) {
   result.replaceChildren("Comparing…");
-  fields.forEach((field) => field.acquit());
+  fields.forEach((field) => field.clearProblems());
   const [source_image, target_image] = fields.map((field) => field.photos[0]);
   const operating_point = byId("compare-point").value;
   try {
@@ -41,9 +41,9 @@ async function compare(fields, result) {
     await Promise.all(fields.map((field, at) => field.show([answer.faces[at]])));
     result.replaceChildren(decisionHeading(answer.decision), ...evidence(answer, fields));
   } catch (problem) {
-    const blamed = fields.filter((_, at) => problem.photos?.includes(FIELDS[at]));
-    blamed.forEach((field) => field.blame(0, problem));
-    const names = blamed.map((field) => `${field.name}: ${problem.detail}`);
+    const atFault = fields.filter((_, at) => problem.photos?.includes(FIELDS[at]));
+    atFault.forEach((field) => field.showProblem(0, problem));
+    const names = atFault.map((field) => `${field.name}: ${problem.detail}`);
     result.replaceChildren(...(names.length ? names : [problemBox(problem)]));
   }
 }
@@ -61,12 +61,12 @@ export function evidence(answer, fields = []) {
       ["Cosine", answer.cosine.toFixed(4)],
       ["Match from", answer.threshold.toFixed(4)],
       ["No match below", answer.floor.toFixed(4)],
-      ["Probability, at even odds", answer.probability && percent(answer.probability)],
-      ["Strangers who match (FMR)", point && interval(point.fmr)],
-      ["Own photos that do not (FNMR)", point && interval(point.fnmr)],
-      ["Templates, taken together", answer.subject ? String(answer.comparisons) : null],
-      ["Rates measured on", answer.evidence.data],
-      ["Outside the evidence", answer.doubts.map((doubt) => doubt.replace("_", " ")).join(", ") || null],
+      ["Probability, if both were equally likely before", answer.probability && percent(answer.probability)],
+      ["Different people who match (FMR)", point && interval(point.fmr)],
+      ["Same person who does not match (FNMR)", point && interval(point.fnmr)],
+      ["Templates, fused into one", answer.subject ? String(answer.comparisons) : null],
+      ["Error rates measured on", answer.evidence.data],
+      ["Error rates do not hold because of", answer.doubts.map((doubt) => doubt.replace("_", " ")).join(", ") || null],
       ["Liveness", answer.liveness === "passed" ? "passed" : "not checked"],
     ]),
     ...advice(answer.faces, fields),
@@ -78,7 +78,7 @@ function advice(faces, fields) {
     face.quality.issues.map((issue) => `${fields[at]?.name ?? "Photo"}: ${issue.advice}`));
   if (!lines.length) return [];
   return [
-    element("p", {}, "What would make the next photo better:"),
+    element("p", {}, "The next photo will be better if you follow this advice:"),
     element("ul", {}, lines.map((line) => element("li", {}, line))),
   ];
 }
@@ -86,13 +86,13 @@ function advice(faces, fields) {
 async function fillPoints() {
   const choice = byId("compare-point");
   const card = await model().catch(() => null);
-  // Such as without a key: there is no list yet, and the service's default is right anyway.
+  // Without a key, for example: there is no list yet, and the default is right anyway.
   if (!card) return;
   const kept = choice.value;
   choice.replaceChildren(
     element("option", { value: "" }, `the default (${card.default_operating_point ?? "as the bundle says"})`),
     ...card.operating_points.map((point) =>
       element("option", { value: point.name },
-        `${point.name}: ${percent(point.fmr.value)} of strangers match`)));
+        `${point.name}: ${percent(point.fmr.value)} of different people match`)));
   choice.value = kept;
 }

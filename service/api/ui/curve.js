@@ -1,4 +1,4 @@
-// Both error rates over the threshold, drawn as SVG: sharp at any size, coloured by the style sheet.
+// Draw both error rates over the threshold as SVG, which is sharp at any size.
 
 const WIDEST = 640;
 const HEIGHT = 300;
@@ -12,11 +12,11 @@ export class Curve {
   constructor(curve) {
     this.curve = curve;
     this.least = 10 ** Math.floor(Math.log10(1 / curve.impostor_pairs));
-    // On a phone it is drawn narrower, not smaller: its letters stay readable.
+    // On a phone, draw it narrower instead of smaller, so that its text stays readable.
     this.width = Math.min(WIDEST, document.documentElement.clientWidth - 32);
     this.picture = svg("svg", {
       viewBox: `0 0 ${this.width} ${HEIGHT}`, role: "img", class: "curve",
-      "aria-label": "FMR falls and FNMR rises with the threshold; the figures are below",
+      "aria-label": "FMR falls and FNMR rises with the threshold. The numbers are below",
     });
     this.line = svg("line", { class: "mark", y1: TOP, y2: HEIGHT - BOTTOM });
     this.draw();
@@ -43,7 +43,7 @@ export class Curve {
     }
   }
 
-  // Errors grow fewer towards one end of a rate; where they are too few it goes on in grey.
+  // Towards one end of the curve there are fewer errors. Where they are too few, draw it in grey.
   rate(name, pairs, anchor) {
     const rates = this.curve[name];
     const supported = rates.map((rate) => Math.round(rate * pairs) >= this.curve.errors_wanted);

@@ -1,4 +1,4 @@
-// Elements built from text, never from markup: what the API answers stays text.
+// Build elements from text, never from markup, so that an answer of the API stays text.
 
 export function element(tag, attributes = {}, ...children) {
   const made = document.createElement(tag);
@@ -11,7 +11,7 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
-// A table scrolls by itself where it is wider than the page, and by keyboard too.
+// Build a table that scrolls if it is wider than the page, by keyboard too.
 export function table(caption, head, rows) {
   const cells = (tag, row) => row.map((cell) => element(tag, tag === "th" ? { scope: "col" } : {}, cell));
   return element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
@@ -35,7 +35,7 @@ export function problemBox(problem, kind = "problem") {
     element("p", { class: "note" }, `Code ${problem.code}`));
 }
 
-// Fields that are wrong; photos at fault have the sentence itself beside them.
+// List the wrong fields. A bad photo has the sentence itself beside it.
 function listed(problem) {
   const errors = (problem.errors ?? []).filter((each) => each.message !== problem.detail);
   if (!errors.length) return null;
@@ -44,7 +44,7 @@ function listed(problem) {
 
 export function percent(rate) {
   if (rate === 0) return "0 %";
-  // Two figures that count, however small; Number drops the exponent.
+  // Show two significant digits, however small the rate is. Number drops the exponent.
   return `${Number((100 * rate).toPrecision(rate >= 0.1 ? 3 : 2))} %`;
 }
 

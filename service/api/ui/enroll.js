@@ -1,10 +1,10 @@
-// Photos of somebody become templates, each with what became of it.
+// Enrol photos of a person, and show the result of each photo.
 
 import { call, multipart } from "./api.js";
 import { byId, element, problemBox } from "./elements.js";
 import { pasteInto, PhotoField } from "./photos.js";
 
-const WORDS = { enrolled: "enrolled", already_enrolled: "was enrolled already", failed: "not enrolled" };
+const WORDS = { enrolled: "enrolled", already_enrolled: "already enrolled", failed: "not enrolled" };
 
 export function start() {
   const form = byId("enroll-form");
@@ -19,15 +19,15 @@ export function start() {
       return;
     }
     result.replaceChildren("Enrolling…");
-    field.acquit();
+    field.clearProblems();
     try {
       const answer = await call("POST", "enroll", { form: multipart(fieldsOf(field)) });
       await field.show(answer.images.map((image) => image.face));
-      for (const image of answer.images) if (image.problem) field.blame(image.image, image.problem);
+      for (const image of answer.images) if (image.problem) field.showProblem(image.image, image.problem);
       result.replaceChildren(...report(answer, field.photos));
     } catch (problem) {
       field.photos.forEach((_, at) => {
-        if (problem.photos?.includes(`image.${at}`)) field.blame(at, problem);
+        if (problem.photos?.includes(`image.${at}`)) field.showProblem(at, problem);
       });
       result.replaceChildren(problemBox(problem));
     }

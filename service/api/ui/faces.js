@@ -1,8 +1,8 @@
-// A photo, upright as the service saw it, with the box around the face that was used.
+// Draw a photo upright, as the service saw it, with a box around the face that it used.
 
 const LONGEST = 900;
 
-// Draws and says whether the browser could read the photo; the service reads more formats.
+// Draw a photo, and return whether the browser could read it. The service reads more formats.
 export async function drawPhoto(canvas, photo, face = null) {
   const picture = await decode(photo);
   if (!picture && !face) return false;
@@ -17,12 +17,12 @@ export async function drawPhoto(canvas, photo, face = null) {
   return Boolean(picture);
 }
 
-// Boxes are in the photo as its file says it is held; a face that lies sideways is shown upright.
+// The box is in the photo turned as its EXIF says. Turn a face that still lies sideways upright.
 function turned(canvas, width, height, turns) {
   [canvas.width, canvas.height] = turns % 2 ? [height, width] : [width, height];
   const ink = canvas.getContext("2d");
   ink.translate(canvas.width / 2, canvas.height / 2);
-  // The service counts quarter turns anticlockwise, a canvas turns clockwise.
+  // The service counts quarter turns anticlockwise; a canvas turns clockwise.
   ink.rotate((-turns * Math.PI) / 2);
   ink.translate(-width / 2, -height / 2);
   return ink;
@@ -30,7 +30,7 @@ function turned(canvas, width, height, turns) {
 
 async function decode(photo) {
   try {
-    // Phones write how the photo was held into it; the service heeds that, so this has to.
+    // Use the orientation that phones write into EXIF, as the service does.
     return await createImageBitmap(photo, { imageOrientation: "from-image" });
   } catch {
     return null;
@@ -39,7 +39,7 @@ async function decode(photo) {
 
 function drawBox(ink, box, scale) {
   const place = [box.left, box.top, box.width, box.height].map((side) => side * scale);
-  // Light within dark: visible on any photo.
+  // A light line on a dark one is visible on any photo.
   for (const [colour, width] of [["#052e1f", 7], ["#5ff0b4", 3]]) {
     ink.strokeStyle = colour;
     ink.lineWidth = width;

@@ -1,4 +1,4 @@
-// Who is enrolled: a page at a time, one subject with its templates, its name and their deletion.
+// List the enrolled subjects by page; show, rename and delete one subject.
 
 import { call } from "./api.js";
 import { byId, element, facts, moment, problemBox, table } from "./elements.js";
@@ -27,7 +27,7 @@ class Gallery {
       byId("gallery-next").disabled = !page.next;
       status.textContent = page.items.length
         ? `${page.items.length} subjects${page.next ? ", and more on the next page" : ""}`
-        : "Nobody is enrolled here.";
+        : "No person is enrolled.";
       byId("gallery-list").replaceChildren(...(page.items.length ? [this.table(page.items)] : []));
     } catch (problem) {
       byId("gallery-list").replaceChildren(problemBox(problem));
@@ -49,7 +49,7 @@ class Gallery {
     if (isFolder(subject)) {
       detail.replaceChildren(
         element("h2", { tabindex: "-1" }, subject),
-        element("p", {}, "A browser reads this name as a folder, so that it cannot be opened. Names like it are refused by now."),
+        element("p", {}, "A browser reads this name as a folder, so this page cannot open it. The service no longer accepts such names."),
         this.removal(subject));
       detail.querySelector("h2").focus();
       return;
@@ -120,10 +120,10 @@ class Gallery {
 
   async remove(subject, template = null) {
     const what = template ? `template ${template} of ${subject}` : `${subject} with all templates`;
-    if (!(await confirmed(`${what} will be erased when this is done; there is no way back.`))) return;
+    if (!(await confirmed(`This erases ${what}. It cannot be undone.`))) return;
     const detail = byId("gallery-detail");
     try {
-      // Named in the query: a browser would read some ids in a path as the way to another.
+      // The id is in the query: in a path, a browser would read some ids as another path.
       const deleted = template
         ? await call("DELETE", `${pathOf(subject)}/templates`, { query: { template_id: template } })
         : await call("DELETE", "subjects", { query: { subject } });
@@ -146,12 +146,12 @@ function receipt(what, deleted) {
       ["At", moment(entry.at)],
       ["Receipt", `${entry.number}:${entry.digest}`],
     ]),
-    element("p", { class: "note" }, "Keep the receipt: `likeness audit verify --receipt` checks the log against it."),
+    element("p", { class: "note" }, "Keep the receipt: `likeness audit verify --receipt` checks the audit log against it."),
   ];
 }
 
-// A dialog for each question: `close` comes later than the closing, and one dialog asked twice in a
-// hurry would take the first answer for the second.
+// Make a new dialog for each question. The event `close` comes after the dialog is closed, so a
+// dialog that is used again at once would take the first answer for the second question.
 function confirmed(text) {
   const dialog = byId("gallery-confirm").content.firstElementChild.cloneNode(true);
   dialog.querySelector("p").textContent = text;
@@ -160,7 +160,7 @@ function confirmed(text) {
   return new Promise((resolve) => {
     dialog.addEventListener("close", () => {
       dialog.remove();
-      // Escape leaves no value.
+      // The key Escape sets no value.
       resolve(dialog.returnValue === "yes");
     });
   });

@@ -1,4 +1,4 @@
-// The camera against a subject: one request at a time, about one a second, while the button is on.
+// Compare the camera's picture with a subject: one request at a time, about one a second.
 
 import { call, multipart } from "./api.js";
 import { grab, openCamera } from "./camera.js";
@@ -7,7 +7,7 @@ import { byId, problemBox } from "./elements.js";
 import { drawPhoto } from "./faces.js";
 
 const PERIOD_MS = 1000;
-// These change with the next picture, or a little later; everything else ends it.
+// The next picture, or a later one, may not have these problems. All others end the session.
 const PASSING = new Set([
   "no_face", "several_faces", "face_too_small", "queue_full", "too_many_requests", "key_busy",
   "deadline_passed",
@@ -66,7 +66,7 @@ class LiveSession {
     }
   }
 
-  // Said once: a screen reader would repeat it every second.
+  // Change the text only if it is new: a screen reader would repeat it every second.
   say(content) {
     const place = byId("live-decision");
     const text = content.textContent ?? content;

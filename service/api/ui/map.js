@@ -1,4 +1,4 @@
-// The gallery as a map: who looks alike lies together.
+// Draw the gallery as a map: similar templates lie together.
 
 import { call } from "./api.js";
 import { element, problemBox, table } from "./elements.js";
@@ -15,10 +15,10 @@ export async function showMap(host, after = null) {
     const people = bySubject(map.points);
     const canvas = element("canvas", {
       role: "img", width: WIDTH, height: HEIGHT, class: "map", hidden: !people.size,
-      "aria-label": "Templates as dots, a colour per subject; the table below says who is nearest to whom",
+      "aria-label": "Templates as dots, one colour for each subject. The table below says which subjects are nearest to each other",
     });
     host.replaceChildren(...describe(map, people, canvas, host));
-    // Its colours and letters are those of the page that it is in by now.
+    // Draw only now: the canvas takes its colours and font from the page that it is in.
     draw(canvas, people);
     host.querySelector("h2").focus();
   } catch (problem) {
@@ -32,14 +32,14 @@ function describe(map, people, canvas, host) {
   if (!people.size) return [title, canvas];
   return [
     title,
-    element("p", {}, "Templates that are alike lie together; distances across the map mean nothing. ",
-      map.complete ? null : "Time ran out before it was finished. ",
-      map.others ? `${map.others} templates of other bundles are left out.` : null),
+    element("p", {}, "Similar templates lie together. Long distances on the map have no meaning. ",
+      map.complete ? null : "The time ran out before the map was finished. ",
+      map.others ? `${map.others} templates of other bundles are not shown.` : null),
     canvas,
     table("Subjects on the map", ["Subject", "Templates", "Nearest other subject"],
       [...people].map(([name, places]) => [name, String(places.length), nearest(name, people)])),
     map.next
-      ? element("button", { type: "button", onclick: () => showMap(host, map.next) }, "Map the next ones")
+      ? element("button", { type: "button", onclick: () => showMap(host, map.next) }, "Map the next templates")
       : null,
   ].filter(Boolean);
 }
@@ -62,7 +62,7 @@ function nearest(name, people) {
       const there = centre(places);
       return [other, Math.hypot(there.x - own.x, there.y - own.y)];
     });
-  return others.sort((a, b) => a[1] - b[1])[0]?.[0] ?? "nobody";
+  return others.sort((a, b) => a[1] - b[1])[0]?.[0] ?? "none";
 }
 
 function draw(canvas, people) {
@@ -72,7 +72,7 @@ function draw(canvas, people) {
   const points = [...people.values()].flat();
   const [across, down] = fit(points);
   [...people].forEach(([name, places], number) => {
-    // The golden angle keeps the colours of neighbours in the list apart.
+    // The golden angle gives neighbours in the list different colours.
     ink.fillStyle = `hsl(${(number * 137.5) % 360} 65% ${lightness}%)`;
     for (const place of places) {
       ink.beginPath();
@@ -88,7 +88,7 @@ function draw(canvas, people) {
   });
 }
 
-// One scale for both ways: what is near on the map is near in it.
+// Use one scale in both directions, so that distances are not distorted.
 function fit(points) {
   const ranges = ["x", "y"].map((side) => points.map((point) => point[side]))
     .map((values) => [Math.min(...values), Math.max(...values)]);

@@ -1,4 +1,4 @@
-// A field for photos: from files, dropped, pasted or taken with the camera.
+// A field for photos from files, by drop or paste, or from the camera.
 
 import { grab, openCamera } from "./camera.js";
 import { element, problemBox } from "./elements.js";
@@ -32,7 +32,7 @@ export class PhotoField {
     this.host.append(
       element("label", { for: id }, this.name),
       this.file,
-      element("p", { class: "note" }, "Or drop or paste one here, or"),
+      element("p", { class: "note" }, "You can also drop or paste a photo here, or"),
       element("div", { class: "row" }, this.camera, this.shoot),
       this.video, this.list, this.status,
     );
@@ -57,20 +57,20 @@ export class PhotoField {
     if (!given.length) return;
     this.photos = this.many ? [...this.photos, ...given] : given.slice(0, 1);
     this.status.replaceChildren();
-    this.acquit();
+    this.clearProblems();
     this.show();
   }
 
   clear() {
     this.photos = [];
-    this.acquit();
+    this.clearProblems();
     this.show();
   }
 
   async show(faces = []) {
     const turn = (this.turn = (this.turn ?? 0) + 1);
     const shown = await Promise.all(this.photos.map((photo, at) => this.item(photo, at, faces[at])));
-    // A large photo may be ready later than what was asked for after it.
+    // A large photo may be ready after a call that came later.
     if (turn === this.turn) this.list.replaceChildren(...shown);
   }
 
@@ -82,26 +82,26 @@ export class PhotoField {
     return element("li", {},
       readable || face ? canvas : null,
       element("p", { class: "note" }, name,
-        readable ? null : " (this browser cannot show it; the service may still read it)"),
+        readable ? null : " (this browser cannot show the photo, but the service may be able to read it)"),
       element("button", { type: "button", onclick: () => this.remove(at) }, `Remove ${name}`),
       this.problems.has(at) ? problemBox(this.problems.get(at)) : null);
   }
 
-  // Kept, too: a large photo may be shown later than its problem is known.
-  blame(at, problem) {
+  // Also remember the problem: a large photo may be shown after its problem is known.
+  showProblem(at, problem) {
     this.problems.set(at, problem);
     this.list.children[at]?.append(problemBox(problem));
   }
 
-  acquit() {
+  clearProblems() {
     this.problems.clear();
     for (const box of this.list.querySelectorAll(".problem")) box.remove();
   }
 
   remove(at) {
     this.photos.splice(at, 1);
-    this.acquit();
-    // The same file may be chosen again.
+    this.clearProblems();
+    // Allow the user to choose the same file again.
     this.file.value = "";
     this.show();
     this.file.focus();
@@ -142,7 +142,7 @@ export class PhotoField {
   }
 }
 
-// What is pasted goes to the first field of the page that has no photo yet, or takes many.
+// Put pasted photos into the first field of the page that is empty or takes several photos.
 export function pasteInto(section, fields) {
   document.addEventListener("paste", (event) => {
     const files = event.clipboardData?.files ?? [];

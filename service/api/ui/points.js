@@ -1,4 +1,4 @@
-// What a threshold costs: both error rates as measured, at every threshold of the curve.
+// Show both measured error rates at every threshold of the curve.
 
 import { call } from "./api.js";
 import { Curve } from "./curve.js";
@@ -23,7 +23,7 @@ async function show() {
 }
 
 function about(card) {
-  const measured = card.calibrated_on ? `Measured on ${card.calibrated_on}.` : "Nobody has measured its error rates.";
+  const measured = card.calibrated_on ? `Measured on ${card.calibrated_on}.` : "Its error rates were not measured.";
   return `Bundle ${card.name}. ${measured} Not good for: ${card.not_good_for}.`;
 }
 
@@ -61,26 +61,26 @@ function numbers(curve, at) {
   return [
     facts([
       ["Threshold", curve.thresholds[at].toFixed(4)],
-      ["Strangers who match (FMR)", figure(curve.fmr[at], curve.impostor_pairs, curve.errors_wanted)],
-      ["Own photos that do not (FNMR)", figure(curve.fnmr[at], curve.genuine_pairs, curve.errors_wanted)],
+      ["Different people who match (FMR)", figure(curve.fmr[at], curve.impostor_pairs, curve.errors_wanted)],
+      ["Same person who does not match (FNMR)", figure(curve.fnmr[at], curve.genuine_pairs, curve.errors_wanted)],
     ]),
-    element("p", {}, inWords(curve.fmr[at], "comparisons of strangers", "match"), " ",
+    element("p", {}, inWords(curve.fmr[at], "comparisons of different people", "match"), " ",
       inWords(curve.fnmr[at], "comparisons of one person", "do not match")),
   ];
 }
 
-// Doddington's rule: what rests on fewer errors may be off by a third and more.
+// Doddington's rule: a rate that rests on fewer errors may be wrong by a third or more.
 function figure(rate, pairs, wanted) {
   const errors = Math.round(rate * pairs);
   if (errors >= wanted) return `${percent(rate)}, from ${errors.toLocaleString()} errors`;
   return element("span", { class: "unsupported" },
-    `${percent(rate)}, from ${errors} errors only: not supported`);
+    `${percent(rate)}, from only ${errors} errors: not supported`);
 }
 
 function inWords(rate, of, what) {
   if (rate === 0) return `None of the measured ${of} ${what}.`;
   const scale = Math.max(100, 10 ** Math.ceil(-Math.log10(rate)));
-  return `Of ${scale.toLocaleString()} ${of} about ${Math.round(rate * scale)} ${what}.`;
+  return `About ${Math.round(rate * scale)} of ${scale.toLocaleString()} ${of} ${what}.`;
 }
 
 function spoken(curve, at) {
@@ -89,14 +89,14 @@ function spoken(curve, at) {
 
 function pointsTable(card) {
   if (!card.operating_points.length) {
-    return [element("p", {}, "This bundle has no operating points: pass a threshold of your own, or calibrate it with `likeness evaluate`.")];
+    return [element("p", {}, "This bundle has no operating points. Send a threshold with each request, or calibrate the bundle with `likeness evaluate`.")];
   }
   const rows = card.operating_points.map((point) => [
     point.name + (point.name === card.default_operating_point ? " (default)" : ""),
     point.threshold.toFixed(4),
     interval(point.fmr),
     interval(point.fnmr),
-    point.extrapolated ? "few false matches: extrapolated" : "",
+    point.extrapolated ? "extrapolated from few false matches" : "",
   ]);
   return [table("Operating points", ["Name", "Threshold", "FMR, 95 % interval", "FNMR, 95 % interval", ""], rows)];
 }

@@ -1,6 +1,6 @@
 """Time until the service is ready, and its memory: `python -m tests.tools.bench.footprint`.
 
-`--requests 10000` is what the README quotes; fewer show the same within minutes.
+`--requests 10000` is what `deploy/speed.md` quotes; fewer show the same within minutes.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""How many machines it takes, from measured rates: the tables of `deploy/README.md`.
+"""How many machines it takes, from measured rates: the tables of `deploy/capacity.md`.
 
 `python -m tests.tools.bench.plan --verify-per-s 120` prints them with figures of your own.
 """

@@ -73,15 +73,15 @@ def test_a_key_is_asked_for_and_kept_for_the_tab_alone(browser: Browser) -> None
         expect(page.locator("#gallery-list")).to_contain_text("key_missing")
         page.get_by_label("Key", exact=True).fill(f"{key}x")
         page.get_by_role("button", name="Use", exact=True).click()
-        expect(page.locator("#key-status")).not_to_have_text("This key is good.")
+        expect(page.locator("#key-status")).not_to_have_text("This key is valid.")
         page.get_by_label("Key", exact=True).fill(key)
         page.keyboard.press("Enter")
-        expect(page.locator("#key-status")).to_have_text("This key is good.")
-        expect(page.locator("#gallery-status")).to_have_text("Nobody is enrolled here.")
+        expect(page.locator("#key-status")).to_have_text("This key is valid.")
+        expect(page.locator("#gallery-status")).to_have_text("No person is enrolled.")
         assert key not in page.url
         assert page.evaluate("() => localStorage.length") == 0
         page.reload()
-        expect(page.locator("#gallery-status")).to_have_text("Nobody is enrolled here.")
+        expect(page.locator("#gallery-status")).to_have_text("No person is enrolled.")
         page.locator("summary").click()
         page.get_by_role("button", name="Forget").click()
         assert page.evaluate("() => sessionStorage.length") == 0
