@@ -66,7 +66,7 @@ COPY --from=dependencies /opt/likeness /opt/likeness
 COPY --from=project /opt/project /opt/likeness
 COPY --from=bill /opt/sbom.json /usr/share/likeness/sbom.json
 # The service writes only to /data and /tmp, so the rest may be mounted read-only. The image does
-# not decide about keys: without a key or LIKENESS_WITHOUT_KEYS the service refuses to start.
+# not decide about keys: without a key the service refuses to listen on this address.
 ENV PATH=/opt/likeness/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
