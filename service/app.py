@@ -24,9 +24,9 @@ from service.api.openapi import DocumentedApp
 from service.api.pages import ui_router
 from service.api.rows import HEADERS as ROWS_HEADERS
 from service.compat.compreface.access import needs as compreface_needs
-from service.compat.compreface.install import install_compreface
+from service.compat.compreface.routes import install_compreface
 from service.compat.rekognition.access import policy_of as rekognition_policy
-from service.compat.rekognition.install import install_rekognition
+from service.compat.rekognition.routes import install_rekognition
 from service.edge.access import Policy
 from service.edge.admission import Admission, Gate
 from service.edge.boundary import Boundary

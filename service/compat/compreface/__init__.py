@@ -1,5 +1,5 @@
 """CompreFace's REST API, as its SDKs and Double Take call it.
 
-What it says is in CompreFace's docs, what is different here in `deploy/migrate.md`. It translates
-and decides nothing: faces are recognised where all routes have it done.
+CompreFace's docs describe it; `deploy/migrate.md` lists the differences. This package only
+translates: faces are recognised as for all other routes.
 """

@@ -8,7 +8,7 @@ from typing import Final
 
 from starlette.responses import JSONResponse
 
-from service.compat.translated import Translation
+from service.compat.translation import Translation
 from service.schemas.problem import Problem
 
 # The numbers are those of CompreFace's `CommonExceptionCode`.

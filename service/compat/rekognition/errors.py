@@ -6,7 +6,7 @@ from http import HTTPStatus
 from types import MappingProxyType
 from typing import Final
 
-from service.compat.translated import Translation
+from service.compat.translation import Translation
 from service.schemas.problem import Problem
 
 MEDIA_TYPE: Final = "application/x-amz-json-1.1"

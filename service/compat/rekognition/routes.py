@@ -1,31 +1,32 @@
-"""One route for all operations: the header says which."""
+"""The one route of all operations; a header names the operation."""
 
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final, Generic, TypeVar
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 
 from service.compat.rekognition import collections, faces
-from service.compat.rekognition.access import PATH, operation_of, takes_photos
-from service.compat.rekognition.asked import Asked
-from service.compat.rekognition.errors import MEDIA_TYPE
-from service.compat.rekognition.requests import (
-    Call,
-    CompareFaces,
-    CreateCollection,
-    DeleteCollection,
-    DeleteFaces,
-    DescribeCollection,
-    DetectFaces,
-    IndexFaces,
-    ListCollections,
-    ListFaces,
-    SearchFaces,
-    SearchFacesByImage,
+from service.compat.rekognition.access import PATH, is_rekognition, operation_of, takes_photos
+from service.compat.rekognition.errors import MEDIA_TYPE, translate
+from service.compat.rekognition.faces import OperationContext
+from service.compat.rekognition.schemas import (
+    CompareFacesRequest,
+    CreateCollectionRequest,
+    DeleteCollectionRequest,
+    DeleteFacesRequest,
+    DescribeCollectionRequest,
+    DetectFacesRequest,
+    IndexFacesRequest,
+    ListCollectionsRequest,
+    ListFacesRequest,
+    RequestShape,
+    ResponseShape,
+    SearchFacesByImageRequest,
+    SearchFacesRequest,
 )
-from service.compat.rekognition.shapes import Shape
+from service.compat.translation import ProblemTranslator
 from service.edge.body import read_json_body, validate
 from service.edge.disconnect import run_until_disconnect
 from service.edge.guard import By, MayLower
@@ -37,48 +38,57 @@ from service.recognition.service import ServiceDep
 
 router = APIRouter(include_in_schema=False)
 
-M = TypeVar("M", bound=Call)
+M = TypeVar("M", bound=RequestShape)
 
 
 @dataclass(frozen=True, slots=True)
 class Operation(Generic[M]):
-    """Say what an operation takes and what it does."""
+    """Hold the type of an operation's request, and the function that answers it."""
 
-    takes: type[M]
-    does: Callable[[Asked, M], Coroutine[None, None, Shape]]
+    request: type[M]
+    run: Callable[[OperationContext, M], Coroutine[None, None, ResponseShape]]
 
 
 OPERATIONS: Final[Mapping[str, Operation[Any]]] = MappingProxyType(
     {
-        "CompareFaces": Operation(CompareFaces, faces.compare),
-        "DetectFaces": Operation(DetectFaces, faces.detect),
-        "IndexFaces": Operation(IndexFaces, faces.index),
-        "SearchFacesByImage": Operation(SearchFacesByImage, faces.search_by_image),
-        "SearchFaces": Operation(SearchFaces, faces.search),
-        "CreateCollection": Operation(CreateCollection, collections.create),
-        "ListCollections": Operation(ListCollections, collections.every),
-        "DescribeCollection": Operation(DescribeCollection, collections.describe),
-        "DeleteCollection": Operation(DeleteCollection, collections.delete),
-        "ListFaces": Operation(ListFaces, collections.faces),
-        "DeleteFaces": Operation(DeleteFaces, collections.delete_faces),
+        "CompareFaces": Operation(CompareFacesRequest, faces.compare),
+        "DetectFaces": Operation(DetectFacesRequest, faces.detect),
+        "IndexFaces": Operation(IndexFacesRequest, faces.index),
+        "SearchFacesByImage": Operation(SearchFacesByImageRequest, faces.search_by_image),
+        "SearchFaces": Operation(SearchFacesRequest, faces.search),
+        "CreateCollection": Operation(CreateCollectionRequest, collections.create),
+        "ListCollections": Operation(ListCollectionsRequest, collections.list_all),
+        "DescribeCollection": Operation(DescribeCollectionRequest, collections.describe),
+        "DeleteCollection": Operation(DeleteCollectionRequest, collections.delete),
+        "ListFaces": Operation(ListFacesRequest, collections.list_faces),
+        "DeleteFaces": Operation(DeleteFacesRequest, collections.delete_faces),
     }
 )
 
 
 @router.post(PATH)
 async def call(request: Request, service: ServiceDep, by: By, may_lower: MayLower) -> Response:
-    """Do what the target says, once the whole body is there: a signature is of all of it."""
+    """Run the operation that the target header names.
+
+    The whole body is read first, because a signature covers all of it.
+    """
     name = operation_of(request.scope)
     if name is None or name not in OPERATIONS:
-        raise RouteNotFound(f"There is no such operation here; there are {', '.join(OPERATIONS)}.")
+        raise RouteNotFound(f"This operation does not exist here. Use {', '.join(OPERATIONS)}.")
     members = await read_json_body(request, MEDIA_TYPE.encode())
     if takes_photos(name):
-        # Its clients have no proof of a living person to show.
+        # Rekognition's clients cannot send a liveness token: refused if the service needs one.
         await service.liveness.check(None, (), request.url.path, request_id(request.scope))
     operation = OPERATIONS[name]
-    form = validate(as_object(members), operation.takes)
+    form = validate(as_object(members), operation.request)
     count_photos(request.scope, form)
-    asked = Asked(service, await service.active(), service.caller(), by, may_lower)
-    answer = await run_until_disconnect(request, operation.does(asked, form))
+    context = OperationContext(service, await service.active(), service.caller(), by, may_lower)
+    response = await run_until_disconnect(request, operation.run(context, form))
     headers = {"x-amzn-requestid": request_id(request.scope) or ""}
-    return Response(answer.written(), media_type=MEDIA_TYPE, headers=headers)
+    return Response(response.to_json(), media_type=MEDIA_TYPE, headers=headers)
+
+
+def install_rekognition(app: FastAPI) -> None:
+    """Add the route, and translate its problems; add no middleware but HeadAsGet after this."""
+    app.include_router(router)
+    app.add_middleware(ProblemTranslator, is_theirs=is_rekognition, translate=translate)

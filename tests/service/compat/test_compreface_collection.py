@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from models.decision import Template
-from service.compat.compreface.answers import Example
 from service.compat.compreface.collection import FaceCollection
+from service.compat.compreface.schemas import Example
 from service.errors import SubjectNotFound, TemplateNotFound
 from service.store import Store, open_store
 from tests.contracts.store.samples import FINGERPRINT, Clock, template
@@ -44,7 +44,7 @@ async def test_pages_hold_what_counts_and_nothing_else(store: Store) -> None:
 
 async def test_example_is_found_by_its_id_alone(store: Store) -> None:
     held = collection(store)
-    example = await held.one("3")
+    example = await held.example("3")
     assert example == Example(image_id="3", subject="bob")
     assert (await held.template(example)).fingerprint == FINGERPRINT
 
@@ -52,12 +52,12 @@ async def test_example_is_found_by_its_id_alone(store: Store) -> None:
 @pytest.mark.parametrize("image_id", ["expired", "other", "elsewhere", "nobody"])
 async def test_what_does_not_count_is_not_found(store: Store, image_id: str) -> None:
     with pytest.raises(TemplateNotFound):
-        await collection(store).one(image_id)
+        await collection(store).example(image_id)
 
 
 async def test_example_that_was_deleted_meanwhile_is_not_used(store: Store) -> None:
     held = collection(store)
-    example = await held.one("3")
+    example = await held.example("3")
     assert await held.delete(example, None)
     assert not await held.delete(example, None)
     with pytest.raises(TemplateNotFound):

@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from models.errors import LikenessError
 from service.compat.compreface.access import is_compreface
 from service.compat.compreface.errors import translate
-from service.compat.translated import Translated
+from service.compat.translation import ProblemTranslator
 from service.edge.boundary import Boundary
 from service.edge.problems import problem
 from service.errors import BodyTooLarge, QueueFull, StoreUnavailable
@@ -24,7 +24,7 @@ def refusing(error: Exception) -> ASGIApp:
             raise error
         await problem(error)(scope, receive, send)
 
-    return Translated(Boundary(app, Metrics()), is_compreface, translate)
+    return ProblemTranslator(Boundary(app, Metrics()), is_compreface, translate)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from service.api.needs import NEEDS
 from service.app import create_app
 from service.cli.app import app as commands
+from service.edge.guard import Turnstile
 from service.settings import Settings
 from tests.checkpoints import write_bundle
 from tests.in_process import client_of
@@ -374,3 +375,29 @@ def test_key_made_by_the_command_opens_a_server_that_strangers_reach(
         key_id = key.split("_")[1]
         assert likeness("keys", "revoke", key_id, "--url", url).exit_code == 0
         assert "not one that counts" in likeness("keys", "list", "--url", url).stderr
+
+
+async def test_crowd_begins_a_few_at_a_time_and_in_its_order() -> None:
+    turnstile = Turnstile(3)
+    begun: list[int] = []
+
+    async def begin(number: int) -> None:
+        await turnstile.go_through()
+        begun.append(number)
+
+    crowd = [asyncio.create_task(begin(number)) for number in range(20)]
+    most, before = 0, 0
+    while len(begun) < len(crowd):
+        await asyncio.sleep(0)
+        most, before = max(most, len(begun) - before), len(begun)
+    assert begun == list(range(20))
+    assert most == 3
+
+
+async def test_whoever_leaves_the_queue_holds_up_nobody() -> None:
+    turnstile = Turnstile(1)
+    first, leaves, last = (asyncio.create_task(turnstile.go_through()) for _ in range(3))
+    await first
+    leaves.cancel()
+    await asyncio.wait_for(last, 5)
+    await asyncio.wait_for(turnstile.go_through(), 5)

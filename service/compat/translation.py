@@ -1,4 +1,4 @@
-"""Say problems in another service's words."""
+"""Answer problems in the form of another service."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from service.schemas.problem import Problem
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """Hold a problem as another service would answer it."""
+    """Hold the answer that another service would give to a problem."""
 
     status: int
     body: bytes
@@ -20,10 +20,11 @@ class Translation:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class Translated:
-    """Translate the problems of the requests that are another service's, those of all layers.
+class ProblemTranslator:
+    """Translate the problems that requests to another service's API get, from every layer.
 
-    Outside what counts and logs, where a problem is called what it is called here.
+    It is outside the layer that counts and logs, so metrics and logs show the codes of this
+    service.
     """
 
     def __init__(
@@ -40,27 +41,27 @@ class Translated:
         if scope["type"] != "http" or not self._is_theirs(scope):
             await self._app(scope, receive, send)
             return
-        held: Message | None = None
+        start_of_problem: Message | None = None
 
-        async def translated(message: Message) -> None:
-            nonlocal held
+        async def translate(message: Message) -> None:
+            nonlocal start_of_problem
             if message["type"] == "http.response.start":
                 if Headers(raw=message["headers"]).get("content-type") == MEDIA_TYPE:
-                    held = message
+                    start_of_problem = message
                     return
-            elif held is not None:
-                # A problem is one piece, the first.
-                start, body = self._in_their_words(held, message["body"])
-                held, message = None, {**message, "body": body}
+            elif start_of_problem is not None:
+                # A problem is sent as one message.
+                start, body = self._translated(start_of_problem, message["body"])
+                start_of_problem, message = None, {**message, "body": body}
                 await send(start)
             await send(message)
 
-        await self._app(scope, receive, translated)
+        await self._app(scope, receive, translate)
 
-    def _in_their_words(self, start: Message, body: bytes) -> tuple[Message, bytes]:
-        told = self._translate(Problem.model_validate_json(body))
+    def _translated(self, start: Message, body: bytes) -> tuple[Message, bytes]:
+        translation = self._translate(Problem.model_validate_json(body))
         headers = MutableHeaders(raw=list(start["headers"]))
-        headers["content-type"] = told.media_type
-        headers["content-length"] = str(len(told.body))
-        headers.update(told.headers)
-        return {**start, "status": told.status, "headers": headers.raw}, told.body
+        headers["content-type"] = translation.media_type
+        headers["content-length"] = str(len(translation.body))
+        headers.update(translation.headers)
+        return {**start, "status": translation.status, "headers": headers.raw}, translation.body
