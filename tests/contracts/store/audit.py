@@ -1,4 +1,4 @@
-"""What every engine promises about the log of what changed."""
+"""The store's contract: the audit log."""
 
 import asyncio
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ async def logged(store: Store) -> list[tuple[str, Mapping[str, int]]]:
 
 
 class AuditContract:
-    """Log every change, sealed."""
+    """Log every change, in a chain of digests."""
 
     async def test_every_change_is_logged(self, store: Store, clock: Clock) -> None:
         soon = clock.now + timedelta(seconds=1)

@@ -1,4 +1,4 @@
-"""What every engine promises about photos, and about a new bundle that takes over."""
+"""The store's contract: photos, and the change to another bundle."""
 
 import hashlib
 from datetime import timedelta
@@ -27,7 +27,7 @@ async def found_by(store: Store, image: str, fingerprint: str) -> list[str]:
 
 
 class PhotoContract:
-    """Keep photos that are given, as long as what was made of them."""
+    """Keep given photos as long as their templates."""
 
     async def test_photo_is_kept_as_it_was_given(self, store: Store) -> None:
         await store.enroll("ada", [template("one", "t1", photo=b"jpeg\0")])
@@ -76,7 +76,7 @@ class PhotoContract:
 
 
 class ChangeContract:
-    """Let a new bundle take over."""
+    """Change to another bundle."""
 
     async def test_templates_are_counted_by_the_bundle_that_made_them(self, store: Store) -> None:
         assert await store.fingerprints() == {}

@@ -1,4 +1,4 @@
-"""What every engine promises about scores by a cohort."""
+"""The store's contract: scores by a cohort."""
 
 import asyncio
 from datetime import timedelta
@@ -22,21 +22,21 @@ from tests.contracts.store.samples import (
 
 
 async def enrol_some(store: Store, first: int = 0) -> None:
-    """Enrol ten with two templates each, and one of another bundle."""
+    """Enrol ten subjects with two templates each, and one subject of another bundle."""
     for number in range(first, first + 10):
         images = [template(f"{number}a"), template(f"{number}b")]
         await store.enroll(f"s{number}", [*images, template(f"{number}a", fingerprint="other")])
 
 
 async def similarities(store: Store, cohort: Cohort) -> dict[str, float]:
-    """Return who is found by a cohort, and how similar."""
+    """Return the subjects that a search by a cohort finds, with their similarity."""
     await store.compare_by(FINGERPRINT, cohort)
     found = await store.search(vector_of("probe"), FINGERPRINT, 100)
     return {candidate.subject: candidate.similarity for candidate in found}
 
 
 class CohortContract:
-    """Rank and score by what a face has in common with everybody."""
+    """Rank and score by cohort means."""
 
     async def test_similarity_is_the_score_by_the_cohort(self, store: Store, clock: Clock) -> None:
         cohort = cohort_of("everybody")

@@ -1,4 +1,4 @@
-"""What every engine promises about collections: galleries that know nothing of one another."""
+"""The store's contract: collections, which are searched separately."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""What every engine promises about the end of a collection: all of it goes, and nothing else."""
+"""The store's contract: a deleted collection is erased completely, and nothing else is."""
 
 import asyncio
 import random
@@ -25,7 +25,7 @@ from tests.contracts.store.samples import (
 
 
 class CollectionEndContract:
-    """Erase a collection with all that is in it."""
+    """Erase a collection with all its subjects."""
 
     async def test_deletion_erases_all_of_a_collection_and_nothing_else(self, store: Store) -> None:
         await enrol_everywhere(store)
@@ -98,7 +98,7 @@ class CollectionEndContract:
 
 
 def _anything(store: Store, clock: Clock, dice: random.Random) -> Awaitable[object]:
-    """Choose something to do in one of three collections."""
+    """Choose an operation in one of three collections."""
     subject, image = f"s{dice.randrange(9)}", f"i{dice.randrange(9)}"
     name, template_id = dice.choice(("", "a", "b")), f"{subject}{image}"
     soon = clock.now + timedelta(seconds=1 + dice.randrange(5))
@@ -118,7 +118,7 @@ def _anything(store: Store, clock: Clock, dice: random.Random) -> Awaitable[obje
 
 
 class LastingCollectionContract:
-    """Keep collections, sealed as well, beyond the process."""
+    """Keep collections, encrypted or not, after the process ends."""
 
     async def test_large_collection_goes_in_steps_and_the_last_counts_all(
         self, store: Store, url: str, clock: Clock

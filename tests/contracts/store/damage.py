@@ -1,4 +1,4 @@
-"""What every engine promises where bytes of what is stored were damaged."""
+"""The store's contract: damaged values."""
 
 import logging
 from collections.abc import AsyncIterator, Callable
@@ -24,7 +24,7 @@ Harm = Callable[[str], object]
 
 
 def to_vector(change: Callable[[bytes], bytes]) -> Harm:
-    """Return what changes the vector of the template t1."""
+    """Return a statement that damages the vector of the template t1."""
 
     def harm(url: str) -> None:
         ((blob,),) = run(url, "SELECT vector FROM templates WHERE template_id = 't1'")
@@ -54,7 +54,7 @@ VECTORS = [
 async def opened_with_damage(
     store: Store, url: str, clock: Clock, vault: Vault, harm: Harm
 ) -> AsyncIterator[Store]:
-    """Enrol ada twice and bob once, harm ada, and open the store again."""
+    """Enrol ada twice and bob once, damage a value of ada, and open the store again."""
     soon = clock.now + timedelta(days=1)
     new = [template("one", "t1", photo=b"one", expires_at=soon), template("two", "t2")]
     await store.enroll("ada", new, {"of": "ada"})
@@ -70,7 +70,7 @@ async def opened_with_damage(
 
 
 class DamageContract:
-    """Leave out what cannot be read, name it, and serve everybody else."""
+    """Leave out damaged values, name them, and serve all other subjects."""
 
     @pytest.mark.parametrize("harm", VECTORS)
     async def test_damaged_vector_is_left_out_and_named_and_all_else_is_served(
@@ -173,7 +173,7 @@ class DamageContract:
 
 
 class SealedDamageContract:
-    """Do so where the key of a subject is damaged."""
+    """Leave out the values of a subject whose key is damaged."""
 
     async def test_damaged_key_harms_its_subject_alone(
         self, store: Store, url: str, clock: Clock, vault: Vault

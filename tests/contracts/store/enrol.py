@@ -1,4 +1,4 @@
-"""What every engine promises about enrolling."""
+"""The store's contract: enrolment."""
 
 import hashlib
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ from tests.contracts.store.samples import FINGERPRINT, Clock, names_found, templ
 
 
 class EnrolContract:
-    """Add templates, once each."""
+    """Add each template once."""
 
     async def test_enrolled_template_is_found_at_once(self, store: Store) -> None:
         await store.enroll("ada", [template("one", "t1")])
@@ -149,7 +149,7 @@ async def expire_and_sweep(store: Store, clock: Clock) -> None:
 
 
 class RepeatContract:
-    """Send a request again, with a key."""
+    """Repeat a request with an idempotency key."""
 
     async def test_repeated_request_gets_the_first_outcome(self, store: Store) -> None:
         key = Idempotency("k", "d")

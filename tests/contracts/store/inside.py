@@ -1,4 +1,4 @@
-"""Look into the database of a store from outside, and change what nobody should."""
+"""Read and change the database of a store from outside, as only a test may."""
 
 import shutil
 import sqlite3
@@ -12,7 +12,7 @@ _SQLITE = "sqlite:///"
 
 
 def run(url: str, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-    """Run a statement with `?` parameters in the database of a store, past all its rules."""
+    """Run a statement with `?` parameters in the database of a store, without its checks."""
     if url.startswith(_SQLITE):
         with closing(sqlite3.connect(url.removeprefix(_SQLITE))) as connection:
             connection.execute("PRAGMA ignore_check_constraints = ON")

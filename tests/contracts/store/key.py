@@ -1,4 +1,4 @@
-"""What every engine promises about API keys."""
+"""The store's contract: API keys."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -15,7 +15,7 @@ def key(key_id: str, clock: Clock) -> ApiKey:
 
 
 class KeyContract:
-    """Keep keys by what checks them."""
+    """Keep API keys by a digest of their secret."""
 
     async def test_key_is_kept_as_it_was_given(self, store: Store, clock: Clock) -> None:
         given = key("one", clock)

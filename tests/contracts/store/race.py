@@ -1,4 +1,4 @@
-"""What every engine promises when everything happens at once."""
+"""The store's contract: concurrent operations."""
 
 import asyncio
 import random
@@ -12,7 +12,7 @@ from tests.contracts.store.samples import Clock, assert_search_agrees, template
 
 
 class RaceContract:
-    """Enrol and delete at once."""
+    """Enrol and delete concurrently."""
 
     async def test_many_enrolments_of_one_image_make_one_template(self, store: Store) -> None:
         outcomes = await asyncio.gather(

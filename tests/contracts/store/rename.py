@@ -1,4 +1,4 @@
-"""What every engine promises about giving a subject another name."""
+"""The store's contract: renaming a subject."""
 
 import asyncio
 from dataclasses import replace
@@ -20,7 +20,7 @@ from tests.contracts.store.samples import (
 
 
 async def enrol_ada(store: Store, clock: Clock) -> None:
-    """Enrol somebody with all that can be stored of one."""
+    """Enrol a subject with every kind of value."""
     later = clock.now + timedelta(days=1)
     new = [template("two", "t2", photo=b"photo"), template("one", "t1", expires_at=later)]
     await store.enroll("ada", new, {"of": "ada"}, terms=Terms("form 12", "door 3"))
@@ -28,7 +28,7 @@ async def enrol_ada(store: Store, clock: Clock) -> None:
 
 
 class RenameContract:
-    """Rename subjects: nothing is lost, made of two, or found by a name that is given up."""
+    """Rename subjects without loss; an old name finds no subject."""
 
     async def test_renamed_subject_has_all_that_it_had(self, store: Store, clock: Clock) -> None:
         await enrol_ada(store, clock)

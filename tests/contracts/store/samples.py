@@ -17,7 +17,7 @@ MASTER, OTHER_MASTER = bytes(range(32)), bytes(range(32, 64))
 
 
 class Clock:
-    """Tell a time that only the test moves."""
+    """Return a time that only the test changes."""
 
     def __init__(self) -> None:
         self.now = datetime(2030, 1, 1, tzinfo=UTC)
@@ -27,7 +27,7 @@ class Clock:
 
 
 def vector_of(image: str, dimension: int = DIMENSION) -> NDArray[np.float32]:
-    """Return the (d,) float32 unit vector that an image's name leads to."""
+    """Return the (d,) float32 unit vector of an image, which its name determines."""
     seed = int.from_bytes(hashlib.sha256(image.encode()).digest()[:8])
     vector = np.random.default_rng(seed).standard_normal(dimension)
     return (vector / np.linalg.norm(vector)).astype(np.float32)
@@ -63,12 +63,12 @@ def near(axis: int, similarity: float) -> NDArray[np.float32]:
 
 
 def cohort_of(name: str, nearest: int = 3) -> Cohort:
-    """Return a cohort of 20 faces that its name leads to."""
+    """Return a cohort of 20 faces, which its name determines."""
     return Cohort(np.stack([vector_of(f"{name} {face}") for face in range(20)]), nearest)
 
 
 def axis(number: int) -> Cohort:
-    """Return a cohort of one face: so m of a vector is its number along that axis."""
+    """Return a cohort of one face: the cohort mean of a vector is its number along that axis."""
     return Cohort(near(number, 1.0)[None], 1)
 
 
@@ -80,7 +80,7 @@ async def names_found(
 
 
 async def all_exports(store: Store, collection: str = "") -> list[SubjectExport]:
-    """Return every subject of a collection, by pages of three."""
+    """Return all subjects of a collection, read in pages of three."""
     exports: list[SubjectExport] = []
     after: str | None = None
     while True:
@@ -98,7 +98,7 @@ def expected(
     now: datetime,
     cohort: Cohort,
 ) -> list[Candidate]:
-    """Search the slow way."""
+    """Search by comparing with every template."""
     best = []
     for export in exports:
         live = [
@@ -123,9 +123,9 @@ def _candidate(
 async def assert_search_agrees(
     store: Store, now: datetime, collection: str = "", cohort: Cohort = NO_COHORT
 ) -> None:
-    """Compare the search and the counts with what is stored, for every fingerprint used here.
+    """Compare search and counts with the stored templates, for every fingerprint in these tests.
 
-    The cohort is that of the fingerprint of most; the other has none.
+    The cohort is for the most frequent fingerprint; the other has none.
     """
     exports = await all_exports(store, collection)
     counts = await store.count(collection)

@@ -1,4 +1,4 @@
-"""What every engine promises when it is opened with a master key."""
+"""The store's contract: encryption with a master key."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -30,7 +30,7 @@ TERMS = Terms("form 12, signed 2030-01-01", "door 3")
 
 @asynccontextmanager
 async def opened(url: str, *masters: bytes) -> AsyncIterator[Store]:
-    """Open a store with other master keys than the test's, for the length of a block."""
+    """Open a store with other master keys than the test's."""
     store = await open_store(url, Clock(), Vault(masters))
     try:
         yield store
@@ -39,7 +39,7 @@ async def opened(url: str, *masters: bytes) -> AsyncIterator[Store]:
 
 
 async def enrol_some(store: Store) -> None:
-    """Enrol three with all that is stored of one, templates of two bundles included."""
+    """Enrol three subjects with every kind of value and with templates of two bundles."""
     for at, name in enumerate(("ada", "bob", "eve")):
         new = [template(f"{name}1", f"{at}-1", photo=b"photo of " + name.encode())]
         new.append(template(f"{name}2", f"{at}-2"))
@@ -48,14 +48,14 @@ async def enrol_some(store: Store) -> None:
 
 
 async def enrol_some_in_clear(store: Store, url: str) -> None:
-    """Do so before there is a master key."""
+    """Enrol the subjects of `enrol_some` before there is a master key."""
     await store.close()
     async with opened(url) as clear:
         await enrol_some(clear)
 
 
 async def assert_all_there(store: Store) -> None:
-    """Compare what `enrol_some` stored with what is found, opened and listed."""
+    """Check that all values of `enrol_some` can be found, decrypted and listed."""
     for at, name in enumerate(("ada", "bob", "eve")):
         assert (await names_found(store, f"{name}2"))[0] == name
         export = await store.export(name)
@@ -72,8 +72,8 @@ async def assert_all_there(store: Store) -> None:
     await assert_search_agrees(store, Clock().now)
 
 
-# What somebody could do who writes to the database, so that bob passes for ada, or one photo of
-# hers for another; a statement each.
+# Statements of an attacker who can write to the database, to pass bob off as ada, or one photo of
+# ada as another.
 _KEEP = "CREATE TABLE kept AS SELECT * FROM subjects"
 _TAKE = ", ".join(
     f"{column} = (SELECT {column} FROM kept WHERE kept.subject = "
@@ -114,13 +114,13 @@ FORGERIES = {
 
 
 async def whose(store: Store, vector_name: str, collection: str = "") -> list[str]:
-    """Return who is named for a face, well above all others, and with which template."""
+    """Return the subject and the template that a face is clearly most similar to."""
     found = await store.search(vector_of(vector_name), FINGERPRINT, 9, collection)
     return [f"{each.subject} {each.template_id}" for each in found if each.cosine > 0.99]
 
 
 async def opened_of(store: Store, subject: str) -> list[str]:
-    """Return which vectors of those that `enrol_some` stores are opened as a subject's."""
+    """Return which vectors of `enrol_some` can be decrypted as a subject's."""
     try:
         held = await store.templates_of(subject)
     except StoreUnavailable:
@@ -135,7 +135,7 @@ async def opened_of(store: Store, subject: str) -> list[str]:
 
 
 def unbind(url: str) -> None:
-    """Seal a gallery as earlier releases did, and list it as theirs."""
+    """Encrypt a gallery as earlier releases did, and list its keys as unbound."""
     vault = Vault([MASTER])
     keys = "SELECT subject, collection, key_id, master, wrapped FROM subjects"
     for subject, collection, *key in run(url, f"{keys} JOIN data_keys USING (key_id)"):
@@ -160,7 +160,7 @@ def unbind(url: str) -> None:
 
 
 class SealContract:
-    """Seal, open again, and move to another master key."""
+    """Encrypt, decrypt, and change to another master key."""
 
     async def test_sealed_store_gives_back_what_was_put_in(
         self, store: Store, url: str, vault: Vault
@@ -271,7 +271,7 @@ class SealContract:
         backup = copy_of(url)
         async with opened(url, MASTER) as later:
             await later.delete_subject("eve")
-        # The backup was made without keys: those of today are all there are.
+        # The backup holds no keys, so only today's keys exist.
         for key_id, master, wrapped in run(url, "SELECT key_id, master, wrapped FROM data_keys"):
             run(
                 backup,
@@ -334,7 +334,7 @@ class SealContract:
             assert not {blob for _, blob in old} & {
                 blob for (blob,) in run(url, "SELECT vector FROM templates")
             }
-            # From now on what an earlier release sealed is no longer accepted.
+            # From now on, values in the form of earlier releases are not accepted.
             for number, blob in old:
                 run(url, "UPDATE templates SET vector = ? WHERE number = ?", blob, number)
             assert await opened_of(bound, "ada") == []

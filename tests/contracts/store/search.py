@@ -1,4 +1,4 @@
-"""What every engine promises about finding and expiring."""
+"""The store's contract: search and expiry."""
 
 import asyncio
 from datetime import timedelta, timezone
@@ -70,7 +70,7 @@ class SearchContract:
 
 
 class ExpiryContract:
-    """Let templates expire."""
+    """Ignore expired templates."""
 
     async def test_expired_template_is_neither_found_nor_compared(
         self, store: Store, clock: Clock
@@ -161,7 +161,7 @@ class ExpiryContract:
 
 
 class SweepContract:
-    """Erase what has expired."""
+    """Erase expired templates."""
 
     async def test_sweep_erases_what_has_expired_and_nothing_else(
         self, store: Store, clock: Clock

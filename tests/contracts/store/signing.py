@@ -1,4 +1,4 @@
-"""What every engine promises about keys that sign, when it is opened with a master key."""
+"""The store's contract: API keys that sign, with a master key."""
 
 import base64
 
@@ -14,14 +14,14 @@ from tests.contracts.store.seal import opened
 
 
 async def add_signer(store: Store, clock: Clock) -> tuple[str, str]:
-    """Keep a new key that signs; return its access key id and its secret."""
+    """Store a new API key that signs; return its access key id and its secret."""
     kept, key = make_key("door", ["verify"], None, None, clock.now, Vault([MASTER]))
     await store.add_key(kept)
     return signing_pair(key)
 
 
 class SigningContract:
-    """Keep secrets under the master key, as long as they count."""
+    """Keep signing secrets, encrypted by the master key, until they are revoked."""
 
     async def test_secret_is_nowhere_in_clear(self, store: Store, url: str, clock: Clock) -> None:
         access_key_id, secret = await add_signer(store, clock)
@@ -94,6 +94,6 @@ class SigningContract:
         assert await store.revoke_key(one)
         assert [blob in everything(url) for blob in blobs] == [False, True]
         await store.close()
-        # What is left of it is no reason to ask for the key, nor for erasing anybody again.
+        # A revoked key must neither require its master key nor erase a subject again.
         async with opened(url, MASTER) as again:
             assert [key.signing is not None for key in await again.keys()] == [False, True]

@@ -1,4 +1,4 @@
-"""What every engine of the store promises; an engine's tests inherit it and give a `url`."""
+"""The store's whole contract; the tests of each engine inherit it and provide a `url`."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -34,7 +34,7 @@ from tests.contracts.store.search import ExpiryContract, SearchContract, SweepCo
 
 
 class ListContract:
-    """List subjects and what is stored of them."""
+    """List and describe subjects."""
 
     async def test_subjects_come_in_code_point_order_page_by_page(self, store: Store) -> None:
         names = ["b", "a", "B", "é", "z", "\U0001d538", "a b", "\uffee"]
@@ -84,7 +84,7 @@ class ListContract:
 
 
 class DeleteContract:
-    """Delete, completely."""
+    """Delete completely."""
 
     async def test_deleted_subject_is_gone_everywhere(self, store: Store) -> None:
         await store.enroll("ada", [template("one"), template("two")])
@@ -140,7 +140,7 @@ class StoreContract(
     RenameContract,
     RaceContract,
 ):
-    """Inherit this, and override `url` with a fixture that names an empty store."""
+    """Test an engine: inherit this, and override `url` with a fixture that names an empty store."""
 
     @pytest.fixture
     def clock(self) -> Clock:
@@ -148,7 +148,7 @@ class StoreContract(
 
     @pytest.fixture
     def vault(self) -> Vault:
-        """Return the vault of the store; a test of sealed ones overrides it."""
+        """Return the vault of the store; tests with encryption override it."""
         return Vault()
 
     @pytest.fixture
@@ -174,7 +174,7 @@ class StoreContract(
 
     async def test_what_was_asked_before_closing_is_done(self, store: Store) -> None:
         asked = [asyncio.create_task(store.enroll("ada", [template(f"i{i}")])) for i in range(20)]
-        await asyncio.sleep(0)  # lets each task hand its work over
+        await asyncio.sleep(0)  # lets each task start its work
         await store.close()
         assert all([(await task).templates[0].created for task in asked])
 
@@ -182,7 +182,7 @@ class StoreContract(
 class LastingStoreContract(
     LastingCollectionContract, LastingCohortContract, DamageContract, StoreContract
 ):
-    """Inherit this for an engine whose store outlives the process."""
+    """Test an engine whose store outlives the process."""
 
     async def test_reopened_store_holds_and_finds_what_was_enrolled(
         self, url: str, clock: Clock, vault: Vault

@@ -70,7 +70,7 @@ def spread(
 
 
 def started(photos: Path, out: Path, bundle: Path, head: Head) -> "subprocess.Popen[str]":
-    """Start the command where relative paths mean nothing to the workers."""
+    """Start the command in a folder whose relative paths the workers cannot resolve."""
     words = ["embed-folder", photos, "--out", out, "--bundle", bundle.name]
     words += ["--engine", "ray", "--address", head.address, "--part", PART]
     return subprocess.Popen(
@@ -136,7 +136,7 @@ def test_a_worker_that_dies_takes_no_photo_along(
 
 
 def worker_of(head: Head) -> int:
-    """Return the process that embeds: of this cluster, not of another that may run here."""
+    """Return the process of this cluster that embeds; other clusters may run here too."""
     token = head.environment["RAY_AUTH_TOKEN"].encode()
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):

@@ -18,7 +18,7 @@ SUBJECT = "ada-lovelace"
 
 @dataclass(frozen=True, slots=True)
 class Logged:
-    """Hold the lines of a server that has served, and what its clients must not find in them."""
+    """Hold the log of a server, and the key that must not be in it."""
 
     lines: list[dict[str, object]]
     text: str
@@ -100,7 +100,7 @@ def test_every_line_says_when_and_how_bad(logged: Logged) -> None:
 
 
 class Time:
-    """Tell a time that only the test moves."""
+    """Return a time that only the test changes."""
 
     def __init__(self) -> None:
         self.now = 100.0

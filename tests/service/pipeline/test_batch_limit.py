@@ -86,7 +86,7 @@ def test_a_trial_that_holds_makes_the_next_one_cheap_again() -> None:
     fill(limit, 3)
     limit.overflowed(8)
     fill(limit, 6)  # raised again
-    fill(limit, 6)  # and it holds for as long as it took
+    fill(limit, 6)  # and it held for a whole trial
     limit.overflowed(8)
     fill(limit, 3)
     assert limit.value == 8

@@ -1,4 +1,4 @@
-"""Who shares a batch with whom, and who waits for how long."""
+"""Batches, fairness, cancellation and deadlines."""
 
 import asyncio
 from time import perf_counter
@@ -156,7 +156,7 @@ async def test_callers_share_a_batch_evenly() -> None:
     assert encoder.batches[1:] == [[1, 5, 2, 6], [3, 7, 4, 8]]
 
 
-# Callers who leave, queues that are full, deadlines
+# Cancelled callers, full queues, deadlines
 
 
 async def test_a_caller_gone_while_queued_is_never_computed() -> None:
@@ -282,6 +282,8 @@ async def test_a_deadline_does_not_end_what_is_running() -> None:
     async with batching(encoder, queue_timeout_s=10 * SOON_S) as batcher:
         first = await occupy(batcher, encoder)
         with pytest.raises(DeadlinePassed):
-            await batcher.submit(crop(1))  # entered later, so the first's has passed too
+            await batcher.submit(
+                crop(1)
+            )  # this deadline was set later, so the first has passed too
         encoder.let_go()
         assert await outcomes([first]) == [0]

@@ -1,4 +1,4 @@
-"""What the batcher says of itself, and who is told what when it ends, well or badly."""
+"""The batcher's health, and the errors of its callers when it stops or fails."""
 
 import asyncio
 import threading
@@ -84,7 +84,7 @@ async def test_without_callers_it_finds_out_by_itself_that_memory_is_back() -> N
             with pytest.raises(OutOfMemory):
                 await batcher.submit(crop(1))
             await encoder.begun()
-        await encoder.begun()  # its own try, in vain
+        await encoder.begun()  # the batcher's own attempt, which fails
         encoder.rule = tenfold
         while not batcher.ready:
             await encoder.begun()

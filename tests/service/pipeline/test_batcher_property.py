@@ -1,4 +1,4 @@
-"""Whatever is mixed in whatever order: everybody gets their own row or their own error."""
+"""In any mix and any order of crops, each caller gets their own row or their own error."""
 
 import asyncio
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A photo that hangs in the decoder is told apart from many that wait, and holds up no probe."""
+"""A hanging photo is distinguished from many waiting photos, and does not block other requests."""
 
 import asyncio
 import threading
@@ -22,7 +22,7 @@ PHOTO = encode(picture(), "PNG")
 
 
 class Gate(NoDetector):
-    """Take the whole image for the face, while the gate is open."""
+    """Find a face as large as the image, while the gate is open."""
 
     def __init__(self) -> None:
         self.open = threading.Event()
@@ -77,7 +77,7 @@ async def test_while_a_photo_hangs_it_is_not_alive_and_takes_nothing(
         await pool.prepare(PHOTO, "single", Caller())
     assert not pool.alive
     with pytest.raises(DecoderStalled):
-        pool.prepare(PHOTO, "single", Caller()).send(None)  # not a turn of the loop
+        pool.prepare(PHOTO, "single", Caller()).send(None)  # the event loop does not run meanwhile
 
 
 async def test_when_a_photo_that_hung_is_done_it_serves_again(pool: DecodePool, gate: Gate) -> None:

@@ -25,7 +25,7 @@ async def running(
 
 
 class Hanging:
-    """Hang in the first pass until told otherwise."""
+    """Hang in the first pass until the test releases it."""
 
     def __init__(self) -> None:
         self.begun, self.free = threading.Event(), threading.Event()
@@ -120,7 +120,7 @@ async def test_each_pass_is_timed_from_its_own_start() -> None:
 def test_a_stalled_loop_is_not_taken_for_a_pass_that_hangs(
     new_loop: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
-    # The loops differ in what comes first when both a timer and an answer are due.
+    # Event loops differ in the order of a timer and an answer that are both due.
     answered = threading.Event()
 
     def embed(items: Sequence[int]) -> Sequence[int]:
@@ -130,7 +130,7 @@ def test_a_stalled_loop_is_not_taken_for_a_pass_that_hangs(
     async def stall() -> None:
         async with running(embed, watchdog_s=SOON_S) as thread:
             order = thread.order([1])
-            assert answered.wait(PATIENCE_S)  # in the loop, which cannot hear the answer
+            assert answered.wait(PATIENCE_S)  # blocks the loop, which cannot receive the answer
             until = time.monotonic() + 10 * SOON_S
             while time.monotonic() < until:
                 pass

@@ -1,4 +1,4 @@
-"""What a batch that goes wrong does to those in it: as little as possible."""
+"""A failed batch fails as few of its crops as possible."""
 
 import asyncio
 import weakref
@@ -47,7 +47,7 @@ def room_for(most: int) -> Rule:
 async def served(
     encoder: Encoder, *numbers: int, observer: Recorder | None = None, max_batch: int = 8
 ) -> list[int | type[BaseException]]:
-    """Serve crops that all wait while the encoder is busy with another one."""
+    """Serve crops that wait together while the encoder is busy."""
     async with batching(encoder, observer=observer, max_batch=max_batch) as batcher:
         first = await occupy(batcher, encoder)
         tasks = await submitted(batcher, *numbers)
@@ -204,7 +204,7 @@ async def test_who_left_during_a_failed_pass_is_not_computed_again() -> None:
 
     def rule(numbers: list[int]) -> list[int | LikenessError]:
         for task in leaving if POISON in numbers else ():
-            loop.call_soon_threadsafe(task.cancel)  # before the loop hears of the failure
+            loop.call_soon_threadsafe(task.cancel)  # before the loop receives the failure
         return poisoned(numbers)
 
     encoder = Encoder(rule)

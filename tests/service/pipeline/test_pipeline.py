@@ -1,4 +1,4 @@
-"""From photos to probes: what fails, fails alone, and nothing is computed for nobody."""
+"""From photos to probes: a bad photo fails alone, and a cancelled request computes nothing."""
 
 import threading
 from collections.abc import AsyncIterator, Sequence
@@ -25,7 +25,7 @@ PAIR = {"good": photo_bytes("grace"), "bad": b"text"}
 
 @dataclass
 class Encoder:
-    """Give every crop the same row; count passes, and wait while the gate is shut."""
+    """Return the same row for every crop, count passes, and wait while the gate is shut."""
 
     gate: threading.Event = field(default_factory=threading.Event)
     crops: int = 0

@@ -1,4 +1,4 @@
-"""What was acknowledged is there after the process was killed."""
+"""Acknowledged templates are there after the process was killed."""
 
 import asyncio
 import random
@@ -47,7 +47,7 @@ async def enrol_and_kill(url: str, turn: int, lines: int) -> list[str]:
 
 
 async def templates_kept(url: str) -> set[str]:
-    """Return the ids that a store opened anew has."""
+    """Return the ids in the store after it is opened again."""
     store = await open_store(url)
     kept = {each.template_id for export in await all_exports(store) for each in export.templates}
     await store.close()
@@ -71,7 +71,7 @@ async def test_acknowledged_enrolments_survive_being_killed(url: str) -> None:
 
 
 async def test_acknowledged_enrolments_survive_a_power_cut_of_the_database() -> None:
-    # A server of its own, as others use the shared one.
+    # Its own server, because other tests use the shared one.
     with running_cluster() as cluster:
         store = await open_store(cluster.url())
         acknowledged: list[str] = []

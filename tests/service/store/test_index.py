@@ -1,4 +1,4 @@
-"""The index finds what is in it, while it changes too."""
+"""The index finds its templates, also while it changes."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -59,7 +59,7 @@ def test_no_limit_gives_no_candidates() -> None:
 
 
 class Moment(datetime):
-    """Let something happen when a search, its product done, asks what has expired."""
+    """Run a callback when a search has computed its product and reads the expiries."""
 
     events: list[Callable[[], None]]
 
@@ -70,7 +70,7 @@ class Moment(datetime):
 
 
 def search_while(index: VectorIndex, events: Sequence[Callable[[], None]]) -> dict[str, float]:
-    """Search along the first axis while things happen; return similarities by id."""
+    """Search along the first axis while callbacks run; return similarities by id."""
     moment = Moment(2030, 1, 1, tzinfo=UTC)
     moment.events = list(events)
     found = index.search(near(0, 1.0), FINGERPRINT, 1000, moment)
@@ -139,7 +139,7 @@ def test_search_done_again_is_by_the_cohort_that_came_meanwhile() -> None:
 
 
 class Changing(Cohort):
-    """Let something happen when means have been computed of all rows, and are not yet in place."""
+    """Run a callback when the cohort means of all rows are computed but not yet set."""
 
     events: list[Callable[[], None]]
 
@@ -151,7 +151,7 @@ class Changing(Cohort):
 
 
 def scores_after(index: VectorIndex, events: Sequence[Callable[[], None]]) -> dict[str, float]:
-    """Bring in a cohort while things happen; return scores by id."""
+    """Set a cohort while callbacks run; return scores by id."""
     cohort = Changing(near(0, 1.0)[None], 1)
     object.__setattr__(cohort, "events", list(events))
     index.compare_by(FINGERPRINT, cohort)
@@ -175,7 +175,7 @@ def test_cohort_comes_although_templates_are_removed_all_the_time() -> None:
 
 
 def test_search_beside_a_writer_finds_no_removed_and_no_torn_row() -> None:
-    """Rows of two kinds come and go; a torn or moved row would have a third similarity."""
+    """Add and remove rows of two kinds; a torn or moved row would have a third similarity."""
     index, stop = VectorIndex(), Event()
     index.apply((), [Entry("stays", "stays", FINGERPRINT, near(0, 0.5), None)])
 

@@ -1,4 +1,4 @@
-"""Master keys come from one of three places, or a start says why not."""
+"""Master keys come from one of three settings; otherwise the start fails with a reason."""
 
 import base64
 import shlex

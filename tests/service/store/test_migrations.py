@@ -1,4 +1,4 @@
-"""A database is brought to the version of the code, or refused."""
+"""A database is migrated to the version of the code, or refused."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ from tests.postgres import Cluster
 
 AT = "2026-01-01T00:00:00.000000+00:00"
 NEVER_FORGOTTEN = "9999-01-01T00:00:00.000000+00:00"
-# Of a template that is there, and of one that was erased.
+# One names a stored template, the other an erased one.
 OLD_REQUESTS = (
     """('kept', 'digest', '[["t1", true], ["t1", false]]', ?)""",
     """('stale', 'digest', '[["t1", true], ["t2", true]]', ?)""",
@@ -213,7 +213,7 @@ async def test_postgres_gallery_that_is_not_placed_yet_can_be_sealed(cluster: Cl
 async def enrol_in_version_8(
     connection: postgres.Connection, vault: Vault, number: int, name: str, collection: str
 ) -> None:
-    """Enrol a subject as the release did, and make the table it was searched in."""
+    """Enrol a subject as the earlier release did, and make its search table."""
     key_id, cipher = await new_key_in_version_8(connection, vault)
     of_table, _ = await new_key_in_version_8(connection, vault)
     if collection:
@@ -264,7 +264,7 @@ async def new_key_in_version_8(
 
 
 async def assert_served_and_sealed(url: str) -> None:
-    """Find ada by her vector, in clear, then with a master key, then sealed."""
+    """Find ada by her vector: unencrypted, then with a master key, then encrypted."""
     for vault in (Vault(), Vault([MASTER])):
         store = await open_store(url, vault=vault)
         await store.compare_by(FINGERPRINT, NO_COHORT)

@@ -1,4 +1,4 @@
-"""Names that an earlier release stored get the form of today, and none of them is lost."""
+"""Names of an earlier release get today's form, and no subject is lost."""
 
 import sqlite3
 from contextlib import closing
@@ -44,7 +44,7 @@ async def stored_by_an_earlier_release(url: str, vault: Vault) -> None:
 
 
 async def take_the_step_again(url: str) -> None:
-    """Forget what is marked, and take the step of the migrations that marks it."""
+    """Remove the marks, and run the migration that marks names."""
     if url.startswith("sqlite"):
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection:
             connection.execute("DROP INDEX subjects_odd_name")
@@ -115,7 +115,7 @@ async def test_what_is_left_is_listed_until_it_is_renamed_or_erased(
     first = await store.odd_names(None, 1)
     rest = await store.odd_names(first.next, 100)
     assert [each.subject for each in (*first.items, *rest.items)] == [" ada", "ada "]
-    # What stood in the way of a name is gone, and so it gets the name at the next start.
+    # The other subject of this name was deleted, so the next start renames this one.
     await store.delete_subject(" ada")
     await store.close()
     caplog.clear()
@@ -132,7 +132,7 @@ async def test_what_a_replica_of_an_earlier_release_enrols_is_looked_at_too(
     store = await open_store(url)
     await store.enroll("eve", [template("eve")])
     await store.enroll(JOSE_TOO, [template("jose")])
-    # It names no column that it does not know.
+    # An earlier release names only the columns that it knows.
     with psycopg.connect(url, autocommit=True) as database:
         database.execute("UPDATE likeness.subjects SET odd_name = DEFAULT")
     again = await open_store(url)

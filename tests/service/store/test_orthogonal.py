@@ -1,4 +1,4 @@
-"""The secret turn keeps cosines and shows nothing else."""
+"""The secret rotation keeps cosines and reveals nothing else."""
 
 import numpy as np
 import pytest
@@ -21,12 +21,12 @@ def test_every_replica_turns_the_same_way() -> None:
 
 def test_turns_of_two_seeds_have_nothing_in_common() -> None:
     one, other = turn_of(SEED, 128), turn_of(bytes(32), 128)
-    # A unit vector turned two ways has a cosine that spreads by 1/sqrt(128).
+    # The cosine of a unit vector under two rotations has a standard deviation of 1/sqrt(128).
     assert abs(float(np.trace(one @ other.T)) / 128) < 5 / 128
 
 
 def test_directions_are_spread_evenly() -> None:
     entries = turn_of(SEED, 256) * 16
     assert abs(float(entries.mean())) < 0.02
-    # Of a normal distribution: its variance is 1 and its fourth moment 3.
+    # A normal distribution has variance 1 and fourth moment 3.
     assert float((entries**4).mean()) == pytest.approx(3.0, abs=0.1)

@@ -1,4 +1,4 @@
-"""Pages of a SQLite file are damaged: what lies in the others is served."""
+"""If pages of a SQLite file are damaged, the other pages are served."""
 
 import sqlite3
 from contextlib import closing
@@ -14,7 +14,7 @@ _PEOPLE = 60
 
 
 async def store_with_damaged_page(path: Path, name: str, kind: str) -> Store:
-    """Enrol some people, overwrite a page, and open the store again."""
+    """Enrol some subjects, overwrite a page, and open the store again."""
     url = f"sqlite:///{path}"
     store = await open_store(url)
     for at in range(_PEOPLE):

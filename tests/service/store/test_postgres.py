@@ -1,4 +1,4 @@
-"""PostgreSQL keeps the contract of the store, among any number of replicas."""
+"""PostgreSQL fulfils the contract of the store, with any number of replicas."""
 
 import pytest
 

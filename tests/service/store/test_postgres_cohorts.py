@@ -1,4 +1,4 @@
-"""PostgreSQL's tables to search are made anew by another cohort, once, under whoever uses them."""
+"""PostgreSQL's search tables are made again for another cohort, once, while they are used."""
 
 import asyncio
 import logging
@@ -38,7 +38,7 @@ def url(cluster: Cluster) -> str:
 
 @pytest.fixture
 async def stores(url: str) -> AsyncIterator[tuple[Store, Store]]:
-    """Open a database with some people in it twice, as two replicas do."""
+    """Open a database with some subjects twice, as two replicas do."""
     one, other = await open_store(url), await open_store(url)
     await enrol(one, IMAGES)
     yield one, other
@@ -56,7 +56,7 @@ def numbers_of_spaces(url: str) -> list[int]:
 
 
 def rows_of(url: str) -> dict[str, NDArray[np.float16]]:
-    """Return what the only table to search holds of each subject."""
+    """Return the rows of each subject in the only search table."""
     (space,) = numbers_of_spaces(url)
     with psycopg.connect(url, autocommit=True) as connection:
         register_vector(connection)
@@ -69,7 +69,7 @@ def rows_of(url: str) -> dict[str, NDArray[np.float16]]:
 
 
 def assert_placed_by(cohort: Cohort, images: Sequence[str], url: str) -> None:
-    """Compare how long rows are, which tells by which cohort they were placed."""
+    """Compare the lengths of rows, which show by which cohort they were made."""
     rows = rows_of(url)
     assert sorted(rows) == sorted(images)
     found = [np.linalg.norm(rows[image].astype(np.float32)) for image in images]
@@ -120,7 +120,7 @@ async def test_replica_that_knows_the_tables_before_finds_all_and_enrols(
     cohort = cohort_of("one")
     assert len(await names_found(other, "i3")) == len(IMAGES)
     await one.compare_by(FINGERPRINT, cohort)
-    # By cosines, as nobody has told it otherwise.
+    # By cosines, because no cohort was set.
     await assert_search_agrees(other, Clock().now)
     await one.compare_by(FINGERPRINT, cohort_of("two"))
     await other.enroll("new", [template("new")])
@@ -171,7 +171,7 @@ async def test_sealing_keeps_the_cohort_that_the_process_does_not_know(
     placed = axis(0).index_rows(np.stack([vector_of(image) for image in IMAGES]))
     lacking = np.sqrt(1.25 - np.sum(placed**2, axis=1, keepdims=True))
     wanted = np.concatenate([placed, lacking], axis=1)
-    # Turned, all that can be compared is each with each, and nobody's length stands out.
+    # In a rotated table rows can only be compared with each other, and all have the same length.
     np.testing.assert_allclose(found @ found.T, wanted @ wanted.T, atol=4e-3)
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1.25**0.5, atol=2e-3)
 
@@ -182,7 +182,7 @@ async def test_tables_whose_key_was_destroyed_are_made_anew(url: str) -> None:
     await enrol(store, IMAGES)
     await store.compare_by(FINGERPRINT, cohort)
     await store.close()
-    # As after a backup of before another cohort, beside the keys of today.
+    # As after the restore of a backup with an earlier cohort, with today's keys.
     destroy = "UPDATE data_keys SET master = NULL, wrapped = NULL WHERE key_id IN"
     run(url, f"{destroy} (SELECT key_id FROM spaces)")
     store = await open_store(url, vault=vault)

@@ -1,4 +1,4 @@
-"""A collection's tables go with it, whoever still knows them."""
+"""A collection's search tables are dropped with it, even if another replica remembers them."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -27,7 +27,7 @@ async def stores(url: str) -> AsyncIterator[tuple[Store, Store]]:
 
 
 def tables(url: str) -> list[str]:
-    """Return the tables to search."""
+    """Return the search tables."""
     rows = run(url, "SELECT tablename FROM pg_tables WHERE tablename LIKE ?", "search_%")
     return sorted(table for (table,) in rows)
 
@@ -78,7 +78,7 @@ async def test_replica_that_knows_tables_of_a_deleted_collection_goes_on(
     await one.create_collection("a")
     await one.enroll("bob", [template("one", "t2")], collection="a")
     assert await names_found(other, "one", collection="a") == ["bob"]
-    # Once more, and the first it does is to write.
+    # Again, and its first operation is a write.
     await one.delete_collection("a")
     await one.create_collection("a")
     await other.enroll("eve", [template("one", "t3")], collection="a")

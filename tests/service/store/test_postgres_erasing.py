@@ -1,4 +1,4 @@
-"""What is erased leaves the files of a PostgreSQL server as far as that is in a client's hands."""
+"""Erased data leaves the files of a PostgreSQL server, as far as a client can cause that."""
 
 from collections.abc import Iterator
 
@@ -13,13 +13,13 @@ from tests.postgres import Cluster, running_cluster
 
 @pytest.fixture(scope="module")
 def tidy_cluster() -> Iterator[Cluster]:
-    """Run a server whose rounds of vacuuming are a second apart."""
+    """Run a server that vacuums every second."""
     with running_cluster(autovacuum_naptime="1s") as cluster:
         yield cluster
 
 
 def in_files(cluster: Cluster, connection: psycopg.Connection, secrets: list[bytes]) -> list[int]:
-    """Return which of some bytes are in the files of tables and indexes."""
+    """Return which byte strings are in the files of tables and indexes."""
     connection.execute("CHECKPOINT")
     found = connection.execute("SELECT oid FROM pg_database WHERE datname = current_database()")
     ((database,),) = found.fetchall()
@@ -37,15 +37,16 @@ async def test_vectors_of_who_is_erased_leave_tables_and_indexes_without_anybody
     for name in names:
         await store.enroll(name, [template(name, vector=vector_of(name, 64))])
     secrets = [bytes(blob) for (blob,) in run(url, "SELECT vector FROM templates")]
-    # In the files a half-precision number is little-endian; as sent it is not, after four bytes.
+    # In the files half-precision numbers are little-endian; in pgvector's binary form they are
+    # big-endian, after a header of four bytes.
     for (sent,) in run(url, "SELECT halfvec_send(vector) FROM search_1"):
         secrets.append(b"".join(sent[at : at + 2][::-1] for at in range(4, len(sent), 2)))
     with psycopg.connect(url, autocommit=True) as connection:
         assert in_files(tidy_cluster, connection, secrets) == list(range(40))
         for name in names:
             await store.delete_subject(name)
-        await store.close()  # else the server counts what is gone ten seconds later
-        for _ in range(300):  # it gives up after half a minute
+        await store.close()  # otherwise the server counts deleted rows ten seconds later
+        for _ in range(300):  # give up after half a minute
             if not in_files(tidy_cluster, connection, secrets):
                 break
             connection.execute("SELECT pg_sleep(0.1)")

@@ -1,4 +1,4 @@
-"""PostgreSQL looks through its index as far as who is looked for asks for, and no further."""
+"""A search in PostgreSQL reads as many rows of the index as its probe needs, and no more."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ from tests.contracts.store.inside import run
 from tests.contracts.store.samples import FINGERPRINT, template, vector_of
 from tests.postgres import Cluster
 
-# Of so many random numbers, no vector is much nearer to another than the rest.
+# Random vectors of this dimension are all about equally near to each other.
 DIMENSION = 256
 SUBJECTS, EACH = 20, 100
 BATCH = 80
@@ -23,7 +23,7 @@ BATCH = 80
 
 @pytest.fixture(scope="module")
 def url(cluster: Cluster) -> str:
-    """Return where strangers to one another are enrolled."""
+    """Return a store with enrolled subjects that do not resemble each other."""
     url = cluster.new_database()
     asyncio.run(fill(url))
     return url
@@ -49,7 +49,7 @@ async def rows_read(
     besides: str | None = None,
     cohort: Cohort = NO_COHORT,
 ) -> int:
-    """Return how many rows of the index one search for the nearest 40 takes."""
+    """Return how many rows of the index a search for the nearest 40 reads."""
     store = await open_store(url)
     await store.compare_by(FINGERPRINT, cohort)
     await store.close()
@@ -57,13 +57,13 @@ async def rows_read(
     run(url, f"ANALYZE search_{space}")
 
     async def look(connection: Connection) -> int:
-        # So few PostgreSQL would rather compare with all.
+        # PostgreSQL would compare with all rows if there are so few.
         await connection.execute("SET LOCAL enable_seqscan = off")
         await connection.execute(
             "SELECT likeness.nearest(%s, %s::vector::halfvec, %s, 40, %s)",
             [space, Vector(index_query(probe)), cohort.mean(probe) / 2, besides],
         )
-        # In no table but this are vectors looked up by an index.
+        # Only this table has an index of vectors.
         found = await connection.execute(
             "SELECT idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = %s",
             [f"search_{space}"],

@@ -1,4 +1,4 @@
-"""A database that is away, too old, another's or busy: a clear error, and on without a restart."""
+"""If a database is away, too old, foreign or busy, errors are clear and no restart is needed."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -141,7 +141,7 @@ async def test_user_who_may_not_add_pgvector_is_told_what_to_run(
 async def test_database_that_takes_no_writes_is_not_ready(store: Store, url: str) -> None:
     name = url.rpartition("/")[2]
     await run(url, f"ALTER DATABASE {name} SET default_transaction_read_only = on")
-    # What is connected already keeps what it began with.
+    # Open connections keep their settings.
     await run(
         url,
         "SET default_transaction_read_only = off",
@@ -165,7 +165,7 @@ async def test_writers_of_the_same_templates_in_opposite_order_both_end(url: str
             ),
             return_exceptions=True,
         )
-        # The ids are unique: one of the two has both of them, the other neither.
+        # The ids are unique: one subject gets both, the other none.
         held = await ask(url, "SELECT count(DISTINCT subject), count(*) FROM likeness.templates")
         assert held == [(turn + 1, 2 * (turn + 1))]
     await asyncio.gather(*(store.close() for store in stores))

@@ -1,4 +1,4 @@
-"""A template that could poison a gallery cannot be made."""
+"""An invalid template cannot be made."""
 
 from datetime import UTC, datetime, timedelta, timezone
 

@@ -1,4 +1,4 @@
-"""SQLite keeps the contract of the store, and its file to itself."""
+"""SQLite fulfils the contract of the store, and protects its file."""
 
 import asyncio
 import os
@@ -82,14 +82,14 @@ def files_of(path: Path) -> bytes:
 
 
 def is_in(image: str, raw: bytes) -> bool:
-    """Tell whether any four numbers in a row of an image's vector are in bytes."""
+    """Tell whether four consecutive numbers of an image's vector are in some bytes."""
     vector = vector_of(image, 128).tobytes()
     return any(vector[at : at + 16] in raw for at in range(0, len(vector) - 15, 16))
 
 
 @contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[None]:
-    """Mount a disk that is soon full."""
+    """Mount a small disk."""
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
     try:
         yield
@@ -103,7 +103,7 @@ async def enrol_forever(store: Store) -> None:
 
 
 def leave_remains(path: Path) -> None:
-    """Leave something between the pointers of a page and its rows, as SQLite does."""
+    """Write bytes between the cell pointers of a page and its rows, as SQLite may leave them."""
     raw = bytearray(path.read_bytes())
     page = next(at for at in range(4096, len(raw), 4096) if raw[at] == 13)
     raw[page + 1000 : page + 1000 + len(REMAINS)] = REMAINS
@@ -111,7 +111,7 @@ def leave_remains(path: Path) -> None:
 
 
 def fill(path: Path) -> None:
-    """Take all room that is left."""
+    """Fill the disk."""
     with suppress(OSError), path.open("wb", buffering=0) as file:
         while file.write(bytes(4096)):
             pass
@@ -126,7 +126,7 @@ def write_garbage(path: Path) -> None:
     path.write_bytes(b"this is no database, " * 100)
 
 
-# Which stores there are
+# URLs
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ async def test_deleted_vectors_of_who_was_renamed_are_in_no_file(store: Store, p
     for at, image in enumerate(images):
         new = template(image, vector=vector_of(image, 128), photo=vector_of(image, 128).tobytes())
         await store.enroll(f"s{at % 3}", [new])
-    # Rows that grow do not fit where they are.
+    # Growing rows do not fit in their old place.
     await store.rename_subject("s0", "a" * 200)
     await store.rename_subject("a" * 200, "b")
     await store.delete_subject("b")
@@ -257,7 +257,7 @@ async def test_deleted_vectors_of_who_was_renamed_are_in_no_file(store: Store, p
 async def test_what_is_erased_renamed_or_replaced_is_in_no_file_when_it_is_answered(
     store: Store, path: Path
 ) -> None:
-    """So many that SQLite splits and joins pages, and leaves copies of rows behind."""
+    """Delete from so many rows that SQLite splits and joins pages, and leaves copies of rows."""
     draw = random.Random(1)
     names = [f"name {draw.getrandbits(60):015x}" for _ in range(800)]
 

@@ -1,4 +1,4 @@
-"""Files that are damaged, full, gone or not a store: a clear error, nothing lost."""
+"""If a file is damaged, full, missing or not a store, the error is clear and no data is lost."""
 
 import asyncio
 import os
@@ -95,7 +95,7 @@ async def test_removed_file_is_noticed_before_anything_is_acknowledged(
 
 async def test_damaged_file_fails_the_questions_and_not_the_store(store: Store, path: Path) -> None:
     await store.enroll("ada", [template("one", "t1"), template("two", "t2")])
-    await store.delete_template("ada", "t2")  # moves the log into the file
+    await store.delete_template("ada", "t2")  # checkpoints the log
     copy = path.with_suffix(".copy")
     shutil.copyfile(path, copy)
     spoil(path)
@@ -110,7 +110,7 @@ async def test_damaged_file_fails_the_questions_and_not_the_store(store: Store, 
 async def test_deleting_survives_a_caller_that_gives_up(store: Store) -> None:
     await store.enroll("ada", [template("one")])
     asked = asyncio.create_task(store.delete_subject("ada"))
-    await asyncio.sleep(0)  # lets the task hand its work over
+    await asyncio.sleep(0)  # lets the task start its work
     asked.cancel()
     await store.ping()  # behind it in the queue
     try:

@@ -1,4 +1,4 @@
-"""Keys of subjects are wrapped by a master key, and values sealed by them, or not opened."""
+"""A master key encrypts subjects' keys, and these encrypt values; wrong keys decrypt nothing."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The writer commits what waits together, and keeps failures apart."""
+"""The writer commits waiting work together, and a failure affects only its own work."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -45,13 +45,13 @@ def insert_and_refuse(connection: sqlite3.Connection) -> WriteResult[int]:
 
 
 def give_up_everything(connection: sqlite3.Connection) -> WriteResult[int]:
-    """Fail as SQLite does on a full disk: with the whole transaction rolled back."""
+    """Fail as SQLite does on a full disk, with the whole transaction rolled back."""
     connection.execute("ROLLBACK")
     raise sqlite3.OperationalError("database or disk is full")
 
 
 def submit_together(writer: Writer, works: list[Work[int]]) -> list[Numbers]:
-    """Let work wait behind a gate, so that all of it becomes one group."""
+    """Hold work behind a gate, so that all of it becomes one group."""
     begun, gate = Event(), Event()
 
     def hold(connection: sqlite3.Connection) -> WriteResult[None]:
