@@ -62,7 +62,7 @@ def create_app(settings: Settings) -> FastAPI:
             open_tracer(settings) as metrics.tracer,
             open_service(settings, metrics) as service,
         ):
-            app.state.service = service
+            app.state.service, app.state.store = service, service.store
             app.state.keys = KeyRing(service.store, service.vault)
             app.state.device_lost = service.device_lost
             gate.open()

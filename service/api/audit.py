@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
+from service.api.store import StoreDep
 from service.edge.guard import By
-from service.recognition.service import ServiceDep
 from service.schemas.admin import AuditAnswer, EntryAnswer, ResealedAnswer
 
 router = APIRouter()
@@ -13,12 +13,12 @@ router = APIRouter()
 
 @router.get("/audit", tags=["audit"])
 async def audit(
-    service: ServiceDep,
+    store: StoreDep,
     after: Annotated[int, Query(ge=0, le=2**62, description="`next` of the previous page")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> AuditAnswer:
     """List the changes to the gallery and its keys, oldest first, one page at a time."""
-    entries = await service.store.audit(after, limit)
+    entries = await store.audit(after, limit)
     return AuditAnswer(
         items=[EntryAnswer.model_validate(entry) for entry in entries],
         next=entries[-1].number if len(entries) == limit else None,
@@ -27,7 +27,7 @@ async def audit(
 
 @router.post("/reseal", tags=["protection"])
 async def reseal(
-    service: ServiceDep,
+    store: StoreDep,
     by: By,
     limit: Annotated[
         int, Query(ge=1, le=10_000, description="most keys or subjects to process")
@@ -37,4 +37,4 @@ async def reseal(
 
     One request processes at most `limit` of them.
     """
-    return ResealedAnswer.model_validate(await service.store.reseal(limit, by))
+    return ResealedAnswer.model_validate(await store.reseal(limit, by))

@@ -3,11 +3,11 @@
 from fastapi import APIRouter, Request
 
 from service.api.openapi import json_body, links
+from service.api.store import StoreDep, VaultDep
 from service.edge.body import read_model
 from service.edge.guard import By
 from service.edge.keys import make_key, signing_pair
 from service.errors import KeyNotFound
-from service.recognition.service import ServiceDep
 from service.schemas.admin import KeyAnswer, KeysAnswer, NewKeyAnswer
 from service.schemas.requests import NewKeyRequest
 from service.store import utc_now
@@ -21,12 +21,12 @@ router = APIRouter(prefix="/keys", tags=["keys"])
     responses={201: links(revoke_key={"path.key_id": "$response.body#/key_id"})},
     openapi_extra=json_body(NewKeyRequest),
 )
-async def create_key(request: Request, service: ServiceDep, by: By) -> NewKeyAnswer:
+async def create_key(request: Request, store: StoreDep, vault: VaultDep, by: By) -> NewKeyAnswer:
     """Create a key; it is valid at once, and only this answer shows it."""
     form = await read_model(request, NewKeyRequest)
-    vault = service.vault if form.signing else None
-    stored, key = make_key(form.name, form.scopes, form.per_s, form.at_once, utc_now(), vault)
-    await service.store.add_key(stored, by)
+    signer = vault if form.signing else None
+    stored, key = make_key(form.name, form.scopes, form.per_s, form.at_once, utc_now(), signer)
+    await store.add_key(stored, by)
     access_key_id, secret = signing_pair(key) if form.signing else (None, None)
     return NewKeyAnswer(
         **KeyAnswer.model_validate(stored).model_dump(),
@@ -37,16 +37,16 @@ async def create_key(request: Request, service: ServiceDep, by: By) -> NewKeyAns
 
 
 @router.get("")
-async def keys(service: ServiceDep) -> KeysAnswer:
+async def keys(store: StoreDep) -> KeysAnswer:
     """List the keys, oldest first, revoked ones included."""
-    return KeysAnswer(items=[KeyAnswer.model_validate(key) for key in await service.store.keys()])
+    return KeysAnswer(items=[KeyAnswer.model_validate(key) for key in await store.keys()])
 
 
 @router.delete("/{key_id}")
-async def revoke_key(service: ServiceDep, by: By, key_id: str) -> KeyAnswer:
+async def revoke_key(store: StoreDep, by: By, key_id: str) -> KeyAnswer:
     """Revoke a key; it is invalid at every replica when this answers."""
-    if not await service.store.revoke_key(key_id, by):
+    if not await store.revoke_key(key_id, by):
         raise KeyNotFound("There is no key with this id.")
-    key = await service.store.key(key_id)
+    key = await store.key(key_id)
     assert key is not None  # keys are never deleted
     return KeyAnswer.model_validate(key)

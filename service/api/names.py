@@ -7,8 +7,8 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Path, Query
 
 from models.datasets.names import as_id
+from service.api.store import StoreDep
 from service.errors import FieldError, SubjectNotFound, invalid_fields
-from service.recognition.service import ServiceDep
 from service.schemas.gallery import OddNamesAnswer
 from service.schemas.requests import StoredName
 from service.store import Store
@@ -36,8 +36,8 @@ async def subject_named(store: Store, given: str, field: str = "subject") -> str
     return name
 
 
-async def _subject_in_path(service: ServiceDep, subject: Annotated[StoredName, Path()]) -> str:
-    return await subject_named(service.store, subject)
+async def _subject_in_path(store: StoreDep, subject: Annotated[StoredName, Path()]) -> str:
+    return await subject_named(store, subject)
 
 
 SubjectInPath = Annotated[str, Depends(_subject_in_path)]
@@ -45,7 +45,7 @@ SubjectInPath = Annotated[str, Depends(_subject_in_path)]
 
 @router.get("")
 async def odd_names(
-    service: ServiceDep,
+    store: StoreDep,
     after: Annotated[
         str | None, Query(max_length=256, description="`next` of the previous page")
     ] = None,
@@ -55,4 +55,4 @@ async def odd_names(
 
     The normal form of such a name is empty or belongs to another subject.
     """
-    return OddNamesAnswer.model_validate(await service.store.odd_names(after, limit))
+    return OddNamesAnswer.model_validate(await store.odd_names(after, limit))

@@ -7,9 +7,9 @@ from pydantic import JsonValue
 
 from service.api.names import SubjectInPath, subject_named
 from service.api.openapi import json_body, links
+from service.api.store import StoreDep
 from service.edge.body import read_model
 from service.edge.guard import By
-from service.recognition.service import ServiceDep
 from service.schemas.gallery import (
     DeletedAnswer,
     ExportAnswer,
@@ -26,19 +26,19 @@ _RENAMED: dict[str, JsonValue] = {"path.subject": "$response.body#/subject"}
 
 @router.get("/subjects")
 async def subjects(
-    service: ServiceDep,
+    store: StoreDep,
     after: Annotated[
         str | None, Query(max_length=256, description="`next` of the previous page")
     ] = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> SubjectsAnswer:
     """List the subjects in the order of their names, one page at a time."""
-    return SubjectsAnswer.model_validate(await service.store.subjects(after, limit))
+    return SubjectsAnswer.model_validate(await store.subjects(after, limit))
 
 
 @router.delete("/subjects")
 async def delete_by_name(
-    service: ServiceDep,
+    store: StoreDep,
     by: By,
     subject: Annotated[StoredName, Query(description="its name; any characters")],
 ) -> DeletedAnswer:
@@ -47,20 +47,20 @@ async def delete_by_name(
     It does the same as `DELETE /subjects/{subject}`. Earlier releases accepted `.` and `..` as
     names.
     """
-    subject = await subject_named(service.store, subject)
-    return await delete_subject(service, by, subject)
+    subject = await subject_named(store, subject)
+    return await delete_subject(store, by, subject)
 
 
 @router.get("/subjects/{subject}")
-async def subject(service: ServiceDep, subject: SubjectInPath) -> SubjectAnswer:
+async def subject(store: StoreDep, subject: SubjectInPath) -> SubjectAnswer:
     """Show a subject and its templates, without the vectors."""
-    return SubjectAnswer.model_validate(await service.store.subject(subject))
+    return SubjectAnswer.model_validate(await store.subject(subject))
 
 
 @router.get("/subjects/{subject}/export")
-async def export(service: ServiceDep, subject: SubjectInPath) -> ExportAnswer:
+async def export(store: StoreDep, subject: SubjectInPath) -> ExportAnswer:
     """Return everything that is stored about a subject, vectors included."""
-    return ExportAnswer.model_validate(await service.store.export(subject))
+    return ExportAnswer.model_validate(await store.export(subject))
 
 
 @router.post(
@@ -69,35 +69,35 @@ async def export(service: ServiceDep, subject: SubjectInPath) -> ExportAnswer:
     openapi_extra=json_body(RenameRequest),
 )
 async def rename(
-    request: Request, service: ServiceDep, by: By, subject: SubjectInPath
+    request: Request, store: StoreDep, by: By, subject: SubjectInPath
 ) -> RenamedAnswer:
     """Rename a subject; templates, terms and expiry stay. The new name must not be in use."""
     form = await read_model(request, RenameRequest)
-    receipt = await service.store.rename_subject(subject, form.to, by)
+    receipt = await store.rename_subject(subject, form.to, by)
     return RenamedAnswer.model_validate({"subject": form.to, "receipt": receipt})
 
 
 @router.delete("/subjects/{subject}", responses={200: links(subject=_SAME, export=_SAME)})
-async def delete_subject(service: ServiceDep, by: By, subject: SubjectInPath) -> DeletedAnswer:
+async def delete_subject(store: StoreDep, by: By, subject: SubjectInPath) -> DeletedAnswer:
     """Delete a subject and its templates; they are gone when this answers."""
-    return DeletedAnswer.model_validate(await service.store.delete_subject(subject, by))
+    return DeletedAnswer.model_validate(await store.delete_subject(subject, by))
 
 
 @router.delete("/subjects/{subject}/templates", responses={200: links(subject=_SAME)})
 async def delete_template_by_id(
-    service: ServiceDep,
+    store: StoreDep,
     by: By,
     subject: SubjectInPath,
     template_id: Annotated[StoredId, Query(description="its id; any characters")],
 ) -> DeletedAnswer:
     """Delete one template whose id may be one that no path can contain."""
-    return await delete_template(service, by, subject, template_id)
+    return await delete_template(store, by, subject, template_id)
 
 
 @router.delete("/subjects/{subject}/templates/{template_id}", responses={200: links(subject=_SAME)})
 async def delete_template(
-    service: ServiceDep, by: By, subject: SubjectInPath, template_id: str
+    store: StoreDep, by: By, subject: SubjectInPath, template_id: str
 ) -> DeletedAnswer:
     """Delete one template; a subject is deleted with its last template."""
-    deleted = await service.store.delete_template(subject, template_id, by)
+    deleted = await store.delete_template(subject, template_id, by)
     return DeletedAnswer.model_validate(deleted)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli.local import connect
+from service.cli.local import connect_store
 from service.cli.terminal import Url, fail, finish, settings_from, show
 from service.client.call import Call, parse_as
 from service.schemas.admin import AuditAnswer
@@ -18,7 +18,10 @@ def list_(url: Url = None) -> None:
     """Print the log, one entry a line, the oldest first."""
 
     async def list_all() -> None:
-        async with connect(url, settings_from()) as likeness, aclosing(likeness.each(_page)) as log:
+        async with (
+            connect_store(url, settings_from()) as likeness,
+            aclosing(likeness.each(_page)) as log,
+        ):
             async for entry in log:
                 show(entry.model_dump_json())
 
@@ -47,7 +50,10 @@ def verify(
         # An empty log has a receipt too: entry 0.
         if expected.pop(last, digest) != digest:
             fail("Entry 0 of the audit log is not the one of the receipt.")
-        async with connect(url, settings_from()) as likeness, aclosing(likeness.each(_page)) as log:
+        async with (
+            connect_store(url, settings_from()) as likeness,
+            aclosing(likeness.each(_page)) as log,
+        ):
             async for entry in log:
                 if first_break([AuditEntry(**entry.model_dump())], last + 1, digest) is not None:
                     fail(f"Entry {last + 1} of the audit log was changed or removed.")

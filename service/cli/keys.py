@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 import typer
 
-from service.cli.local import connect
+from service.cli.local import connect_store
 from service.cli.terminal import (
     Json,
     Url,
@@ -69,7 +69,7 @@ def create(
         }
         # Sent twice, it would make two keys, and one of them would never be shown.
         call = Call("POST", "/keys", parse_as(NewKeyAnswer), json=form, repeatable=False)
-        async with connect(url, settings_from()) as likeness:
+        async with connect_store(url, settings_from()) as likeness:
             existing = (await likeness.ask(_KEYS)).items
             return await likeness.ask(call), not existing
 
@@ -95,7 +95,7 @@ def list_(url: Url = None, as_json: Json = False) -> None:
     """List all keys, the oldest first. The secrets are not shown."""
 
     async def ask() -> KeysAnswer:
-        async with connect(url, settings_from()) as likeness:
+        async with connect_store(url, settings_from()) as likeness:
             return await likeness.ask(_KEYS)
 
     keys = finish(ask())
@@ -128,7 +128,7 @@ def revoke(
     """Revoke a key. Every replica refuses it from the next request on."""
 
     async def ask() -> tuple[KeyAnswer, bool]:
-        async with connect(url, settings_from()) as likeness:
+        async with connect_store(url, settings_from()) as likeness:
             valid = [
                 key.key_id for key in (await likeness.ask(_KEYS)).items if key.revoked_at is None
             ]

@@ -1,7 +1,8 @@
 """Reach a service: one at a URL, or one that is opened in this process for a single command."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import httpx
@@ -15,6 +16,8 @@ from service.errors import InvalidSettings
 if TYPE_CHECKING:
     from service.settings import Settings
 
+    OpenTransport = Callable[[Settings], AbstractAsyncContextManager[httpx.AsyncBaseTransport]]
+
 # Long enough for a busy service to recover, and no longer if its device is lost.
 PATIENCE = Patience(budget_s=120.0)
 
@@ -25,10 +28,25 @@ async def connect(url: str | None, settings: "Settings") -> AsyncIterator[AsyncL
 
     Requests take the same path in both cases, so a command decides as the service does.
     """
+    async with _connect(url, settings, in_process) as likeness:
+        yield likeness
+
+
+@asynccontextmanager
+async def connect_store(url: str | None, settings: "Settings") -> AsyncIterator[AsyncLikeness]:
+    """Yield a client for requests that need no encoder; without a URL, open the store only."""
+    async with _connect(url, settings, store_in_process) as likeness:
+        yield likeness
+
+
+@asynccontextmanager
+async def _connect(
+    url: str | None, settings: "Settings", open_transport: "OpenTransport"
+) -> AsyncIterator[AsyncLikeness]:
     if url is None:
         show_store(settings.store)
         async with (
-            in_process(settings) as transport,
+            open_transport(settings) as transport,
             AsyncLikeness("http://localhost", patience=PATIENCE, transport=transport) as likeness,
         ):
             yield likeness
@@ -77,3 +95,30 @@ async def in_process(settings: "Settings") -> AsyncIterator[httpx.AsyncBaseTrans
     app = create_app(settings.model_copy(update={"without_keys": True}))
     async with app.router.lifespan_context(app):
         yield httpx.ASGITransport(app)
+
+
+@asynccontextmanager
+async def store_in_process(settings: "Settings") -> AsyncIterator[httpx.AsyncBaseTransport]:
+    """Open the store in this process and yield a transport to the routes that need only it."""
+    from fastapi import FastAPI
+
+    from service.api import audit, keys, names, subjects
+    from service.edge.keys import KeyRing
+    from service.edge.problems import install
+    from service.edge.targets import ExactTarget
+    from service.store import open_store
+    from service.store.master_keys import open_vault
+
+    # In a thread: the master keys may come from a command, which can be slow.
+    vault = await asyncio.to_thread(open_vault, settings)
+    store = await open_store(settings.store, vault=vault)
+    try:
+        app = FastAPI(openapi_url=None, redirect_slashes=False)
+        app.state.store, app.state.keys = store, KeyRing(store, vault)
+        install(app)
+        for module in (audit, keys, names, subjects):
+            app.include_router(module.router)
+        app.add_middleware(ExactTarget)
+        yield httpx.ASGITransport(app)
+    finally:
+        await store.close()

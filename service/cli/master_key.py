@@ -2,7 +2,7 @@
 
 import typer
 
-from service.cli.local import connect
+from service.cli.local import connect_store
 from service.cli.terminal import Url, finish, settings_from, show
 from service.client.call import Call, parse_as
 from service.schemas.admin import ResealedAnswer
@@ -31,7 +31,7 @@ def rotate(url: Url = None) -> None:
 
     async def work() -> ResealedAnswer:
         rewrapped = sealed = 0
-        async with connect(url, settings_from()) as likeness:
+        async with connect_store(url, settings_from()) as likeness:
             while True:
                 step = await likeness.ask(Call("POST", "/reseal", parse_as(ResealedAnswer)))
                 rewrapped, sealed = rewrapped + step.rewrapped, sealed + step.sealed

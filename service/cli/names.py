@@ -6,7 +6,7 @@ from urllib.parse import quote, unquote
 
 import typer
 
-from service.cli.local import connect
+from service.cli.local import connect_store
 from service.cli.terminal import Json, Url, finish, settings_from, show
 from service.client.call import Call, parse_as
 from service.client.calls import rename_subject
@@ -24,7 +24,7 @@ def list_(url: Url = None, as_json: Json = False) -> None:
     async def list_all() -> int:
         count = 0
         async with (
-            connect(url, settings_from()) as likeness,
+            connect_store(url, settings_from()) as likeness,
             aclosing(likeness.each(_page)) as subjects,
         ):
             async for subject in subjects:
@@ -47,7 +47,7 @@ def rename(
     """Give a subject another name. Its templates, terms and expiry stay."""
 
     async def ask() -> RenamedAnswer:
-        async with connect(url, settings_from()) as likeness:
+        async with connect_store(url, settings_from()) as likeness:
             return await likeness.ask(rename_subject(unquote(name), to))
 
     show(f"renamed  {finish(ask()).subject}")

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter, time
 from types import MappingProxyType
-from typing import Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -14,9 +14,11 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from models.decision import Outcome
-from models.photo.quality import Quality
 from service.errors import STATUS
 from service.observe.traces import NullTracer, Tracer
+
+if TYPE_CHECKING:
+    from models.photo.quality import Quality
 
 CONTENT_TYPE: Final = CONTENT_TYPE_PLAIN_0_0_4
 
@@ -229,7 +231,7 @@ class Metrics:
         """Observe the number of faces in an image that was refused."""
         self._faces.observe(faces)
 
-    def quality(self, face: Quality) -> None:
+    def quality(self, face: "Quality") -> None:
         """Observe the quality measures of a face."""
         for measure in _QUALITY:
             self._quality.observe(measure, getattr(face, measure))

@@ -34,6 +34,6 @@ def test_a_digest_changes_with_a_single_number() -> None:
 
 
 def test_serving_a_face_network_does_not_wait_for_transformers() -> None:
-    program = "import service.cli.app, sys; print('transformers' in sys.modules)"
+    program = "import service.app, sys; print('transformers' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert found.stdout.strip() == "False"

@@ -87,7 +87,7 @@ def serve_troubled(trouble: Trouble) -> None:
 
     async def take_over(url: str) -> None:
         app.state.service = service = await _troubled(app.state.service, trouble)
-        app.state.keys = KeyRing(service.store)
+        app.state.store, app.state.keys = service.store, KeyRing(service.store)
         print(f"listening {url}")
 
     async def announce(url: str) -> None:
