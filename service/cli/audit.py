@@ -32,7 +32,7 @@ def list_(url: Url = None) -> None:
 def verify(
     receipt: Annotated[
         list[str] | None,
-        typer.Option(help="NUMBER:DIGEST of an entry that must be there; give it several times."),
+        typer.Option(help="NUMBER:DIGEST of an entry that must be there; repeat it for more."),
     ] = None,
     url: Url = None,
 ) -> None:

@@ -72,7 +72,7 @@ def new(
         str | None, typer.Option(help="Licence of the weights; GET /model shows it.")
     ] = None,
     trained_on: Annotated[str, typer.Option(help="One sentence about the training data.")] = (
-        "not stated by whoever made this bundle"
+        "not stated by the maker of this bundle"
     ),
 ) -> None:
     """Make a bundle from a network that turns an aligned face into one vector.

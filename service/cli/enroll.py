@@ -76,7 +76,7 @@ def warning_lines(image: EnrolledImage) -> list[str]:
 
 
 def enroll(
-    subject: str,
+    subject: Annotated[str, typer.Argument(help="Name of the subject.")],
     files: list[File],
     url: Url = None,
     as_json: Json = False,
@@ -132,7 +132,7 @@ def enroll_folder(
     """Enrol the photos of many subjects, in the store of the settings or at a service.
 
     If the command is stopped, run it again: it continues. A photo is not sent again if its
-    subject already has a template of the same file by the bundle that is served. Photos, links
+    subject already has a template of the same file from the bundle that is served. Photos, links
     and rows of the CSV that cannot be used are left out and listed, and the exit status is
     then 1.
     """

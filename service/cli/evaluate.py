@@ -112,47 +112,47 @@ def evaluate(
     are listed, and the exit status is then 1.
     """
     require("matplotlib")
-    from models.evaluation.page import render
-    from models.evaluation.report import measure_strangers, own_calibration
-
     check_bundle_named(write, bundle)
     if photos is None and strangers is None:
         fail("Name a folder of photos of people you know, or give --strangers, or both.")
     for place in (report, *(() if out_folder is None else (out_folder,))):
         check_folder(place)
+    from models.evaluation.page import render
+    from models.evaluation.report import measure_strangers, own_calibration
+
     labelled = None if photos is None else _read(photos, pairs, groups, outside)
     grouped = None if strangers is None else _read_strangers(strangers, outside)
     source, embedder = open_embedder(bundle)
     loaded = embedder.bundle
     if keep_points or labelled is None:
         own_calibration(loaded)  # fails here, before minutes of work
-    apart = None if grouped is None else _strangers(grouped, embedder, conditions)
-    made: Report | None = None
+    stranger_set = None if grouped is None else _strangers(grouped, embedder, conditions)
+    full: Report | None = None
     report.mkdir(parents=True, exist_ok=True)
     if labelled is None:
-        assert apart is not None
-        shown, to_write = measure_strangers(loaded, apart)
+        assert stranger_set is not None
+        measured, to_write = measure_strangers(loaded, stranger_set)
     else:
-        under = _under_conditions(labelled, embedder) if conditions else None
-        made = _measure(labelled, loaded, under, data, apart, keep_points)
-        shown, to_write = made.calibration, made.to_write
-        (report / "report.html").write_text(render(made, embed_photos), "utf-8")
-    as_json_text = (made or shown).model_dump_json(indent=2)
-    (report / "report.json").write_text(as_json_text + "\n", "utf-8")
+        captures = _under_conditions(labelled, embedder) if conditions else None
+        full = _measure(labelled, loaded, captures, data, stranger_set, keep_points)
+        measured, to_write = full.calibration, full.to_write
+        (report / "report.html").write_text(render(full, embed_photos), "utf-8")
+    json_text = (full or measured).model_dump_json(indent=2)
+    (report / "report.json").write_text(json_text + "\n", "utf-8")
     _write(source, loaded, to_write, write, out_folder)
     if as_json:
-        show_json(as_json_text)
+        show_json(json_text)
     else:
-        if made is not None:
-            print_report(made, report)
-        print_rates(made or shown)
-    spoilt = [] if made is None else _no_images(made)
-    print_rejected(spoilt)
-    read = (each.unusable for each in (labelled, grouped) if each is not None)
-    exit_status([*spoilt, *chain.from_iterable(read)])
+        if full is not None:
+            print_report(full, report)
+        print_rates(full or measured)
+    unreadable = [] if full is None else _unreadable_images(full)
+    print_rejected(unreadable)
+    left_out = (each.unusable for each in (labelled, grouped) if each is not None)
+    exit_status([*unreadable, *chain.from_iterable(left_out)])
 
 
-def _no_images(report: "Report") -> list[RejectedFile]:
+def _unreadable_images(report: "Report") -> list[RejectedFile]:
     """Return the files that count as failures to enrol, but are not images at all."""
     codes = {UNREADABLE, *(kind.code for kind in ImageError.__subclasses__())}
     sentence = "This is not a readable image. It counts as a failure to enrol; remove it."
@@ -214,7 +214,7 @@ def _under_conditions(labelled: "LabelledSet", embedder: "Embedder") -> "Conditi
 def _measure(
     labelled: "LabelledSet",
     bundle: "Bundle",
-    under: "ConditionCaptures | None",
+    captures: "ConditionCaptures | None",
     data: str | None,
     strangers: "StrangerSet | None",
     keep_points: bool,
@@ -227,7 +227,7 @@ def _measure(
         embedded = embed(labelled, bundle, progress)
     show("measuring", style="dim", to=err)
     sentence = data or f"photos of {labelled.folder.name}"
-    return make_report(labelled, embedded, bundle, sentence, under, strangers, keep_points)
+    return make_report(labelled, embedded, bundle, sentence, captures, strangers, keep_points)
 
 
 def _strangers(photos: "GroupedPhotos", embedder: "Embedder", conditions: bool) -> "StrangerSet":
@@ -235,10 +235,10 @@ def _strangers(photos: "GroupedPhotos", embedder: "Embedder", conditions: bool) 
 
     files = [photos.folder / image for image in photos.images]
     captures = capture_photos(files, embedder, CONDITION_NAMES if conditions else ())
-    apart = StrangerSet(photos, captures, f"strangers in {photos.name}")
-    if small := [f"{name} ({count})" for name, count in apart.small_groups().items()]:
+    stranger_set = StrangerSet(photos, captures, f"strangers in {photos.name}")
+    if small := [f"{name} ({count})" for name, count in stranger_set.small_groups().items()]:
         show(f"too few photos for a rate, which takes {FEWEST_PHOTOS}: {', '.join(small)}", to=err)
-    return apart
+    return stranger_set
 
 
 def print_rates(measured: "Report | Calibration") -> None:
@@ -282,11 +282,13 @@ def print_report(report: "Report", folder: Path) -> None:
         if point is None:
             show(f"FMR {row.fmr:.0e}  not supported: needs {row.needed:,} impostor pairs")
             continue
-        held = "" if point.held_out_fmr is None else f", on others {percent(point.held_out_fmr)}"
+        held_out = (
+            "" if point.held_out_fmr is None else f", on others {percent(point.held_out_fmr)}"
+        )
         mark = "".join(f"  {mark}" for mark in marks(point))
         show(
             f"FMR {row.fmr:.0e}  similarity {point.threshold:.4f}  "
-            f"FNMR {interval(point.fnmr)}  FMR {percent(point.fmr.value)}{held}{mark}"
+            f"FNMR {interval(point.fnmr)}  FMR {percent(point.fmr.value)}{held_out}{mark}"
         )
     folds = report.fold_accuracy
     mean = "" if folds is None else f", over folds {folds.mean:.4f} ± {folds.standard_error:.4f}"

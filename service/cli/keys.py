@@ -38,7 +38,7 @@ class ScopeName(StrEnum):
 def create(
     name: Annotated[str, typer.Argument(help="A name for the person or program with the key.")],
     scope: Annotated[
-        list[ScopeName], typer.Option(help="What the key may do; give it several times.")
+        list[ScopeName], typer.Option(help="What the key may do; repeat it for more.")
     ],
     per_s: Annotated[
         float | None, typer.Option(help="Most requests a second; each photo counts as one.")

@@ -56,10 +56,10 @@ def draw_map(
     service at --url.
     """
     require("matplotlib", "sklearn")
+    check_folder(out_folder)
     from models.datasets.labelled import read_protocol
     from models.evaluation.face_map import caption, draw_png, render
 
-    check_folder(out_folder)
     labelled = None if photos is None else read_protocol(photos, outside=outside)
     face_map = map_of_gallery(url) if labelled is None else map_of_folder(labelled, bundle)
     out_folder.mkdir(parents=True, exist_ok=True)

@@ -19,7 +19,7 @@ names_app = typer.Typer(
 
 @names_app.command("list")
 def list_(url: Url = None, as_json: Json = False) -> None:
-    """Print one subject a line: its name as in URLs, the suggested name, and what is wrong."""
+    """Print a subject a line: its name as in URLs, the name it would have now, and the reason."""
 
     async def list_all() -> int:
         count = 0

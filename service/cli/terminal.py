@@ -45,7 +45,9 @@ Url = Annotated[
     str | None,
     typer.Option(help="URL of a running service to use, instead of opening one here."),
 ]
-File = Annotated[Path, typer.Argument(exists=True, dir_okay=False, readable=True)]
+File = Annotated[
+    Path, typer.Argument(exists=True, dir_okay=False, readable=True, help="File of a photo.")
+]
 BundleName = Annotated[
     str | None,
     typer.Option(help="Built-in name, folder or hub id. Default: the bundle that is served."),

@@ -53,7 +53,7 @@ def train(
             exists=True,
             file_okay=False,
             help="Labelled photos for another evaluation; their people are left out of the "
-            "training. Give it several times; the first one sets the operating points.",
+            "training. Repeat it for more; the first one sets the operating points.",
         ),
     ] = None,
     loss: Annotated[
@@ -105,6 +105,7 @@ def train(
     used are listed, and the exit status is then 1.
     """
     require("matplotlib", "pytorch_metric_learning", "peft")
+    check_folder(out_folder)
     from models.datasets.labelled import read_people, read_protocol
     from models.encoder.device import choose_device, choose_precision
     from models.train import smoke_plan
@@ -112,7 +113,6 @@ def train(
     from models.training.loop import Options
     from models.training.plan import Lora, Plan
 
-    check_folder(out_folder)
     labelled = read_people(photos, outside)
     evaluation = tuple(read_protocol(folder, outside=outside) for folder in evaluate_on or ())
     for each in (labelled, *evaluation):

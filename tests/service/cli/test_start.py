@@ -95,7 +95,7 @@ def loaded(folder: Path, *commands: tuple[str, ...]) -> str:
 
 
 def test_help_and_version_load_nothing_heavy(tmp_path: Path) -> None:
-    helps = (tuple([*command.split(), "--help"]) for command in COMMANDS)
+    helps = ((*command.split(), "--help") for command in COMMANDS)
     assert loaded(tmp_path, ("--help",), ("--version",), *helps) == ""
 
 
