@@ -19,7 +19,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from models.encoder import EngineChoice
-from models.photo import DetectorName, Policy
+from models.photo import DetectorName, FacePolicy
 from service.errors import InvalidSettings
 
 PREFIX = "LIKENESS_"
@@ -155,7 +155,7 @@ class Settings(BaseSettings):
         description="Face detector: `yunet`, `dlib` (an extra), or `none` for photos that are "
         "already cut to the face. Unset: the detector of the bundle.",
     )
-    face_policy: Policy = Field(
+    face_policy: FacePolicy = Field(
         default="single",
         description="`single` refuses a photo if a second face has at least a quarter of the area "
         "of the largest. `largest` uses the largest face, and the most central one of several "

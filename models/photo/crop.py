@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 from models.errors import NoFace
-from models.photo import Policy
+from models.photo import FacePolicy
 from models.photo.face import (
     DETECTION_SIDE,
     Crop,
@@ -35,7 +35,7 @@ class CropResult:
 def crop_face(
     data: bytes,
     detector: Detector,
-    policy: Policy,
+    policy: FacePolicy,
     framing: Framing,
     limits: Limits = DEFAULT_LIMITS,
     min_face_px: float = 0,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from models.errors import FaceTooSmall, NoFace, SeveralFaces
-from models.photo import Policy
+from models.photo import FacePolicy
 
 Pixels = NDArray[np.uint8]
 Points = NDArray[np.float32]
@@ -206,7 +206,7 @@ class DetectedFace:
 def find_face(
     pixels: Pixels,
     detector: Detector,
-    policy: Policy = "single",
+    policy: FacePolicy = "single",
     min_face_px: float = 0,
     reduction: float = 1.0,
     finer: bool = False,
@@ -323,7 +323,7 @@ def _rotate_back(
 
 
 def choose_face(
-    faces: Sequence[Face], policy: Policy, confident: float, centre: tuple[float, float]
+    faces: Sequence[Face], policy: FacePolicy, confident: float, centre: tuple[float, float]
 ) -> Face:
     """Choose the face that counts: the largest confident face, or else the best score.
 

@@ -16,7 +16,7 @@ from models.datasets.vectors import (
     VectorRow,
     exclusive_writer,
 )
-from models.photo import Policy
+from models.photo import FacePolicy
 
 Row = VectorRow | RejectedFile
 
@@ -30,7 +30,7 @@ class Engine(Protocol):
     @property
     def about(self) -> VectorOrigin: ...
 
-    def embed(self, root: Path, names: Sequence[str], policy: Policy) -> AsyncGenerator[Row]:
+    def embed(self, root: Path, names: Sequence[str], policy: FacePolicy) -> AsyncGenerator[Row]:
         """Yield a row for each of the photos `names` below `root`, in any order.
 
         An unusable photo is a row too. Raises LikenessError for errors that no photo caused.
@@ -43,7 +43,7 @@ async def embed_files(
     photos: Path,
     out: Path,
     format_: Format,
-    policy: Policy,
+    policy: FacePolicy,
     photos_a_part: int,
     retry_rejected: bool,
     progress: Progress,
@@ -70,7 +70,7 @@ async def embed_files(
 
 
 async def _rows(
-    engine: Engine, names: Sequence[str], photos: Path, policy: Policy
+    engine: Engine, names: Sequence[str], photos: Path, policy: FacePolicy
 ) -> AsyncGenerator[Row]:
     """Yield a row for each file; a file whose name is not UTF-8 is rejected unread."""
     for name in names:

@@ -17,7 +17,7 @@ from models.datasets.vectors import UNREADABLE, RejectedFile, VectorOrigin, Vect
 from models.embedder import Embedder
 from models.encoder.device import choose_device
 from models.errors import LikenessError
-from models.photo import Policy
+from models.photo import FacePolicy
 from service.bulk.files import Row
 from service.client.folders import in_tasks
 from service.observe.metrics import Metrics
@@ -75,7 +75,7 @@ class BulkPipeline:
         return self.threads + 2 * self.batch
 
     async def probe_files(
-        self, files: Iterable[Path], policy: Policy
+        self, files: Iterable[Path], policy: FacePolicy
     ) -> AsyncGenerator[FileResult]:
         """Yield the result of every file as soon as it is ready, in any order.
 
@@ -90,7 +90,7 @@ class BulkPipeline:
             async for taken in done:
                 yield taken
 
-    async def _one(self, file: Path, policy: Policy) -> FileResult:
+    async def _one(self, file: Path, policy: FacePolicy) -> FileResult:
         try:
             data = await asyncio.to_thread(read_photo_file, file)
         except OSError as error:
@@ -166,7 +166,9 @@ class LocalEngine:
     def about(self) -> VectorOrigin:
         return about(self.bulk.embedder.bundle)
 
-    async def embed(self, root: Path, names: Sequence[str], policy: Policy) -> AsyncGenerator[Row]:
+    async def embed(
+        self, root: Path, names: Sequence[str], policy: FacePolicy
+    ) -> AsyncGenerator[Row]:
         files = [root / name for name in names]
         async with aclosing(self.bulk.probe_files(files, policy)) as taken:
             async for one in taken:

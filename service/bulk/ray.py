@@ -19,7 +19,7 @@ from typing import TypedDict
 from models.bundle import BUILTIN_NAMES
 from models.datasets.vectors import VectorOrigin
 from models.errors import LikenessError
-from models.photo import Policy
+from models.photo import FacePolicy
 from service.bulk.files import Row
 from service.bulk.local import LocalEngine, about, batch_size, open_local
 from service.pipeline.loading import load_bundle_of
@@ -125,7 +125,7 @@ class WorkerSettings:
     settings: Settings
     cores: int
     root: Path
-    policy: Policy
+    policy: FacePolicy
 
 
 class Block(TypedDict):
@@ -189,7 +189,9 @@ class RayEngine:
     plan: WorkerPlan
     gpus: float
 
-    async def embed(self, root: Path, names: Sequence[str], policy: Policy) -> AsyncGenerator[Row]:
+    async def embed(
+        self, root: Path, names: Sequence[str], policy: FacePolicy
+    ) -> AsyncGenerator[Row]:
         size = BATCHES_A_BLOCK * batch_size(self.settings, self.gpus > 0)
         blocks: list[Block] = [
             {"names": list(names[start : start + size])} for start in range(0, len(names), size)
@@ -202,7 +204,9 @@ class RayEngine:
             for row in block.rows:
                 yield row
 
-    def _run(self, blocks: Sequence[Block], root: Path, policy: Policy) -> Iterator[BlockResult]:
+    def _run(
+        self, blocks: Sequence[Block], root: Path, policy: FacePolicy
+    ) -> Iterator[BlockResult]:
         """Yield the results of the blocks as soon as they are ready."""
         from ray.data import ActorPoolStrategy, DataContext, from_items
         from ray.exceptions import RayError

@@ -7,7 +7,7 @@ from os import PathLike
 from typing import Literal, TypedDict, Unpack
 from uuid import uuid4
 
-from models.photo import Policy
+from models.photo import FacePolicy
 from service.client.call import Call, parse_as, path
 from service.client.errors import Forbidden, Invalid, NotFound, Refused, RejectedPhoto
 from service.client.photos import Photo, read_photo
@@ -37,7 +37,7 @@ class DecisionOptions(TypedDict, total=False):
 
     operating_point: str
     threshold: float
-    policy: Policy
+    policy: FacePolicy
     liveness_token: str
 
 
@@ -48,7 +48,7 @@ class EnrolOptions(TypedDict, total=False):
     expires_at: datetime
     consent: str
     purpose: str
-    policy: Policy
+    policy: FacePolicy
     accept_quality: bool
     accept_inconsistent: bool
     liveness_token: str
@@ -58,7 +58,7 @@ class EmbedOptions(TypedDict, total=False):
     """Name the options of an embedding."""
 
     output: Literal["vector", "features"]
-    policy: Policy
+    policy: FacePolicy
 
 
 def verify(

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import LikenessError, release
-from models.photo import Policy
+from models.photo import FacePolicy
 from models.photo.crop import CropResult, crop_face, crop_faces
 from models.photo.face import Box, Detector, Framing, Points
 from models.photo.image import Limits, PixelBudget
@@ -117,7 +117,7 @@ class DecodePool:
         now = monotonic()
         return all(now - began < self._watchdog_s for began in tuple(self._began.values()))
 
-    async def prepare(self, data: bytes, policy: Policy, caller: Caller) -> PreparedCrop:
+    async def prepare(self, data: bytes, policy: FacePolicy, caller: Caller) -> PreparedCrop:
         """Turn the bytes of a photo into a crop.
 
         Raises ImageError, FaceError, PixelBudgetSpent, DeadlinePassed and DecoderStalled.
@@ -200,7 +200,7 @@ class DecodePool:
         finally:
             del self._began[thread]
 
-    def _one(self, data: bytes, policy: Policy, limits: Limits) -> list[CropResult]:
+    def _one(self, data: bytes, policy: FacePolicy, limits: Limits) -> list[CropResult]:
         detector: Detector = self._own.detector
         how = self._preparation
         return [crop_face(data, detector, policy, how.framing, limits, how.min_face_px)]

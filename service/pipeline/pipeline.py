@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from models.decision import Template
 from models.embedder import Row
 from models.errors import LikenessError, naming
-from models.photo import Policy
+from models.photo import FacePolicy
 from service.observe.metrics import Metrics, StageTimes
 from service.pipeline.batcher import Batcher, EncodedCrop
 from service.pipeline.decode import Caller, DecodePool, FaceReport, PreparedCrop
@@ -44,7 +44,7 @@ class Pipeline:
         self._metrics = metrics
         self._width = width
 
-    async def probe(self, photo: bytes, policy: Policy, caller: Caller) -> Probe:
+    async def probe(self, photo: bytes, policy: FacePolicy, caller: Caller) -> Probe:
         """Return the probe of one photo."""
         probe = await self._embed(await self._pool.prepare(photo, policy, caller), caller)
         self._metrics.stages(probe.times, probe.report.faces)
@@ -76,7 +76,7 @@ class Pipeline:
         return [first, *others]
 
     async def probe_each(
-        self, photos: Sequence[bytes], policy: Policy, caller: Caller
+        self, photos: Sequence[bytes], policy: FacePolicy, caller: Caller
     ) -> list[Probe | LikenessError]:
         """Return a probe or an error for each photo, in order.
 
@@ -97,7 +97,7 @@ class Pipeline:
         return [task.result() for task in tasks]
 
     async def probe_both(
-        self, photos: Mapping[str, bytes], policy: Policy, caller: Caller
+        self, photos: Mapping[str, bytes], policy: FacePolicy, caller: Caller
     ) -> tuple[Probe, Probe]:
         """Return the probes of two photos; if one fails, cancel the other and raise the error.
 

@@ -14,7 +14,7 @@ from models.errors import (
     ImageError,
     LikenessError,
 )
-from models.photo import Policy
+from models.photo import FacePolicy
 from service.errors import DifferentPeople, TemplatesDamaged, TemplatesExpired
 from service.observe.metrics import Metrics
 from service.pipeline.decode import Caller
@@ -98,7 +98,7 @@ class Matcher:
     recogniser: Recogniser
     store: Store
     metrics: Metrics
-    policy: Policy
+    policy: FacePolicy
 
     async def compare(self, form: VerifyRequest, caller: Caller) -> Comparison:
         """Compare photos with a subject's templates, or two photos with each other.
@@ -116,7 +116,7 @@ class Matcher:
         return Comparison(source.template, target.template, (source, target))
 
     async def probe(
-        self, photos: Sequence[bytes], policy: Policy | None, caller: Caller
+        self, photos: Sequence[bytes], policy: FacePolicy | None, caller: Caller
     ) -> FusedProbe:
         """Embed photos of one person, and fuse those that can be used.
 
@@ -155,7 +155,7 @@ class Matcher:
             ).about(*(f"image.{place}" for row, place in enumerate(probes) if row in odd))
 
     async def _compare_subject(
-        self, subject: str, photos: Sequence[bytes], policy: Policy, caller: Caller
+        self, subject: str, photos: Sequence[bytes], policy: FacePolicy, caller: Caller
     ) -> Comparison:
         """Compare photos with all templates of a subject, fused into one.
 

@@ -21,7 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from models.datasets.names import as_id, as_name
-from models.photo import Policy
+from models.photo import FacePolicy
 
 Scope = Literal["verify", "enroll", "embed", "admin"]
 SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
@@ -185,7 +185,7 @@ class EnrollRequest(LivenessTokenBody):
         examples=["staff entrance"],
         description="the purpose of storing it",
     )
-    policy: Policy | None = Field(None, description="what to do if a photo shows several faces")
+    policy: FacePolicy | None = Field(None, description="what to do if a photo shows several faces")
     accept_quality: bool = Field(
         False, description="enrol a `low_quality` photo with a warning instead of refusing it"
     )
@@ -218,7 +218,7 @@ class ReembedRequest(Body):
     image: Photo | None = Field(
         None, description="the photo that the template was made of, if the service did not keep it"
     )
-    policy: Policy | None = Field(None, description="what to do if a photo shows several faces")
+    policy: FacePolicy | None = Field(None, description="what to do if a photo shows several faces")
 
 
 class NewKeyRequest(Body):
@@ -271,7 +271,7 @@ class DecisionBody(LivenessTokenBody):
         "have a similarity of about 0.7. It must not be below the threshold of the laxest "
         "operating point of `GET /model`, unless the key has the scope `admin`",
     )
-    policy: Policy | None = Field(None, description="what to do if a photo shows several faces")
+    policy: FacePolicy | None = Field(None, description="what to do if a photo shows several faces")
 
     @model_validator(mode="after")
     def one_way_to_decide(self) -> Self:
@@ -329,7 +329,7 @@ class EmbedRequest(Body):
     output: Literal["vector", "features"] = Field(
         "vector", description="the vector of unit length, or the encoder's pooled features"
     )
-    policy: Policy | None = Field(None, description="what to do if a photo shows several faces")
+    policy: FacePolicy | None = Field(None, description="what to do if a photo shows several faces")
 
 
 class IdentifyRequest(DecisionBody):

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from models.decision import Template, similarity
 from models.errors import NoFace, naming
-from models.photo import Policy
+from models.photo import FacePolicy
 from service.compat.compreface.collection import FaceCollection
 from service.compat.compreface.schemas import (
     Box,
@@ -131,7 +131,7 @@ async def predict(context: FaceContext, template: Template) -> list[Prediction]:
 async def compare(context: FaceContext, photos: TwoPhotos, caller: Caller) -> Comparison:
     """Compare the face of one photo with every face of another."""
     # A limit of one face chooses the largest.
-    policy: Policy = "largest" if context.options.limit == 1 else "single"
+    policy: FacePolicy = "largest" if context.options.limit == 1 else "single"
     with naming("source_image"):
         source = await context.active.pipeline.probe(photos.source_image, policy, caller)
         _sure(context, [source])

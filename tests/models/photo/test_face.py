@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.errors import FaceTooSmall, NoFace, SeveralFaces
-from models.photo import Policy
+from models.photo import FacePolicy
 from models.photo.detectors import NoDetector, YuNetDetector
 from models.photo.face import (
     Box,
@@ -199,7 +199,7 @@ def face(side: float, score: float = 1.0, off: float = 0.0) -> Face:
     return Face(Box(off - side / 2, -side / 2, side, side), POINTS, score)
 
 
-def chosen(faces: list[Face], policy: Policy) -> Face:
+def chosen(faces: list[Face], policy: FacePolicy) -> Face:
     return choose_face(faces, policy, 0.1, MIDDLE)
 
 
