@@ -28,7 +28,7 @@ class Engine(Protocol):
     """Turn photos into rows, in this process or on other machines."""
 
     @property
-    def about(self) -> VectorOrigin: ...
+    def origin(self) -> VectorOrigin: ...
 
     def embed(self, root: Path, names: Sequence[str], policy: FacePolicy) -> AsyncGenerator[Row]:
         """Yield a row for each of the photos `names` below `root`, in any order.
@@ -56,7 +56,7 @@ async def embed_files(
     contents = require_photos(await asyncio.to_thread(contents_of, photos))
     with exclusive_writer(out):
         async with engine as opened:
-            vectors = VectorFolder(out, opened.about, format_)
+            vectors = VectorFolder(out, opened.origin, format_)
             names = [file.relative_to(photos).as_posix() for file in contents.photos]
             known = vectors.embedded_paths()
             if not retry_rejected:

@@ -86,9 +86,9 @@ class BulkPipeline:
         async def one(file: Path) -> FileResult:
             return await self._one(file, policy)
 
-        async with aclosing(in_tasks(files, one, self.width)) as done:
-            async for taken in done:
-                yield taken
+        async with aclosing(in_tasks(files, one, self.width)) as results:
+            async for result in results:
+                yield result
 
     async def _one(self, file: Path, policy: FacePolicy) -> FileResult:
         try:
@@ -163,16 +163,16 @@ class LocalEngine:
     bulk: BulkPipeline
 
     @property
-    def about(self) -> VectorOrigin:
-        return about(self.bulk.embedder.bundle)
+    def origin(self) -> VectorOrigin:
+        return origin_of(self.bulk.embedder.bundle)
 
     async def embed(
         self, root: Path, names: Sequence[str], policy: FacePolicy
     ) -> AsyncGenerator[Row]:
         files = [root / name for name in names]
-        async with aclosing(self.bulk.probe_files(files, policy)) as taken:
-            async for one in taken:
-                yield as_row(one, root)
+        async with aclosing(self.bulk.probe_files(files, policy)) as results:
+            async for result in results:
+                yield as_row(result, root)
 
 
 @asynccontextmanager
@@ -184,16 +184,16 @@ async def open_local(
         yield LocalEngine(bulk)
 
 
-def about(bundle: Bundle) -> VectorOrigin:
+def origin_of(bundle: Bundle) -> VectorOrigin:
     """Describe the bundle that makes vectors, to write beside them."""
     return VectorOrigin(bundle.manifest.name, bundle.fingerprint, bundle.dimension)
 
 
-def as_row(taken: FileResult, root: Path) -> Row:
+def as_row(result: FileResult, root: Path) -> Row:
     """Return the row of a file: its vector, or why it was rejected."""
-    name = taken.file.relative_to(root).as_posix()
-    outcome = taken.outcome
+    name = result.file.relative_to(root).as_posix()
+    outcome = result.outcome
     if isinstance(outcome, Probe):
         face = outcome.report
-        return VectorRow(name, taken.sha256, outcome.row.vector, face.box, face.score)
+        return VectorRow(name, result.sha256, outcome.row.vector, face.box, face.score)
     return RejectedFile(name, outcome.code, outcome.sentence)

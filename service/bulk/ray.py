@@ -21,7 +21,7 @@ from models.datasets.vectors import VectorOrigin
 from models.errors import LikenessError
 from models.photo import FacePolicy
 from service.bulk.files import Row
-from service.bulk.local import LocalEngine, about, batch_size, open_local
+from service.bulk.local import LocalEngine, batch_size, open_local, origin_of
 from service.pipeline.loading import load_bundle_of
 from service.settings import Settings
 
@@ -162,10 +162,10 @@ class Worker:
     def __call__(self, block: Block) -> BlockOutcome:
         embedding = self._embed([str(name) for name in block["names"]])
         try:
-            done = asyncio.run_coroutine_threadsafe(embedding, self._loop).result()
+            result = asyncio.run_coroutine_threadsafe(embedding, self._loop).result()
         except LikenessError as error:
             return {"outcome": error}
-        return {"outcome": done}
+        return {"outcome": result}
 
     async def _open(self) -> LocalEngine:
         return await self._context.__aenter__()
@@ -173,7 +173,7 @@ class Worker:
     async def _embed(self, names: Sequence[str]) -> BlockResult:
         engine = await asyncio.wrap_future(self._engine)
         rows = [row async for row in engine.embed(self._work.root, names, self._work.policy)]
-        return BlockResult(rows, engine.about.fingerprint)
+        return BlockResult(rows, engine.origin.fingerprint)
 
 
 # One or two seconds of work, so that sending it costs little.
@@ -185,7 +185,7 @@ class RayEngine:
     """Send blocks of names to workers, which find the photos at the same path as this process."""
 
     settings: Settings
-    about: VectorOrigin
+    origin: VectorOrigin
     plan: WorkerPlan
     gpus: float
 
@@ -198,9 +198,9 @@ class RayEngine:
         ]
         if not blocks:
             return
-        done = self._run(blocks, root, policy)
+        results = self._run(blocks, root, policy)
         # In a thread, so that an interrupt does not wait for the next block.
-        while block := await asyncio.to_thread(next, done, None):
+        while block := await asyncio.to_thread(next, results, None):
             for row in block.rows:
                 yield row
 
@@ -229,7 +229,7 @@ class RayEngine:
         )
         try:
             for row in outcomes.iter_rows():
-                yield checked_result(row["outcome"], self.about.fingerprint)
+                yield checked_result(row["outcome"], self.origin.fingerprint)
         except RayError as exc:
             raise LikenessError(f"The cluster failed: {_last_line(exc)}") from exc
 
@@ -252,7 +252,10 @@ async def open_ray(settings: Settings, cluster: Cluster) -> AsyncIterator[RayEng
     bundle = await asyncio.to_thread(load_bundle_of, settings)
     with cluster_connection(cluster.address):
         yield RayEngine(
-            _anywhere(settings, cluster.gpus), about(bundle), plan_workers(cluster), cluster.gpus
+            _anywhere(settings, cluster.gpus),
+            origin_of(bundle),
+            plan_workers(cluster),
+            cluster.gpus,
         )
 
 

@@ -330,10 +330,10 @@ class Metrics:
         """Return all metrics in Prometheus' text format, of content type CONTENT_TYPE."""
         return generate_latest(CreatedSeriesFilter(self._registry))
 
-    def _counter(self, name: str, known: Iterable[str] = ()) -> Counter:
+    def _counter(self, name: str, label_values: Iterable[str] = ()) -> Counter:
         info = CATALOGUE[name]
         counter = Counter(name, info.help_text, info.labels, registry=self._registry)
-        for value in known:
+        for value in label_values:
             counter.labels(value)
         return counter
 

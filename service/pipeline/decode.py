@@ -224,16 +224,16 @@ def _settle(
 
 
 def _prepared_crop(result: CropResult, started: float) -> PreparedCrop:
-    found = result.face
+    face = result.face
     report = FaceReport(
-        found.box,
-        found.landmarks,
-        found.face.score,
-        found.face_count,
-        found.turns,
+        face.box,
+        face.landmarks,
+        face.face.score,
+        face.face_count,
+        face.turns,
         result.width,
         result.height,
-        measure(found, result.crop),
+        measure(face, result.crop),
     )
     return PreparedCrop(
         result.crop.pixels,

@@ -101,9 +101,9 @@ def place_of(url: str) -> str:
     """
     if url.startswith(_SQLITE):
         return url if is_memory(url) else str(Path(url.removeprefix(_SQLITE)).absolute())
-    from service.store.postgres.database import named
+    from service.store.postgres.database import described
 
-    return named(url)
+    return described(url)
 
 
 async def open_store(url: str, clock: Clock = utc_now, vault: Vault | None = None) -> Store:

@@ -40,7 +40,7 @@ U = TypeVar("U")
 
 # The value for a damaged time; a template with this expiry has expired and never matches.
 LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
-# `DamageLog.present` looks up at most so many subjects again.
+# `DamageLog.still_damaged` looks up at most so many subjects again.
 _LOOKED_AT: Final = 100
 
 _METADATA = TypeAdapter(dict[str, str])
@@ -109,9 +109,9 @@ def read_or_none(read: Callable[[], T | None]) -> T | None:
         return None
 
 
-def damage_events(found: Iterable[Damage], known: Collection[str]) -> list[Event]:
+def damage_events(damaged: Iterable[Damage], known: Collection[str]) -> list[Event]:
     """Return an audit event for each subject with damage, except for the `known` subjects."""
-    counts = Counter(each.subject for each in found)
+    counts = Counter(each.subject for each in damaged)
     return [
         Event("damaged", subject, counts={"values": count})
         for subject, count in counts.items()
@@ -139,26 +139,24 @@ def moment_of(text: str | None) -> datetime | None:
 
 
 def template_of(
-    reading: SubjectReader,
+    reader: SubjectReader,
     read: Callable[[], NDArray[np.float32]],
     template_id: str,
     fingerprint: str,
     quality: str,
 ) -> GalleryTemplate | None:
     """Return a template whose vector `(d,)` comes from `read`; None if the vector is damaged."""
-    vector = reading.read("vector", read, None, template_id, fingerprint)
+    vector = reader.read("vector", read, None, template_id, fingerprint)
     if vector is None:
         return None
     none: dict[str, float] = {}
-    measures = reading.read("quality", lambda: quality_of(quality), none, template_id, fingerprint)
+    measures = reader.read("quality", lambda: quality_of(quality), none, template_id, fingerprint)
     return GalleryTemplate(template_id, vector, fingerprint, measures)
 
 
-def photo_of(
-    reading: SubjectReader, cipher: Cipher, image_sha256: str, blob: bytes
-) -> Photo | None:
+def photo_of(reader: SubjectReader, cipher: Cipher, image_sha256: str, blob: bytes) -> Photo | None:
     """Decrypt a stored photo; None if it is damaged."""
-    photo = reading.read("photo", lambda: cipher.open(blob, of_photo(image_sha256)), None)
+    photo = reader.read("photo", lambda: cipher.open(blob, of_photo(image_sha256)), None)
     return None if photo is None else Photo(image_sha256, photo)
 
 
@@ -189,14 +187,14 @@ class DamageLog:
         self._known: dict[Damage, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def noted(self, found: SubjectRecord) -> SubjectRecord:
+    def reported(self, record: SubjectRecord) -> SubjectRecord:
         """Report the damage of a record that was read, and return the record."""
-        self.note(found.damaged)
-        return found
+        self.report(record.damaged)
+        return record
 
-    def know(self, found: Iterable[Damage]) -> list[Damage]:
+    def log_new(self, damaged: Iterable[Damage]) -> list[Damage]:
         """Log new damage and return it."""
-        new = [each for each in dict.fromkeys(found) if each not in self._known]
+        new = [each for each in dict.fromkeys(damaged) if each not in self._known]
         for each in new:
             self._known[each] = None
             logger.error(
@@ -209,23 +207,23 @@ class DamageLog:
             )
         return new
 
-    def note(self, found: Iterable[Damage]) -> None:
+    def report(self, damaged: Iterable[Damage]) -> None:
         """Log new damage, and record it in the background."""
-        new = self.know(found)
+        new = self.log_new(damaged)
         if new:
             task = asyncio.create_task(self._record_in_audit(new))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def settled(self) -> None:
+    async def flush(self) -> None:
         """Wait until all reported damage is recorded."""
         await asyncio.gather(*self._tasks)
 
-    async def present(
+    async def still_damaged(
         self, export: Callable[[str], Awaitable[SubjectExport]]
     ) -> tuple[Damage, ...]:
         """Return the values that are still damaged; `export` reads all values of a subject."""
-        await self.settled()
+        await self.flush()
         for subject in list(dict.fromkeys(each.subject for each in self._known))[:_LOOKED_AT]:
             try:
                 left = (await export(subject)).damaged

@@ -19,12 +19,12 @@ def open_vault(settings: Settings) -> Vault:
 
     Raises InvalidSettings; no error repeats a key, or the output of a command.
     """
-    given = {
+    sources = {
         "LIKENESS_MASTER_KEYS": settings.master_keys,
         "LIKENESS_MASTER_KEYS_FILE": settings.master_keys_file,
         "LIKENESS_MASTER_KEYS_COMMAND": settings.master_keys_command,
     }
-    names = [name for name, value in given.items() if value is not None]
+    names = [name for name, value in sources.items() if value is not None]
     if len(names) > 1:
         raise InvalidSettings(
             f"Master keys must come from one setting, but {' and '.join(names)} are set."
@@ -77,10 +77,10 @@ def _of_file(path: Path) -> str:
 def _of_command(command: str) -> str:
     """Run a command in a shell and return its output; its errors go to standard error."""
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             command, shell=True, stdout=subprocess.PIPE, timeout=_COMMAND_TIMEOUT_S, check=True
         )
-        return done.stdout.decode("ascii")
+        return process.stdout.decode("ascii")
     except subprocess.TimeoutExpired as exc:
         reason = f"took longer than {_COMMAND_TIMEOUT_S:g} s"
         raise InvalidSettings(f"LIKENESS_MASTER_KEYS_COMMAND {reason}.") from exc

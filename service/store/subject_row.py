@@ -42,32 +42,32 @@ class SubjectRow:
         wrapped: bytes | None,
     ) -> "SubjectRow":
         """Decrypt the columns of a subject and of its key. Raises StoreUnavailable."""
-        reading = SubjectReader(owner.subject)
-        cipher = reading.cipher(vault, key_id, master, wrapped)
+        reader = SubjectReader(owner.subject)
+        cipher = reader.cipher(vault, key_id, master, wrapped)
         none: dict[str, str] = {}
-        noted = reading.read(
+        decrypted_metadata = reader.read(
             "metadata", lambda: metadata_of(cipher.open(metadata, owner.metadata)), none
         )
-        agreed = Terms()
+        decrypted_terms = Terms()
         if terms is not None:
-            agreed = reading.read(
-                "terms", lambda: terms_of(cipher.open(terms, owner.terms)), agreed
+            decrypted_terms = reader.read(
+                "terms", lambda: terms_of(cipher.open(terms, owner.terms)), decrypted_terms
             )
-        return cls(owner, noted, agreed, cipher, tuple(reading.damaged))
+        return cls(owner, decrypted_metadata, decrypted_terms, cipher, tuple(reader.damaged))
 
     def vector(
         self,
         read: ReadVector,
         blob: bytes,
         template: StoredTemplate,
-        reading: SubjectReader,
+        reader: SubjectReader,
         dimensions: Mapping[str, int],
     ) -> NDArray[np.float32] | None:
         """Return the vector `(d,)` of a template, by the engine's `read`; None if damaged."""
         name, made_by = template.template_id, template.fingerprint
         about = self.owner.vector(name, template.image_sha256, made_by)
         read_vector = partial(read, self.cipher, blob, about, dimensions.get(made_by))
-        return reading.read("vector", read_vector, None, name, made_by)
+        return reader.read("vector", read_vector, None, name, made_by)
 
     def holds(
         self,
@@ -83,10 +83,10 @@ class SubjectRow:
         """
         about = self.owner.vector(template_id, template.image_sha256, fingerprint)
         try:
-            found = read(self.cipher, blob, about, None)
+            vector = read(self.cipher, blob, about, None)
         except StoreDamaged:
             return False
-        return fingerprint != template.fingerprint or len(found) == len(template.vector)
+        return fingerprint != template.fingerprint or len(vector) == len(template.vector)
 
     def check_whole(self) -> None:
         """Raise StoreDamaged if a value is damaged: to write the row again would lose it."""

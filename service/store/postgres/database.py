@@ -70,7 +70,7 @@ class Database:
                 await migrate(connection)
         except psycopg.Error as exc:
             raise StoreUnavailable(
-                f"The database {named(url)} cannot be opened: {_reason(exc)}."
+                f"The database {described(url)} cannot be opened: {_reason(exc)}."
             ) from exc
         pool = AsyncConnectionPool(
             url,
@@ -206,7 +206,7 @@ async def _configure(connection: Connection) -> None:
     await register_vector_async(connection)
 
 
-def named(url: str) -> str:
+def described(url: str) -> str:
     """Describe the database of a URL, without user and password."""
     try:
         parts = psycopg.conninfo.conninfo_to_dict(url)

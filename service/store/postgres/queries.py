@@ -80,19 +80,19 @@ def _templates(
     vault: Vault, subject: str, rows: Sequence[Any], dimensions: Mapping[str, int]
 ) -> SubjectTemplates:
     _, collection, *key = rows[0][:5]
-    reading, owner = SubjectReader(subject), Owner(subject, collection)
-    cipher = reading.cipher(vault, *key)
+    reader, owner = SubjectReader(subject), Owner(subject, collection)
+    cipher = reader.cipher(vault, *key)
     templates = []
     for name, blob, image, made_by, quality in (row[5:] for row in rows):
         if name is not None:
             about = owner.vector(name, image, made_by)
             read = partial(vector_of, cipher, blob, about, dimensions.get(made_by))
-            templates.append(template_of(reading, read, name, made_by, quality))
+            templates.append(template_of(reader, read, name, made_by, quality))
     return SubjectTemplates(
         subject,
         collection,
         tuple(each for each in templates if each is not None),
-        tuple(reading.damaged),
+        tuple(reader.damaged),
     )
 
 
@@ -130,13 +130,13 @@ async def subject_detail(
     rows = await _subject_rows(connection, subject, f"vector, {_TEMPLATE}")
     at, collection, *head = rows[0][:7]
     held = SubjectRow.open(vault, Owner(subject, collection), *head)
-    reading = SubjectReader(subject, [*held.damaged])
+    reader = SubjectReader(subject, [*held.damaged])
     stored = []
     for blob, *row in (row[7:] for row in rows):
         if blob is not None:
-            stored.append(_stored(reading, *row))
-            held.vector(vector_of, blob, stored[-1], reading, dimensions)
-    damaged = tuple(reading.damaged)
+            stored.append(_stored(reader, *row))
+            held.vector(vector_of, blob, stored[-1], reader, dimensions)
+    damaged = tuple(reader.damaged)
     return SubjectDetail(
         subject, utc(at), held.metadata, held.terms, tuple(stored), collection, damaged
     )
@@ -163,18 +163,18 @@ async def export(
     rows = await _subject_rows(connection, subject, f"{photo}, vector, {_TEMPLATE}")
     at, collection, *head = rows[0][:7]
     held = SubjectRow.open(vault, Owner(subject, collection), *head)
-    reading = SubjectReader(subject, [*held.damaged])
+    reader = SubjectReader(subject, [*held.damaged])
     photos: dict[str, Photo | None] = {}
     templates = []
     for photo, blob, *row in (row[7:] for row in rows):
         if blob is not None:
-            stored = _stored(reading, *row)
+            stored = _stored(reader, *row)
             image = stored.image_sha256
-            vector = held.vector(vector_of, blob, stored, reading, dimensions)
+            vector = held.vector(vector_of, blob, stored, reader, dimensions)
             if vector is not None:
                 templates.append(ExportedTemplate.of(stored, vector))
             if photo is not None and image not in photos:
-                photos[image] = photo_of(reading, held.cipher, image, photo)
+                photos[image] = photo_of(reader, held.cipher, image, photo)
     return SubjectExport(
         subject,
         utc(at),
@@ -182,7 +182,7 @@ async def export(
         held.terms,
         tuple(templates),
         tuple(each for each in photos.values() if each is not None),
-        tuple(reading.damaged),
+        tuple(reader.damaged),
     )
 
 
@@ -289,7 +289,7 @@ def _summary(
 
 
 def _stored(
-    reading: SubjectReader,
+    reader: SubjectReader,
     template_id: str,
     subject: str,
     fingerprint: str,
@@ -303,7 +303,7 @@ def _stored(
         subject,
         fingerprint,
         image_sha256,
-        reading.read("quality", lambda: quality_of(quality), _NOTHING, template_id, fingerprint),
+        reader.read("quality", lambda: quality_of(quality), _NOTHING, template_id, fingerprint),
         utc(created_at),
         None if expires_at is None else utc(expires_at),
     )

@@ -188,10 +188,10 @@ def _opened(
     """Return the undamaged rows and their vectors (d,); add the others to `damaged`."""
     whole, vectors = [], []
     for row in rows:
-        reading = SubjectReader(row[0])
+        reader = SubjectReader(row[0])
         read = partial(_vector, vault, space, *row)
-        vector = reading.read("vector", read, None, template_id=row[1], fingerprint=row[4])
-        damaged += reading.damaged
+        vector = reader.read("vector", read, None, template_id=row[1], fingerprint=row[4])
+        damaged += reader.damaged
         if vector is not None:
             whole.append(row)
             vectors.append(vector)

@@ -118,7 +118,7 @@ class PostgresStore:
                 c, self._vault, subject, self._clock(), self._damage.dimensions
             )
         )
-        return self._damage.noted(found)
+        return self._damage.reported(found)
 
     async def compare_by(self, fingerprint: str, cohort: Cohort, dimension: int = 0) -> None:
         if dimension:
@@ -141,7 +141,7 @@ class PostgresStore:
                 c, self._vault, subjects, self._clock(), self._damage.dimensions
             )
         )
-        return [self._damage.noted(each) for each in found]
+        return [self._damage.reported(each) for each in found]
 
     async def search(
         self,
@@ -166,7 +166,7 @@ class PostgresStore:
                 besides,
                 damaged,
             )
-            self._damage.note(damaged)
+            self._damage.report(damaged)
             return found
 
         return await self._spaces.using(find_and_look)
@@ -177,11 +177,11 @@ class PostgresStore:
         page = await self._database.read(
             lambda c: queries.subjects(c, self._vault, after, limit, collection)
         )
-        self._damage.note(chain(*(each.damaged for each in page.items)))
+        self._damage.report(chain(*(each.damaged for each in page.items)))
         return page
 
     async def subject(self, subject: str) -> SubjectDetail:
-        return self._damage.noted(
+        return self._damage.reported(
             await self._database.read(
                 lambda c: queries.subject_detail(c, self._vault, subject, self._damage.dimensions)
             )
@@ -191,7 +191,7 @@ class PostgresStore:
         return await self._database.read(lambda c: queries.subject_of(c, template_id))
 
     async def export(self, subject: str) -> SubjectExport:
-        return self._damage.noted(
+        return self._damage.reported(
             await self._database.read(
                 lambda c: queries.export(c, self._vault, subject, self._damage.dimensions)
             )
@@ -355,7 +355,7 @@ class PostgresStore:
         return await self._database.read(lambda c: audit_log.read(c, after, limit))
 
     async def damage(self) -> tuple[Damage, ...]:
-        return await self._damage.present(self.export)
+        return await self._damage.still_damaged(self.export)
 
     async def _record(self, new: Sequence[Damage]) -> None:
         await self._database.write(lambda c: audit_log.append_damage(c, new, self._clock()))
@@ -364,7 +364,7 @@ class PostgresStore:
         await self._database.read(_check_writable)
 
     async def close(self) -> None:
-        await self._damage.settled()
+        await self._damage.flush()
         await self._database.close()
 
 

@@ -65,19 +65,19 @@ def templates_of(
         (subject, stamp(now)),
     ).fetchall()
     # A comparison does not need the metadata.
-    reading = SubjectReader(subject, [each for each in held.damaged if each.part == "key"])
+    reader = SubjectReader(subject, [each for each in held.damaged if each.part == "key"])
     templates = []
     for name, blob, image, made_by, quality, expires_at in rows:
-        if _expiry(reading, expires_at, name, made_by) == LONG_AGO:
+        if _expiry(reader, expires_at, name, made_by) == LONG_AGO:
             continue
         about = held.owner.vector(name, image, made_by)
         read = partial(vector_of, held.cipher, blob, about, dimensions.get(made_by))
-        templates.append(template_of(reading, read, name, made_by, quality))
+        templates.append(template_of(reader, read, name, made_by, quality))
     return SubjectTemplates(
         subject,
         held.owner.collection,
         tuple(each for each in templates if each is not None),
-        tuple(reading.damaged),
+        tuple(reader.damaged),
     )
 
 
@@ -129,19 +129,19 @@ def subject_detail(
     rows = connection.execute(
         f"SELECT vector, {_COLUMNS} FROM templates WHERE subject = ? ORDER BY number", (subject,)
     ).fetchall()
-    reading = SubjectReader(subject, [*held.damaged])
+    reader = SubjectReader(subject, [*held.damaged])
     stored = []
     for blob, *row in rows:
-        stored.append(_stored(reading, *row))
-        held.vector(vector_of, blob, stored[-1], reading, dimensions)
+        stored.append(_stored(reader, *row))
+        held.vector(vector_of, blob, stored[-1], reader, dimensions)
     return SubjectDetail(
         subject,
-        reading.read("times", lambda: moment_of(created_at), None) or LONG_AGO,
+        reader.read("times", lambda: moment_of(created_at), None) or LONG_AGO,
         held.metadata,
         held.terms,
         tuple(stored),
         held.owner.collection,
-        tuple(reading.damaged),
+        tuple(reader.damaged),
     )
 
 
@@ -163,25 +163,25 @@ def export(
     rows = connection.execute(
         f"SELECT vector, {_COLUMNS} FROM templates WHERE subject = ? ORDER BY number", (subject,)
     ).fetchall()
-    reading = SubjectReader(subject, [*held.damaged])
+    reader = SubjectReader(subject, [*held.damaged])
     templates = []
     for blob, *row in rows:
-        stored = _stored(reading, *row)
-        vector = held.vector(vector_of, blob, stored, reading, dimensions)
+        stored = _stored(reader, *row)
+        vector = held.vector(vector_of, blob, stored, reader, dimensions)
         if vector is not None:
             templates.append(ExportedTemplate.of(stored, vector))
     photos = connection.execute(
         "SELECT image_sha256, photo FROM photos WHERE subject = ? ORDER BY number", (subject,)
     ).fetchall()
-    kept = [photo_of(reading, held.cipher, image, blob) for image, blob in photos]
+    kept = [photo_of(reader, held.cipher, image, blob) for image, blob in photos]
     return SubjectExport(
         subject,
-        reading.read("times", lambda: moment_of(created_at), None) or LONG_AGO,
+        reader.read("times", lambda: moment_of(created_at), None) or LONG_AGO,
         held.metadata,
         held.terms,
         tuple(templates),
         tuple(each for each in kept if each is not None),
-        tuple(reading.damaged),
+        tuple(reader.damaged),
     )
 
 
@@ -270,11 +270,11 @@ def _read(vault: Vault, rows: Iterable[Any], damaged: list[Damage]) -> Iterator[
             vector = _numbers(vault.cipher(WrappedKey.read(*key)), blob, about)
             expires = moment_of(expires_at)
         except StoreDamaged:
-            reading = SubjectReader(subject)
-            read = partial(_numbers, reading.cipher(vault, *key), blob, about)
-            reading.read("vector", read, None, template_id, made_by)
-            _expiry(reading, expires_at, template_id, made_by)
-            damaged += reading.damaged
+            reader = SubjectReader(subject)
+            read = partial(_numbers, reader.cipher(vault, *key), blob, about)
+            reader.read("vector", read, None, template_id, made_by)
+            _expiry(reader, expires_at, template_id, made_by)
+            damaged += reader.damaged
             continue
         entry = Entry(template_id, subject, made_by, vector, expires, collection)
         found.setdefault(len(vector), []).append(entry)
@@ -336,21 +336,21 @@ def subject_row_of(
 
 
 def _summary(created_at: str, held: SubjectRow, templates: int, made_by: str) -> SubjectSummary:
-    reading = SubjectReader(held.owner.subject, [*held.damaged])
+    reader = SubjectReader(held.owner.subject, [*held.damaged])
     return SubjectSummary(
         held.owner.subject,
         templates,
-        reading.read("times", lambda: moment_of(created_at), None) or LONG_AGO,
+        reader.read("times", lambda: moment_of(created_at), None) or LONG_AGO,
         held.metadata,
         held.terms,
         tuple(sorted(json.loads(made_by))),
         held.owner.collection,
-        tuple(reading.damaged),
+        tuple(reader.damaged),
     )
 
 
 def _stored(
-    reading: SubjectReader,
+    reader: SubjectReader,
     template_id: str,
     subject: str,
     fingerprint: str,
@@ -365,17 +365,17 @@ def _stored(
         subject,
         fingerprint,
         image_sha256,
-        reading.read("quality", lambda: quality_of(quality), {}, *of_template),
-        reading.read("times", lambda: moment_of(created_at), None, *of_template) or LONG_AGO,
-        _expiry(reading, expires_at, *of_template),
+        reader.read("quality", lambda: quality_of(quality), {}, *of_template),
+        reader.read("times", lambda: moment_of(created_at), None, *of_template) or LONG_AGO,
+        _expiry(reader, expires_at, *of_template),
     )
 
 
 def _expiry(
-    reading: SubjectReader, text: str | None, template_id: str, fingerprint: str
+    reader: SubjectReader, text: str | None, template_id: str, fingerprint: str
 ) -> datetime | None:
     """Return when a template expires; if that is damaged, the template counts as expired."""
-    return reading.read("times", lambda: moment_of(text), LONG_AGO, template_id, fingerprint)
+    return reader.read("times", lambda: moment_of(text), LONG_AGO, template_id, fingerprint)
 
 
 def lost_page(subject: str, fingerprint: str | None = None) -> Damage:

@@ -122,7 +122,7 @@ class SqliteStore:
             logger.error("%s (%s)", WAY_OUT, exc)
         damaged: list[Damage] = []
         self._index.apply((), queries.entries(connection, self._vault, damaged=damaged))
-        if new := self._damage.know(damaged):
+        if new := self._damage.log_new(damaged):
             audit_log.append_damage(connection, new, self._clock())
         for _ in range(0 if self._is_memory else _READERS):
             reader = connect(name, self._busy_timeout_s)
@@ -164,7 +164,7 @@ class SqliteStore:
                 c, self._vault, subject, self._clock(), self._damage.dimensions
             )
         )
-        return self._damage.noted(found)
+        return self._damage.reported(found)
 
     async def compare_by(self, fingerprint: str, cohort: Cohort, dimension: int = 0) -> None:
         if dimension:
@@ -182,7 +182,7 @@ class SqliteStore:
                 c, self._vault, subjects, self._clock(), self._damage.dimensions
             )
         )
-        return [self._damage.noted(each) for each in found]
+        return [self._damage.reported(each) for each in found]
 
     async def search(
         self,
@@ -204,11 +204,11 @@ class SqliteStore:
         page = await self._read(
             lambda c: queries.subjects(c, self._vault, after, limit, collection)
         )
-        self._damage.note(chain(*(each.damaged for each in page.items)))
+        self._damage.report(chain(*(each.damaged for each in page.items)))
         return page
 
     async def subject(self, subject: str) -> SubjectDetail:
-        return self._damage.noted(
+        return self._damage.reported(
             await self._read(
                 lambda c: queries.subject_detail(c, self._vault, subject, self._damage.dimensions)
             )
@@ -218,7 +218,7 @@ class SqliteStore:
         return await self._read(partial(queries.subject_of, template_id=template_id))
 
     async def export(self, subject: str) -> SubjectExport:
-        return self._damage.noted(
+        return self._damage.reported(
             await self._read(
                 lambda c: queries.export(c, self._vault, subject, self._damage.dimensions)
             )
@@ -350,7 +350,7 @@ class SqliteStore:
         return await self._read(partial(audit_log.read, after=after, limit=limit))
 
     async def damage(self) -> tuple[Damage, ...]:
-        return await self._damage.present(self.export)
+        return await self._damage.still_damaged(self.export)
 
     async def _record(self, new: Sequence[Damage]) -> None:
         def record(connection: sqlite3.Connection) -> WriteResult[None]:
@@ -364,7 +364,7 @@ class SqliteStore:
 
     async def close(self) -> None:
         if self._closing is None:
-            await self._damage.settled()
+            await self._damage.flush()
             self._closing = asyncio.ensure_future(asyncio.to_thread(self._parts.close))
         # Shielded, so that a cancelled caller does not leave the database half closed.
         await asyncio.shield(self._closing)

@@ -31,21 +31,21 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [*sorted(folder.rglob("*.*")), folder / "gone.jpg"]
 
 
-async def take(bulk: BulkPipeline, files: list[Path]) -> list[FileResult]:
-    return [taken async for taken in bulk.probe_files(files, "largest")]
+async def probe(bulk: BulkPipeline, files: list[Path]) -> list[FileResult]:
+    return [result async for result in bulk.probe_files(files, "largest")]
 
 
-async def test_every_file_is_taken_once(bulk: BulkPipeline, photos: list[Path]) -> None:
-    assert sorted(taken.file for taken in await take(bulk, photos)) == sorted(photos)
+async def test_every_file_has_one_result(bulk: BulkPipeline, photos: list[Path]) -> None:
+    assert sorted(result.file for result in await probe(bulk, photos)) == sorted(photos)
 
 
 async def test_a_file_that_cannot_be_used_harms_only_itself(
     bulk: BulkPipeline, photos: list[Path]
 ) -> None:
     failed = {
-        taken.file.name: taken.outcome.code
-        for taken in await take(bulk, photos)
-        if isinstance(taken.outcome, Rejection)
+        result.file.name: result.outcome.code
+        for result in await probe(bulk, photos)
+        if isinstance(result.outcome, Rejection)
     }
     assert failed == {
         "broken.jpg": "undecodable_image",
@@ -55,15 +55,15 @@ async def test_a_file_that_cannot_be_used_harms_only_itself(
 
 
 async def test_the_digest_is_that_of_the_bytes(bulk: BulkPipeline, photos: list[Path]) -> None:
-    (taken,) = await take(bulk, photos[:1])
-    assert taken.sha256 == sha256(photos[0].read_bytes()).hexdigest()
+    (result,) = await probe(bulk, photos[:1])
+    assert result.sha256 == sha256(photos[0].read_bytes()).hexdigest()
 
 
 async def test_vectors_are_those_of_the_photos_alone(
     bulk: BulkPipeline, photos: list[Path]
 ) -> None:
-    many = {taken.file: taken.outcome for taken in await take(bulk, photos)}
-    (alone,) = await take(bulk, photos[5:6])
+    many = {result.file: result.outcome for result in await probe(bulk, photos)}
+    (alone,) = await probe(bulk, photos[5:6])
     together = many[alone.file]
     assert isinstance(alone.outcome, Probe)
     assert isinstance(together, Probe)

@@ -49,8 +49,8 @@ async def measure(
         decoding, crops = await decode_alone(bulk, part)
         encoding = await asyncio.to_thread(encode_alone, bulk, crops)
         started = perf_counter()
-        taken = [taken async for taken in bulk.probe_files(part, "largest")]
-        rates.append((decoding, encoding, len(taken) / (perf_counter() - started)))
+        results = [result async for result in bulk.probe_files(part, "largest")]
+        rates.append((decoding, encoding, len(results) / (perf_counter() - started)))
     return rates
 
 
