@@ -57,7 +57,7 @@ async def test_damaged_page_harms_only_what_lies_in_it(
     assert verified + refused == _PEOPLE
     assert refused
     assert kind == "internal" or verified > _PEOPLE / 2
-    assert ".recover" in caplog.text or "damaged in the store" in caplog.text
+    assert ".recover" in caplog.text or "damaged value in the store" in caplog.text
     await store.close()
 
 
