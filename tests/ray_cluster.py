@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 _HEAD = """
 import sys
-from service.bulk.ray import connected
+from service.bulk.ray import cluster_connection
 
-with connected(None):
+with cluster_connection(None):
     import ray
 
     print(ray.get_runtime_context().gcs_address, flush=True)

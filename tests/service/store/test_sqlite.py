@@ -133,7 +133,7 @@ def write_garbage(path: Path) -> None:
     ("url", "says"),
     [
         ("mysql://user:hunter2@host/db", "`mysql` is not supported"),
-        ("likeness.db", "no URL"),
+        ("likeness.db", "not a URL"),
         ("sqlite://likeness.db", "names no file"),
         ("sqlite:///", "names no file"),
         ("sqlite:////tmp/", "names no file"),
