@@ -97,14 +97,14 @@ class Store(Protocol):
         fingerprint: str,
         limit: int,
         collection: str = "",
-        besides: str | None = None,
+        exclude: str | None = None,
     ) -> list[Candidate]:
         """Return the `limit` most similar subjects by their best unexpired template, best first.
 
         `vector` is (d,) float32 of unit length. Similarity is the score by the cohort that
         `compare_by` was given. Only templates of the same collection and fingerprint are
         compared, none if there is no such collection. An enrolled template is found at once, a
-        deleted template never. The subject `besides` is left out: in a search for people who
+        deleted template never. The subject `exclude` is left out: in a search for people who
         resemble that subject, it would be found first, and a store may stop early when it has
         found a clear best match.
         """

@@ -61,7 +61,7 @@ class _Probe:
     vector: NDArray[np.float32]
     cohort: Cohort
     common: float
-    besides: str | None
+    exclude: str | None
 
 
 async def search(
@@ -72,17 +72,17 @@ async def search(
     vector: NDArray[np.float32],
     limit: int,
     clock: Clock,
-    besides: str | None,
+    exclude: str | None,
     damaged: list[Damage],
 ) -> list[Candidate]:
     """Return the `limit` most similar subjects in some tables, best first; one read per table.
 
-    The subject `besides` is left out. Damaged templates are left out and added to `damaged`.
+    The subject `exclude` is left out. Damaged templates are left out and added to `damaged`.
     """
     if not spaces or limit < 1:
         return []
     # The cohort mean of one vector is too fast for a thread; those of the found rows are not.
-    probe = _Probe(vector, cohort, cohort.mean(vector) / 2, besides)
+    probe = _Probe(vector, cohort, cohort.mean(vector) / 2, exclude)
 
     async def near(space: Space, rows: int) -> tuple[list[ScoredTemplate], bool]:
         """Return the nearest templates, and whether the table has no others."""
@@ -111,7 +111,7 @@ async def _nearest(connection: Connection, space: Space, probe: _Probe, rows: in
     found = await connection.execute(
         f"""WITH near AS MATERIALIZED (
             SELECT number FROM likeness.nearest(
-                {space.number}, {space.parameter}, %(common)s, {rows}, %(besides)s
+                {space.number}, {space.parameter}, %(common)s, {rows}, %(exclude)s
             ) AS number
         ) {_CLEAR if space.turn is None else _SEALED}""",
         {**_parameters(space, probe), "common": probe.common},
@@ -132,7 +132,7 @@ async def _of_nearest_subjects(
             SELECT subject, min({space.table}.vector <#> {space.parameter}) AS negated
             FROM {space.table} JOIN likeness.templates USING (number)
             WHERE (expires_at IS NULL OR expires_at > %(now)s)
-                AND subject IS DISTINCT FROM %(besides)s
+                AND subject IS DISTINCT FROM %(exclude)s
             GROUP BY subject ORDER BY negated LIMIT {subjects}
         ), near AS (
             SELECT number FROM {space.table} JOIN likeness.templates USING (number)
@@ -147,7 +147,7 @@ async def _of_nearest_subjects(
 def _parameters(space: Space, probe: _Probe) -> dict[str, object]:
     return {
         "vector": space.asked(probe.vector),
-        "besides": probe.besides,
+        "exclude": probe.exclude,
         "collection": space.collection,
     }
 

@@ -149,7 +149,7 @@ class PostgresStore:
         fingerprint: str,
         limit: int,
         collection: str = "",
-        besides: str | None = None,
+        exclude: str | None = None,
     ) -> list[Candidate]:
         async def find_and_look() -> list[Candidate]:
             spaces = await self._spaces.to_search(collection, fingerprint, len(vector))
@@ -163,7 +163,7 @@ class PostgresStore:
                 vector,
                 limit,
                 self._clock,
-                besides,
+                exclude,
                 damaged,
             )
             self._damage.report(damaged)

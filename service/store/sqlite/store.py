@@ -190,13 +190,13 @@ class SqliteStore:
         fingerprint: str,
         limit: int,
         collection: str = "",
-        besides: str | None = None,
+        exclude: str | None = None,
     ) -> list[Candidate]:
-        most = limit if besides is None else limit + 1
+        most = limit if exclude is None else limit + 1
         found = await self._in_thread(
             lambda: self._index.search(vector, fingerprint, most, self._clock(), collection)
         )
-        return [candidate for candidate in found if candidate.subject != besides][:limit]
+        return [candidate for candidate in found if candidate.subject != exclude][:limit]
 
     async def subjects(
         self, after: str | None, limit: int, collection: str = ""

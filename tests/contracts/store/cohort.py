@@ -134,7 +134,7 @@ class CohortContract:
         assert every[0] == "ada"
         assert "gone" not in every
         assert await names_found(store, "probe", limit=3) == every[:3]
-        found = await store.search(vector_of("probe"), FINGERPRINT, 3, besides="ada")
+        found = await store.search(vector_of("probe"), FINGERPRINT, 3, exclude="ada")
         assert [each.subject for each in found] == every[1:4]
 
     async def test_every_collection_is_scored_by_the_cohort(

@@ -42,7 +42,7 @@ class SearchContract:
         await store.enroll("ada", many)
         for subject, score in {"bob": 0.3, "cy": 0.2}.items():
             await store.enroll(subject, [template(subject, vector=near(0, score))])
-        found = await store.search(near(0, 1.0), FINGERPRINT, 2, besides="ada")
+        found = await store.search(near(0, 1.0), FINGERPRINT, 2, exclude="ada")
         assert [candidate.subject for candidate in found] == ["bob", "cy"]
 
     async def test_equal_similarities_are_ordered_by_subject(self, store: Store) -> None:

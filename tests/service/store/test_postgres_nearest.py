@@ -46,7 +46,7 @@ async def fill(url: str) -> None:
 async def rows_read(
     url: str,
     probe: NDArray[np.float32],
-    besides: str | None = None,
+    exclude: str | None = None,
     cohort: Cohort = NO_COHORT,
 ) -> int:
     """Return how many rows of the index a search for the nearest 40 reads."""
@@ -61,7 +61,7 @@ async def rows_read(
         await connection.execute("SET LOCAL enable_seqscan = off")
         await connection.execute(
             "SELECT likeness.nearest(%s, %s::vector::halfvec, %s, 40, %s)",
-            [space, Vector(index_query(probe)), cohort.mean(probe) / 2, besides],
+            [space, Vector(index_query(probe)), cohort.mean(probe) / 2, exclude],
         )
         # Only this table has an index of vectors.
         found = await connection.execute(
