@@ -27,6 +27,10 @@ from service.settings import Settings
 
 # Three cores decode while one encodes; more cores in one process would wait for Python's lock.
 CORES_A_WORKER = 4
+# While the encoder works on one block, the photos of the next are decoded.
+BLOCKS_AT_A_TIME = 2
+# One or two seconds of work, so that sending it costs little.
+BATCHES_A_BLOCK = 4
 REACH_S = 5.0
 
 
@@ -114,10 +118,6 @@ def plan_workers(cluster: Cluster) -> WorkerPlan:
     return WorkerPlan(workers, cores)
 
 
-# While the encoder works on one block, the photos of the next are decoded.
-BLOCKS_AT_A_TIME = 2
-
-
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
     """Hold the settings of a worker: it uses `cores` of its machine, on photos below `root`."""
@@ -174,10 +174,6 @@ class Worker:
         engine = await asyncio.wrap_future(self._engine)
         rows = [row async for row in engine.embed(self._work.root, names, self._work.policy)]
         return BlockResult(rows, engine.origin.fingerprint)
-
-
-# One or two seconds of work, so that sending it costs little.
-BATCHES_A_BLOCK = 4
 
 
 @dataclass(frozen=True, slots=True)
