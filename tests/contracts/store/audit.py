@@ -55,7 +55,7 @@ class AuditContract:
             ("key_revoked", {}),
         ]
 
-    async def test_nothing_that_changes_nothing_is_logged(self, store: Store) -> None:
+    async def test_requests_without_a_change_are_not_logged(self, store: Store) -> None:
         same = Idempotency("k", "d")
         await store.enroll("ada", [template("one", "t1")], None, same)
         await store.enroll("ada", [template("one", "t1")], None, same)
@@ -92,7 +92,7 @@ class AuditContract:
         assert first_break([*log[:2], log[3]]) == 3
         assert first_break(log[1:]) == 1
 
-    async def test_chain_holds_among_many_who_write_at_once(self, store: Store) -> None:
+    async def test_chain_is_unbroken_after_concurrent_writes(self, store: Store) -> None:
         await asyncio.gather(*(store.enroll(f"s{n}", [template(f"{n}")]) for n in range(30)))
         log = await whole_log(store)
         assert (len(log), first_break(log)) == (30, None)

@@ -84,7 +84,9 @@ class ChangeContract:
         await store.enroll("bob", [template("one"), template("one", fingerprint=NEW)])
         assert await store.fingerprints() == {FINGERPRINT: 4, NEW: 1}
 
-    async def test_what_the_new_bundle_lacks_is_listed_in_order(self, store: Store) -> None:
+    async def test_photos_without_a_template_of_the_new_bundle_are_listed_in_order(
+        self, store: Store
+    ) -> None:
         await store.enroll("ada", [template("one", "t1", photo=b"jpeg"), template("two", "t2")])
         await store.enroll("bob", [template("one", "t3"), template("one", fingerprint=NEW)])
         listed = await store.lacking(CHANGE, 0, 100)
@@ -94,7 +96,7 @@ class ChangeContract:
         ]
         assert await store.lack(CHANGE) == MissingCounts(templates=2, without_photo=1)
 
-    async def test_what_is_lacking_is_read_in_pages(self, store: Store) -> None:
+    async def test_photos_without_a_template_are_read_in_pages(self, store: Store) -> None:
         await store.enroll("ada", [template(f"{n}", f"t{n}") for n in range(5)])
         names, page = [], await store.lacking(CHANGE, 0, 2)
         while page:
@@ -102,7 +104,9 @@ class ChangeContract:
             page = await store.lacking(CHANGE, page[-1].number, 2)
         assert names == ["t0", "t1", "t2", "t3", "t4"]
 
-    async def test_expired_template_lacks_nothing(self, store: Store, clock: Clock) -> None:
+    async def test_photo_of_an_expired_template_is_not_listed(
+        self, store: Store, clock: Clock
+    ) -> None:
         until = clock.now + timedelta(days=1)
         await store.enroll("ada", [template("one", expires_at=until)])
         clock.now = until
@@ -116,9 +120,7 @@ class ChangeContract:
         assert await found_by(store, "one", FINGERPRINT) == ["t1"]
         assert await ids_lacking(store) == []
 
-    async def test_added_vector_brings_what_its_bundle_says_of_the_photo(
-        self, store: Store
-    ) -> None:
+    async def test_added_vector_may_have_its_own_quality(self, store: Store) -> None:
         await store.enroll("ada", [template("one", "t1")])
         await store.add_vector("ada", "t1", NEW, vector_of("new"), quality={"sharpness": 2.5})
         held = {each.fingerprint: each for each in (await store.templates_of("ada")).templates}
@@ -162,9 +164,7 @@ class ChangeContract:
         with pytest.raises(TemplateNotFound):
             await store.add_vector("bob", "t1", NEW, vector_of("new"))
 
-    async def test_deleted_template_takes_what_every_bundle_made_of_its_photo(
-        self, store: Store
-    ) -> None:
+    async def test_deletion_erases_all_bundles_templates_of_the_photo(self, store: Store) -> None:
         await store.enroll("ada", [template("one", "t1"), template("two", "t2")])
         await store.add_vector("ada", "t1", NEW, vector_of("new"))
         deleted = await store.delete_template("ada", "t1")

@@ -76,9 +76,7 @@ class CohortContract:
         ]
         assert [each.cosine for each in found] == [1.0, 0.0, -1.0]
 
-    async def test_another_cohort_scores_what_was_stored_before(
-        self, store: Store, clock: Clock
-    ) -> None:
+    async def test_another_cohort_scores_stored_templates(self, store: Store, clock: Clock) -> None:
         await enrol_some(store)
         seen = [
             await similarities(store, cohort)
@@ -102,7 +100,7 @@ class CohortContract:
         await store.compare_by(FINGERPRINT, cohort_of("one"))
         await assert_search_agrees(store, clock.now, cohort=cohort_of("one"))
 
-    async def test_what_comes_after_the_cohort_is_scored_by_it(
+    async def test_templates_enrolled_after_the_cohort_are_scored_by_it(
         self, store: Store, clock: Clock
     ) -> None:
         await enrol_some(store)
@@ -121,7 +119,7 @@ class CohortContract:
         (found,) = await store.search(vector_of("b", 16), FINGERPRINT, 1)
         assert found.similarity == found.cosine
 
-    async def test_scores_keep_expiry_limit_and_who_is_left_out(
+    async def test_scores_respect_expiry_limit_and_excluded_subject(
         self, store: Store, clock: Clock
     ) -> None:
         soon = clock.now + timedelta(seconds=1)

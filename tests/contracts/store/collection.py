@@ -99,7 +99,7 @@ class CollectionContract:
         with pytest.raises(SubjectNotFound):
             await store.subject("bob")
 
-    async def test_subject_of_another_collection_is_left_as_it_is(self, store: Store) -> None:
+    async def test_subject_of_another_collection_does_not_change(self, store: Store) -> None:
         await enrol_everywhere(store)
         for name, other in (("", "a"), ("a", ""), ("a", "b")):
             before = await store.subject(f"ada{name}")

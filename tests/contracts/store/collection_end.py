@@ -27,7 +27,7 @@ from tests.contracts.store.samples import (
 class CollectionEndContract:
     """Erase a collection with all its subjects."""
 
-    async def test_deletion_erases_all_of_a_collection_and_nothing_else(self, store: Store) -> None:
+    async def test_deletion_erases_one_whole_collection_only(self, store: Store) -> None:
         await enrol_everywhere(store)
         new = [template("two", "t2", photo=b"jpeg"), template("three", fingerprint="other")]
         await store.enroll("bob", new, collection="a")
@@ -52,7 +52,7 @@ class CollectionEndContract:
             await store.delete_collection("a")
         assert await store.count() == Counts(0, 0)
 
-    async def test_what_becomes_of_a_collection_is_logged_with_counts(self, store: Store) -> None:
+    async def test_changes_of_a_collection_are_logged_with_counts(self, store: Store) -> None:
         await store.create_collection("a")
         await store.enroll("ada", [template("one"), template("two")], collection="a")
         deleted = await store.delete_collection("a")
@@ -83,7 +83,7 @@ class CollectionEndContract:
             assert await names_found(store, "one", collection="a") == []
 
     @pytest.mark.parametrize("seed", range(3))
-    async def test_searches_agree_with_what_is_stored_after_any_operations(
+    async def test_searches_agree_with_the_stored_templates_after_any_operations(
         self, store: Store, clock: Clock, seed: int
     ) -> None:
         dice, names = random.Random(seed), ("", "a", "b")

@@ -73,7 +73,7 @@ class DamageContract:
     """Leave out damaged values, name them, and serve all other subjects."""
 
     @pytest.mark.parametrize("harm", VECTORS)
-    async def test_damaged_vector_is_left_out_and_named_and_all_else_is_served(
+    async def test_damaged_vector_is_left_out_and_named_and_others_are_served(
         self,
         store: Store,
         url: str,
@@ -110,7 +110,7 @@ class DamageContract:
         assert actions.count("damaged") == 1
 
     @pytest.mark.parametrize("harm", VECTORS)
-    async def test_photo_of_a_damaged_vector_is_enrolled_anew_and_mends_it(
+    async def test_enrolling_the_photo_of_a_damaged_vector_repairs_it(
         self, store: Store, url: str, clock: Clock, vault: Vault, harm: Harm
     ) -> None:
         async with opened_with_damage(store, url, clock, vault, harm) as again:
@@ -129,7 +129,7 @@ class DamageContract:
             assert (await again.count("")).templates == 3
 
     @pytest.mark.parametrize(("harm", "part"), [(metadata, "metadata"), (quality, "quality")])
-    async def test_damage_beside_the_vector_keeps_nobody_from_being_recognised(
+    async def test_damage_outside_the_vector_does_not_stop_recognition(
         self, store: Store, url: str, clock: Clock, vault: Vault, harm: Harm, part: str
     ) -> None:
         async with opened_with_damage(store, url, clock, vault, harm) as again:
@@ -146,7 +146,7 @@ class DamageContract:
             assert (await again.subject("ada")).metadata == {"of": "ada again"}
 
     @pytest.mark.parametrize("harm", [*VECTORS[:3], metadata, quality])
-    async def test_damaged_subject_is_deleted_and_enrolled_anew(
+    async def test_damaged_subject_can_be_deleted_and_enrolled_again(
         self, store: Store, url: str, clock: Clock, vault: Vault, harm: Harm
     ) -> None:
         async with opened_with_damage(store, url, clock, vault, harm) as again:
@@ -158,7 +158,7 @@ class DamageContract:
             await again.enroll("ada", [template("one", "t1")])
             assert (await names_found(again, "one"))[0] == "ada"
 
-    async def test_damage_that_comes_while_the_store_is_open_stops_nobody(
+    async def test_damage_while_the_store_is_open_affects_no_other_subject(
         self, store: Store, url: str, clock: Clock
     ) -> None:
         await store.enroll("ada", [template("one", "t1")])

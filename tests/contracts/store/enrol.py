@@ -190,7 +190,7 @@ class RepeatContract:
             expire_and_sweep,
         ],
     )
-    async def test_request_enrols_anew_under_its_key_once_what_it_enrolled_is_gone(
+    async def test_repeated_request_enrols_again_after_its_template_was_erased(
         self, store: Store, clock: Clock, erase: Callable[[Store, Clock], Awaitable[None]]
     ) -> None:
         await store.create_collection("guests")

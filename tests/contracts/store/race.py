@@ -59,7 +59,7 @@ class RaceContract:
             await assert_search_agrees(store, clock.now)
 
     @pytest.mark.parametrize("seed", range(3))
-    async def test_search_agrees_with_what_is_stored_after_any_operations(
+    async def test_search_agrees_with_the_stored_templates_after_any_operations(
         self, store: Store, clock: Clock, seed: int
     ) -> None:
         dice = random.Random(seed)

@@ -54,7 +54,7 @@ class RenameContract:
                 await question
         await assert_search_agrees(store, clock.now)
 
-    async def test_name_in_use_is_refused_and_changes_nobody(
+    async def test_name_in_use_is_refused_and_changes_no_subject(
         self, store: Store, clock: Clock
     ) -> None:
         await enrol_ada(store, clock)
@@ -68,7 +68,7 @@ class RenameContract:
         assert len((await store.subject("bob")).templates) == 1
         await assert_search_agrees(store, clock.now)
 
-    async def test_nobody_is_not_renamed(self, store: Store) -> None:
+    async def test_unknown_subject_is_not_renamed(self, store: Store) -> None:
         with pytest.raises(SubjectNotFound):
             await store.rename_subject("ada", "lovelace")
         assert await whole_log(store) == []
@@ -107,7 +107,9 @@ class RenameContract:
         assert (new.action, new.subject_sha256) == ("renamed_to", subject_sha256("lovelace"))
         assert (old.key_id, receipt) == ("k1", new)
 
-    async def test_of_many_who_want_one_name_one_gets_it(self, store: Store, clock: Clock) -> None:
+    async def test_of_many_subjects_renamed_to_one_name_one_succeeds(
+        self, store: Store, clock: Clock
+    ) -> None:
         for number in range(8):
             await store.enroll(f"s{number}", [template(f"i{number}")])
         outcomes = await asyncio.gather(
@@ -118,7 +120,7 @@ class RenameContract:
         assert (await store.count()).subjects == 8
         await assert_search_agrees(store, clock.now)
 
-    async def test_renaming_to_and_fro_beside_enrolments_and_deletions_leaves_no_half(
+    async def test_renaming_during_enrolments_and_deletions_leaves_no_half_subject(
         self, store: Store, clock: Clock
     ) -> None:
         for turn in range(10):

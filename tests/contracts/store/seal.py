@@ -162,7 +162,7 @@ def unbind(url: str) -> None:
 class SealContract:
     """Encrypt, decrypt, and change to another master key."""
 
-    async def test_sealed_store_gives_back_what_was_put_in(
+    async def test_encrypted_store_returns_all_values(
         self, store: Store, url: str, vault: Vault
     ) -> None:
         await enrol_some(store)
@@ -225,7 +225,7 @@ class SealContract:
             await assert_all_there(again)
             assert (await again.reseal(10)).sealed == 2
 
-    async def test_rotation_goes_on_where_it_was_and_ends_without_the_old_key(
+    async def test_rotation_resumes_and_ends_without_the_old_key(
         self, store: Store, url: str
     ) -> None:
         await enrol_some(store)
@@ -263,7 +263,7 @@ class SealContract:
         await store.delete_subject("lovelace")
         assert run(url, "SELECT wrapped FROM data_keys WHERE key_id = ?", key_id) == [(None,)]
 
-    async def test_who_was_erased_stays_erased_when_an_old_backup_comes_back(
+    async def test_erased_subjects_stay_erased_after_an_old_backup_is_restored(
         self, store: Store, url: str
     ) -> None:
         await enrol_some(store)
@@ -339,7 +339,9 @@ class SealContract:
                 run(url, "UPDATE templates SET vector = ? WHERE number = ?", blob, number)
             assert await opened_of(bound, "ada") == []
 
-    async def test_nothing_of_a_subject_lies_about_in_clear(self, store: Store, url: str) -> None:
+    async def test_no_value_of_a_subject_is_stored_unencrypted(
+        self, store: Store, url: str
+    ) -> None:
         await store.close()
         vector = vector_of("one", 128)
         new = [template("one", "t1", vector=vector, photo=b"photo of ada" * 9)]

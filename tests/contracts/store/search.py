@@ -129,7 +129,7 @@ class ExpiryContract:
         assert stored.expires_at == expires_at
         assert stored.expires_at.utcoffset() == timedelta(0)
 
-    async def test_enrolling_an_expired_image_again_creates_it_anew(
+    async def test_enrolling_an_expired_image_again_creates_a_template(
         self, store: Store, clock: Clock
     ) -> None:
         expires_at = clock.now + timedelta(seconds=1)
@@ -163,9 +163,7 @@ class ExpiryContract:
 class SweepContract:
     """Erase expired templates."""
 
-    async def test_sweep_erases_what_has_expired_and_nothing_else(
-        self, store: Store, clock: Clock
-    ) -> None:
+    async def test_sweep_erases_expired_templates_only(self, store: Store, clock: Clock) -> None:
         soon = clock.now + timedelta(seconds=1)
         await store.enroll("ada", [template("one", expires_at=soon, photo=b"jpeg")])
         await store.enroll("bob", [template("two", "t2"), template("three", expires_at=soon)])
@@ -176,9 +174,7 @@ class SweepContract:
         assert (counts.subjects, counts.templates) == (2, 2)
         assert [each.template_id for each in (await store.subject("bob")).templates] == ["t2"]
 
-    async def test_sweep_takes_no_more_at_a_time_than_it_is_told(
-        self, store: Store, clock: Clock
-    ) -> None:
+    async def test_sweep_erases_at_most_its_limit(self, store: Store, clock: Clock) -> None:
         soon = clock.now + timedelta(seconds=1)
         await store.enroll("ada", [template(f"{n}", expires_at=soon) for n in range(5)])
         clock.now = soon
@@ -186,7 +182,7 @@ class SweepContract:
         assert [each.templates for each in swept] == [2, 2, 1, 0]
         assert [each.subjects for each in swept] == [0, 0, 1, 0]
 
-    async def test_sweep_beside_enrolments_of_the_same_subject_harms_none(
+    async def test_sweep_during_enrolments_of_the_same_subject_loses_none(
         self, store: Store, clock: Clock
     ) -> None:
         for turn in range(5):

@@ -172,7 +172,7 @@ class StoreContract(
             with pytest.raises(StoreUnavailable):
                 await question
 
-    async def test_what_was_asked_before_closing_is_done(self, store: Store) -> None:
+    async def test_requests_before_closing_are_finished(self, store: Store) -> None:
         asked = [asyncio.create_task(store.enroll("ada", [template(f"i{i}")])) for i in range(20)]
         await asyncio.sleep(0)  # lets each task start its work
         await store.close()
@@ -184,7 +184,7 @@ class LastingStoreContract(
 ):
     """Test an engine whose store outlives the process."""
 
-    async def test_reopened_store_holds_and_finds_what_was_enrolled(
+    async def test_reopened_store_holds_and_finds_enrolled_subjects(
         self, url: str, clock: Clock, vault: Vault
     ) -> None:
         store = await open_store(url, clock, vault)

@@ -111,7 +111,7 @@ def test_unusable_photos_are_listed_with_the_same_reasons(local: Path, spread: P
     assert there == here
 
 
-def test_another_engine_goes_on_where_one_has_stopped(
+def test_another_engine_resumes_where_one_has_stopped(
     photos: Path, bundle: Path, spread: Path
 ) -> None:
     parts = sorted(spread.glob("part-*"))

@@ -90,7 +90,7 @@ def test_probes_that_succeed_are_not_logged(logged: Logged) -> None:
     assert all(line.get("request_id") != "probe" for line in logged.lines)
 
 
-def test_what_uvicorn_says_has_the_same_form(logged: Logged) -> None:
+def test_lines_of_uvicorn_have_the_same_form(logged: Logged) -> None:
     said = [line for line in logged.lines if line["logger"] == "uvicorn.error"]
     assert [line["level"] for line in said] == ["warning"]
 

@@ -54,7 +54,7 @@ def test_faces_are_observed() -> None:
     assert value(metrics, "likeness_faces_found_bucket", le="0.0") == 1
 
 
-def test_batches_larger_than_one_can_be_told() -> None:
+def test_batches_larger_than_one_can_be_distinguished() -> None:
     metrics = Metrics()
     metrics.batch(5, 0.01)
     assert value(metrics, "likeness_batch_size_bucket", le="1.0") == 0
@@ -84,7 +84,7 @@ def test_each_measure_of_quality_has_a_scale_of_its_own() -> None:
     assert found == {"face_px": 1, "sharpness": 1, "misfit": 1}
 
 
-def test_what_never_happened_is_shown_as_zero() -> None:
+def test_events_that_never_happened_are_shown_as_zero() -> None:
     metrics = Metrics()
     never = [
         value(metrics, "likeness_problems_total", problem="device_lost"),
@@ -94,7 +94,7 @@ def test_what_never_happened_is_shown_as_zero() -> None:
     assert never == [0, 0, 0]
 
 
-def test_every_label_of_the_catalogue_is_told_apart_by() -> None:
+def test_every_label_of_the_catalogue_is_used() -> None:
     metrics = Metrics()
     metrics.request("/verify", 200, 0.1)
     metrics.loaded(**dict.fromkeys(CATALOGUE["likeness_build_info"].labels, "x"))

@@ -17,11 +17,11 @@ def test_the_limit_is_rounded_down_to_a_shape() -> None:
     assert BatchLimit(12).shapes() == [1, 2, 4, 8]
 
 
-def test_what_is_cut_is_full_and_whole() -> None:
+def test_cut_returns_full_batches_of_all_items() -> None:
     assert BatchLimit(8).cut("abcdefg") == ["abcd", "ef", "g"]
 
 
-def test_nothing_is_cut_larger_than_the_limit() -> None:
+def test_no_batch_is_larger_than_the_limit() -> None:
     limit = BatchLimit(8)
     limit.overflowed(4)
     assert limit.cut("abcd") == ["ab", "cd"]

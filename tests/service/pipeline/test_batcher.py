@@ -31,14 +31,14 @@ def no_memory(numbers: list[int]) -> list[int | LikenessError]:
 # Batches
 
 
-async def test_a_lone_crop_goes_at_once() -> None:
+async def test_a_single_crop_runs_at_once() -> None:
     encoder = Encoder()
     async with batching(encoder) as batcher:
         done = await batcher.submit(crop(7))
     assert (done.row, done.batch_size, encoder.batches) == (70, 1, [[7]])
 
 
-async def test_what_waits_for_the_encoder_shares_a_batch() -> None:
+async def test_crops_that_wait_for_the_encoder_share_a_batch() -> None:
     encoder = Encoder()
     async with batching(encoder) as batcher:
         first = await occupy(batcher, encoder)
@@ -179,7 +179,7 @@ async def test_a_caller_gone_as_the_batch_is_formed_is_never_computed() -> None:
     assert (encoder.batches, recorder.drops) == ([[2]], {"cancelled": 1})
 
 
-async def test_a_caller_gone_before_their_pass_fails_harms_nobody() -> None:
+async def test_a_caller_gone_before_their_pass_fails_affects_no_other() -> None:
     encoder = Encoder(no_memory)
     async with batching(encoder) as batcher:
         first = await occupy(batcher, encoder)
@@ -189,7 +189,7 @@ async def test_a_caller_gone_before_their_pass_fails_harms_nobody() -> None:
         assert await outcomes([first, second]) == [asyncio.CancelledError, OutOfMemory]
 
 
-async def test_a_caller_gone_while_running_harms_nobody() -> None:
+async def test_a_caller_gone_while_running_affects_no_other() -> None:
     encoder = Encoder()
     async with batching(encoder) as batcher:
         first = await occupy(batcher, encoder)
@@ -221,7 +221,7 @@ async def test_a_full_queue_refuses_at_once() -> None:
     assert recorder.drops == {"queue_full": 1}
 
 
-async def test_who_leaves_a_full_queue_makes_room() -> None:
+async def test_a_cancelled_caller_makes_room_in_a_full_queue() -> None:
     encoder = Encoder()
     async with batching(encoder, max_queue=1) as batcher:
         await occupy(batcher, encoder)
@@ -233,7 +233,7 @@ async def test_who_leaves_a_full_queue_makes_room() -> None:
         assert await outcomes(tasks) == [20]
 
 
-async def test_nobody_waits_past_their_deadline_behind_a_slow_batch() -> None:
+async def test_no_caller_waits_past_their_deadline_behind_a_slow_batch() -> None:
     encoder, recorder = Encoder(), Recorder()
     async with batching(encoder, observer=recorder) as batcher:
         await occupy(batcher, encoder)
@@ -277,7 +277,7 @@ def stall_loop(loop: asyncio.AbstractEventLoop) -> None:
         pass
 
 
-async def test_a_deadline_does_not_end_what_is_running() -> None:
+async def test_a_deadline_does_not_end_a_running_pass() -> None:
     encoder = Encoder()
     async with batching(encoder, queue_timeout_s=10 * SOON_S) as batcher:
         first = await occupy(batcher, encoder)

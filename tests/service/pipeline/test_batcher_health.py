@@ -122,7 +122,7 @@ async def test_a_lost_device_is_reported_once(prefetch: int) -> None:
     assert (calls, recorder.failures) == (["fatal"], {"device_lost": 1})
 
 
-async def test_with_a_lost_device_it_is_not_alive_and_takes_nothing() -> None:
+async def test_with_a_lost_device_it_is_not_alive_and_refuses_crops() -> None:
     async with batching(Encoder(lost)) as batcher:
         for _ in range(2):
             with pytest.raises(DeviceLost):
@@ -142,7 +142,7 @@ async def test_a_pass_that_hangs_fails_all_in_flight_and_queued(prefetch: int) -
     assert recorder.failures == {"stalled": 1}
 
 
-async def test_while_a_pass_hangs_it_is_not_alive_and_takes_nothing() -> None:
+async def test_while_a_pass_hangs_it_is_not_alive_and_refuses_crops() -> None:
     encoder = Encoder()
     async with batching(encoder, watchdog_s=SOON_S) as batcher:
         await outcomes([await occupy(batcher, encoder)])
@@ -177,7 +177,7 @@ async def test_when_the_thread_dies_all_in_flight_and_queued_fail(prefetch: int)
         assert await outcomes([first, *tasks]) == [EncoderStopped] * 5
 
 
-async def test_when_the_thread_has_died_it_is_not_alive_and_takes_nothing() -> None:
+async def test_when_the_thread_has_died_it_is_not_alive_and_refuses_crops() -> None:
     async with batching(Encoder(end_thread)) as batcher:
         for _ in range(2):
             with pytest.raises(EncoderStopped):
@@ -202,7 +202,7 @@ async def test_when_its_own_loop_dies_all_in_flight_and_queued_fail() -> None:
 # The end
 
 
-async def test_closing_refuses_what_comes() -> None:
+async def test_closing_refuses_new_crops() -> None:
     encoder = Encoder()
     async with batching(encoder) as batcher:
         first = await occupy(batcher, encoder)
@@ -215,7 +215,7 @@ async def test_closing_refuses_what_comes() -> None:
         assert await outcomes([first]) == [0]
 
 
-async def test_closing_serves_what_waits() -> None:
+async def test_closing_serves_waiting_crops() -> None:
     encoder = Encoder()
     async with batching(encoder) as batcher:
         first = await occupy(batcher, encoder)
@@ -226,7 +226,7 @@ async def test_closing_serves_what_waits() -> None:
         assert await outcomes([first, *tasks]) == [0, 10, 20, 30]
 
 
-async def test_closing_fails_what_cannot_be_served_in_time() -> None:
+async def test_closing_fails_crops_that_cannot_be_served_in_time() -> None:
     encoder, recorder = Encoder(), Recorder()
     async with batching(encoder, observer=recorder) as batcher:
         first = await occupy(batcher, encoder)
@@ -262,7 +262,7 @@ async def test_a_pass_that_returns_while_closing_does_not_open_again() -> None:
             await batcher.submit(crop(1))
 
 
-async def test_without_an_observer_nobody_is_told() -> None:
+async def test_a_batcher_works_without_an_observer() -> None:
     batcher: Batcher[int] = Batcher(Encoder())
     assert (await batcher.submit(crop(1))).row == 10
     await batcher.close()

@@ -45,7 +45,7 @@ batches = st.sampled_from([1, 2, 4, 8])
 
 @settings(max_examples=60, deadline=None)
 @given(callers, batches, batches, st.integers(0, 1))
-def test_everybody_gets_their_own_row_or_their_own_error(
+def test_every_caller_gets_their_own_row_or_their_own_error(
     script: list[Caller], max_batch: int, room: int, prefetch: int
 ) -> None:
     encoder = Encoder(rule_of(script, room))

@@ -69,7 +69,7 @@ async def test_a_photo_that_hangs_fails_and_so_do_those_behind_it(
     assert [type(each) for each in outcomes] == [DecoderStalled] * 3
 
 
-async def test_while_a_photo_hangs_it_is_not_alive_and_takes_nothing(
+async def test_while_a_photo_hangs_the_pool_is_not_alive_and_refuses_photos(
     pool: DecodePool, gate: Gate
 ) -> None:
     gate.open.clear()
@@ -102,9 +102,7 @@ async def test_waiting_for_long_is_not_hanging(pool: DecodePool, gate: Gate) -> 
     assert len(prepared) == 12
 
 
-async def test_a_photo_whose_turn_comes_too_late_is_never_begun_with(
-    pool: DecodePool, gate: Gate
-) -> None:
+async def test_a_photo_is_not_decoded_after_its_deadline(pool: DecodePool, gate: Gate) -> None:
     gate.open.clear()
     first = asyncio.create_task(pool.prepare(PHOTO, "single", Caller()))
     await asyncio.to_thread(gate.begun.wait, PATIENCE_S)

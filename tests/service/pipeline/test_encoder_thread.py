@@ -60,14 +60,14 @@ async def test_all_passes_run_on_one_thread_that_is_not_the_loops() -> None:
     assert len(threads - {threading.get_ident()}) == len(threads) == 1
 
 
-async def test_a_pass_that_raises_ends_nothing() -> None:
+async def test_a_pass_that_raises_does_not_end_the_thread() -> None:
     async with running(lambda items: [1 // item for item in items]) as thread:
         failed = await thread.order([0])
         served = await thread.order([1])
     assert (type(failed.outcome), served.outcome) == (ZeroDivisionError, [1])
 
 
-async def test_what_is_no_sequence_is_an_error_of_the_pass() -> None:
+async def test_a_result_that_is_no_sequence_is_an_error_of_the_pass() -> None:
     embed = cast(Callable[[Sequence[int]], Sequence[int]], lambda items: None)
     async with running(embed) as thread:
         assert isinstance((await thread.order([1])).outcome, TypeError)
@@ -92,7 +92,7 @@ async def test_a_pass_that_hangs_fails_all_that_was_asked_for() -> None:
     assert [type(error) for error in errors] == [EncoderStalled] * 2
 
 
-async def test_a_thread_that_hangs_is_not_alive_and_takes_nothing() -> None:
+async def test_a_hanging_thread_is_not_alive_and_refuses_work() -> None:
     hanging = Hanging()
     async with running(hanging, watchdog_s=SOON_S) as thread:
         with pytest.raises(EncoderStalled):
@@ -147,7 +147,7 @@ async def test_when_the_thread_ends_all_that_was_asked_for_fails() -> None:
     assert [type(error) for error in errors] == [EncoderStopped] * 3
 
 
-async def test_a_thread_that_ended_is_not_alive_and_takes_nothing() -> None:
+async def test_a_stopped_thread_is_not_alive_and_refuses_work() -> None:
     async with running(end_thread) as thread:
         for _ in range(2):
             with pytest.raises(EncoderStopped):
@@ -164,7 +164,7 @@ async def test_stopping_does_not_wait_for_a_pass_that_hangs() -> None:
     hanging.free.set()
 
 
-def test_a_pass_that_outlives_its_loop_harms_nobody() -> None:
+def test_a_pass_that_outlives_its_loop_is_ignored() -> None:
     hanging = Hanging()
 
     async def leave() -> None:

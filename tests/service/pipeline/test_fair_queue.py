@@ -19,7 +19,7 @@ def test_each_caller_keeps_their_order() -> None:
     assert "".join(queue_of(("a", "1234")).drain()) == "1234"
 
 
-def test_who_had_a_turn_comes_last() -> None:
+def test_a_caller_who_had_a_turn_comes_last() -> None:
     queue = queue_of(("a", "12"))
     queue.pop()
     queue.push("b", "3")
@@ -39,12 +39,12 @@ def test_a_caller_whose_last_item_is_discarded_has_no_turn() -> None:
 
 
 @pytest.mark.parametrize(("caller", "item"), [("a", "2"), ("b", "1")])
-def test_what_is_not_there_is_not_discarded(caller: str, item: str) -> None:
+def test_an_unknown_item_is_not_discarded(caller: str, item: str) -> None:
     queue = queue_of(("a", "1"))
     assert (queue.discard(caller, item), len(queue)) == (False, 1)
 
 
-def test_looking_through_takes_nothing() -> None:
+def test_iteration_removes_nothing() -> None:
     queue = queue_of(("a", "12"), ("b", "3"))
     assert (sorted(queue), len(queue)) == (["1", "2", "3"], 3)
 

@@ -123,7 +123,7 @@ async def test_an_error_in_a_row_fails_only_its_caller() -> None:
 
 
 @pytest.mark.parametrize("extra", [-1, 1])
-async def test_rows_of_another_number_fail_the_whole_batch(extra: int) -> None:
+async def test_a_wrong_number_of_rows_fails_the_whole_batch(extra: int) -> None:
     def rule(numbers: list[int]) -> list[int | LikenessError]:
         if len(numbers) == 1:
             return tenfold(numbers)
@@ -198,7 +198,7 @@ async def test_a_failed_pass_pins_no_memory_while_it_is_tried_again() -> None:
     assert not any(pinned)
 
 
-async def test_who_left_during_a_failed_pass_is_not_computed_again() -> None:
+async def test_a_caller_gone_during_a_failed_pass_is_not_computed_again() -> None:
     loop = asyncio.get_running_loop()
     leaving: list[Task] = []
 

@@ -120,6 +120,6 @@ async def test_no_more_faces_are_embedded_than_asked_for(
     assert encoder.crops == 1
 
 
-async def test_photo_of_nobody_has_no_faces(pipeline: Pipeline) -> None:
+async def test_photo_without_a_person_has_no_faces(pipeline: Pipeline) -> None:
     with pytest.raises(NoFace):
         await pipeline.probe_all(encode(picture(), "PNG"), most=5, caller=Caller())

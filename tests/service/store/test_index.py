@@ -46,7 +46,7 @@ def test_entry_given_again_replaces_the_one_before() -> None:
     assert len(index) == 1
 
 
-def test_removing_what_is_not_there_changes_nothing() -> None:
+def test_removing_an_unknown_id_changes_nothing() -> None:
     index = VectorIndex()
     index.apply(["nothing"], [entry("one")])
     assert best(index, "one") == "one"
@@ -159,7 +159,7 @@ def scores_after(index: VectorIndex, events: Sequence[Callable[[], None]]) -> di
     return search_while(index, [])
 
 
-def test_what_is_added_while_a_cohort_comes_is_scored_by_it() -> None:
+def test_templates_added_while_a_cohort_is_set_are_scored_by_it() -> None:
     index = VectorIndex()
     index.apply((), [along("a", 0.9), along("b", 0.5)])
     many = [along(f"n{number}", 0.1) for number in range(500)]

@@ -16,7 +16,7 @@ from tests.contracts.store.samples import MASTER, OTHER_MASTER
 TEXT, OTHER_TEXT = (base64.b64encode(key).decode() for key in (MASTER, OTHER_MASTER))
 
 
-def test_without_any_nothing_is_sealed() -> None:
+def test_without_master_keys_values_are_not_encrypted() -> None:
     assert open_vault(Settings()).current is None
 
 
@@ -40,7 +40,7 @@ def test_new_key_is_one_that_is_read() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "# none\n", "c2hvcnQ=", "not base64", f"{TEXT} short"])
-def test_what_is_no_key_is_refused_and_not_repeated(text: str) -> None:
+def test_invalid_key_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(InvalidSettings, match="LIKENESS_MASTER_KEYS") as refused:
         read_keys(text, "LIKENESS_MASTER_KEYS")
     assert not text or text not in refused.value.sentence

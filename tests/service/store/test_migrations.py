@@ -73,7 +73,7 @@ def test_current_database_is_left_alone(connection: sqlite3.Connection) -> None:
     assert connection.total_changes == before
 
 
-def test_older_database_gets_only_what_it_lacks(connection: sqlite3.Connection) -> None:
+def test_older_database_gets_the_missing_migrations_only(connection: sqlite3.Connection) -> None:
     migrate(connection, [create_schema])
     connection.execute("INSERT INTO subjects VALUES ('ada', 'now', '{}')")
     migrate(connection, [create_schema, add_note])

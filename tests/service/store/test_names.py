@@ -85,7 +85,7 @@ async def test_names_get_the_form_of_today_unless_two_would_become_one(
     await store.close()
 
 
-async def test_damaged_subject_keeps_its_name_and_nobody_from_starting(
+async def test_damaged_subject_keeps_its_name_and_does_not_stop_the_start(
     url: str, vault: Vault
 ) -> None:
     await stored_by_an_earlier_release(url, vault)
@@ -104,7 +104,7 @@ async def test_damaged_subject_keeps_its_name_and_nobody_from_starting(
     await store.close()
 
 
-async def test_what_is_left_is_listed_until_it_is_renamed_or_erased(
+async def test_odd_names_are_listed_until_renamed_or_erased(
     url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     await stored_by_an_earlier_release(url, Vault())
@@ -125,7 +125,7 @@ async def test_what_is_left_is_listed_until_it_is_renamed_or_erased(
     await store.close()
 
 
-async def test_what_a_replica_of_an_earlier_release_enrols_is_looked_at_too(
+async def test_names_enrolled_by_a_replica_of_an_earlier_release_are_checked_too(
     cluster: Cluster,
 ) -> None:
     url = cluster.new_database()

@@ -41,7 +41,7 @@ async def found(store: Store, at: int) -> bool:
 @pytest.mark.parametrize(
     ("name", "kind"), [("templates", "leaf"), ("templates", "internal"), ("subjects", "leaf")]
 )
-async def test_damaged_page_harms_only_what_lies_in_it(
+async def test_damaged_page_affects_only_its_own_values(
     tmp_path: Path, name: str, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = await store_with_damaged_page(tmp_path / "likeness.db", name, kind)
@@ -61,7 +61,7 @@ async def test_damaged_page_harms_only_what_lies_in_it(
     await store.close()
 
 
-async def test_file_whose_first_page_is_damaged_is_refused_with_the_way_out(
+async def test_file_with_a_damaged_first_page_is_refused_with_advice(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "likeness.db"

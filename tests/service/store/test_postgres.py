@@ -35,9 +35,7 @@ class TestSealedPostgres(SealContract, SealedDamageContract, SigningContract, La
     def vault(self) -> Vault:
         return Vault([MASTER])
 
-    async def test_turned_rows_that_change_places_have_nobody_taken_for_another(
-        self, store: Store, url: str
-    ) -> None:
+    async def test_swapped_rotated_rows_do_not_swap_subjects(self, store: Store, url: str) -> None:
         await store.create_collection("vault")
         for name, collection in (("ada", ""), ("bob", ""), ("eve", "vault")):
             await store.enroll(name, [template(name)], collection=collection)
@@ -55,9 +53,7 @@ class TestSealedPostgres(SealContract, SealedDamageContract, SigningContract, La
             found = await store.search(vector_of(face), FINGERPRINT, 9)
             assert {each.subject for each in found if each.cosine > 0.99} <= {face} - {"eve"}
 
-    async def test_seeds_that_change_places_turn_no_table_and_all_are_made_anew(
-        self, store: Store, url: str
-    ) -> None:
+    async def test_tables_with_swapped_seeds_are_made_again(self, store: Store, url: str) -> None:
         await store.create_collection("vault")
         await store.enroll("ada", [template("ada")])
         await store.enroll("eve", [template("eve")], collection="vault")

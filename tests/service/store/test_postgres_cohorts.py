@@ -77,7 +77,7 @@ def assert_placed_by(cohort: Cohort, images: Sequence[str], url: str) -> None:
     np.testing.assert_allclose(found, wanted, atol=2e-3)
 
 
-async def test_rows_are_vectors_and_minus_half_of_what_they_have_in_common_with_everybody(
+async def test_rows_are_vectors_and_minus_half_of_their_cohort_mean(
     stores: tuple[Store, Store], url: str
 ) -> None:
     cohort = cohort_of("everybody")
@@ -89,7 +89,7 @@ async def test_rows_are_vectors_and_minus_half_of_what_they_have_in_common_with_
         np.testing.assert_allclose(row.astype(np.float32), wanted, atol=1e-3)
 
 
-async def test_tables_are_made_anew_by_another_cohort_alone(
+async def test_tables_are_made_again_for_another_cohort_only(
     stores: tuple[Store, Store], url: str
 ) -> None:
     seen = []
@@ -128,7 +128,7 @@ async def test_replica_that_knows_the_tables_before_finds_all_and_enrols(
     assert (await names_found(other, "new"))[0] == "new"
 
 
-async def test_enrolments_beside_the_placing_are_all_placed(
+async def test_enrolments_while_tables_are_made_again_are_all_found(
     stores: tuple[Store, Store], url: str
 ) -> None:
     one, other = stores
@@ -176,7 +176,7 @@ async def test_sealing_keeps_the_cohort_that_the_process_does_not_know(
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1.25**0.5, atol=2e-3)
 
 
-async def test_tables_whose_key_was_destroyed_are_made_anew(url: str) -> None:
+async def test_tables_with_a_destroyed_key_are_made_again(url: str) -> None:
     cohort, vault = cohort_of("one"), Vault([MASTER])
     store = await open_store(url, vault=vault)
     await enrol(store, IMAGES)

@@ -89,7 +89,7 @@ async def test_replica_that_knows_tables_of_a_deleted_collection_goes_on(
         assert [candidate.subject for candidate in found] == ["eve"]
 
 
-async def test_replicas_that_search_enrol_and_delete_at_once_lose_nobody(
+async def test_concurrent_searches_enrolments_and_deletions_lose_no_subject(
     stores: tuple[Store, Store], url: str
 ) -> None:
     one, other = stores

@@ -28,7 +28,7 @@ def in_files(cluster: Cluster, connection: psycopg.Connection, secrets: list[byt
     return [at for at, secret in enumerate(secrets) if secret in raw]
 
 
-async def test_vectors_of_who_is_erased_leave_tables_and_indexes_without_anybody_asking(
+async def test_vectors_of_erased_subjects_leave_tables_and_indexes_by_themselves(
     tidy_cluster: Cluster,
 ) -> None:
     url = tidy_cluster.new_database()

@@ -77,20 +77,22 @@ async def rows_read(
     return rows
 
 
-async def test_search_ends_once_somebody_stands_out(url: str) -> None:
+async def test_search_ends_at_a_clear_best_match(url: str) -> None:
     assert await rows_read(url, vector_of("3-14", DIMENSION)) == BATCH
 
 
-async def test_search_goes_on_while_nobody_stands_out(url: str) -> None:
+async def test_search_continues_without_a_clear_best_match(url: str) -> None:
     assert await rows_read(url, vector_of("a stranger", DIMENSION)) == 4 * BATCH
 
 
-async def test_search_by_a_cohort_ends_and_goes_on_alike(url: str, everybody: Cohort) -> None:
+async def test_search_by_a_cohort_ends_and_continues_in_the_same_way(
+    url: str, everybody: Cohort
+) -> None:
     assert await rows_read(url, vector_of("3-14", DIMENSION), cohort=everybody) == BATCH
     assert await rows_read(url, vector_of("a stranger", DIMENSION), cohort=everybody) == 4 * BATCH
 
 
-async def test_search_goes_on_where_who_stands_out_is_left_out(url: str) -> None:
+async def test_search_continues_if_the_clear_best_match_is_excluded(url: str) -> None:
     assert await rows_read(url, vector_of("3-14", DIMENSION), "s3") == 4 * BATCH
 
 

@@ -36,7 +36,7 @@ async def ask(url: str, question: str) -> list[tuple[object, ...]]:
         return await (await connection.execute(question)).fetchall()
 
 
-async def test_database_that_goes_away_fails_what_is_asked_and_comes_back() -> None:
+async def test_requests_fail_while_the_database_is_away_and_succeed_after() -> None:
     with running_cluster() as cluster:
         store = await open_store(cluster.url())
         await store.enroll("ada", [template("one")])
@@ -129,7 +129,7 @@ async def test_database_in_another_encoding_is_refused(cluster: Cluster) -> None
         await open_store(cluster.url("latin"))
 
 
-async def test_user_who_may_not_add_pgvector_is_told_what_to_run(
+async def test_user_who_may_not_add_pgvector_gets_the_command_to_run(
     cluster: Cluster, url: str
 ) -> None:
     cluster.run("CREATE USER guest")
@@ -183,7 +183,7 @@ async def test_search_is_exact_when_half_precision_cannot_tell_candidates_apart(
     assert [candidate.subject for candidate in found] == ["s0", "s1", "s2", "s3"]
 
 
-async def test_what_was_deleted_is_in_no_table(store: Store, url: str) -> None:
+async def test_deleted_values_are_in_no_table(store: Store, url: str) -> None:
     await store.enroll("ada", [template("one"), template("two")])
     await store.delete_subject("ada")
     for table in ("subjects", "templates", "search_1"):

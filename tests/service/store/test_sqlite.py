@@ -161,9 +161,7 @@ async def test_three_slashes_are_relative_and_four_absolute(
 # One process
 
 
-async def test_second_process_is_refused_and_told_who_holds_the_store(
-    store: Store, path: Path
-) -> None:
+async def test_second_process_is_refused_with_the_id_of_the_first(store: Store, path: Path) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-c",
@@ -200,7 +198,7 @@ async def test_failed_opening_leaves_no_lock(path: Path) -> None:
 # Privacy
 
 
-async def test_only_the_owner_can_read_what_is_stored(store: Store, path: Path) -> None:
+async def test_only_the_owner_can_read_the_files(store: Store, path: Path) -> None:
     await store.enroll("ada", [template("one")])
     assert mode_of(path.parent) == 0o700
     modes = {file.name: mode_of(file) for file in path.parent.iterdir()}
@@ -239,7 +237,9 @@ async def test_deleted_vectors_are_in_no_file_when_the_deletion_answers(
     assert all(is_in(image, raw) for image in set(images) - set(gone))
 
 
-async def test_deleted_vectors_of_who_was_renamed_are_in_no_file(store: Store, path: Path) -> None:
+async def test_deleted_vectors_of_a_renamed_subject_are_in_no_file(
+    store: Store, path: Path
+) -> None:
     images = [f"i{i}" for i in range(60)]
     for at, image in enumerate(images):
         new = template(image, vector=vector_of(image, 128), photo=vector_of(image, 128).tobytes())
@@ -254,7 +254,7 @@ async def test_deleted_vectors_of_who_was_renamed_are_in_no_file(store: Store, p
     ]
 
 
-async def test_what_is_erased_renamed_or_replaced_is_in_no_file_when_it_is_answered(
+async def test_erased_renamed_and_replaced_values_are_in_no_file_after_the_answer(
     store: Store, path: Path
 ) -> None:
     """Delete from so many rows that SQLite splits and joins pages, and leaves copies of rows."""
@@ -281,7 +281,7 @@ async def test_what_is_erased_renamed_or_replaced_is_in_no_file_when_it_is_answe
         assert other.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
 
 
-async def test_what_lies_about_in_a_file_that_was_not_closed_in_order_is_erased_at_the_start(
+async def test_remains_in_a_file_that_was_not_closed_in_order_are_erased_at_start(
     path: Path,
 ) -> None:
     for _ in range(2):

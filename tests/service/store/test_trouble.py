@@ -69,9 +69,7 @@ async def test_full_disk_fails_one_enrolment_and_not_the_next(store: Store, path
     assert await names_found(store, "two") == ["bob", "ada"]
 
 
-async def test_full_disk_is_noticed_without_a_write_that_somebody_asked_for(
-    store: Store, path: Path
-) -> None:
+async def test_full_disk_is_noticed_without_a_write(store: Store, path: Path) -> None:
     await store.ping()
     with full_disk(path), pytest.raises(StoreUnavailable):
         await store.ping()

@@ -29,7 +29,7 @@ def test_one_changed_bit_is_noticed(at: int) -> None:
 
 
 @pytest.mark.parametrize("sealed", [b"", b"LKv1", b"LKv1" + bytes(8), b'{"clear": 1}'])
-def test_what_was_never_sealed_is_not_opened(sealed: bytes) -> None:
+def test_unencrypted_value_is_not_decrypted(sealed: bytes) -> None:
     with pytest.raises(StoreDamaged):
         AesGcmCipher(MASTER).open(sealed, "photo")
 
@@ -44,7 +44,7 @@ def test_sealing_keeps_float32_numbers_in_step() -> None:
     assert len(AesGcmCipher(MASTER).seal(bytes(512), "vector")) == 512 + 32
 
 
-def test_wrapped_key_opens_what_it_sealed_under_every_master_key_that_is_given() -> None:
+def test_wrapped_key_works_under_every_master_key_of_the_vault() -> None:
     wrapped, sealer = Vault([MASTER]).new_key()
     sealed = sealer.seal(b"value", "photo")
     both = Vault([OTHER_MASTER, MASTER])
@@ -72,7 +72,7 @@ def test_destroyed_key_opens_nothing() -> None:
         WrappedKey.read("id", None, None)
 
 
-def test_vault_that_lacks_a_key_in_use_says_what_it_was_given() -> None:
+def test_vault_without_a_key_in_use_names_the_keys_it_has() -> None:
     Vault([MASTER, OTHER_MASTER]).check([master_id(MASTER)])
     with pytest.raises(InvalidSettings, match="settings give none"):
         Vault().check([master_id(MASTER)])

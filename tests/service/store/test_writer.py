@@ -72,9 +72,7 @@ def rows(connection: sqlite3.Connection) -> list[int]:
     return [number for (number,) in found]
 
 
-def test_what_waits_together_is_committed_together(
-    connection: sqlite3.Connection, writer: Writer
-) -> None:
+def test_waiting_work_is_committed_together(connection: sqlite3.Connection, writer: Writer) -> None:
     said: list[str] = []
     connection.set_trace_callback(said.append)
     futures = submit_together(writer, [insert(number) for number in range(20)])
@@ -129,7 +127,7 @@ def test_work_cancelled_while_waiting_is_not_done(
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_thread_that_dies_leaves_nobody_waiting(writer: Writer) -> None:
+def test_no_request_waits_for_a_dead_thread(writer: Writer) -> None:
     def break_down(connection: sqlite3.Connection) -> WriteResult[int]:
         raise KeyError("a defect")
 
