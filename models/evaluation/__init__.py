@@ -1,1 +1,1 @@
-"""Scores to rates to evidence."""
+"""Turn scores of labelled photos into error rates, operating points and a report."""

@@ -1,4 +1,4 @@
-"""The same photos as they are and under every condition, as vectors."""
+"""Embed photos as they are and under every capture condition."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from models.errors import LikenessError
 from models.evaluation.conditions import degrade_all
 from models.photo.face import Pixels
 
-# A condition, or none: the photo as it is.
+# A capture condition, or `none` for the photo as it is.
 CaptureKind = ConditionName | Literal["none"]
 
 _PHOTOS_AT_ONCE = 512
@@ -26,9 +26,10 @@ _CROPS_AT_ONCE = 32
 
 @dataclass(frozen=True, slots=True)
 class Captures:
-    """Hold unit vectors `(n, d)` of photos, zeros where there is none, plain and degraded.
+    """Hold unit vectors `(n, d)` of the same photos, plain and under each condition.
 
-    `features` are those `(n, w)` that the vectors were made of, `none` of the plain photos.
+    A photo without a vector has a row of zeros. `features` are the features `(n, w)` that the
+    vectors were made of; those of the plain photos have the key `none`.
     """
 
     plain: Vectors
@@ -37,9 +38,9 @@ class Captures:
 
     @property
     def usable(self) -> NDArray[np.bool_]:
-        """Tell which photos have a vector under every condition."""
-        all_of_them = [self.plain, *self.degraded.values()]
-        return np.asarray(np.all([vectors.any(axis=1) for vectors in all_of_them], axis=0))
+        """Mark the photos `(n,)` that have a vector under every condition."""
+        kinds = [self.plain, *self.degraded.values()]
+        return np.asarray(np.all([vectors.any(axis=1) for vectors in kinds], axis=0))
 
 
 def embed_captures(
@@ -48,9 +49,9 @@ def embed_captures(
     conditions: Sequence[ConditionName] = CONDITION_NAMES,
     progress: Progress = no_progress,
 ) -> Captures:
-    """Embed photos as they are and under conditions; the same every time.
+    """Embed photos as they are and under conditions.
 
-    Raises LikenessError if no face is found in any of them.
+    The same photos always give the same vectors. Raises LikenessError if no photo has a face.
     """
     framing = embedder.bundle.manifest.pixels.framing
     kinds: list[CaptureKind] = ["none", *conditions]

@@ -1,4 +1,4 @@
-"""Scored comparisons of photos, whose people are known."""
+"""Compare photos of known people and hold the scores."""
 
 from dataclasses import dataclass, field
 
@@ -10,7 +10,7 @@ from models.datasets.labelled import pair_places
 
 Scores = NDArray[np.float32]
 
-# The score of a comparison with a photo that was not enrolled: less than any of two faces.
+# The score of a comparison with a photo that was not enrolled: lower than any score of two faces.
 NOT_ENROLLED = -3.0
 
 
@@ -18,9 +18,9 @@ NOT_ENROLLED = -3.0
 class Comparisons:
     """Hold scored comparisons of `n` pairs; every array is `(n,)`.
 
-    `first` and `second` number the people compared, `photos` `(n, 2)` their photos, where
-    they are known. A photo that could not be enrolled has the score NOT_ENROLLED against its own
-    person: a person who is not enrolled is not recognised.
+    `first` and `second` are the numbers of the two people. `photos` `(n, 2)` are the places of
+    their photos, or empty. A photo that could not be enrolled has the score NOT_ENROLLED against
+    the other photos of its person, because the service would not recognise that person.
     """
 
     scores: Scores
@@ -30,14 +30,17 @@ class Comparisons:
 
     @property
     def same(self) -> NDArray[np.bool_]:
+        """Mark the comparisons `(n,)` of one person."""
         return np.equal(self.first, self.second)
 
     @property
     def genuine(self) -> Scores:
+        """Return the scores of comparisons of one person."""
         return self.scores[self.same]
 
     @property
     def impostor(self) -> Scores:
+        """Return the scores of comparisons of two people."""
         return self.scores[~self.same]
 
 
@@ -47,10 +50,11 @@ def all_pairs(
     enrolled: NDArray[np.bool_],
     cohort: Cohort = NO_COHORT,
 ) -> Comparisons:
-    """Compare every photo with every other by a cohort; `vectors` `(n, d)` of unit length.
+    """Compare every photo with every other photo.
 
-    Impostor comparisons with a photo that was not enrolled are left out. Above
-    `labelled.MOST_PAIRS` they are drawn at random.
+    `vectors` are unit vectors `(n, d)`; the cohort normalises the scores. Impostor comparisons
+    with a photo that was not enrolled are left out. Of more than `labelled.MOST_PAIRS` pairs, so
+    many are drawn at random.
     """
     return compare(vectors, people, enrolled, *pair_places(people), cohort)
 
@@ -63,7 +67,7 @@ def compare(
     b: NDArray[np.int64],
     cohort: Cohort = NO_COHORT,
 ) -> Comparisons:
-    """Compare photos `a` `(n,)` with photos `b` `(n,)`, as `all_pairs` does."""
+    """Compare photos `a` `(n,)` with photos `b` `(n,)`; the rules are those of `all_pairs`."""
     both = enrolled[a] & enrolled[b]
     scores = np.where(both, scores_of(vectors, a, b, cohort), NOT_ENROLLED).astype(np.float32)
     kept = both | (people[a] == people[b])
@@ -74,7 +78,7 @@ def compare(
 def scores_of(
     vectors: NDArray[np.float32], a: NDArray[np.int64], b: NDArray[np.int64], cohort: Cohort
 ) -> Scores:
-    """Return the scores by a cohort of unit vectors `a` and `b`."""
+    """Return the scores of the vectors at places `a` and `b`, normalised by the cohort."""
     means = cohort.means(vectors)
     return np.asarray(cosines(vectors, a, b) - (means[a] + means[b]) / 2, np.float32)
 
@@ -82,7 +86,10 @@ def scores_of(
 def cosines(
     vectors: NDArray[np.float32], a: NDArray[np.int64], b: NDArray[np.int64], rows: int = 512
 ) -> Scores:
-    """Return the products of unit vectors `a` and `b`, a block of rows at a time."""
+    """Return the cosines of the unit vectors at places `a` and `b`.
+
+    The product is computed for `rows` vectors at a time.
+    """
     order = np.argsort(a, kind="stable")
     starts = np.arange(0, len(vectors) + rows, rows)
     edges = np.searchsorted(a[order], starts)
@@ -94,7 +101,7 @@ def cosines(
 
 
 def halves(comparisons: Comparisons, seed: int = 0) -> tuple[Comparisons, Comparisons]:
-    """Return the comparisons within one half of the people, and within the other."""
+    """Draw half of the people, and return the comparisons within each half."""
     people = np.union1d(comparisons.first, comparisons.second)
     chosen = np.random.default_rng(seed).permutation(people)[: len(people) // 2]
     first, second = (np.isin(side, chosen) for side in (comparisons.first, comparisons.second))

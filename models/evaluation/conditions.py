@@ -1,7 +1,8 @@
-"""Capture conditions that make strangers look alike, put onto aligned crops.
+"""Apply capture conditions, such as blur or a mask, to aligned crops.
 
-Labelled photos of masked or blurred people are rare, so a condition is put on ordinary photos:
-what is measured is what the condition does to the scores, all else being equal.
+Such conditions make strangers look alike. Labelled photos of masked or blurred people are rare,
+so each condition is applied to ordinary photos. Then any change of the scores comes from the
+condition alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,16 +19,16 @@ from models.photo.face import Framing, Pixels
 Random = np.random.Generator
 Points = NDArray[np.float64]
 
-# All measures below are in pixels of an ArcFace crop of 112, where these landmarks lie.
+# All lengths below are in pixels of an ArcFace crop of 112 pixels; its eyes lie here.
 _SIDE = 112
 _EYES = ((38.3, 51.7), (73.5, 51.5))
-# Where the face's own square lies in it: left, top and side.
+# The square of the face in that crop: left, top and side.
 _LEFT, _TOP, _FACE = 0.192 * _SIDE, 0.345 * _SIDE, 0.622 * _SIDE
 
 
 @dataclass(frozen=True, slots=True)
 class _Canvas:
-    """Draw on a crop `(size, size, 3)` uint8 in coordinates of the ArcFace crop."""
+    """Draw on a crop `(size, size, 3)` uint8 in the coordinates of an ArcFace crop."""
 
     pixels: Pixels
     scale: float
@@ -35,12 +36,12 @@ class _Canvas:
     top: float
 
     def places(self, points: Points) -> list[tuple[int, int]]:
-        """Return where points `(n, 2)` lie in the crop, in whole pixels."""
+        """Convert points `(n, 2)` to whole pixels of the crop."""
         placed = points * self.scale + np.array([self.left, self.top])
         return [(round(float(x)), round(float(y))) for x, y in placed]
 
     def fill(self, points: Points, colour: Points) -> None:
-        """Fill a polygon, with its rim smoothed."""
+        """Fill a polygon with smooth edges."""
         places = np.array(self.places(points), np.int32)
         cv2.fillPoly(self.pixels, [places], colour.tolist(), cv2.LINE_AA)
 
@@ -49,12 +50,12 @@ class _Canvas:
         a, b = self.places(np.array([start, end]))
         cv2.line(self.pixels, a, b, colour.tolist(), max(1, round(2 * self.scale)), cv2.LINE_AA)
 
-    def blurred(self, sigma: float) -> Pixels:
-        """Blur by a Gaussian of `sigma` pixels of the ArcFace crop."""
+    def blur(self, sigma: float) -> Pixels:
+        """Return the crop blurred by a Gaussian of `sigma` pixels of the ArcFace crop."""
         return np.asarray(cv2.GaussianBlur(self.pixels, (0, 0), sigma * self.scale), np.uint8)
 
-    def shrunk(self, side: float) -> Pixels:
-        """Return the crop as if the ArcFace crop had been `side` pixels wide, and then enlarged."""
+    def coarsen(self, side: float) -> Pixels:
+        """Return the crop as if an ArcFace crop of `side` pixels had been enlarged."""
         size = len(self.pixels)
         small = max(4, round(side * size / (_SIDE * self.scale)))
         if small >= size:
@@ -67,10 +68,10 @@ Condition = Callable[[_Canvas, Random], Pixels]
 
 
 def degrade(crop: Pixels, framing: Framing, condition: ConditionName, random: Random) -> Pixels:
-    """Return a copy of an aligned crop `(size, size, 3)` uint8 as the condition would show it.
+    """Return a copy of an aligned crop `(size, size, 3)` uint8 under a condition.
 
-    How strong it is is drawn: blur of 2 to 4 pixels of an ArcFace crop of 112, such a crop of 20
-    to 32 pixels enlarged, a tenth to a third of the light, JPEG of a quality of 4 to 11.
+    The strength is drawn at random: a blur of 2 to 4 pixels of an ArcFace crop of 112, an
+    ArcFace crop of 20 to 32 pixels enlarged, 10 to 30 % of the light, JPEG quality 4 to 11.
     """
     return _CONDITIONS[condition](_canvas(crop, framing), random)
 
@@ -78,7 +79,7 @@ def degrade(crop: Pixels, framing: Framing, condition: ConditionName, random: Ra
 def degrade_all(
     crops: Sequence[Pixels], framing: Framing, condition: ConditionName, seed: int = 0
 ) -> list[Pixels]:
-    """Do so with many crops, each in its own strength; the same every time."""
+    """Degrade many crops, each with its own strength; the same seed gives the same crops."""
     return [
         degrade(crop, framing, condition, np.random.default_rng((seed, at)))
         for at, crop in enumerate(crops)
@@ -92,15 +93,15 @@ def _canvas(crop: Pixels, framing: Framing) -> _Canvas:
 
 
 def _blurred(canvas: _Canvas, random: Random) -> Pixels:
-    return canvas.blurred(random.uniform(2, 4))
+    return canvas.blur(random.uniform(2, 4))
 
 
 def _small(canvas: _Canvas, random: Random) -> Pixels:
-    return canvas.shrunk(random.uniform(20, 32))
+    return canvas.coarsen(random.uniform(20, 32))
 
 
 def _masked(canvas: _Canvas, random: Random) -> Pixels:
-    """Cover nose, mouth and chin: white, blue, black, of any colour, or of skin, as a hand does."""
+    """Cover nose, mouth and chin with a mask of a usual colour, or of skin as a hand would."""
     skin = canvas.pixels.reshape(-1, 3)[random.integers(canvas.pixels.size // 3)]
     usual = ((235, 235, 235), (150, 190, 220), (30, 30, 30), random.uniform(30, 230, 3), skin)
     colour = np.array(usual[random.integers(len(usual))], float) + random.uniform(-15, 15, 3)
@@ -120,7 +121,7 @@ def _dark_glasses(canvas: _Canvas, random: Random) -> Pixels:
     wide, high = random.uniform(13, 18), random.uniform(9, 14)
     colour = np.full(3, random.uniform(5, 45)) + random.uniform(-5, 5, 3)
     angles = np.linspace(0, 2 * np.pi, 32)
-    # A superellipse: of power 2 it is round, of higher ones ever more square.
+    # A superellipse: power 2 makes it round, higher powers make it more square.
     rim = np.stack([np.cos(angles), np.sin(angles)], 1)
     rim = np.sign(rim) * np.abs(rim) ** (2 / random.uniform(1.6, 5)) * (wide, high)
     for eye in _EYES:

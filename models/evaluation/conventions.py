@@ -1,7 +1,8 @@
-"""Find out which pixels a face network was trained on, by what tells faces apart best.
+"""Find the channel order and scale of pixels that a face network expects.
 
-An ONNX file does not say whether its network wants red or blue first, nor how 0 to 255 is scaled.
-A network that is fed otherwise still answers, only worse: the usual mistake.
+An ONNX file does not say whether red or blue comes first, or how 0 to 255 is scaled. With wrong
+pixels the network still answers, but worse; this is a common mistake. So all usual conventions
+are tried, and the one that separates faces best is the answer.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +22,7 @@ from models.photo.face import Pixels
 _CPU = torch.device("cpu")
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
 IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
-# What one network does to 0 to 255: name, mean and standard deviation in the range 0 to 1.
+# How networks scale 0 to 255: name, mean and standard deviation in the range 0 to 1.
 SCALES: tuple[tuple[str, Triple, Triple], ...] = (
     ("(x - 127.5) / 127.5", (0.5,) * 3, (0.5,) * 3),
     ("(x - 127.5) / 128", (0.5,) * 3, (128 / 255,) * 3),
@@ -29,17 +30,18 @@ SCALES: tuple[tuple[str, Triple, Triple], ...] = (
     ("x / 255", (0.0,) * 3, (1.0,) * 3),
     ("ImageNet", IMAGENET_MEAN, IMAGENET_STD),
 )
+# From this many people on, the convention with the best separation is certain.
 ENOUGH = 10
-# Below this, batches and single faces do not agree.
+# The least cosine between the vectors of a face in a batch and of the same face alone.
 _SAME = 0.9999
 
 
 @dataclass(frozen=True, slots=True)
 class Separation:
-    """Say how well faces are told apart when the network is fed by `pixels`.
+    """Hold how well a network separates faces when it gets pixels as `pixels` says.
 
-    `genuine` and `impostor` are mean cosines of pictures of one face and of two; `distance` is
-    how far apart both kinds lie, in standard deviations (d').
+    `genuine` is the mean cosine of pictures of one person, `impostor` that of two people.
+    `distance` is the distance of both kinds in standard deviations (d').
     """
 
     title: str
@@ -50,19 +52,20 @@ class Separation:
 
     @property
     def gap(self) -> float:
+        """Return the difference of the two mean cosines."""
         return self.genuine - self.impostor
 
 
 @dataclass(frozen=True, slots=True)
 class FaceSet:
-    """Hold crops `(size, size, 3)` uint8 and whose each is, as a number."""
+    """Hold crops `(size, size, 3)` uint8 and the number of the person on each."""
 
     crops: Sequence[Pixels]
     people: NDArray[np.int64]
 
 
 def conventions(pixels: PixelSpec) -> Iterator[tuple[str, PixelSpec]]:
-    """Yield the usual ways to feed a network, with their names."""
+    """Yield the name and the pixels of every usual convention."""
     for channels in ("rgb", "bgr"):
         for name, mean, std in SCALES:
             yield (
@@ -72,68 +75,68 @@ def conventions(pixels: PixelSpec) -> Iterator[tuple[str, PixelSpec]]:
 
 
 def compare_conventions(encoder: Encoder, faces: FaceSet, pixels: PixelSpec) -> list[Separation]:
-    """Return what each usual way of feeding the network gives, best first.
+    """Measure the separation under every usual convention, best first.
 
-    Of fewer than `ENOUGH` people not even the best way can be told for sure: there the most usual
-    one that keeps faces as far apart as the others comes first.
+    With fewer than `ENOUGH` people the best one is not certain. Then the most usual convention
+    whose gap is close to the widest comes first.
     """
-    found = [
+    separations = [
         _separation(
             title, way, _vectors(encoder, faces.crops, replace(way, mirror=False)), faces.people
         )
         for title, way in conventions(pixels)
     ]
     if len(np.unique(faces.people)) >= ENOUGH:
-        return sorted(found, key=lambda each: -each.distance)
-    widest = max(each.gap for each in found)
-    return sorted(found, key=lambda each: each.gap < widest - 0.1)
+        return sorted(separations, key=lambda each: -each.distance)
+    widest = max(each.gap for each in separations)
+    return sorted(separations, key=lambda each: each.gap < widest - 0.1)
 
 
 def check_outputs(encoder: Encoder, faces: FaceSet, pixels: PixelSpec) -> Separation:
-    """Check that a network tells faces apart, that mirroring keeps them, and that batches do.
+    """Check that a network separates faces and is stable under mirroring and batching.
 
-    Raises InvalidBundle with what is wrong.
+    Returns the separation. Raises InvalidBundle, which says what is wrong.
     """
     single = replace(pixels, mirror=False)
     vectors = _vectors(encoder, faces.crops, single)
     if not np.isfinite(vectors).all():
-        raise InvalidBundle("The network answers with numbers that are not finite.")
+        raise InvalidBundle("The network returns numbers that are not finite.")
     alone = np.concatenate([_vectors(encoder, [crop], single) for crop in faces.crops[:4]])
     if float(np.sum(alone * vectors[:4], axis=1).min()) < _SAME:
-        raise InvalidBundle("The network gives a face in a batch another vector than alone.")
+        raise InvalidBundle("A face in a batch gets another vector than the same face alone.")
     mirrored = _vectors(encoder, [np.ascontiguousarray(c[:, ::-1]) for c in faces.crops], single)
     result = _separation("", pixels, vectors, faces.people)
     kept = float(np.mean(np.sum(vectors * mirrored, axis=1)))
     if kept <= result.impostor + 0.1:
         raise InvalidBundle(
             f"A face and its mirror image agree no better (cosine {kept:.2f}) than different "
-            f"faces do ({result.impostor:.2f}): this is no network for aligned faces, or one for "
-            "another landmark template, channel order or scale."
+            f"faces do ({result.impostor:.2f}). Either this network is not made for aligned "
+            "faces, or it needs another landmark template, channel order or scale."
         )
     if result.genuine - result.impostor < 0.1:
         raise InvalidBundle(
-            f"Pictures of one face have a cosine of {result.genuine:.2f}, of different faces "
-            f"{result.impostor:.2f}: the network does not tell them apart."
+            f"Pictures of one face have a cosine of {result.genuine:.2f}, pictures of different "
+            f"faces one of {result.impostor:.2f}: the network does not tell them apart."
         )
     return result
 
 
 def vary_crops(crops: Sequence[Pixels]) -> FaceSet:
-    """Return each crop as it is, mirrored, darker, and coarser: as if it were taken anew."""
-    taken: list[Pixels] = []
+    """Return each crop as it is, mirrored, darker, and coarser, as four pictures of one person."""
+    pictures: list[Pixels] = []
     people: list[int] = []
     for person, crop in enumerate(crops):
         side = len(crop)
         small = cv2.resize(crop, (side // 2, side // 2), interpolation=cv2.INTER_AREA)
         coarse = cv2.resize(small, (side, side), interpolation=cv2.INTER_LINEAR)
-        taken += [
+        pictures += [
             crop,
             np.ascontiguousarray(crop[:, ::-1]),
             (crop * 0.6).astype(np.uint8),
             np.asarray(coarse, np.uint8),
         ]
         people += [person] * 4
-    return FaceSet(taken, np.array(people))
+    return FaceSet(pictures, np.array(people))
 
 
 def _vectors(encoder: Encoder, crops: Sequence[Pixels], pixels: PixelSpec) -> NDArray[np.float32]:
@@ -150,7 +153,7 @@ def _separation(
     scores = np.sum(vectors[first] * vectors[second], axis=1)
     same = people[first] == people[second]
     if same.all() or not same.any():
-        raise InvalidBundle("There must be pictures of one person and of two.")
+        raise InvalidBundle("The pictures must include two of one person, and two people.")
     genuine, impostor = scores[same], scores[~same]
     spread = np.sqrt((genuine.var() + impostor.var()) / 2) + 1e-6
     distance = float((genuine.mean() - impostor.mean()) / spread)

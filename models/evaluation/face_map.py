@@ -1,4 +1,4 @@
-"""How identities cluster: a map of face vectors (t-SNE) and how well they separate."""
+"""Draw a map of face vectors (t-SNE) and measure how well people separate."""
 
 import json
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.errors import LikenessError
 
-# Beyond this, t-SNE takes minutes and the points cover each other.
+# With more points, t-SNE takes minutes and the points cover each other.
 MOST_POINTS = 5000
 _NAMED = 20
 
@@ -21,9 +21,9 @@ _NAMED = 20
 class FaceMap:
     """Hold `points` `(n, 2)` float32, and the person and file of each.
 
-    `silhouette`, -1 to 1, says how much nearer by cosine a vector is to its own person's
-    than to the nearest other person's (Rousseeuw 1987); it is that of the vectors themselves
-    and not of their map. None where no two people have two photos.
+    `silhouette`, -1 to 1, says how much nearer a vector is to the vectors of its own person
+    than to those of the nearest other person (Rousseeuw 1987). It is computed from the cosines
+    of the vectors, not from the map. None if fewer than two people have two photos.
     """
 
     points: NDArray[np.float32]
@@ -35,14 +35,15 @@ class FaceMap:
 def make_map(
     vectors: NDArray[np.float32], people: Sequence[str], files: Sequence[str], seed: int = 0
 ) -> FaceMap:
-    """Lay out unit vectors `(n, d)`; the same every time. Raises LikenessError below 4.
+    """Lay out unit vectors `(n, d)` on a map.
 
-    Of more than MOST_POINTS vectors as many are drawn at random.
+    The same vectors always give the same map. Of more than MOST_POINTS vectors, MOST_POINTS are
+    drawn at random. Raises LikenessError if there are fewer than 4.
     """
     from sklearn.manifold import TSNE
 
     if len(vectors) < 4:
-        raise LikenessError(f"A map needs four faces at least; there are {len(vectors)}.")
+        raise LikenessError(f"A map needs at least four faces; there are {len(vectors)}.")
     if len(vectors) > MOST_POINTS:
         kept = np.random.default_rng(seed).choice(len(vectors), MOST_POINTS, replace=False)
         kept.sort()
@@ -55,7 +56,7 @@ def make_map(
 
 
 def silhouette(vectors: NDArray[np.float32], people: Sequence[str]) -> float | None:
-    """Return the mean silhouette of the people with two photos or more."""
+    """Return the mean silhouette of the people with two or more photos, or None."""
     from sklearn.metrics import silhouette_score
 
     _, numbers, counts = np.unique(np.array(people), return_inverse=True, return_counts=True)
@@ -66,7 +67,7 @@ def silhouette(vectors: NDArray[np.float32], people: Sequence[str]) -> float | N
 
 
 def draw_png(face_map: FaceMap) -> bytes:
-    """Draw the map; the people with the most photos are named."""
+    """Draw the map as a PNG, with the names of the people with the most photos."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 7), layout="constrained")
@@ -87,17 +88,18 @@ def draw_png(face_map: FaceMap) -> bytes:
 
 
 def caption(face_map: FaceMap) -> str:
-    """Say what is on the map in a line."""
+    """Return one line that says what the map shows."""
     counts = f"{len(face_map.files):,} faces of {len(set(face_map.people)):,} people"
     if face_map.silhouette is None:
-        return f"{counts}; no silhouette: no two people have two photos"
+        return f"{counts}; no silhouette: it needs two people with two photos each"
     return f"{counts}, silhouette {face_map.silhouette:.3f}"
 
 
 def render(face_map: FaceMap, folder: Path | None = None) -> str:
-    """Return a page that needs nothing else: drag, zoom, point at a face for its name.
+    """Return the map as one HTML page without other files.
 
-    With `folder`, a click opens the photo from where it lies below it.
+    The reader can drag, zoom, search, and point at a face to see its name. If `folder`, where
+    the photos are, is given, a click on a face opens its photo.
     """
     names = sorted(set(face_map.people))
     number = {name: at for at, name in enumerate(names)}
@@ -109,13 +111,13 @@ def render(face_map: FaceMap, folder: Path | None = None) -> str:
         "colours": [_css(at) for at in range(len(names))],
         "links": [(folder / f).absolute().as_uri() for f in face_map.files] if folder else [],
     }
-    # A name with `</script>` in it must not end the script.
+    # A name that contains `</script>` must not end the script.
     text = json.dumps(data).replace("<", "\\u003c")
     return PAGE.replace("CAPTION", escape(caption(face_map))).replace("DATA", text)
 
 
 def _hue(number: int) -> float:
-    return (number * 0.618034) % 1  # the golden ratio keeps neighbours apart
+    return (number * 0.618034) % 1  # the golden ratio gives neighbouring numbers different hues
 
 
 def _rgb(number: int) -> tuple[float, float, float]:
@@ -159,11 +161,11 @@ function draw() {
   ink.clearRect(0, 0, canvas.width, canvas.height);
   const wanted = search.value.toLowerCase(), person = near < 0 ? -1 : data.people[near];
   for (let i = 0; i < xs.length; i++) {
-    const [x, y] = at(i), who = data.people[i];
-    const found = !wanted || data.names[who].toLowerCase().includes(wanted);
-    ink.globalAlpha = !found || (person >= 0 && who !== person) ? 0.12 : 0.9;
-    ink.fillStyle = data.colours[who];
-    ink.beginPath(); ink.arc(x, y, who === person ? 6 : 4, 0, 7); ink.fill();
+    const [x, y] = at(i), owner = data.people[i];
+    const found = !wanted || data.names[owner].toLowerCase().includes(wanted);
+    ink.globalAlpha = !found || (person >= 0 && owner !== person) ? 0.12 : 0.9;
+    ink.fillStyle = data.colours[owner];
+    ink.beginPath(); ink.arc(x, y, owner === person ? 6 : 4, 0, 7); ink.fill();
   }
 }
 function nearest(x, y) {

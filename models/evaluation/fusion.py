@@ -1,4 +1,4 @@
-"""What more photos are worth: error rates by the number of probe photos and of templates."""
+"""Measure error rates by the number of probe photos and of templates."""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,11 +9,11 @@ from models.bundle import Bundle
 from models.decision import FusionRates, OperatingPoint, Template, similarities
 
 COUNTS = (1, 2, 3, 5)
-# A person with fewer photos takes no part; so that all rows are of the same people.
+# People with fewer photos are left out, so that all rows are of the same people.
 FEWEST_PHOTOS = 2 * max(COUNTS)
-# Probes and references are drawn so many times for each person.
+# How many times probes and references are drawn for each person.
 _DRAWS = 20
-# Of so many people and draws the square of scores takes some ten megabytes.
+# With this many people the matrix of scores takes about 64 MB.
 _MOST_PEOPLE = 200
 
 
@@ -27,8 +27,8 @@ def fusion_rates(
 ) -> tuple[FusionRates, ...]:
     """Measure both rates at each point for 1, 2, 3 and 5 probe photos and templates.
 
-    `templates` are of the photos, None where there is none. Empty if fewer than ten people have
-    FEWEST_PHOTOS photos.
+    `templates` holds the template of each photo, or None for a photo without one. The result is
+    empty if fewer than ten people have FEWEST_PHOTOS photos.
     """
     random = np.random.default_rng(seed)
     usable = np.array([each is not None for each in templates])
@@ -36,17 +36,17 @@ def fusion_rates(
     photos = [places for places in photos if len(places) >= FEWEST_PHOTOS][:_MOST_PEOPLE]
     if len(photos) < 10:
         return ()
-    who = np.repeat(np.arange(len(photos)), _DRAWS)
-    drawn = np.array([random.choice(photos[at], FEWEST_PHOTOS, replace=False) for at in who])
-    apart = np.not_equal.outer(who, who)
-    held = {count: list(_fused(templates, drawn[:, -count:], bundle)) for count in COUNTS}
+    owners = np.repeat(np.arange(len(photos)), _DRAWS)
+    drawn = np.array([random.choice(photos[at], FEWEST_PHOTOS, replace=False) for at in owners])
+    are_strangers = np.not_equal.outer(owners, owners)
+    references = {count: list(_fused(templates, drawn[:, -count:], bundle)) for count in COUNTS}
     rows: list[FusionRates] = []
     for probes in COUNTS:
-        asked = list(_fused(templates, drawn[:, :probes], bundle))
+        probe_templates = list(_fused(templates, drawn[:, :probes], bundle))
         for count in COUNTS:
-            scores = similarities(asked, held[count])
-            # Draws of one person overlap: only those drawn together share no photo.
-            genuine, impostor = scores.diagonal(), scores[apart]
+            scores = similarities(probe_templates, references[count])
+            # Draws of one person overlap, but a probe and the reference of the same draw do not.
+            genuine, impostor = scores.diagonal(), scores[are_strangers]
             rows += [
                 FusionRates(
                     probes,

@@ -1,6 +1,7 @@
-"""A flat map of a few hundred vectors in which neighbours stay neighbours: exact t-SNE.
+"""Lay out a few hundred vectors on a plane with exact t-SNE, so that neighbours stay neighbours.
 
-`models.evaluation.face_map` maps thousands with scikit-learn, which the service does without.
+`models.evaluation.face_map` lays out thousands of vectors, but needs scikit-learn, which the
+service does not install.
 """
 
 from collections.abc import Callable
@@ -9,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# Every step costs the square of the vectors: 500 are a few seconds' work.
+# The cost of a step grows with the square of the vectors; 500 vectors take a few seconds.
 MOST_VECTORS = 500
 _FEW = 10
 _STEPS = 350
-# Clusters form while attraction is exaggerated, and find their shape afterwards.
+# In the first steps a stronger attraction forms the clusters; later steps shape them.
 _EXAGGERATED_STEPS = 100
 _EXAGGERATION = 8.0
 _BISECTIONS = 40
@@ -23,7 +24,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Hold `points` `(n, 2)` float32; `complete` unless it was told to stop."""
+    """Hold `points` `(n, 2)` float32; `complete` is false if the caller stopped the layout."""
 
     points: Floats
     complete: bool
@@ -32,8 +33,8 @@ class Layout:
 def lay_out(vectors: Floats, go_on: Callable[[], bool] = lambda: True) -> Layout:
     """Lay out unit vectors `(n, d)` by t-SNE (van der Maaten and Hinton 2008) over cosines.
 
-    The same vectors give the same map. `go_on` is asked before every step. Few vectors have no
-    neighbourhoods: they lie along their principal components.
+    The same vectors always give the same map. `go_on` is called before every step; if it returns
+    false, the layout stops. Fewer than 10 vectors are placed by their principal components.
     """
     points = _principal(vectors)
     if len(vectors) < _FEW:
@@ -47,7 +48,7 @@ def lay_out(vectors: Floats, go_on: Callable[[], bool] = lambda: True) -> Layout
             return Layout(points, False)
         early = step < _EXAGGERATED_STEPS
         slope = _slope(points, wanted * _EXAGGERATION if early else wanted)
-        # Jacobs' delta-bar-delta: a direction that keeps its sign gets faster.
+        # Jacobs' delta-bar-delta: a coordinate whose gradient keeps its sign moves faster.
         gains = np.where(slope * speed < 0, gains + 0.2, np.maximum(gains * 0.8, 0.01))
         speed = (0.5 if early else 0.8) * speed - rate * gains * slope
         points = points + speed
@@ -60,19 +61,19 @@ def _principal(vectors: Floats) -> Floats:
         return np.zeros((0, 2), np.float32)
     left, scale, _ = np.linalg.svd(vectors - vectors.mean(axis=0), full_matrices=False)
     points = np.zeros((len(vectors), 2), np.float32)
-    found = min(2, len(scale))
-    points[:, :found] = left[:, :found] * scale[:found]
+    count = min(2, len(scale))
+    points[:, :count] = left[:, :count] * scale[:count]
     return points
 
 
 def _affinities(distances: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return joint probabilities `(n, n)`: how much each counts as the other's neighbour.
+    """Return joint probabilities `(n, n)` that two vectors are neighbours.
 
-    The width of each neighbourhood is found by bisection, so that it holds as many.
+    Bisection finds the width of each neighbourhood, so that all have the same perplexity.
     """
     count = len(distances)
     wanted = np.log(min(30.0, (count - 1) / 3))
-    # From the nearest other one on: nothing underflows, and the weights are the same.
+    # Less the distance to the nearest vector, so that no weight underflows; ratios stay the same.
     distances = distances + np.diag(np.full(count, np.inf))
     distances -= distances.min(axis=1, keepdims=True)
     np.fill_diagonal(distances, 0)

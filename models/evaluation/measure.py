@@ -42,7 +42,7 @@ PointRow = TypeVar("PointRow", GroupRates, ConditionRates, FusionRates)
 class FoldAccuracy:
     """Hold the accuracy on every fold at the best threshold of the other folds.
 
-    `given` tells the protocol's own folds from folds drawn at random.
+    `given` is true for the folds of the protocol, and false for folds drawn at random.
     """
 
     mean: float
@@ -54,9 +54,10 @@ class FoldAccuracy:
 def compare_photos(
     labelled: LabelledSet, vectors: NDArray[np.float32], cohort: Cohort = NO_COHORT
 ) -> Comparisons:
-    """Compare all photos by a cohort, or only the listed pairs where it is not known who is who.
+    """Compare all photos, or only the listed pairs if the labels do not cover every photo.
 
-    Raises LikenessError unless there are pairs of both kinds.
+    The cohort normalises the scores. Raises LikenessError unless there are pairs of one person
+    and pairs of two people.
     """
     enrolled = np.any(vectors != 0, axis=1)
     if labelled.complete:
@@ -65,7 +66,9 @@ def compare_photos(
         a, b, _ = _columns(labelled)
         every = compare(vectors, labelled.people, enrolled, a, b, cohort)
     if not len(every.genuine) or not len(every.impostor):
-        raise LikenessError("There must be pairs of one person and of two, of photos with faces.")
+        raise LikenessError(
+            "There must be pairs of one person and of two people, on photos with faces."
+        )
     return every
 
 
@@ -76,7 +79,10 @@ def calibrate(
     comparisons: Comparisons | None = None,
     cohort: Cohort = NO_COHORT,
 ) -> Calibration:
-    """Measure accuracy over the pairs and operating points over all comparisons."""
+    """Measure the accuracy on the protocol's pairs, and all other rates on all comparisons.
+
+    `data` is a sentence that says what the photos are. `comparisons` are computed if not given.
+    """
     scores, same = pair_scores(labelled, vectors, cohort)
     every = compare_photos(labelled, vectors, cohort) if comparisons is None else comparisons
     return Calibration(
@@ -97,7 +103,7 @@ def calibrate(
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Hold what was measured at operating points: by group, under conditions, and fused."""
+    """Hold rates measured at operating points: by group, by condition, and for fused photos."""
 
     groups: tuple[GroupRates, ...] = ()
     conditions: tuple[ConditionRates, ...] = ()
@@ -107,28 +113,29 @@ class Evidence:
 def keep_unsupported_points(
     new: Calibration, old: Calibration | None, comparisons: Comparisons
 ) -> Calibration:
-    """Return a calibration that takes from `old` what the photos of `new` are too few for.
+    """Return `new` with those points of `old` that the new photos are too few to set.
 
-    A few photos must not loosen a point that many have set: a point which they do not support, or
-    only by extrapolation where the old one is measured, keeps its threshold and its evidence, and
-    is marked as kept. It is never laxer than the next laxer point; where it is raised for that,
-    its FNMR is that of `comparisons`, which `new` was made of, and its FMR remains as a bound.
+    A few photos must not loosen a point that many photos have set. So a point of `old` keeps its
+    threshold and its rates, and is marked as kept, if the new photos do not support it, or if
+    they only extrapolate it and `old` does not. No threshold is below that of the next laxer
+    point. A kept threshold that is raised for this reason gets the FNMR of `comparisons`, from
+    which `new` was made; its FMR stays, as an upper bound.
 
-    What `old` holds by group, under conditions and fused stays at unchanged thresholds alone;
-    what is measured now `with_evidence` adds.
+    The rates of `old` by group, by condition and for fused photos stay only at unchanged
+    thresholds. `add_evidence` adds new ones.
     """
     if old is None:
         return new
     fresh = {point.name: point for point in new.operating_points}
     points = []
-    for before in old.operating_points:
-        after = fresh.pop(before.name, None)
-        if after is None or (after.extrapolated and not before.extrapolated):
-            points.append(replace(before, kept=True, data=before.data or old.data))
+    for old_point in old.operating_points:
+        new_point = fresh.pop(old_point.name, None)
+        if new_point is None or (new_point.extrapolated and not old_point.extrapolated):
+            points.append(replace(old_point, kept=True, data=old_point.data or old.data))
         else:
-            points.append(after)
+            points.append(new_point)
     points = sorted([*points, *fresh.values()], key=lambda point: -point.claim)
-    points = _rising(points, comparisons)
+    points = _raise_thresholds(points, comparisons)
     thresholds = {point.name: point.threshold for point in old.operating_points}
     unchanged = {point.name for point in points if thresholds.get(point.name) == point.threshold}
     measured = any(not point.kept and not point.extrapolated for point in points)
@@ -146,26 +153,28 @@ def keep_unsupported_points(
     )
 
 
-def _rising(points: Sequence[OperatingPoint], comparisons: Comparisons) -> list[OperatingPoint]:
-    """Raise each threshold to that of the next laxer point, and measure it there."""
+def _raise_thresholds(
+    points: Sequence[OperatingPoint], comparisons: Comparisons
+) -> list[OperatingPoint]:
+    """Raise each threshold to at least that of the next laxer point, and measure it there."""
     bootstrap: Bootstrap | None = None
     least = LOWEST_SCORE
-    rising = []
+    raised = []
     for point in points:
         if point.threshold < least:
             bootstrap = bootstrap or Bootstrap(comparisons)
-            # The photos were too few to measure the FMR of a kept point, at a lower threshold.
+            # The new photos are too few to measure the FMR of a kept point.
             fmr = point.fmr if point.kept else bootstrap.fmr(least)
             point = replace(point, threshold=least, fmr=fmr, fnmr=bootstrap.fnmr(least))
         least = point.threshold
-        rising.append(point)
-    return rising
+        raised.append(point)
+    return raised
 
 
 def measure_kept_points(
     points: Sequence[OperatingPoint], comparisons: Comparisons
 ) -> tuple[OperatingPoint, ...]:
-    """Measure both rates at the thresholds of other photos, which are marked as kept."""
+    """Measure both rates at thresholds that other photos have set, and mark the points as kept."""
     bootstrap, impostor = Bootstrap(comparisons), comparisons.impostor
     return tuple(
         replace(
@@ -182,25 +191,26 @@ def measure_kept_points(
 
 
 def add_evidence(calibration: Calibration, new: Evidence) -> Calibration:
-    """Add to a calibration what was measured at the thresholds of its points.
+    """Add rates to a calibration that were measured at the thresholds of its points.
 
-    What it holds stays unless the new rests on as many comparisons at least: of strangers in each
-    group, of strangers as they are for all conditions of a point together, and of one person for
-    all numbers of photos of a point. Rows of other points are left out.
+    A new row replaces an old one only if it rests on at least as many comparisons. Impostor
+    comparisons count for groups. All conditions of a point are replaced together, by the impostor
+    comparisons of plain photos; so are all numbers of photos of a point, by the genuine
+    comparisons. Rows of other points are left out.
     """
     groups = {(row.group, row.point): row for row in calibration.groups}
     for row in new.groups:
-        before = groups.get((row.group, row.point))
-        if before is None or row.impostor_pairs >= before.impostor_pairs:
+        old_row = groups.get((row.group, row.point))
+        if old_row is None or row.impostor_pairs >= old_row.impostor_pairs:
             groups[row.group, row.point] = row
     conditions: list[ConditionRates] = []
     fusion: list[FusionRates] = []
     names = [point.name for point in calibration.operating_points]
     for name in names:
-        now, before_now = _rows_at(new.conditions, {name}), _rows_at(calibration.conditions, {name})
-        conditions += choose_rows(now, before_now)
-        fused, before_fused = _rows_at(new.fusion, {name}), _rows_at(calibration.fusion, {name})
-        fusion += fused if _genuine(fused) >= _genuine(before_fused) else before_fused
+        new_rows, old_rows = (_rows_at(each.conditions, {name}) for each in (new, calibration))
+        conditions += choose_rows(new_rows, old_rows)
+        new_fusion, old_fusion = (_rows_at(each.fusion, {name}) for each in (new, calibration))
+        fusion += new_fusion if _genuine(new_fusion) >= _genuine(old_fusion) else old_fusion
     return calibration.model_copy(
         update={
             "groups": _in_order(groups.values(), names, lambda row: row.group),
@@ -221,7 +231,7 @@ def _genuine(rows: Sequence[FusionRates]) -> int:
 def _in_order(
     rows: Iterable[PointRow], points: Sequence[str], key: Callable[[PointRow], Hashable]
 ) -> tuple[PointRow, ...]:
-    """Put together rows of one key, those first that come first, and sort each by its points."""
+    """Group rows by key, in the order in which keys first occur, and sort a group by point."""
     kept = _rows_at(rows, points)
     first: dict[Hashable, int] = {}
     for row in kept:
@@ -232,9 +242,10 @@ def _in_order(
 def pair_scores(
     labelled: LabelledSet, vectors: NDArray[np.float32], cohort: Cohort = NO_COHORT
 ) -> tuple[Scores, NDArray[np.bool_]]:
-    """Return the scores of the protocol's pairs, and which are of one person.
+    """Return the scores `(n,)` of the protocol's pairs, and mark `(n,)` those of one person.
 
-    NOT_ENROLLED where a photo of a pair could not be enrolled.
+    A pair with a photo that could not be enrolled has the score NOT_ENROLLED. Raises
+    LikenessError if the protocol has no pairs.
     """
     if not labelled.pairs:
         raise LikenessError("The protocol has no pairs.")
@@ -257,10 +268,11 @@ def fold_accuracy(
     cohort: Cohort = NO_COHORT,
     seed: int = 0,
 ) -> FoldAccuracy | None:
-    """Judge each fold at the threshold of the others, as LFW's View 2 does; None if too small.
+    """Measure the accuracy on each fold at the best threshold of the other folds.
 
-    Without folds of its own a protocol is cut in ten at random, with as many of each kind in
-    each: such folds share people, as those of LFW do not.
+    This is the protocol of LFW's View 2. A protocol without folds is split at random into ten
+    folds with equal shares of both kinds of pairs; unlike the folds of LFW, these share people.
+    None if a fold has pairs of one kind only.
     """
     scores, same = pair_scores(labelled, vectors, cohort)
     folds = np.array(labelled.folds, np.int64)
@@ -288,9 +300,10 @@ def group_rates(
     points: Sequence[OperatingPoint],
     data: str = "",
 ) -> tuple[GroupRates, ...]:
-    """Measure every group by itself: both photos of every comparison are of the group.
+    """Measure the rates within every group, at every point.
 
-    `data` says in a sentence what the photos are.
+    Both photos of a comparison are of the group. `data` is a sentence that says what the photos
+    are.
     """
     groups = np.array(labelled.groups)
     rows = []

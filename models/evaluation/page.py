@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page that needs nothing else."""
+"""Render a report as one HTML page, with its plots as SVG."""
 
 import base64
 from collections.abc import Iterable, Sequence
@@ -24,79 +24,6 @@ if TYPE_CHECKING:
 
 
 GENUINE, IMPOSTOR, INK = "#1a7f5a", "#c2410c", "#475569"
-
-
-def draw_det(curve: DetCurve, points: Sequence[OperatingPoint]) -> str:
-    """Draw FNMR over FMR, both logarithmic, with the operating points and their intervals."""
-    figure, axes = _figure()
-    fmr, fnmr = np.array(curve.fmr), np.array(curve.fnmr)
-    seen = (fmr > 0) & (fnmr > 0)
-    axes.set(xscale="log", yscale="log", xlim=_decades(fmr), ylim=_decades(fnmr))
-    axes.step(fmr[seen], fnmr[seen], color=INK, linewidth=1.5, where="post")
-    for point in points:
-        if point.fmr.value and point.fnmr.value:
-            axes.plot(
-                [point.fmr.low or point.fmr.value, point.fmr.high],
-                [point.fnmr.value] * 2,
-                color=IMPOSTOR,
-            )
-            axes.plot(
-                [point.fmr.value] * 2,
-                [point.fnmr.low or point.fnmr.value, point.fnmr.high],
-                color=GENUINE,
-            )
-            axes.annotate(
-                point.name.replace("_", " ").upper().replace("E-", "e-"),
-                (point.fmr.value, point.fnmr.value),
-                xytext=(6, 6),
-                textcoords="offset points",
-                fontsize=8,
-            )
-    axes.set_xlabel("FMR: strangers taken for one person")
-    axes.set_ylabel("FNMR: one person taken for strangers")
-    axes.grid(True, which="both", color="#e2e8f0", linewidth=0.6)
-    return _svg(figure)
-
-
-def _decades(rates: NDArray[np.float64]) -> tuple[float, float]:
-    """Return limits that hold all rates above 0, and two decades at least."""
-    least = min(rates[rates > 0], default=1.0)
-    return min(0.7 * float(least), 0.01), 1.4
-
-
-def draw_histogram(histogram: Histogram, points: Sequence[OperatingPoint]) -> str:
-    """Draw the shares of both kinds of comparison by similarity, and the thresholds."""
-    figure, axes = _figure()
-    edges = np.array(histogram.edges)
-    kinds = (
-        ("two people", histogram.impostor, IMPOSTOR),
-        ("one person", histogram.genuine, GENUINE),
-    )
-    for label, shares, colour in kinds:
-        axes.stairs(shares, edges, fill=True, alpha=0.45, color=colour, label=label)
-    for point in points:
-        axes.axvline(point.threshold, color=INK, linewidth=0.8, linestyle=":")
-    axes.set_xlabel("similarity (dotted: thresholds)")
-    axes.set_ylabel("share of comparisons")
-    axes.legend(frameon=False)
-    return _svg(figure)
-
-
-def _figure() -> "tuple[Figure, Axes]":
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
-def _svg(figure: "Figure") -> str:
-    stream = StringIO()
-    figure.savefig(stream, format="svg", metadata={"Date": None})
-    return stream.getvalue()
-
-
 _THUMBNAIL = 160
 
 STYLE = """
@@ -116,16 +43,16 @@ figcaption { font-size: .8rem; overflow-wrap: anywhere } code { overflow-wrap: a
 
 
 def render(report: Report, embed_photos: bool = False) -> str:
-    """Return the page; photos of people are referred to where they lie, unless asked for."""
+    """Return the page; it links to the photos, or contains them with `embed_photos`."""
     measured = report.calibration
     points = [row.point for row in report.table if row.point is not None]
-    # Points of other photos do not lie on the curve of these.
+    # Points that were measured on other photos do not lie on this curve.
     on_curve = [point for point in points if not point.data]
     parts = [
         f"<h1>{escape(report.bundle)}</h1>",
         f"<p>{escape(measured.data)}<br><small>{measured.images:,} photos of "
         f"{measured.identities:,} people; {measured.genuine_pairs:,} comparisons of one person, "
-        f"{measured.impostor_pairs:,} of two. Bundle <code>{report.fingerprint[:16]}</code>"
+        f"{measured.impostor_pairs:,} of two people. Bundle <code>{report.fingerprint[:16]}</code>"
         "</small></p>",
         _rates(report),
         f"<div class=plots>{_plot(draw_det(report.det, on_curve), 'DET curve')}"
@@ -147,26 +74,26 @@ def render(report: Report, embed_photos: bool = False) -> str:
 
 
 def percent(value: float) -> str:
-    """Return a rate with as many digits as a small one needs."""
+    """Return a rate in per cent, with two digits if it is small."""
     return f"{value:.2%}" if value >= 0.01 or value == 0 else f"{value * 100:#.2g}%"
 
 
 def interval(rate: Rate | None) -> str:
-    """Return a rate with its 95 % interval."""
+    """Return a rate with its 95 % interval, in per cent."""
     if rate is None:
         return "none compared"
     return f"{percent(rate.value)} ({percent(rate.low)} to {percent(rate.high)})"
 
 
 def marks(point: OperatingPoint) -> list[str]:
-    """Return what is to be known of how a point was measured: `extrapolated`, `kept`."""
+    """Return remarks on how a point was measured: `extrapolated`, `kept`."""
     kept = f"kept, measured on {point.data}" if point.data else "kept"
-    every = (("extrapolated", point.extrapolated), (kept, point.kept))
-    return [mark for mark, applies in every if applies]
+    remarks = (("extrapolated", point.extrapolated), (kept, point.kept))
+    return [remark for remark, applies in remarks if applies]
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return an HTML table; texts are escaped."""
+    """Return an HTML table of plain texts, which are escaped."""
     lines = ["".join(f"<th>{escape(cell)}</th>" for cell in head)]
     lines += ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows]
     return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
@@ -175,11 +102,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def _rates(report: Report) -> str:
     head = ("FMR wanted", "threshold", "FMR measured", "FMR on other people", "FNMR")
     note = (
-        "In brackets the 95 % interval, from a bootstrap over people. “On other "
-        "people”: the threshold was set on one half of the people and its FMR counted on the "
-        "other half, both ways. Extrapolated: it rests on fewer than 30 false matches. Kept: the "
-        "threshold was not set on these photos, it is that of the bundle before. Photos that "
-        "could not be enrolled count as non-matches."
+        "The brackets hold the 95 % interval, from a bootstrap over people. “FMR on other "
+        "people”: the threshold is set on one half of the people and the FMR is counted on the "
+        "other half, both ways. Extrapolated: the point rests on fewer than 30 false matches. "
+        "Kept: these photos did not set the threshold; the bundle had it before. A photo that "
+        "could not be enrolled counts as a non-match."
     )
     rows = [_rate_row(row) for row in report.table]
     return f"<h2>Errors</h2>{table(head, rows)}<p class=note>{note}</p>"
@@ -188,10 +115,10 @@ def _rates(report: Report) -> str:
 def _rate_row(row: TableRow) -> tuple[str, ...]:
     point = row.point
     if point is None:
-        reason = f"not supported: needs {row.needed:,} comparisons"
+        reason = f"not supported: needs {row.needed:,} comparisons of two people"
         return (percent(row.fmr), reason, "", "", "")
     name = " ".join([percent(row.fmr), *(f"({mark})" for mark in marks(point))])
-    unknown = "not set on these" if point.kept else "too few people"
+    unknown = "not set on these photos" if point.kept else "too few people"
     other = unknown if point.held_out_fmr is None else percent(point.held_out_fmr)
     return (name, f"{point.threshold:.4f}", interval(point.fmr), other, interval(point.fnmr))
 
@@ -203,7 +130,7 @@ def _accuracy(report: Report) -> str:
     kind = "the protocol's" if folds.given else "random"
     return (
         f"<h2>For comparison with LFW figures</h2><p>Accuracy over {len(folds.folds)} {kind} "
-        f"folds, each at the threshold of the others: <b>{folds.mean:.4f}</b> ± "
+        f"folds, each at the best threshold of the other folds: <b>{folds.mean:.4f}</b> ± "
         f"{folds.standard_error:.4f} (standard error); at the best single threshold "
         f"{measured.accuracy:.4f}.</p>"
     )
@@ -220,7 +147,9 @@ def _groups(report: Report) -> str:
         )
         for row in report.groups
     ]
-    note = "Thresholds are those of everybody; both photos of a comparison are of the group."
+    note = (
+        "The thresholds are the same for all groups. Both photos of a comparison are of one group."
+    )
     return f"<h2>Groups</h2>{table(head, rows)}<p class=note>{note}</p>"
 
 
@@ -232,8 +161,8 @@ def _conditions(report: Report) -> str:
         "point",
         "comparisons of strangers",
         "FMR",
-        "one person, both",
-        "one photo",
+        "match rate, both photos",
+        "match rate, one photo",
     )
     rows = [
         (
@@ -247,8 +176,9 @@ def _conditions(report: Report) -> str:
         for row in report.conditions
     ]
     note = (
-        "The condition is put on ordinary photos. FMR: both photos show it. Then the share of "
-        "comparisons of one person that match: both photos show it, or one of them does."
+        "The condition is applied to ordinary photos. FMR: both photos show the condition. "
+        "Match rate: the share of comparisons of one person that match, where both photos or "
+        "only one photo show the condition."
     )
     return f"<h2>Conditions</h2>{table(head, rows)}<p class=note>{note}</p>"
 
@@ -261,31 +191,33 @@ def _fusion(report: Report) -> str:
         (str(row.probes), str(row.templates), row.point, percent(row.fmr), percent(row.fnmr))
         for row in report.fusion
     ]
-    note = "Several photos of one person are fused on either side; the threshold stays the same."
-    return f"<h2>More photos</h2>{table(head, rows)}<p class=note>{note}</p>"
+    note = (
+        "Photos of one person are fused into one probe or template. The threshold stays the same."
+    )
+    return f"<h2>Several photos of a person</h2>{table(head, rows)}<p class=note>{note}</p>"
 
 
 def _rejects(report: Report) -> str:
     if not report.reject:
         return ""
-    head = ("photos turned away, worst first", "FNMR of the others")
+    head = ("share of photos rejected, worst first", "FNMR of the other photos")
     rows = [(percent(row.share), percent(row.fnmr)) for row in report.reject]
-    note = "By the bundle's learned quality, at its default operating point."
-    return f"<h2>Errors against rejects</h2>{table(head, rows)}<p class=note>{note}</p>"
+    note = "Photos are ranked by the bundle's learned quality, at its default operating point."
+    return f"<h2>Errors without the worst photos</h2>{table(head, rows)}<p class=note>{note}</p>"
 
 
 def _rejected(report: Report) -> str:
     count = len(report.rejected)
     share = percent(report.calibration.failure_to_enrol)
     shown = table(("photo", "reason"), ((r.image, r.reason) for r in report.rejected[:100]))
-    details = f"<details><summary>Which</summary>{shown}</details>" if count else ""
-    return f"<h2>Failure to enrol</h2><p>{count:,} of the photos, {share}.</p>{details}"
+    details = f"<details><summary>Show these photos</summary>{shown}</details>" if count else ""
+    return f"<h2>Failure to enrol</h2><p>{count:,} photos, {share} of all.</p>{details}"
 
 
 def _worst(report: Report, embed_photos: bool) -> str:
     titles = {
-        "false_match": "Likest photos of two people",
-        "false_non_match": "Unlikest photos of one person",
+        "false_match": "Most similar photos of two people",
+        "false_non_match": "Least similar photos of one person",
     }
     parts = []
     for kind, title in titles.items():
@@ -298,7 +230,7 @@ def _worst(report: Report, embed_photos: bool) -> str:
     note = (
         ""
         if embed_photos
-        else f"<p class=note>Photos are shown from {escape(str(report.folder))}.</p>"
+        else f"<p class=note>The page loads these photos from {escape(str(report.folder))}.</p>"
     )
     return "".join(parts) + note
 
@@ -333,9 +265,80 @@ def _plot(svg: str, title: str) -> str:
 def _footnotes(measured: Calibration) -> str:
     probability = measured.probability
     cost = (
-        "The bundle gives no probability: there were too few comparisons to fit one."
+        "The bundle gives no probability, because there were too few comparisons to fit one."
         if probability is None
         else f"Cost of the calibrated probability on people it was not fitted on (Cllr): "
-        f"{probability.cllr:.3f} bits; 0 is perfect, 1 knows nothing."
+        f"{probability.cllr:.3f} bits; 0 is perfect, 1 is no better than a coin."
     )
     return f"<p class=note>Equal error rate: {percent(measured.eer)}. {cost}</p>"
+
+
+def draw_det(curve: DetCurve, points: Sequence[OperatingPoint]) -> str:
+    """Draw FNMR over FMR on logarithmic axes, with the operating points and their intervals."""
+    figure, axes = _figure()
+    fmr, fnmr = np.array(curve.fmr), np.array(curve.fnmr)
+    visible = (fmr > 0) & (fnmr > 0)
+    axes.set(xscale="log", yscale="log", xlim=_decades(fmr), ylim=_decades(fnmr))
+    axes.step(fmr[visible], fnmr[visible], color=INK, linewidth=1.5, where="post")
+    for point in points:
+        if point.fmr.value and point.fnmr.value:
+            axes.plot(
+                [point.fmr.low or point.fmr.value, point.fmr.high],
+                [point.fnmr.value] * 2,
+                color=IMPOSTOR,
+            )
+            axes.plot(
+                [point.fmr.value] * 2,
+                [point.fnmr.low or point.fnmr.value, point.fnmr.high],
+                color=GENUINE,
+            )
+            axes.annotate(
+                point.name.replace("_", " ").upper().replace("E-", "e-"),
+                (point.fmr.value, point.fnmr.value),
+                xytext=(6, 6),
+                textcoords="offset points",
+                fontsize=8,
+            )
+    axes.set_xlabel("FMR: strangers taken for one person")
+    axes.set_ylabel("FNMR: one person taken for strangers")
+    axes.grid(True, which="both", color="#e2e8f0", linewidth=0.6)
+    return _svg(figure)
+
+
+def _decades(rates: NDArray[np.float64]) -> tuple[float, float]:
+    """Return axis limits that hold all rates above 0 and span at least two decades."""
+    least = min(rates[rates > 0], default=1.0)
+    return min(0.7 * float(least), 0.01), 1.4
+
+
+def draw_histogram(histogram: Histogram, points: Sequence[OperatingPoint]) -> str:
+    """Draw a histogram of the similarities of both kinds of comparison, and the thresholds."""
+    figure, axes = _figure()
+    edges = np.array(histogram.edges)
+    kinds = (
+        ("two people", histogram.impostor, IMPOSTOR),
+        ("one person", histogram.genuine, GENUINE),
+    )
+    for label, shares, colour in kinds:
+        axes.stairs(shares, edges, fill=True, alpha=0.45, color=colour, label=label)
+    for point in points:
+        axes.axvline(point.threshold, color=INK, linewidth=0.8, linestyle=":")
+    axes.set_xlabel("similarity (dotted: thresholds)")
+    axes.set_ylabel("share of comparisons")
+    axes.legend(frameon=False)
+    return _svg(figure)
+
+
+def _figure() -> "tuple[Figure, Axes]":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _svg(figure: "Figure") -> str:
+    stream = StringIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None})
+    return stream.getvalue()

@@ -1,4 +1,4 @@
-"""From a similarity to the probability that two photos show one person."""
+"""Fit the probability that two photos show one person to their similarity."""
 
 import math
 
@@ -13,24 +13,27 @@ _STEPS = 100
 
 
 def fit_probability(comparisons: Comparisons, seed: int = 0) -> Logistic | None:
-    """Fit on all comparisons; judge on either half of the people the fit on the other half.
+    """Fit the probability on all comparisons.
 
-    None where there are too few comparisons, or where a higher similarity does not mean more
-    likely one person.
+    Its cost is measured on each half of the people with a fit on the other half. None if there
+    are too few comparisons, or if a higher similarity does not mean a higher probability.
     """
     sides = halves(comparisons, seed)
     fits = [_fit(side) for side in (comparisons, *sides)]
     if any(fit is None or fit[0] <= 0 for fit in fits):
         return None
     (slope, intercept), low, high = (fit for fit in fits if fit is not None)
-    # Nobody can vouch for odds longer than the number of people ever looked at.
+    # So many people cannot support higher odds than one against their number.
     limit = math.log(len(np.union1d(comparisons.first, comparisons.second)))
     costs = [_cllr(side, *fit, limit) for side, fit in zip(sides, (high, low), strict=True)]
     return Logistic(slope, intercept, limit, sum(costs) / 2)
 
 
 def _fit(comparisons: Comparisons) -> tuple[float, float] | None:
-    """Fit slope and intercept to enrolled photos, both kinds of equal weight (Platt 1999)."""
+    """Fit slope and intercept, with equal weight for both kinds (Platt 1999).
+
+    Photos that were not enrolled are left out. None if there are too few comparisons.
+    """
     genuine, impostor = _enrolled(comparisons)
     if min(len(genuine), len(impostor)) < _COMPARISONS_NEEDED:
         return None
@@ -38,7 +41,7 @@ def _fit(comparisons: Comparisons) -> tuple[float, float] | None:
     centre, spread = float(scores.mean()), float(scores.std()) or 1.0
     design = np.stack([(scores - centre) / spread, np.ones(len(scores))])
     sizes = [np.full(len(kind), 1 / len(kind)) for kind in (genuine, impostor)]
-    # Targets short of 0 and 1 keep the slope finite where the scores separate.
+    # Targets between 0 and 1 keep the slope finite if the scores of both kinds do not overlap.
     ends = (len(genuine) + 1) / (len(genuine) + 2), 1 / (len(impostor) + 2)
     targets = np.repeat(ends, [len(genuine), len(impostor)])
     slope, intercept = _newton(design, targets, np.concatenate(sizes))
@@ -48,7 +51,10 @@ def _fit(comparisons: Comparisons) -> tuple[float, float] | None:
 def _newton(
     design: NDArray[np.float64], targets: NDArray[np.float64], weights: NDArray[np.float64]
 ) -> tuple[float, float]:
-    """Minimise the weighted cross entropy; `design` `(2, n)`; a step that rises is halved."""
+    """Minimise the weighted cross entropy by Newton's method; `design` is `(2, n)`.
+
+    A step that increases the loss is halved.
+    """
     at: NDArray[np.float64] = np.zeros(2)
     step: NDArray[np.float64] = np.zeros(2)
     loss = math.inf
@@ -58,9 +64,9 @@ def _newton(
         if trial > loss:
             step /= 2
             continue
-        done = loss - trial < 1e-12
+        converged = loss - trial < 1e-12
         at, loss = at - step, trial
-        if done:
+        if converged:
             break
         chances = 1 / (1 + np.exp(-odds))
         slope = design @ (weights * (chances - targets))
@@ -78,6 +84,6 @@ def _cllr(comparisons: Comparisons, slope: float, intercept: float, limit: float
 
 
 def _enrolled(comparisons: Comparisons) -> tuple[Scores, Scores]:
-    """Return genuine and impostor scores; who is not enrolled has no similarity to judge."""
+    """Return genuine and impostor scores of enrolled photos; other photos have no similarity."""
     genuine, impostor = comparisons.genuine, comparisons.impostor
     return genuine[genuine > NOT_ENROLLED], impostor[impostor > NOT_ENROLLED]

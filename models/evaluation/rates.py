@@ -1,7 +1,8 @@
-"""From similarity scores to error rates and operating points.
+"""Turn similarity scores into error rates with intervals, operating points and rate curves.
 
 FMR is the share of impostor comparisons at or above a threshold, FNMR the share of genuine
-ones below it (ISO/IEC 19795-1).
+comparisons below it (ISO/IEC 19795-1). Comparisons of one person depend on each other, so
+intervals come from a bootstrap that draws people, not comparisons.
 """
 
 import math
@@ -14,11 +15,75 @@ from models.cohort import LOWEST_SCORE
 from models.decision import OperatingPoint, Rate, RateCurve
 from models.evaluation.comparisons import NOT_ENROLLED, Comparisons, Scores, halves
 
+FMR_TARGETS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+# With 30 errors the true rate is within 30 % of the measured rate at 90 % confidence (Doddington's
+# rule of 30). A point with fewer expected errors is marked as extrapolated.
+ERRORS_WANTED = 30
+# If n trials have no error, the true rate is below 3 / n at 95 % confidence (the rule of three).
+# The data says nothing about a lower rate, so no point is offered there.
+ERRORS_NEEDED = 3
+CURVE_STEPS = 81
+# In a normal distribution, 95 % lies within this many standard deviations of the mean.
+_DEVIATIONS_OF_95_PERCENT = 1.959964
 _BLOCK = 256
 
 
+def pair_accuracy(genuine: Scores, impostor: Scores) -> float:
+    """Return the highest share of right decisions over all thresholds."""
+    threshold = best_threshold(genuine, impostor)
+    right = int(np.sum(genuine >= threshold)) + int(np.sum(impostor < threshold))
+    return right / (len(genuine) + len(impostor))
+
+
+def best_threshold(genuine: Scores, impostor: Scores) -> float:
+    """Return the threshold with the most right decisions.
+
+    It is the lowest accepted score, or lies above all scores if accepting none is best.
+    """
+    scores = np.concatenate([genuine, impostor]).astype(np.float32)
+    same = np.arange(len(scores)) < len(genuine)
+    order = np.argsort(-scores)
+    gained = np.cumsum(np.where(same[order], 1, -1))
+    # No threshold separates equal scores, so only the last of them counts.
+    reachable = np.append(np.diff(scores[order]) != 0, True)
+    best = int(np.argmax(np.where(reachable, gained, -len(scores))))
+    lowest = scores[order[best]]
+    if gained[best] > 0:
+        return float(lowest)
+    return float(np.nextafter(scores.max(), np.float32(2), dtype=np.float32))
+
+
+def equal_error_rate(genuine: Scores, impostor: Scores) -> float:
+    """Return the rate where FMR and FNMR are equal (EER)."""
+    thresholds = np.sort(genuine)
+    fnmr = np.arange(len(thresholds)) / len(thresholds)
+    above = len(impostor) - np.searchsorted(np.sort(impostor), thresholds)
+    fmr = above / len(impostor)
+    meet = int(np.argmin(np.abs(fnmr - fmr)))
+    return float((fnmr[meet] + fmr[meet]) / 2)
+
+
+def threshold_at(impostor: Scores, fmr: float) -> float:
+    """Return the lowest threshold whose measured FMR does not exceed `fmr`."""
+    allowed = int(fmr * len(impostor) + 1e-6)  # 0.29 * 100 is slightly less than 29
+    if allowed >= len(impostor):
+        return LOWEST_SCORE
+    highest_refused = np.partition(impostor, -1 - allowed)[-1 - allowed]
+    return float(np.nextafter(highest_refused, np.float32(2), dtype=np.float32))
+
+
+def fmr_at(impostor: Scores, threshold: float) -> float:
+    """Return the share of impostor scores at or above the threshold."""
+    return float(np.mean(impostor >= threshold))
+
+
+def fnmr_at(genuine: Scores, threshold: float) -> float:
+    """Return the share of genuine scores below the threshold."""
+    return float(np.mean(genuine < threshold))
+
+
 class Bootstrap:
-    """Draw people once, and measure rates with 95 % intervals at any threshold."""
+    """Draw `rounds` sets of people once, and measure rates with 95 % intervals at any threshold."""
 
     def __init__(self, comparisons: Comparisons, seed: int = 0, rounds: int = 1000) -> None:
         people = np.union1d(comparisons.first, comparisons.second)
@@ -46,7 +111,7 @@ class Bootstrap:
         self, kept: NDArray[np.bool_], wrong: NDArray[np.bool_], totals: NDArray[np.float64]
     ) -> Rate:
         if not wrong.any():
-            # A bootstrap of no errors has none either; the rule of three bounds what was not seen.
+            # Every draw has no error either, so the rule of three gives the upper bound.
             people = np.union1d(self._first[kept], self._second[kept])
             return Rate(0.0, 0.0, min(1.0, 3 / max(len(people), 1)))
         errors = self._weight(wrong)
@@ -56,7 +121,8 @@ class Bootstrap:
     def _weight(self, chosen: NDArray[np.bool_]) -> NDArray[np.float64]:
         """Count the chosen comparisons in every draw `(rounds,)`.
 
-        Pairs are summed over people first, so that a million of them cost a few products.
+        Comparisons of the same two people are added up first, so that a million of them cost
+        only a few matrix products.
         """
         people = self._draws.shape[1]
         keys, counts = np.unique(
@@ -75,73 +141,22 @@ class Bootstrap:
         return total
 
 
-FMR_TARGETS = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-# With 30 errors the true rate lies within 30 % of the measured one at 90 % confidence
-# (Doddington's rule of 30); a point expected to rest on fewer is marked as extrapolated.
-ERRORS_WANTED = 30
-# No error in n trials leaves 3 / n possible at 95 % confidence (the rule of three): of a rate
-# below that the data says nothing, and the point is not offered.
-ERRORS_NEEDED = 3
-
-
-def pair_accuracy(genuine: Scores, impostor: Scores) -> float:
-    """Return the best share of right decisions over all thresholds."""
-    threshold = best_threshold(genuine, impostor)
-    right = int(np.sum(genuine >= threshold)) + int(np.sum(impostor < threshold))
-    return right / (len(genuine) + len(impostor))
-
-
-def best_threshold(genuine: Scores, impostor: Scores) -> float:
-    """Return a threshold with the most right decisions: the lowest score accepted, if any."""
-    scores = np.concatenate([genuine, impostor]).astype(np.float32)
-    same = np.arange(len(scores)) < len(genuine)
-    order = np.argsort(-scores)
-    gained = np.cumsum(np.where(same[order], 1, -1))
-    # No threshold separates equal scores: only the last of them counts.
-    reachable = np.append(np.diff(scores[order]) != 0, True)
-    best = int(np.argmax(np.where(reachable, gained, -len(scores))))
-    lowest = scores[order[best]]
-    if gained[best] > 0:
-        return float(lowest)
-    return float(np.nextafter(scores.max(), np.float32(2), dtype=np.float32))
-
-
-def equal_error_rate(genuine: Scores, impostor: Scores) -> float:
-    """Return the rate at which FMR and FNMR meet."""
-    thresholds = np.sort(genuine)
-    fnmr = np.arange(len(thresholds)) / len(thresholds)
-    above = len(impostor) - np.searchsorted(np.sort(impostor), thresholds)
-    fmr = above / len(impostor)
-    meet = int(np.argmin(np.abs(fnmr - fmr)))
-    return float((fnmr[meet] + fmr[meet]) / 2)
-
-
-def threshold_at(impostor: Scores, fmr: float) -> float:
-    """Return the lowest threshold whose measured FMR does not exceed `fmr`."""
-    allowed = int(fmr * len(impostor) + 1e-6)  # 0.29 * 100 is a little less than 29
-    if allowed >= len(impostor):
-        return LOWEST_SCORE
-    highest_refused = np.partition(impostor, -1 - allowed)[-1 - allowed]
-    return float(np.nextafter(highest_refused, np.float32(2), dtype=np.float32))
-
-
-def fmr_at(impostor: Scores, threshold: float) -> float:
-    """Return the share of impostor scores at or above the threshold."""
-    return float(np.mean(impostor >= threshold))
-
-
-def fnmr_at(genuine: Scores, threshold: float) -> float:
-    """Return the share of genuine scores below the threshold."""
-    return float(np.mean(genuine < threshold))
+def proportion(hits: int, trials: int) -> Rate:
+    """Return the share of hits in independent trials, with its 95 % interval (Wilson 1927)."""
+    share, spread = hits / trials, _DEVIATIONS_OF_95_PERCENT**2 / trials
+    middle = share + spread / 2
+    reach = math.sqrt(spread * (share * (1 - share) + spread / 4))
+    low, high = ((middle + side) / (1 + spread) for side in (-reach, reach))
+    return Rate(share, max(0.0, low), min(1.0, high))
 
 
 def operating_points(
     comparisons: Comparisons, targets: Sequence[float] = FMR_TARGETS, seed: int = 0
 ) -> tuple[OperatingPoint, ...]:
-    """Return the points that the data supports, each with its measured rates.
+    """Return the operating points that the data supports, each with its measured rates.
 
-    Points expected to rest on fewer than 3 false matches are left out, and those on fewer
-    than 30 marked as extrapolated.
+    A point with fewer than 3 expected false matches is left out. A point with fewer than 30 is
+    marked as extrapolated.
     """
     impostor = comparisons.impostor
     expected = {target: target * len(impostor) for target in targets}
@@ -166,45 +181,31 @@ def operating_points(
 
 
 def point_name(fmr: float) -> str:
-    """Return `fmr_1e-3` for 0.001."""
+    """Return the name of the point at an FMR, such as `fmr_1e-3` for 0.001."""
     return f"fmr_{fmr:.0e}".replace("e-0", "e-")
 
 
 def held_out_fmr(comparisons: Comparisons, target: float, seed: int = 0) -> float | None:
-    """Set the threshold on half of the people, count on the other half, and the reverse.
+    """Measure the FMR on people who did not set the threshold.
 
-    None where a half is too small to set it. Of comparisons across the halves none is used.
+    Each half of the people sets a threshold, and the false matches of the other half are counted.
+    Comparisons across the halves are not used. None if a half is too small.
     """
     impostors = [side.impostor for side in halves(comparisons, seed)]
     if target * min(map(len, impostors)) < ERRORS_NEEDED:
         return None
-    passed = sum(
-        int(np.sum(judged >= threshold_at(set_on, target)))
-        for set_on, judged in (impostors, impostors[::-1])
+    false_matches = sum(
+        int(np.sum(counted >= threshold_at(setting, target)))
+        for setting, counted in (impostors, impostors[::-1])
     )
-    return passed / sum(map(len, impostors))
+    return false_matches / sum(map(len, impostors))
 
 
-_Z = 1.959964
-"""Of a normal distribution, 95 % lies within so many standard deviations."""
+def rate_curve(comparisons: Comparisons, steps: int = CURVE_STEPS) -> RateCurve:
+    """Measure both rates at evenly spaced thresholds.
 
-
-def proportion(hits: int, trials: int) -> Rate:
-    """Return a share with its 95 % interval, for trials that are independent (Wilson 1927)."""
-    share, spread = hits / trials, _Z**2 / trials
-    middle = share + spread / 2
-    reach = math.sqrt(spread * (share * (1 - share) + spread / 4))
-    low, high = ((middle + side) / (1 + spread) for side in (-reach, reach))
-    return Rate(share, max(0.0, low), min(1.0, high))
-
-
-STEPS = 81
-
-
-def rate_curve(comparisons: Comparisons, steps: int = STEPS) -> RateCurve:
-    """Measure both rates from where a tenth of the impostors pass to where few of anybody do.
-
-    Rates are rounded far below one error in a million comparisons.
+    They begin where at least a tenth of the impostor comparisons match, and end where almost no
+    comparison matches. The rounding is far below one error in a million comparisons.
     """
     genuine, impostor = np.sort(comparisons.genuine), np.sort(comparisons.impostor)
     enrolled = genuine[genuine > NOT_ENROLLED]

@@ -1,4 +1,4 @@
-"""Errors against rejects: what FNMR is left when the photos judged worst are turned away.
+"""Measure the FNMR that remains when the photos of the lowest quality are rejected.
 
 Grother and Tabassi, Performance of Biometric Quality Measures, 2007.
 """
@@ -15,7 +15,7 @@ SHARES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 
 @dataclass(frozen=True, slots=True)
 class RejectRates:
-    """Hold the FNMR at a threshold when a share of the photos is turned away, worst first."""
+    """Hold the FNMR at a threshold after a share of the photos, worst first, is rejected."""
 
     share: float
     fnmr: float
@@ -24,10 +24,10 @@ class RejectRates:
 def reject_rates(
     comparisons: Comparisons, qualities: NDArray[np.float32], threshold: float
 ) -> tuple[RejectRates, ...]:
-    """Turn away photos by their qualities `(n,)`, lowest first, and count what is left.
+    """Reject photos by their qualities `(n,)`, lowest first, and measure the FNMR of the rest.
 
-    A comparison goes with either of its photos. A judge who knows nothing leaves the FNMR as it
-    is; a perfect one lowers it by what it turns away.
+    A comparison is dropped if either of its photos is rejected. Random qualities leave the FNMR
+    as it is; perfect ones lower it by the share of rejected photos.
     """
     same = comparisons.same
     photos, failed = comparisons.photos[same], comparisons.scores[same] < threshold

@@ -1,4 +1,4 @@
-"""The evidence of an evaluation: what goes into its JSON and onto its page."""
+"""Make the report of an evaluation, which becomes its JSON and its page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -48,7 +48,7 @@ _CURVE_POINTS = 400
 
 @dataclass(frozen=True, slots=True)
 class TableRow:
-    """Hold the point at an FMR, or none where fewer than `needed` impostor pairs are there."""
+    """Hold the operating point at an FMR, or None with fewer than `needed` impostor pairs."""
 
     fmr: float
     needed: int
@@ -57,7 +57,7 @@ class TableRow:
 
 @dataclass(frozen=True, slots=True)
 class DetCurve:
-    """Hold the trade-off of both errors as the threshold rises."""
+    """Hold FMR and FNMR at rising thresholds."""
 
     fmr: tuple[float, ...]
     fnmr: tuple[float, ...]
@@ -65,7 +65,7 @@ class DetCurve:
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Hold the share of comparisons in every bin; there is one edge more than bins."""
+    """Hold the share of comparisons in each of `n` bins; `edges` has `n + 1` values."""
 
     edges: tuple[float, ...]
     genuine: tuple[float, ...]
@@ -74,7 +74,7 @@ class Histogram:
 
 @dataclass(frozen=True, slots=True)
 class WorstError:
-    """Hold a pair that was judged most wrongly; `a` and `b` are files below the folder."""
+    """Hold one of the worst errors; `a` and `b` are files in the folder."""
 
     kind: Literal["false_match", "false_non_match"]
     similarity: float
@@ -84,18 +84,19 @@ class WorstError:
 
 @dataclass(frozen=True, slots=True)
 class RejectedPhoto:
-    """Hold a photo that could not be enrolled, and the code of the reason."""
+    """Hold a photo that could not be enrolled, and the code of the error."""
 
     image: str
     reason: str
 
 
 class Report(BaseModel):
-    """Hold one evaluation; `folder` is where the files of its pairs are.
+    """Hold one evaluation; `folder` is the folder of the photos.
 
-    `calibration` is that of the photos. Where the bundle keeps its own, `kept_calibration` is that,
-    with what was measured now; it is no part of the JSON. `groups`, `conditions` and `fusion` are
-    what was measured now, of which a calibration takes what rests on more than it holds.
+    `calibration` is what the photos say. If the bundle keeps its own points, `kept_calibration` is
+    its calibration with the new rates; it is not part of the JSON. `groups`, `conditions` and
+    `fusion` are all new rates; a calibration takes only those that rest on more comparisons than
+    its own.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -118,13 +119,13 @@ class Report(BaseModel):
 
     @property
     def to_write(self) -> Calibration:
-        """Return the calibration that the bundle is to have from now on."""
+        """Return the calibration to write into the bundle."""
         return self.calibration if self.kept_calibration is None else self.kept_calibration
 
 
 @dataclass(frozen=True, slots=True)
 class ConditionCaptures:
-    """Hold labelled photos under every condition: the `photos` at some places of a set."""
+    """Hold the photos at places `photos` `(n,)` of a labelled set, under every condition."""
 
     photos: NDArray[np.int64]
     captures: Captures
@@ -139,35 +140,35 @@ def make_report(
     strangers: StrangerSet | None = None,
     keep_points: bool = False,
 ) -> Report:
-    """Measure everything there is to say; `data` says in a sentence what the photos are.
+    """Measure everything that a report holds; `data` is a sentence that says what the photos are.
 
-    Points that the photos are too few for are kept from the bundle. With `keep_points` all of
-    them are kept, and the report shows what the photos say of them. `conditions` and `strangers`
-    add what they show: strangers without identities tell more of false matches.
+    Points that the photos are too few to set are kept from the bundle. With `keep_points` the
+    bundle keeps all its points, and the report shows their rates on the photos. `conditions` and
+    `strangers` add further rates; photos of strangers need no labels, so there can be many more.
 
-    Raises LikenessError if there are no points to keep, or no pairs of both kinds.
+    Raises LikenessError if there are no points to keep, or if pairs of one kind are missing.
     """
     every = compare_photos(labelled, embedded.vectors, bundle.cohort)
     fresh = calibrate(labelled, embedded.vectors, data, every, bundle.cohort)
     if keep_points:
-        held = own_calibration(bundle)
-        again = measure_kept_points(held.operating_points, every)
+        calibration = own_calibration(bundle)
+        again = measure_kept_points(calibration.operating_points, every)
         shown = fresh.model_copy(update={"operating_points": again})
     else:
-        held = shown = keep_unsupported_points(fresh, bundle.manifest.calibration, every)
+        calibration = shown = keep_unsupported_points(fresh, bundle.manifest.calibration, every)
     lax = operating_points(every, TABLE_TARGETS[:1])
     points = shown.operating_points
-    known = Evidence(
+    labelled_evidence = Evidence(
         group_rates(labelled, every, embedded.enrolled, (*lax, *points), data),
         _condition_rates(labelled, bundle, points, data, conditions),
-        _fusion_rates(labelled, embedded, bundle, held, data),
+        _fusion_rates(labelled, embedded, bundle, calibration, data),
     )
-    apart = Evidence() if strangers is None else _among(strangers, bundle, points)
-    to_write = add_evidence(add_evidence(held, known), apart)
+    unlabelled = Evidence() if strangers is None else _stranger_evidence(strangers, bundle, points)
+    to_write = add_evidence(add_evidence(calibration, labelled_evidence), unlabelled)
     now = Evidence(
-        known.groups + apart.groups,
-        fill_match_rates(apart.conditions, known.conditions),
-        known.fusion,
+        labelled_evidence.groups + unlabelled.groups,
+        fill_match_rates(unlabelled.conditions, labelled_evidence.conditions),
+        labelled_evidence.fusion,
     )
     return Report(
         bundle=bundle.manifest.name,
@@ -193,25 +194,28 @@ def own_calibration(bundle: Bundle) -> Calibration:
     calibration = bundle.manifest.calibration
     if calibration is None or not calibration.operating_points:
         raise LikenessError(
-            f"The bundle {bundle.manifest.name} has no operating points to measure at or to keep: "
-            "measure it on photos of people you know first."
+            f"The bundle {bundle.manifest.name} has no operating points to measure at or to keep. "
+            "First measure it on photos of people you know."
         )
     return calibration
 
 
 def measure_strangers(bundle: Bundle, strangers: StrangerSet) -> tuple[Calibration, Calibration]:
-    """Measure at the bundle's own points what strangers show.
+    """Measure the rates of strangers at the bundle's own points.
 
-    Returns its calibration to show, with all that was measured, and the one to write, which takes
-    of it what rests on more than it holds. Raises LikenessError if it has no points.
+    Returns the calibration to show, with all new rates, and the calibration to write, with only
+    those that rest on more comparisons than its own. Raises LikenessError if the bundle has no
+    points.
     """
     own = own_calibration(bundle)
-    now = _among(strangers, bundle, own.operating_points)
+    now = _stranger_evidence(strangers, bundle, own.operating_points)
     shown = {"groups": now.groups, "conditions": fill_match_rates(now.conditions, own.conditions)}
     return own.model_copy(update=shown), add_evidence(own, now)
 
 
-def _among(strangers: StrangerSet, bundle: Bundle, points: Sequence[OperatingPoint]) -> Evidence:
+def _stranger_evidence(
+    strangers: StrangerSet, bundle: Bundle, points: Sequence[OperatingPoint]
+) -> Evidence:
     groups = strangers.group_rates(bundle.cohort, points)
     return Evidence(groups, strangers.condition_rates(bundle.cohort, points))
 
@@ -232,7 +236,7 @@ def _condition_rates(
 def _fusion_rates(
     labelled: LabelledSet, embedded: VectorSet, bundle: Bundle, calibration: Calibration, data: str
 ) -> tuple[FusionRates, ...]:
-    """Fuse as the bundle will with this calibration, on which the scores of several photos rest."""
+    """Measure fusion with this calibration in the bundle, because fused scores depend on it."""
     manifest = bundle.manifest.model_copy(update={"calibration": calibration})
     bundle = replace(bundle, manifest=manifest)
     templates, points = _templates(embedded, bundle), calibration.operating_points
@@ -254,7 +258,7 @@ def _reject(
         return ()
     threshold = next(p.threshold for p in points if p.name == default_point(points))
     qualities, _ = bundle.quality.outputs(embedded.features)
-    # A photo that was not enrolled is not judged: it is turned away last, and fails.
+    # A photo that was not enrolled has no quality: it is rejected last and is a non-match.
     qualities = np.where(embedded.enrolled, qualities, np.float32(2))
     return reject_rates(every, qualities, threshold)
 
@@ -268,7 +272,7 @@ def _table(points: tuple[OperatingPoint, ...]) -> tuple[TableRow, ...]:
 
 
 def det_curve(genuine: Scores, impostor: Scores) -> DetCurve:
-    """Return FMR and FNMR at thresholds that are dense where either is small."""
+    """Return FMR and FNMR, at more thresholds where either of them is small."""
     genuine, impostor = np.sort(genuine), np.sort(impostor)
     thresholds = np.unique(np.concatenate([_ends(genuine), _ends(impostor[::-1])]))
     fmr = 1 - np.searchsorted(impostor, thresholds) / len(impostor)
@@ -277,7 +281,7 @@ def det_curve(genuine: Scores, impostor: Scores) -> DetCurve:
 
 
 def _ends(scores: Scores) -> Scores:
-    """Return scores at ranks 1, 2, 4 and so on, with steps between."""
+    """Return the scores at geometrically spaced ranks, so most of them are near the low end."""
     ranks = np.unique(np.geomspace(1, len(scores), _CURVE_POINTS).astype(int)) - 1
     return np.asarray(scores[ranks])
 
@@ -288,7 +292,7 @@ def _histogram(comparisons: Comparisons) -> Histogram:
     ]
     lowest = min((float(scores.min()) for scores in kinds if len(scores)), default=LOWEST_SCORE)
     edges = np.linspace(lowest, 1, _BINS + 1)
-    # Cosines of one photo with itself exceed 1 by an ulp.
+    # The cosine of a photo with itself can exceed 1 by a rounding error.
     genuine, impostor = (_shares(np.minimum(scores, 1), edges) for scores in kinds)
     return Histogram(tuple(edges.tolist()), genuine, impostor)
 
@@ -301,14 +305,17 @@ def _shares(scores: Scores, edges: NDArray[np.float64]) -> tuple[float, ...]:
 def worst_errors(
     labelled: LabelledSet, comparisons: Comparisons, most: int = WORST
 ) -> tuple[WorstError, ...]:
-    """Return the likest strangers and the unlikest photos of one person, worst first."""
+    """Return the most similar photos of two people and the least similar ones of one person.
+
+    The worst comes first.
+    """
     same, scores = comparisons.same, comparisons.scores
     strangers = np.flatnonzero(~same & (scores > NOT_ENROLLED))
     one_person = np.flatnonzero(same & (scores > NOT_ENROLLED))
-    likest = strangers[np.argsort(-scores[strangers], kind="stable")[:most]]
-    unlikest = one_person[np.argsort(scores[one_person], kind="stable")[:most]]
+    false_matches = strangers[np.argsort(-scores[strangers], kind="stable")[:most]]
+    false_non_matches = one_person[np.argsort(scores[one_person], kind="stable")[:most]]
     kinds: tuple[tuple[Literal["false_match", "false_non_match"], NDArray[np.int64]], ...]
-    kinds = (("false_match", likest), ("false_non_match", unlikest))
+    kinds = (("false_match", false_matches), ("false_non_match", false_non_matches))
     return tuple(
         WorstError(kind, float(scores[at]), *(labelled.images[i] for i in comparisons.photos[at]))
         for kind, places in kinds

@@ -1,8 +1,8 @@
-"""False match rates among strangers: of groups of people, and of photos under a condition.
+"""Measure false match rates of strangers, within groups of people and under conditions.
 
-Who is on a photo need not be known. Where it is not, nearly all pairs are strangers, and those
-whose plain photos are far more alike than others are taken for one person and left out: from
-SAME_PERSON of the way between the mean cosine of all pairs and 1 on, 0.85 with SFace.
+The photos need no labels. In a set without labels nearly all pairs are strangers. A pair is
+taken for one person and left out if the cosine of its plain photos is very high: at or above
+SAME_PERSON of the way from the mean cosine of all pairs to 1, which is 0.85 with SFace.
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,18 +28,18 @@ from models.evaluation.captures import CaptureKind, Captures
 Mask = NDArray[np.bool_]
 
 SAME_PERSON = 0.84
-# A square of scores of so many photos takes a gigabyte with all that is made of it.
+# The matrix of scores of so many photos and its copies take a gigabyte.
 MOST_PHOTOS = 6000
-# Of fewer photos a group's rate says little.
+# The rate of a group with fewer photos says little.
 FEWEST_PHOTOS = 100
 _ROUNDS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class GroupedPhotos:
-    """Hold photos `images` below a folder, and of each column what it says of each photo.
+    """Hold the photos `images` in a folder and, by column, a value for each photo.
 
-    `name` is that of the list. `unusable` says which rows could not be used, and why.
+    `name` is the name of the list. `unusable` are the rows that cannot be used, with reasons.
     """
 
     folder: Path
@@ -49,7 +49,7 @@ class GroupedPhotos:
     unusable: list[RejectedFile] = field(default_factory=list)
 
     def groups(self) -> Iterator[tuple[str, Mask]]:
-        """Yield the name of each group, such as `age 0-12`, and which photos are of it."""
+        """Yield the name of each group, such as `age 0-12`, and a mask `(n,)` of its photos."""
         for column, values in self.columns.items():
             for value in sorted(set(values) - {""}):
                 yield f"{column} {value}", np.array([each == value for each in values])
@@ -58,28 +58,29 @@ class GroupedPhotos:
 def read_grouped(
     folder: Path, path: Path, most: int = MOST_PHOTOS, outside: bool = False
 ) -> GroupedPhotos:
-    """Read a CSV `image` and columns of groups; of too many photos, draw `most` of them.
+    """Read a CSV file with a column `image` and one or more columns of groups.
 
-    Raises LikenessError if fewer than two photos can be used.
+    Of more than `most` photos, `most` are drawn at random. Raises LikenessError if fewer than
+    two photos can be used.
     """
     table = read_table(path, ("image",))
     groups = [name for name in table.columns if name != "image"]
-    there, unusable = rows_with_files(table, "image", folder, outside)
+    usable_rows, unusable = rows_with_files(table, "image", folder, outside)
     if not groups:
-        raise LikenessError(f"{path} needs columns of groups beside `image`.")
-    if len(there) < 2:
+        raise LikenessError(f"{path} needs at least one column of groups besides `image`.")
+    if len(usable_rows) < 2:
         raise LikenessError(describe_no_rows(table, unusable))
-    if len(there) > most:
-        drawn = np.random.default_rng(0).choice(len(there), most, replace=False)
-        there = [there[at] for at in np.sort(drawn)]
-    columns = {name: [row[name] for row in there] for name in groups}
+    if len(usable_rows) > most:
+        drawn = np.random.default_rng(0).choice(len(usable_rows), most, replace=False)
+        usable_rows = [usable_rows[at] for at in np.sort(drawn)]
+    columns = {name: [row[name] for row in usable_rows] for name in groups}
     name = f"{path.parent.name}/{path.name}"
-    return GroupedPhotos(folder, [row["image"] for row in there], columns, name, unusable)
+    return GroupedPhotos(folder, [row["image"] for row in usable_rows], columns, name, unusable)
 
 
 @dataclass(frozen=True, slots=True)
 class StrangerSet:
-    """Hold photos without identities, embedded plain and degraded, and what they are."""
+    """Hold embedded photos without identities; `data` is a sentence that says what they are."""
 
     photos: GroupedPhotos
     captures: Captures
@@ -88,11 +89,11 @@ class StrangerSet:
     def group_rates(
         self, cohort: Cohort, points: Sequence[OperatingPoint]
     ) -> tuple[GroupRates, ...]:
-        """Measure how often strangers of each group match."""
+        """Measure how often strangers within each group match."""
         return group_rates_of(self.photos, self.captures.plain, cohort, points, self.data)
 
     def small_groups(self) -> dict[str, int]:
-        """Return the groups that are left out, with how many photos they have."""
+        """Return the groups that are too small to measure, with their numbers of photos."""
         counted = {name: int(member.sum()) for name, member in self.photos.groups()}
         return {name: count for name, count in counted.items() if count < FEWEST_PHOTOS}
 
@@ -104,17 +105,17 @@ class StrangerSet:
 
 
 class StrangerPairs:
-    """Compare all pairs of n photos of different people; `apart` `(n, n)` tells which they are."""
+    """Compare the pairs of `n` photos that `are_strangers` `(n, n)` marks."""
 
-    def __init__(self, apart: Mask, seed: int = 0) -> None:
-        self._apart = np.triu(apart, 1)
-        chances = np.full(len(apart), 1 / len(apart))
-        draws = np.random.default_rng(seed).multinomial(len(apart), chances, _ROUNDS)
+    def __init__(self, are_strangers: Mask, seed: int = 0) -> None:
+        self._are_strangers = np.triu(are_strangers, 1)
+        chances = np.full(len(are_strangers), 1 / len(are_strangers))
+        draws = np.random.default_rng(seed).multinomial(len(are_strangers), chances, _ROUNDS)
         self._draws = draws.astype(np.float32)
 
     @classmethod
     def unknown(cls, plain: Vectors) -> "StrangerPairs":
-        """Take all for strangers but those whose plain photos, `(n, d)`, are alike."""
+        """Mark all pairs as strangers except those whose plain photos `(n, d)` are very similar."""
         usable = plain.any(axis=1)
         cosines, both = plain @ plain.T, np.outer(usable, usable)
         mean = float(cosines[np.triu(both, 1)].mean()) if both.sum() > len(plain) else 0.0
@@ -123,7 +124,7 @@ class StrangerPairs:
 
     @classmethod
     def labelled(cls, people: NDArray[np.int64], usable: Mask) -> "StrangerPairs":
-        """Take for strangers whom the labels `(n,)` call so."""
+        """Mark the pairs of usable photos whose labels `(n,)` differ."""
         return cls(np.not_equal.outer(people, people) & np.outer(usable, usable))
 
     def rates(
@@ -133,34 +134,34 @@ class StrangerPairs:
         points: Sequence[OperatingPoint],
         member: Mask | None = None,
     ) -> tuple[int, list[Rate]]:
-        """Count the pairs of strangers, and the FMR at each point with its 95 % interval.
+        """Return the number of pairs, and the FMR at each point with its 95 % interval.
 
-        `member` `(n,)` tells which photos take part. The interval is from a bootstrap over
-        photos, each of which is one person's or nearly so.
+        `member` `(n,)` marks the photos to use. The interval comes from a bootstrap over photos,
+        since nearly every photo is of another person.
         """
         places = np.arange(len(vectors)) if member is None else np.flatnonzero(member)
-        apart, draws = self._apart[np.ix_(places, places)], self._draws[:, places]
-        pairs = int(apart.sum())
+        are_strangers, draws = self._are_strangers[np.ix_(places, places)], self._draws[:, places]
+        pairs = int(are_strangers.sum())
         if not pairs:
             return 0, []
         own, means = vectors[places], cohort.means(vectors[places])
         scores = own @ own.T - (means[:, None] + means) / 2
-        weighed = _weigh(apart, draws)
+        totals = _count_in_draws(are_strangers, draws)
         rates = []
         for point in points:
-            matched = apart & (scores >= point.threshold)
+            matched = are_strangers & (scores >= point.threshold)
             count = int(matched.sum())
             if not count:
-                photos = int(apart.any(axis=0).sum() + 1)
+                photos = int(are_strangers.any(axis=0).sum() + 1)
                 rates.append(Rate(0.0, 0.0, min(1.0, 3 / photos)))
                 continue
-            low, high = np.quantile(_weigh(matched, draws) / weighed, [0.025, 0.975])
+            low, high = np.quantile(_count_in_draws(matched, draws) / totals, [0.025, 0.975])
             rates.append(Rate(count / pairs, float(low), float(high)))
         return pairs, rates
 
 
-def _weigh(chosen: Mask, draws: Vectors) -> NDArray[np.float64]:
-    """Count the chosen pairs `(n, n)` in every draw of photos `(rounds, n)`."""
+def _count_in_draws(chosen: Mask, draws: Vectors) -> NDArray[np.float64]:
+    """Count the chosen pairs `(n, n)` in every draw of photos `(rounds, n)`, at least 1."""
     products = (draws @ chosen.astype(np.float32)) * draws
     return np.asarray(np.maximum(products.sum(axis=1, dtype=np.float64), 1))
 
@@ -172,7 +173,7 @@ def group_rates_of(
     points: Sequence[OperatingPoint],
     data: str,
 ) -> tuple[GroupRates, ...]:
-    """Measure how often strangers of one group match; groups of few photos are left out."""
+    """Measure how often strangers within a group match; small groups are left out."""
     strangers = StrangerPairs.unknown(vectors)
     usable = np.asarray(vectors.any(axis=1))
     rows = []
@@ -196,24 +197,26 @@ def condition_rates_of(
     points: Sequence[OperatingPoint],
     data: str,
 ) -> tuple[ConditionRates, ...]:
-    """Measure what each condition does to strangers, and where `people` `(n,)` are known, to one.
+    """Measure the FMR under each condition and, if `people` `(n,)` are known, the match rates.
 
-    Only photos that have a vector under every condition take part.
+    Only photos that have a vector under every condition are used.
     """
     usable = captures.usable
     plain = captures.plain[usable]
-    who = None if people is None else people[usable]
-    everybody = np.ones(len(plain), bool)
+    owners = None if people is None else people[usable]
+    all_usable = np.ones(len(plain), bool)
     strangers = (
-        StrangerPairs.unknown(plain) if who is None else StrangerPairs.labelled(who, everybody)
+        StrangerPairs.unknown(plain)
+        if owners is None
+        else StrangerPairs.labelled(owners, all_usable)
     )
     rows: list[ConditionRates] = []
     kinds: dict[CaptureKind, Vectors] = {"none": plain}
     kinds |= {name: vectors[usable] for name, vectors in captures.degraded.items()}
     for name, vectors in kinds.items():
         pairs, rates = strangers.rates(vectors, cohort, points)
-        both = None if who is None else _genuine(vectors, vectors, who, cohort)
-        one = None if who is None else _genuine(vectors, plain, who, cohort)
+        both = None if owners is None else _genuine(vectors, vectors, owners, cohort)
+        one = None if owners is None else _genuine(vectors, plain, owners, cohort)
         rows += [
             ConditionRates(
                 name,
@@ -233,9 +236,9 @@ def condition_rates_of(
 def _genuine(
     probes: Vectors, references: Vectors, people: NDArray[np.int64], cohort: Cohort
 ) -> NDArray[np.float32]:
-    """Return the scores `(pairs,)` of each photo as probe and each other of its person.
+    """Return the scores `(pairs,)` of each photo as probe with every other photo of its person.
 
-    `probes` and `references` `(n, d)` are of the same photos. They are compared person by person.
+    `probes` and `references` `(n, d)` are vectors of the same photos.
     """
     probe_means, reference_means = cohort.means(probes), cohort.means(references)
     order = np.argsort(people, kind="stable")
@@ -254,10 +257,10 @@ def _share(scores: NDArray[np.float32] | None, threshold: float) -> float | None
 def fill_match_rates(
     rows: Sequence[ConditionRates], others: Sequence[ConditionRates]
 ) -> tuple[ConditionRates, ...]:
-    """Add to rows without match rates those that others have, measured at the same thresholds.
+    """Fill in missing match rates from other rows, measured at the same thresholds.
 
-    At points of which there is no row, the others are taken as they are: rows of one point are
-    all of the same photos, so that they can be compared with each other.
+    If `rows` has no row of a point, all other rows of that point are added. Rows of one point
+    always come from the same photos, so that they can be compared with each other.
     """
     known = {(each.condition, each.point): each for each in others if each.match_rate is not None}
     points = {row.point for row in rows}
@@ -272,7 +275,7 @@ def _with_match_rates(row: ConditionRates, known: ConditionRates | None) -> Cond
         row,
         match_rate=known.match_rate,
         match_rate_one=known.match_rate_one,
-        # Older bundles note both in one sentence.
+        # Older bundles name the photos of both rates in one sentence.
         match_data=known.match_data or known.data,
     )
 
@@ -280,10 +283,10 @@ def _with_match_rates(row: ConditionRates, known: ConditionRates | None) -> Cond
 def choose_rows(
     new: Sequence[ConditionRates], old: Sequence[ConditionRates]
 ) -> tuple[ConditionRates, ...]:
-    """Choose between two measurements at one threshold, each of them whole.
+    """Choose either the new or the old rows of one point.
 
-    The new one replaces the old one if it has all its conditions and compares as many strangers
-    at least. Match rates that the chosen one lacks come from the other.
+    The new rows replace the old ones if they have all their conditions and at least as many
+    impostor pairs. Match rates that the chosen rows lack come from the others.
     """
     covers = {row.condition for row in new} >= {row.condition for row in old}
     if covers and _plain_pairs(new) >= _plain_pairs(old):
