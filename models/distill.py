@@ -1,17 +1,17 @@
-"""Distil the built-in encoder: a compact CLIP vision transformer taught by SFace.
+"""Distil the built-in encoder: train a small CLIP vision transformer to imitate SFace.
 
     python -m models.distill crops PHOTOS --out work/train.npy
     python -m models.distill run --crops work/train.npy --watch work/view1.npy \\
-        --watch-people people.csv --work work/run --minutes 120
-    python -m models.distill run ... --minutes 30 --decay     # end a run: rate falls to zero
+        --watch-folder view1 --work work/run --minutes 120
+    python -m models.distill run ... --minutes 30 --decay     # the last run: the rate falls to 0
     python -m models.distill export --work work/run --out models/bundles/builtin
 
-A run may be killed at any time and goes on from its last checkpoint. The student sees a
-jittered, mirrored, recoloured view of a crop; the teacher sees the plain one. Half of the
-crops are blends of two faces, so that the student meets far more people than there are
-photos (Beyer et al. 2022: a patient and consistent teacher). Besides the teacher's vector,
-the student's patch tokens predict the teacher's feature maps at the same places (Romero et
-al. 2015: hints), without which a transformer needs several times the photos.
+A run can be killed at any time and continues from its last checkpoint. The student gets a moved,
+mirrored and recoloured view of a crop; the teacher gets the plain crop. Half of the crops are
+blends of two faces, so that the student gets many more faces than there are people (Beyer et al.
+2022, Knowledge distillation: A good teacher is patient and consistent). The student also predicts
+feature maps of the teacher from its patch tokens (Romero et al. 2015, FitNets); without these
+hints a transformer needs several times more photos.
 """
 
 import argparse
@@ -54,7 +54,7 @@ LOG_FIELDS = ("step", "images", "rate", "loss", "cosine", "images_per_s", "accur
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Hold how a run is paced; checkpoints and measurements come every `watch_steps`."""
+    """Hold the schedule of a run, which is saved and measured every `watch_steps` steps."""
 
     batch: int = 192
     rate: float = 1e-3
@@ -66,17 +66,17 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class WatchSet:
-    """Hold labelled crops that no step learns from, to see how far the run is."""
+    """Hold labelled crops that are not trained on, to measure the progress of a run."""
 
     labelled: LabelledSet
     crops: CropSet
 
     def measure(self, student: Student, device: torch.device) -> tuple[float, float]:
-        """Return pair accuracy and TAR at FMR 1e-3; a photo without a crop is no match."""
-        found = student_vectors(student, self.crops.crops, device)
-        vectors = np.zeros((len(self.labelled.images), found.shape[1]), np.float32)
+        """Return pair accuracy and TAR at FMR 1e-3; a photo without a crop is a non-match."""
+        crop_vectors = student_vectors(student, self.crops.crops, device)
+        vectors = np.zeros((len(self.labelled.images), crop_vectors.shape[1]), np.float32)
         places = {image: at for at, image in enumerate(self.labelled.images)}
-        vectors[[places[name] for name in self.crops.names]] = found
+        vectors[[places[name] for name in self.crops.names]] = crop_vectors
         scores, same = pair_scores(self.labelled, vectors)
         every = compare_photos(self.labelled, vectors)
         accuracy = pair_accuracy(scores[same], scores[~same])
@@ -84,7 +84,7 @@ class WatchSet:
 
 
 def optimizers(student: Student, schedule: Schedule) -> list[torch.optim.Optimizer]:
-    """Use Muon for the matrices inside the transformer and AdamW for everything else."""
+    """Return Muon for the matrices of the transformer layers and AdamW for all other weights."""
     inner, outer, plain = [], [], []
     for name, parameter in student.named_parameters():
         if ".layers." in name and parameter.ndim == 2:
@@ -107,7 +107,10 @@ def optimizers(student: Student, schedule: Schedule) -> list[torch.optim.Optimiz
 
 
 def batches(crops: NDArray[np.uint8], size: int, seed: int) -> Iterator[Tensor]:
-    """Yield `(size, 3, 160, 160)` float32 crops, every crop once per epoch, for ever."""
+    """Yield batches `(size, 3, 160, 160)` float32 without end, every crop once per epoch.
+
+    Raises ValueError if there are fewer crops than one batch.
+    """
     if len(crops) < size:
         raise ValueError(f"{len(crops)} crops do not fill a batch of {size}.")
     random = np.random.default_rng(seed)
@@ -119,11 +122,10 @@ def batches(crops: NDArray[np.uint8], size: int, seed: int) -> Iterator[Tensor]:
 
 
 class Run:
-    """Hold a run's state: student, its moving average, optimizers and steps done.
+    """Hold the state of a run: student, moving average, optimizers and number of steps.
 
-    `worker` is the student in bfloat16, which computes the gradients: half as much again as
-    the same by autocast, whose conversions cost a CPU as much as some of the products. Steps
-    are taken in float32.
+    `worker` is a copy of the student in bfloat16 that computes the gradients. On a CPU it is 1.5
+    times as fast as autocast, whose conversions cost much time. The steps are taken in float32.
     """
 
     def __init__(self, student: Student, schedule: Schedule, work: Path, device: str) -> None:
@@ -144,7 +146,7 @@ class Run:
         self.worker = deepcopy(self.student).bfloat16()
 
     def save(self) -> None:
-        """Write the checkpoint in one piece: a killed run finds the old or the new one."""
+        """Write the checkpoint atomically, so that a killed run finds the old or the new one."""
         state = {
             "student": self.student.state_dict(),
             "average": self.average.state_dict(),
@@ -155,12 +157,12 @@ class Run:
             torch.save(state, file)
 
     def advance(self, loss: Tensor, rate: float) -> None:
-        """Take one step down the loss."""
+        """Take one optimization step with this loss and learning rate."""
         self.worker.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         pairs = list(zip(self.student.parameters(), self.worker.parameters(), strict=True))
-        for value, worked in pairs:
-            value.grad = None if worked.grad is None else worked.grad.float()
+        for value, copy in pairs:
+            value.grad = None if copy.grad is None else copy.grad.float()
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -168,15 +170,15 @@ class Run:
         for optimizer in self.optimizers:
             optimizer.step()
         with torch.no_grad():
-            for value, worked in pairs:
-                worked.copy_(value)
+            for value, copy in pairs:
+                copy.copy_(value)
         for mean, value in zip(self.average.parameters(), self.student.parameters(), strict=True):
             mean.lerp_(value.detach(), 1 - self.schedule.average)
         self.step += 1
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """Go on with a run for so many minutes or steps."""
+    """Train for some minutes or steps, from the last checkpoint if there is one."""
     schedule = Schedule(
         batch=arguments.batch, rate=arguments.rate, watch_steps=arguments.watch_steps
     )
@@ -186,7 +188,7 @@ def train(arguments: argparse.Namespace) -> None:
     watch = WatchSet(read_labelled(arguments.watch_folder), CropSet.load(arguments.watch))
     run = Run(new_student(arguments.init), schedule, work, arguments.device)
     teacher = Teacher()
-    goal, jitter = LossWeights(), Jitter()
+    weights, jitter = LossWeights(), Jitter()
     first, started, seconds = run.step, time.monotonic(), arguments.minutes * 60
     torch.manual_seed(run.step)
     losses: list[tuple[float, float]] = []
@@ -198,7 +200,7 @@ def train(arguments: argparse.Namespace) -> None:
         rate = schedule.rate * min(1, (run.step - first + 1) / schedule.warm_up_steps)
         if arguments.decay:
             rate *= 1 - elapsed / seconds
-        loss, cosine = batch_loss(run.worker, teacher, batch.to(run.device), goal, jitter)
+        loss, cosine = batch_loss(run.worker, teacher, batch.to(run.device), weights, jitter)
         run.advance(loss, rate)
         losses.append((float(loss.detach()), cosine))
         if run.step % schedule.watch_steps == 0:
@@ -234,8 +236,8 @@ def _report(
 def export(arguments: argparse.Namespace) -> None:
     """Write the averaged student as `encoder/` and `head.safetensors`, in float16.
 
-    It takes crops of STUDENT_SIZE and STUDENT_MARGIN by the template `arcface`: `bundle.json` has
-    to say so, and its figures have to be measured anew.
+    The student needs crops of STUDENT_SIZE and STUDENT_MARGIN with the template `arcface`. Write
+    this into `bundle.json`, and measure the bundle again.
     """
     student = Run(new_student(arguments.init), Schedule(), arguments.work, "cpu").average
     head = Head.from_tensors(student.head.state_dict())
@@ -243,7 +245,7 @@ def export(arguments: argparse.Namespace) -> None:
 
 
 def cut_crops(arguments: argparse.Namespace) -> None:
-    """Cut the crops of a folder of photos and say what could not be used."""
+    """Cut the crops of a folder of photos, and print how many photos have none."""
     crops = cut(
         photos_in(arguments.photos),
         arguments.photos,
@@ -252,11 +254,11 @@ def cut_crops(arguments: argparse.Namespace) -> None:
     )
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     crops.save(arguments.out)
-    print(f"{len(crops.names)} crops, {len(crops.rejected)} photos without one")
+    print(f"{len(crops.names)} crops, {len(crops.rejected)} photos without a crop")
 
 
-def main(words: Sequence[str] | None = None) -> None:
-    """Read the command line and do what it says."""
+def main(command_line: Sequence[str] | None = None) -> None:
+    """Read the command line and run its subcommand."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     commands = parser.add_subparsers(required=True)
     command = commands.add_parser("crops", help=cut_crops.__doc__)
@@ -265,24 +267,30 @@ def main(words: Sequence[str] | None = None) -> None:
     command.set_defaults(do=cut_crops)
     command = commands.add_parser("run", help=train.__doc__)
     command.add_argument("--crops", type=Path, required=True)
-    command.add_argument("--watch", type=Path, required=True, help="crops of a labelled set")
-    command.add_argument("--watch-folder", type=Path, required=True, help="with its CSV files")
+    command.add_argument(
+        "--watch", type=Path, required=True, help="crops of a labelled set, to measure progress"
+    )
+    command.add_argument(
+        "--watch-folder", type=Path, required=True, help="folder of that set, with its CSV files"
+    )
     command.add_argument("--work", type=Path, required=True)
-    command.add_argument("--init", type=Path, help="an earlier encoder/ and head.safetensors")
+    command.add_argument(
+        "--init", type=Path, help="folder of an earlier encoder/ and head.safetensors"
+    )
     command.add_argument("--minutes", type=float, default=60)
     command.add_argument("--steps", type=int, default=sys.maxsize)
     command.add_argument("--watch-steps", type=int, default=Schedule().watch_steps)
-    command.add_argument("--decay", action="store_true", help="let the rate fall to zero")
+    command.add_argument("--decay", action="store_true", help="let the learning rate fall to zero")
     command.add_argument("--batch", type=int, default=192)
     command.add_argument("--rate", type=float, default=1e-3)
     command.add_argument("--device", default="cpu")
     command.set_defaults(do=train)
     command = commands.add_parser("export", help=export.__doc__)
     command.add_argument("--work", type=Path, required=True)
-    command.add_argument("--init", type=Path, help="as given to `run`")
+    command.add_argument("--init", type=Path, help="the same as for `run`")
     command.add_argument("--out", type=Path, required=True)
     command.set_defaults(do=export)
-    arguments = parser.parse_args(words)
+    arguments = parser.parse_args(command_line)
     arguments.do(arguments)
 
 

@@ -1,9 +1,9 @@
 """Train a head on labelled photos, offline, and write a bundle.
 
-    photos -> features of the frozen encoder (cached) -> people split three ways -> head
-           -> what it reaches on people it never saw -> bundle, model card, curves
+    photos -> features of the frozen encoder (cached) -> people split in three parts -> head
+           -> rates on people that were not trained on -> bundle, model card, curves
 
-`likeness train` is the command. With `lora` the encoder is adapted to the same people first.
+The command is `likeness train`. With `lora` the encoder is first adapted to the same people.
 """
 
 import sys
@@ -41,9 +41,9 @@ from models.training.split import Leak, Split, find_leaks, split_people
 
 SMOKE_PEOPLE, SMOKE_PHOTOS, SMOKE_EPOCHS = 16, 8, 5
 NOT_GOOD_FOR = (
-    "Faces unlike those it was trained and measured on: measure it on yours with `likeness "
-    "evaluate`. It does not detect photos of photos, masks or screens. Error rates differ "
-    "between groups of people."
+    "Faces that differ from those it was trained and measured on; measure it on your photos with "
+    "`likeness evaluate`. It does not detect photos of photos, masks or screens. Its error rates "
+    "differ between groups of people."
 )
 
 
@@ -56,49 +56,55 @@ class FeatureSets:
 
 
 def train(plan: Plan, listener: Listener) -> TrainingResult:
-    """Do all of it; a run that was killed goes on where it was. Raises LikenessError."""
+    """Train, evaluate, and write the bundle, its model card and its curves.
+
+    A run that was killed continues from its checkpoint. Raises LikenessError if the photos or the
+    folders do not fit.
+    """
     if plan.out.resolve() == folder_of(plan.encoder).resolve():
-        raise LikenessError("The new bundle would overwrite the one that its encoder comes from.")
+        raise LikenessError(
+            "The new bundle would overwrite the bundle that its encoder comes from."
+        )
     plan.run.mkdir(parents=True, exist_ok=True)
     source, bundle = plan.encoder, load_bundle(plan.encoder, weights=plan.weights)
     start = None if plan.fresh_head else bundle.head
     if start is not None:
         plan = replace(plan, options=replace(plan.options, dimension=start.dimension))
-    seen = extract_features(plan, bundle, listener)
-    leaks = [leak for other in seen.evaluation for leak in find_leaks(seen.photos, other)]
-    _list_unused(plan, seen, leaks, listener)
-    split = _split(plan, seen.photos, leaks)
+    features = extract_features(plan, bundle, listener)
+    leaks = [leak for other in features.evaluation for leak in find_leaks(features.photos, other)]
+    _list_unused(plan, features, leaks, listener)
+    split = _split(plan, features.photos, leaks)
     if plan.lora is not None:
         source, start = adapt_encoder(plan, plan.lora, start, split, listener)
-        seen = extract_features(plan, load_bundle(source, weights=plan.weights), listener)
-    training, learner = _head_training(plan, start, seen.photos, split)
+        features = extract_features(plan, load_bundle(source, weights=plan.weights), listener)
+    training, learner = _head_training(plan, start, features.photos, split)
     for epoch in training.epochs():
         listener.epoch("head", epoch, training.fmr)
     head = learner.head()
     bundle = _write(plan, source, head)
-    reports = _reports(plan, bundle, head, seen, split)
-    trained = TrainingResult(
+    reports = _reports(plan, bundle, head, features, split)
+    result = TrainingResult(
         split,
         tuple(training.history),
         training.fmr,
         reports,
-        seen.photos.rejected,
+        features.photos.rejected,
         tuple(leaks),
     )
-    # The set that the user named says more of where the bundle will be used.
+    # An evaluation set that the user named is closer to the use of the bundle.
     calibration = reports[min(1, len(plan.evaluation))].calibration
     manifest = bundle.manifest.model_copy(update={"calibration": calibration})
     write_manifest(plan.out, manifest)
-    (plan.out / "README.md").write_text(model_card(plan, manifest, trained))
+    (plan.out / "README.md").write_text(model_card(plan, manifest, result))
     (plan.out / "curves.csv").write_text(curves_csv(training.history))
     draw_curves(training.history, training.fmr, plan.out / "curves.png")
     for name, report in zip(_report_names(plan), reports, strict=True):
         (plan.run / f"{name}.html").write_text(render(report))
-    return trained
+    return result
 
 
 def extract_features(plan: Plan, bundle: Bundle, listener: Listener) -> FeatureSets:
-    """Return the features of all photos of the plan, those seen before from the cache."""
+    """Return the features of all photos of the plan; known photos come from the cache."""
     cache = FeatureCache(plan.cache, cache_key(bundle, plan.precision))
     embedder = Embedder(without_head(bundle), plan.device, plan.precision)
     extractor = Extractor(embedder, cache, note=listener.note)
@@ -113,7 +119,7 @@ def extract_features(plan: Plan, bundle: Bundle, listener: Listener) -> FeatureS
 
 
 def without_head(bundle: Bundle) -> Bundle:
-    """Return the encoder alone, looking at every face and at its mirror image."""
+    """Return a bundle of the encoder alone, which also uses the mirror image of a face."""
     pixels = replace(bundle.manifest.pixels, mirror=True)
     manifest = bundle.manifest.model_copy(
         update={
@@ -128,7 +134,7 @@ def without_head(bundle: Bundle) -> Bundle:
 
 
 def _split(plan: Plan, photos: FeatureSet, leaks: Sequence[Leak]) -> Split:
-    """Leave out everybody of whom one photo is in an evaluation set, and split the others."""
+    """Leave out people with a photo in an evaluation set, and split the others."""
     people = plan.photos.people
     leaked = np.unique(people[[leak.place for leak in leaks]])
     usable = photos.usable & ~np.isin(people, leaked)
@@ -155,7 +161,7 @@ def _head_training(
 
 
 def _write(plan: Plan, source: str, head: Head) -> Bundle:
-    """Write encoder, head and manifest, and load them as the service will."""
+    """Write encoder, head and manifest, and load the bundle as the service does."""
     bundle = load_bundle(source, weights=plan.weights)
     people = len(np.unique(plan.photos.people))
     manifest = Manifest(
@@ -175,33 +181,33 @@ def _write(plan: Plan, source: str, head: Head) -> Bundle:
     )
     save_head(plan.out, head)
     write_manifest(plan.out, manifest)
-    made = load_bundle(str(plan.out), weights=plan.weights)
-    manifest = made.manifest.model_copy(update={"fingerprint": made.fingerprint})
+    new_bundle = load_bundle(str(plan.out), weights=plan.weights)
+    manifest = new_bundle.manifest.model_copy(update={"fingerprint": new_bundle.fingerprint})
     write_manifest(plan.out, manifest)
-    made = replace(made, manifest=manifest)
-    if made.fingerprint == bundle.fingerprint and bundle.manifest.cohort is not None:
-        # The head that it began with was the best: scores stay as they are, too.
+    new_bundle = replace(new_bundle, manifest=manifest)
+    if new_bundle.fingerprint == bundle.fingerprint and bundle.manifest.cohort is not None:
+        # The first head was the best, so the vectors are the same and the cohort stays valid.
         card = write_cohort(plan.out, bundle.cohort, bundle.manifest.cohort.photos)
-        manifest = made.manifest.model_copy(update={"cohort": card})
+        manifest = new_bundle.manifest.model_copy(update={"cohort": card})
         write_manifest(plan.out, manifest)
-        made = replace(made, manifest=manifest, cohort=bundle.cohort)
-    return made
+        new_bundle = replace(new_bundle, manifest=manifest, cohort=bundle.cohort)
+    return new_bundle
 
 
 def _reports(
-    plan: Plan, bundle: Bundle, head: Head, seen: FeatureSets, split: Split
+    plan: Plan, bundle: Bundle, head: Head, features: FeatureSets, split: Split
 ) -> tuple[Report, ...]:
     held_back = select(plan.photos, split.test)
     people = len(np.unique(held_back.people))
     sets: list[tuple[LabelledSet, FeatureSet, str]] = [
         (
             held_back,
-            seen.photos.at(split.test, plan.photos.images),
+            features.photos.at(split.test, plan.photos.images),
             f"{len(held_back.images):,} photos of {people:,} people of "
             f"{plan.photos.folder.name} that were held back from training",
         )
     ]
-    for labelled, extracted in zip(plan.evaluation, seen.evaluation, strict=True):
+    for labelled, extracted in zip(plan.evaluation, features.evaluation, strict=True):
         sets.append((labelled, extracted, f"photos of {labelled.folder.name}"))
     return tuple(
         make_report(labelled, apply_head(labelled, extracted, head), bundle, data)
@@ -215,15 +221,17 @@ def _report_names(plan: Plan) -> Iterable[str]:
         yield f"evaluation-{at}-{labelled.folder.name}"
 
 
-def _list_unused(plan: Plan, seen: FeatureSets, leaks: Sequence[Leak], listener: Listener) -> None:
-    """Write the photos that cannot be used, and those that an evaluation set has too."""
-    images, rejected = plan.photos.images, seen.photos.rejected
+def _list_unused(
+    plan: Plan, features: FeatureSets, leaks: Sequence[Leak], listener: Listener
+) -> None:
+    """List the unusable photos, and those that are also in an evaluation set, in CSV files."""
+    images, rejected = plan.photos.images, features.photos.rejected
     named = [(row.path, row.sentence) for row in plan.photos.unusable]
     write_table(plan.run / "rejected.csv", ("path", "reason"), sorted([*rejected.items(), *named]))
     if rejected:
         counted = Counter(rejected.values()).most_common()
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in counted)
-        listener.note(f"photos that cannot be used: {reasons}; {plan.run / 'rejected.csv'}")
+        listener.note(f"unusable photos: {reasons}; see {plan.run / 'rejected.csv'}")
     write_table(
         plan.run / "leaks.csv",
         ("path", "how", "similarity"),
@@ -232,13 +240,13 @@ def _list_unused(plan: Plan, seen: FeatureSets, leaks: Sequence[Leak], listener:
     if leaks:
         left_out = len({plan.photos.people[leak.place] for leak in leaks})
         listener.note(
-            f"{left_out} people are not trained on: {len(leaks)} of their photos are in an "
-            f"evaluation set; {plan.run / 'leaks.csv'}"
+            f"{left_out} people are left out, because {len(leaks)} of their photos are in an "
+            f"evaluation set; see {plan.run / 'leaks.csv'}"
         )
 
 
 def smoke_plan(plan: Plan) -> Plan:
-    """Return the plan for a few people, photos and epochs, to see that everything works."""
+    """Return the same plan with few people, photos and epochs, for a quick test."""
     return replace(
         plan,
         photos=_few(plan.photos),
@@ -249,7 +257,7 @@ def smoke_plan(plan: Plan) -> Plan:
 
 
 def _few(labelled: LabelledSet) -> LabelledSet:
-    """Return some photos of the people with most of them."""
+    """Return some photos of the people with the most photos."""
     people = labelled.people
     most = np.argsort(-np.bincount(people), kind="stable")[:SMOKE_PEOPLE]
     places = [np.flatnonzero(people == person)[:SMOKE_PHOTOS] for person in most]

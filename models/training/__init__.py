@@ -1,1 +1,1 @@
-"""What `models.train` and its sisters are made of."""
+"""The parts of training: plan, split, loop, losses, learners, distillation and model card."""

@@ -1,4 +1,4 @@
-"""Look at stored crops as teacher and student do: windows, small jitters, other light."""
+"""Augment stored crops: windows, small changes of position and size, and changes of colour."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-# Crops are stored wider than anyone looks at them, so that a jittered view has no black edge.
+# Stored crops are wider than the window of any network, so that a moved window has no black edge.
 CROP_SIZE, CROP_MARGIN = 160, 0.20
 
 
 @dataclass(frozen=True, slots=True)
 class Jitter:
-    """Hold how far a student's view may stray from the plain one."""
+    """Hold the limits of random changes: of position and size, and of colour."""
 
     turn_degrees: float = 7.0
     scale: float = 0.12
@@ -25,9 +25,10 @@ class Jitter:
 
 
 def window(crops: Tensor, view: Tensor, size: int, margin: float) -> tuple[Tensor, Tensor]:
-    """Look at stored crops through `view`, `(n, 2, 3)` in units of the wanted window.
+    """Cut a window from stored crops `(n, 3, h, w)` by the affine maps `view` `(n, 2, 3)`.
 
-    Returns the pixels `(n, 3, size, size)` and the map used, in units of the stored crop.
+    The maps are in units of the window. Returns the pixels `(n, 3, size, size)` and the maps in
+    units of the stored crop.
     """
     extent = extent_of(margin)
     grid = functional.affine_grid(view * extent, [len(crops), 3, size, size], align_corners=False)
@@ -36,12 +37,12 @@ def window(crops: Tensor, view: Tensor, size: int, margin: float) -> tuple[Tenso
 
 
 def extent_of(margin: float) -> float:
-    """Return the side of a window of this margin in units of the stored crop."""
+    """Return the side of a window with this margin, in units of the stored crop."""
     return (1 + 2 * margin) / (1 + 2 * CROP_MARGIN)
 
 
 def random_views(count: int, jitter: Jitter, device: torch.device) -> Tensor:
-    """Draw `(count, 2, 3)` small rotations, scalings and shifts."""
+    """Draw affine maps `(count, 2, 3)` with small rotations, scalings and shifts."""
     angle = torch.empty(count, device=device).uniform_(-1, 1) * np.deg2rad(jitter.turn_degrees)
     scale = 1 + torch.empty(count, device=device).uniform_(-1, 1) * jitter.scale
     shift = torch.empty(count, 2, device=device).uniform_(-1, 1) * 2 * jitter.shift
@@ -51,7 +52,10 @@ def random_views(count: int, jitter: Jitter, device: torch.device) -> Tensor:
 
 
 def recolour(pixels: Tensor, jitter: Jitter) -> Tensor:
-    """Change brightness, contrast, colour and sharpness, and cover a rectangle; 0 to 255."""
+    """Change brightness, contrast, colour and sharpness at random, and cover a rectangle.
+
+    `pixels` are `(n, 3, side, side)` from 0 to 255.
+    """
     n, device = len(pixels), pixels.device
 
     def draw(low: float, high: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""The model card of a trained bundle, written from the run."""
+"""Write the model card of a trained bundle, and the curves of its training."""
 
 import csv
 import platform
@@ -18,25 +18,26 @@ from models.training.loop import Epoch
 from models.training.plan import Plan, TrainingResult
 
 LIBRARIES = ("torch", "transformers", "numpy")
+LOSS, TAR, ACCURACY = "#475569", "#1a7f5a", "#c2410c"
 
 
-def model_card(plan: Plan, manifest: Manifest, trained: TrainingResult) -> str:
-    """Return Markdown; no photo and no name of a person is in it."""
+def model_card(plan: Plan, manifest: Manifest, result: TrainingResult) -> str:
+    """Return the model card in Markdown, without photos or names of people."""
     sections = (
         f"# {manifest.name}",
-        "A face-verification bundle: `LIKENESS_BUNDLE` names its folder, `likeness evaluate` "
-        "measures it anew.",
+        "A bundle for face verification. To serve it, set `LIKENESS_BUNDLE` to its folder. To "
+        "measure it again, run `likeness evaluate`.",
         "## What it is",
         _what(plan, manifest),
         "## Licences of its weights",
         _licences(manifest),
         "## What it was trained on",
-        _photos(plan, trained),
+        _photos(plan, result),
         "## How it was trained",
-        _training(plan, trained),
-        "## How well it decides",
-        *(_report(report) for report in trained.reports),
-        "## What it is not good for",
+        _training(plan, result),
+        "## How accurate it is",
+        *(_report(report) for report in result.reports),
+        "## What it is not suited for",
         manifest.not_good_for,
     )
     return "\n\n".join(sections) + "\n"
@@ -44,12 +45,12 @@ def model_card(plan: Plan, manifest: Manifest, trained: TrainingResult) -> str:
 
 def _what(plan: Plan, manifest: Manifest) -> str:
     pixels = manifest.pixels
-    adapted = "" if plan.lora is None else f", adapted by LoRA of rank {plan.lora.rank}"
+    adapted = "" if plan.lora is None else f", adapted with LoRA of rank {plan.lora.rank}"
     widths = " x ".join(str(width) for width in manifest.head or ())
     return (
-        f"Encoder `{plan.encoder}`{adapted}, at {pixels.size} pixels with a margin of "
-        f"{pixels.margin:g}; head of widths {widths}. Vectors are summed over a face and its "
-        "mirror image."
+        f"Encoder `{plan.encoder}`{adapted}, on faces of {pixels.size} pixels with a margin of "
+        f"{pixels.margin:g}; head of widths {widths}. The vector of a face is the sum over the "
+        "face and its mirror image."
     )
 
 
@@ -62,23 +63,23 @@ def _licences(manifest: Manifest) -> str:
     return _table(rows)
 
 
-def _photos(plan: Plan, trained: TrainingResult) -> str:
-    people, split = plan.photos.people, trained.split
+def _photos(plan: Plan, result: TrainingResult) -> str:
+    people, split = plan.photos.people, result.split
     parts = (
         ("train", split.train),
-        ("held out of it, for the classifier", split.held_out),
+        ("held out of `train`, to test the classifier", split.held_out),
         ("validation", split.validation),
         ("test", split.test),
     )
     rows = [("part", "photos", "people")]
     rows += [(name, f"{len(at):,}", f"{len(np.unique(people[at])):,}") for name, at in parts]
-    counted = Counter(trained.rejected.values()).most_common()
+    counted = Counter(result.rejected.values()).most_common()
     unusable = ", ".join(f"{count:,} {reason}" for reason, count in counted) or "none"
-    left_out = len({people[leak.place] for leak in trained.leaks})
+    left_out = len({people[leak.place] for leak in result.leaks})
     return (
-        f"{_set(plan)} Nobody is in two parts, but for photos held out of `train`.\n\n"
-        f"{_table(rows)}\n\nPhotos that could not be used: {unusable}. People left out because a "
-        f"photo of theirs is in an evaluation set: {left_out}."
+        f"{_set(plan)} No person is in two parts, except for the photos held out of `train`.\n\n"
+        f"{_table(rows)}\n\nUnusable photos: {unusable}. People left out because one of their "
+        f"photos is in an evaluation set: {left_out}."
     )
 
 
@@ -89,21 +90,23 @@ def _set(plan: Plan) -> str:
     )
 
 
-def _training(plan: Plan, trained: TrainingResult) -> str:
-    options, best = plan.options, trained.best
+def _training(plan: Plan, result: TrainingResult) -> str:
+    options, best = plan.options, result.best
     versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
-    accuracy = "no photos were held out for it"
+    accuracy = "no photos were held out to test it"
     if best.accuracy is not None:
-        accuracy = f"it names {best.accuracy:.1%} of the photos held out of `train` rightly"
+        accuracy = (
+            f"it names the right person on {best.accuracy:.1%} of the photos held out of `train`"
+        )
     settings = ", ".join(
         f"{name} {getattr(options, name)}"
         for name in ("loss", "epochs", "batch", "rate", "balance", "noise", "seed")
     )
-    begun = " (the head it began with)" if best.number == 0 else ""
+    untrained = " (the first head, before training)" if best.number == 0 else ""
     return (
-        f"{settings}. The best of {len(trained.history) - 1} epochs is number "
-        f"{best.number}{begun}: TAR "
-        f"{best.tar:.3f} at FMR {trained.fmr:g} on the people of `validation`; as a classifier "
+        f"{settings}. The best of {len(result.history) - 1} epochs is number "
+        f"{best.number}{untrained}: TAR "
+        f"{best.tar:.3f} at FMR {result.fmr:g} on the people of `validation`; as a classifier "
         f"{accuracy}. `curves.csv` and `curves.png` show every epoch. Python "
         f"{platform.python_version()}, {versions}."
     )
@@ -122,7 +125,9 @@ def _report(report: Report) -> str:
         )
         for point in measured.operating_points
     ]
-    points = _table(rows) if len(rows) > 1 else "Too few comparisons for an operating point."
+    points = (
+        _table(rows) if len(rows) > 1 else "There were too few comparisons for an operating point."
+    )
     return (
         f"**{measured.data}**: accuracy {measured.accuracy:.4f}, EER {percent(measured.eer)}, "
         f"failure to enrol {percent(measured.failure_to_enrol)}; {measured.genuine_pairs:,} "
@@ -135,11 +140,8 @@ def _table(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([head, "|" + "---|" * len(rows[0]), *body])
 
 
-LOSS, TAR, ACCURACY = "#475569", "#1a7f5a", "#c2410c"
-
-
 def curves_csv(history: Sequence[Epoch]) -> str:
-    """Return a row per epoch."""
+    """Return the epochs as CSV, one row each."""
     stream = StringIO()
     writer = csv.DictWriter(stream, [field.name for field in fields(Epoch)], lineterminator="\n")
     writer.writeheader()
@@ -148,25 +150,27 @@ def curves_csv(history: Sequence[Epoch]) -> str:
 
 
 def draw_curves(history: Sequence[Epoch], fmr: float, path: Path) -> None:
-    """Write a PNG: the loss to the left, what validation measures to the right."""
+    """Draw a PNG with the loss on the left, and TAR and classifier accuracy on the right."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.5), layout="constrained")
-    learnt, judged = figure.subplots(1, 2)
+    loss_axes, rate_axes = figure.subplots(1, 2)
     numbers = [epoch.number for epoch in history]
     steps = [(epoch.number, epoch.loss) for epoch in history if epoch.loss is not None]
-    learnt.plot([number for number, _ in steps], [loss for _, loss in steps], color=LOSS)
-    learnt.set(xlabel="epoch", ylabel="training loss")
-    judged.plot(numbers, [epoch.tar for epoch in history], color=TAR, label=f"TAR at FMR {fmr:g}")
+    loss_axes.plot([number for number, _ in steps], [loss for _, loss in steps], color=LOSS)
+    loss_axes.set(xlabel="epoch", ylabel="training loss")
+    rate_axes.plot(
+        numbers, [epoch.tar for epoch in history], color=TAR, label=f"TAR at FMR {fmr:g}"
+    )
     named = [(epoch.number, epoch.accuracy) for epoch in history if epoch.accuracy is not None]
     if named:
         label = "classifier, held-out photos"
-        judged.plot([n for n, _ in named], [a for _, a in named], color=ACCURACY, label=label)
+        rate_axes.plot([n for n, _ in named], [a for _, a in named], color=ACCURACY, label=label)
     best = max((epoch.number for epoch in history if epoch.best), default=1)
-    judged.axvline(best, color=LOSS, linewidth=0.8, linestyle=":")
-    judged.set(xlabel="epoch (dotted: the best)", ylim=(0, 1.02))
-    judged.legend(frameon=False)
-    for axes in (learnt, judged):
+    rate_axes.axvline(best, color=LOSS, linewidth=0.8, linestyle=":")
+    rate_axes.set(xlabel="epoch (dotted: the best)", ylim=(0, 1.02))
+    rate_axes.legend(frameon=False)
+    for axes in (loss_axes, rate_axes):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(True, color="#e2e8f0", linewidth=0.6)
     figure.savefig(path, format="png", dpi=150)

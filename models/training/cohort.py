@@ -1,8 +1,8 @@
-"""Make a cohort: faces that stand for everybody, and for everybody in a poor photo.
+"""Build a cohort: a few hundred faces that stand for all people, in good and in poor photos.
 
-Each is the mean of a cluster of many people's vectors, so that no single person is in it. Faces
-under the usual conditions are part of it: what a blurred photo has in common with all blurred
-photos says nothing about whose it is.
+Each face is the mean vector of a cluster of many people, so that it shows no single person. Some
+faces stand for photos under a capture condition. They remove from a score what, for example, all
+blurred photos have in common, which says nothing about the person.
 """
 
 import numpy as np
@@ -12,27 +12,28 @@ from models.cohort import Cohort, Vectors
 from models.errors import LikenessError
 from models.evaluation.captures import Captures
 
-# How many clusters the plain faces make, and those of each condition; see `likeness cohort build`.
+# The numbers of clusters of plain faces and of the faces under each condition.
 CLUSTERS = 300
 CLUSTERS_OF_A_CONDITION = 50
-# How many faces of the cohort count for a vector, of so many clusters.
+# The number of nearest faces of the cohort that normalise the score of a vector.
 NEAREST = 10
-# No face of the cohort is of fewer people.
+# A face of the cohort is the mean of at least so many people.
 FEWEST_PEOPLE = 8
-# A cohort of fewer people stands for nobody but them.
+# A cohort of fewer people would not stand for other people.
 FEWEST_IN_ALL = 100
 _STEPS = 20
-# Of normal numbers the deviation is so many times the median distance from the median.
+# In a normal distribution the standard deviation is so many times the median absolute deviation.
 _DEVIATION = 1.4826
-# Scores of strangers lie about their mean; a pair so many deviations above it is one person's.
+# A pair whose score is so many deviations above the mean of strangers is taken for one person.
 _ONE_PERSON = 6.0
 _ROWS = 1024
 
 
 def build_cohort(captures: Captures, seed: int = 0) -> Cohort:
-    """Make a cohort of photos of many people; of photos alike, only the first is taken.
+    """Build a cohort from photos of many people.
 
-    Of few photos there are fewer clusters. Raises LikenessError if that is too few to be of use.
+    Of very similar photos only the first is used. Few photos give fewer clusters. Raises
+    LikenessError if there are too few people.
     """
     usable = captures.usable
     plain = captures.plain[usable]
@@ -50,24 +51,24 @@ def build_cohort(captures: Captures, seed: int = 0) -> Cohort:
 
 def _too_few(people: int) -> LikenessError:
     return LikenessError(
-        f"Photos of {people:,} people are too few for a cohort: each of its faces is the mean of "
-        f"{FEWEST_PEOPLE} people or more, and there must be many. Give photos of a thousand people "
-        "or more."
+        f"Photos of {people:,} people are too few for a cohort: it needs many faces, and each "
+        f"face is the mean of at least {FEWEST_PEOPLE} people. Give photos of at least a thousand "
+        "people."
     )
 
 
 def _cohort(faces: Vectors) -> Cohort:
-    """Let NEAREST of the faces count, or of few faces a tenth."""
+    """Make a cohort that uses the NEAREST faces, or a tenth of all faces if they are few."""
     return Cohort(faces, min(NEAREST, max(1, len(faces) // 10)))
 
 
 def one_photo_each(vectors: Vectors, rough: Cohort) -> NDArray[np.int64]:
-    """Return the places of vectors `(n, d)` that are not another photo of somebody before them."""
+    """Return the places of the first photo of each person among vectors `(n, d)`."""
     means = rough.means(vectors)
     some, own = vectors[: 2 * _ROWS], means[: 2 * _ROWS]
     square = some @ some.T - (own[:, None] + own) / 2
     pairs = square[np.triu_indices(len(some), 1)]
-    # By medians: pairs of one person must not widen what is taken for strangers.
+    # Medians, because pairs of one person must not raise the limit for strangers.
     middle = float(np.median(pairs))
     deviation = _DEVIATION * float(np.median(np.abs(pairs - middle)))
     limit = middle + _ONE_PERSON * deviation
@@ -83,12 +84,12 @@ def one_photo_each(vectors: Vectors, rough: Cohort) -> NDArray[np.int64]:
 
 
 def _centres(vectors: Vectors, people: int, most: int, seed: int) -> Vectors:
-    """Return the centres of clusters of FEWEST_PEOPLE vectors or more.
+    """Return the centres of the clusters that have at least FEWEST_PEOPLE vectors.
 
     Spherical k-means (Dhillon and Modha, Concept Decompositions for Large Sparse Text Data,
-    2001). Raises LikenessError.
+    2001). Raises LikenessError if there are too few people.
     """
-    # Twice as many people as a cluster needs, so that few clusters fall below that.
+    # Twice as many people per cluster as it needs, so that few clusters are too small.
     count = min(most, people // (2 * FEWEST_PEOPLE))
     if count < 1:
         raise _too_few(people)

@@ -1,4 +1,4 @@
-"""A head that learns from the cached features of a frozen encoder."""
+"""Train a head on the cached features of a frozen encoder."""
 
 from copy import deepcopy
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from models.training.loop import Options
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Hold the features `(n, views, w)` of the photos of every part."""
+    """Hold the features `(n, views, w)` of each part of a split."""
 
     train: NDArray[np.float32]
     held_out: NDArray[np.float32]
@@ -24,19 +24,21 @@ class Features:
 
 
 class HeadLearner:
-    """Train a head on one view of a photo at a time, and judge it as the service sums them.
+    """Train a head on one view of each photo, and evaluate it on the sum of both views.
 
-    It begins with the head `start`, or afresh.
+    The service sums the views, too. Training begins with the head `start`, or with random
+    weights.
     """
 
     def __init__(self, features: Features, options: Options, start: Head | None = None) -> None:
         torch.manual_seed(options.seed)
         raw = torch.from_numpy(features.train)
         views = raw.flatten(0, 1)
-        # Some of CLIP's features are a hundred times as large as others.
+        # Some of CLIP's features are a hundred times larger than others.
         self._mean, self._deviation = views.mean(0), views.std(0).clamp(min=1e-6)
         self._features = (raw - self._mean) / self._deviation
-        self._judged = [torch.from_numpy(part) for part in (features.held_out, features.validation)]
+        self._held_out = torch.from_numpy(features.held_out)
+        self._validation = torch.from_numpy(features.validation)
         self._dropout = options.dropout
         fresh = Head((raw.shape[2], options.hidden, options.dimension))
         self._head = fresh if start is None else unfold_scale(start, self._mean, self._deviation)
@@ -53,32 +55,31 @@ class HeadLearner:
 
     def evaluation_vectors(self) -> tuple[Tensor, Tensor]:
         head = self.head()
-        held_out, validation = (unit_vectors(head, features) for features in self._judged)
-        return held_out, validation
+        return unit_vectors(head, self._held_out), unit_vectors(head, self._validation)
 
     def head(self) -> Head:
-        """Return the head for features as the encoder gives them."""
+        """Return the trained head, for features as the encoder gives them."""
         return fold_scale(self._head, self._mean, self._deviation)
 
 
 def fold_scale(head: Head, mean: Tensor, deviation: Tensor) -> Head:
-    """Return a head for raw features that does what `head` does for standardised ones."""
-    made, first = _copied(head)
+    """Convert a head for standardised features to an equal head for raw features."""
+    copy, first = _copy(head)
     first.weight.div_(deviation)
     first.bias.sub_(functional.linear(mean, first.weight))
-    return made
+    return copy
 
 
 def unfold_scale(head: Head, mean: Tensor, deviation: Tensor) -> Head:
-    """Return a head for standardised features that does what `head` does for raw ones."""
-    made, first = _copied(head)
+    """Convert a head for raw features to an equal head for standardised features."""
+    copy, first = _copy(head)
     first.bias.add_(functional.linear(mean, first.weight))
     first.weight.mul_(deviation)
-    return made.requires_grad_(True)
+    return copy.requires_grad_(True)
 
 
-def _copied(head: Head) -> tuple[Head, nn.Linear]:
-    made = deepcopy(head).requires_grad_(False).float()
-    first = made.layers[0]
+def _copy(head: Head) -> tuple[Head, nn.Linear]:
+    copy = deepcopy(head).requires_grad_(False).float()
+    first = copy.layers[0]
     assert isinstance(first, nn.Linear)
-    return made, first
+    return copy, first

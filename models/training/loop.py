@@ -1,4 +1,8 @@
-"""Train something that turns photos into vectors, so that people are told apart."""
+"""Train a learner, epoch by epoch, to turn photos into vectors that tell people apart.
+
+After every epoch the vectors of other people are measured; the best epoch is kept. A run that was
+killed continues from its checkpoint.
+"""
 
 import json
 import time
@@ -22,7 +26,7 @@ from models.training.loss import IdentityLoss, LossName
 from models.training.split import Split
 
 _PAIRS = 1_000_000
-# A rate that rests on fewer false matches says more about the draw than about the vectors.
+# A rate that rests on fewer false matches depends too much on chance.
 _FALSE_MATCHES = 10
 
 
@@ -40,17 +44,17 @@ class TarMetric:
     def __call__(self, vectors: NDArray[np.float32]) -> float:
         """Return the TAR of unit vectors `(n, d)`, one for each photo."""
         enrolled = np.ones(len(vectors), bool)
-        compared = compare(vectors, self._identities, enrolled, *self._pairs)
-        return 1 - fnmr_at(compared.genuine, threshold_at(compared.impostor, self.fmr))
+        comparisons = compare(vectors, self._identities, enrolled, *self._pairs)
+        return 1 - fnmr_at(comparisons.genuine, threshold_at(comparisons.impostor, self.fmr))
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Hold how to train.
+    """Hold the options of a training run.
 
-    `balance` 0 draws photos evenly, 1 people evenly. `noise` is the share of photos of a
-    batch, those that fit their label worst, that nothing is learned from: as many as are
-    thought to be labelled wrongly. A run stops after `patience` epochs without progress.
+    `balance` 0 draws every photo equally often, 1 every person. `noise` is the share of wrong
+    labels that the user expects: that share of each batch, with the highest losses, is ignored.
+    A run stops after `patience` epochs without progress.
     """
 
     loss: LossName = "cross_entropy"
@@ -71,9 +75,9 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """Hold what one epoch came to; number 0 is the state before the first step.
+    """Hold the results of one epoch; epoch 0 is the state before the first step.
 
-    `accuracy` is that of the classifier on held-out photos.
+    `accuracy` is the accuracy of the classifier on held-out photos.
     """
 
     number: int
@@ -87,10 +91,10 @@ class Epoch:
 
 @dataclass(frozen=True, slots=True)
 class Identities:
-    """Hold who is on which photo, `(n,)` each.
+    """Hold the number of the person on each photo, one array `(n,)` for each part.
 
-    Those of `train` are numbered from 0 without gaps, `held_out` are other photos of the same
-    people, and `validation` are other people.
+    The people of `train` are numbered from 0 without gaps. `held_out` are other photos of the
+    same people, and `validation` are photos of other people.
     """
 
     train: NDArray[np.int64]
@@ -99,33 +103,33 @@ class Identities:
 
     @classmethod
     def of(cls, people: NDArray[np.int64], split: Split) -> "Identities":
-        """Return those of a split; `people` `(n,)` numbers them anyhow."""
-        known, train = np.unique(people[split.train], return_inverse=True)
-        held_out = np.searchsorted(known, people[split.held_out])
+        """Return the identities of a split of photos, whose people are any numbers `(n,)`."""
+        trained, train = np.unique(people[split.train], return_inverse=True)
+        held_out = np.searchsorted(trained, people[split.held_out])
         return cls(train.astype(np.int64), held_out.astype(np.int64), people[split.validation])
 
 
 class Learner(Protocol):
-    """Turn photos into vectors, by weights that can be trained."""
+    """Turn photos into vectors, with weights that can be trained."""
 
     @property
     def module(self) -> nn.Module:
-        """Return what holds the weights; those with a gradient are trained and kept."""
+        """Return the module with the weights; those that require a gradient are trained."""
 
     def vectors(self, places: Tensor, random: torch.Generator) -> Tensor:
-        """Return vectors `(n, d)` of training photos, as this step sees them, on the CPU."""
+        """Return the vectors `(n, d)` of training photos for one step, on the CPU."""
 
     def evaluation_vectors(self) -> tuple[Tensor, Tensor]:
-        """Return unit vectors of the held-out photos and of the validation photos."""
+        """Return the unit vectors of the held-out photos and of the validation photos."""
 
 
 class Training:
-    """Hold a run: learner, loss, optimizer, and the best weights so far.
+    """Run the training of a learner, and keep the best weights.
 
-    With a `checkpoint` every epoch is kept on disk, and a run that was killed goes on after
-    its last one, to the same numbers. `about` says what it trains on; raises LikenessError if
-    the checkpoint is of something else. With `keep_start` the weights it begins with are kept
-    when none are better; weights drawn at random are nobody's choice, however they do.
+    Every epoch is written to `checkpoint`. A run that was killed continues after its last epoch
+    and reaches the same numbers. `about` identifies the training data; raises LikenessError if
+    the checkpoint is of other data or other options. With `keep_start` the first weights can be
+    the best; random first weights never can.
     """
 
     def __init__(
@@ -142,7 +146,7 @@ class Training:
         self._checkpoint = checkpoint
         self._held_out = identities.held_out
         self._train = torch.from_numpy(identities.train)
-        self._judge = TarMetric(identities.validation)
+        self._tar_metric = TarMetric(identities.validation)
         self._keep_start = keep_start
         self._started_with = json.dumps([about, asdict(options)])
         torch.manual_seed(options.seed)
@@ -164,21 +168,22 @@ class Training:
 
     @property
     def fmr(self) -> float:
-        """Return where the TAR of validation is measured."""
-        return self._judge.fmr
+        """Return the FMR at which the TAR of the validation photos is measured."""
+        return self._tar_metric.fmr
 
     @property
     def finished(self) -> bool:
+        """Tell whether all epochs are done or there was no progress for too long."""
         if not self.history:
             return False
-        done = self.history[-1].number
+        last = self.history[-1].number
         best = max((epoch.number for epoch in self.history if epoch.best), default=0)
-        return done >= self._options.epochs or done - best >= self._options.patience
+        return last >= self._options.epochs or last - best >= self._options.patience
 
     def epochs(self) -> Iterator[Epoch]:
-        """Train and yield every epoch, and leave the learner with the weights of the best."""
+        """Train and yield every epoch, then give the learner the weights of the best epoch."""
         while not self.finished:
-            epoch = self._one(len(self.history))
+            epoch = self._run_epoch(len(self.history))
             self.history.append(epoch)
             if epoch.best:
                 self._best = self._copy()
@@ -186,11 +191,11 @@ class Training:
             yield epoch
         self._put(self._best)
 
-    def _one(self, number: int) -> Epoch:
+    def _run_epoch(self, number: int) -> Epoch:
         started = time.perf_counter()
         losses, rate = self._learn(number) if number else ([], 0.0)
         held_out, validation = self._learner.evaluation_vectors()
-        tar = self._judge(validation.numpy())
+        tar = self._tar_metric(validation.numpy())
         return Epoch(
             number,
             rate,
@@ -203,12 +208,12 @@ class Training:
 
     def _is_best(self, number: int, tar: float) -> bool:
         first = 0 if self._keep_start else 1
-        rivals = (epoch.tar for epoch in self.history if epoch.number >= first)
-        return number >= first and tar > max(rivals, default=-1.0)
+        earlier = (epoch.tar for epoch in self.history if epoch.number >= first)
+        return number >= first and tar > max(earlier, default=-1.0)
 
     def _learn(self, number: int) -> tuple[list[float], float]:
-        """Return the loss of every step of an epoch, and its last rate."""
-        # Numbers drawn from the epoch alone: a resumed run draws what it would have drawn.
+        """Train one epoch; return the loss of every step and the last learning rate."""
+        # The seed depends only on the epoch, so that a resumed run draws the same numbers.
         random = torch.Generator().manual_seed(self._options.seed * 100_003 + number)
         torch.manual_seed(self._options.seed * 100_003 + number)
         batches = torch.split(self._order(random), self._options.batch)
@@ -232,13 +237,13 @@ class Training:
         return torch.multinomial(self._chances, count, replacement=True, generator=random)
 
     def _rate(self, done: float) -> float:
-        """Rise over the first epoch, then fall along a cosine to zero."""
+        """Return the rate after `done` epochs: it rises in the first epoch, then falls to zero."""
         fall = (1 + cos(pi * done / self._options.epochs)) / 2
         return self._options.rate * min(1.0, done + 0.05) * fall
 
     def _step(self, places: Tensor, rate: float, epoch: int, random: torch.Generator) -> float:
         losses = self._loss(self._learner.vectors(places, random), self._train[places])
-        kept = len(losses) - int(self._distrusted(epoch) * len(losses))
+        kept = len(losses) - int(self._share_to_ignore(epoch) * len(losses))
         loss = losses.topk(kept, largest=False).values.mean()
         self._optimizer.zero_grad(set_to_none=True)
         for group in self._optimizer.param_groups:
@@ -248,20 +253,21 @@ class Training:
         self._optimizer.step()
         return float(loss.detach())
 
-    def _distrusted(self, epoch: int) -> float:
-        """Return the share of photos not learned from: more once the fit tells wrong labels.
+    def _share_to_ignore(self, epoch: int) -> float:
+        """Return the share of photos to ignore in an epoch, which rises to `noise`.
 
-        Han et al. 2018 (co-teaching): at first the worst fit is only the least trained.
+        In the first epochs a high loss does not yet mean a wrong label (Han et al. 2018,
+        co-teaching).
         """
         return self._options.noise * min(1.0, (epoch - 1) / (0.3 * self._options.epochs))
 
     @torch.inference_mode()
     def _accuracy(self, vectors: Tensor) -> float | None:
-        """Return how often the nearest identity is the right one."""
+        """Return the share of held-out photos whose nearest identity is right, or None."""
         if not len(vectors):
             return None
-        named = self._loss.cosines(vectors).argmax(1).numpy()
-        return float(np.mean(named == self._held_out))
+        nearest = self._loss.cosines(vectors).argmax(1).numpy()
+        return float(np.mean(nearest == self._held_out))
 
     def _copy(self) -> dict[str, Tensor]:
         return {name: weight.detach().clone() for name, weight in self._weights.items()}
@@ -287,8 +293,8 @@ class Training:
         state = torch.load(self._checkpoint, weights_only=True)
         if state["started_with"] != self._started_with:
             raise LikenessError(
-                f"{self._checkpoint} is of a run on other photos or with other options. Remove it "
-                "to start afresh, or name another folder."
+                f"{self._checkpoint} belongs to a run on other photos or with other options. "
+                "Remove it to start again, or name another folder."
             )
         self._put(state["weights"])
         self._loss.load_state_dict(state["loss"])

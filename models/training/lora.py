@@ -1,7 +1,7 @@
-"""Adapt a CLIP encoder to faces before its head is trained: low-rank changes of its attention.
+"""Adapt a CLIP encoder to faces with LoRA, before its head is trained.
 
-Hu et al. 2021 (LoRA). The changes are merged into the weights afterwards, so that what is
-served is an ordinary encoder.
+LoRA (Hu et al. 2021) trains low-rank changes of the attention matrices. At the end the changes
+are merged into the weights, so that the result is an ordinary encoder.
 """
 
 import warnings
@@ -28,12 +28,12 @@ from models.training.plan import Listener, Lora, Plan
 from models.training.split import Split
 
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
-_JUDGED_AT_ONCE = 64
+_EVALUATED_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Crops:
-    """Hold the crops `(n, size, size, 3)` uint8 of every part."""
+    """Hold the crops `(n, size, size, 3)` uint8 of each part of a split."""
 
     train: NDArray[np.uint8]
     held_out: NDArray[np.uint8]
@@ -41,7 +41,10 @@ class Crops:
 
 
 class LoraLearner:
-    """Train low-rank changes of an encoder together with a head, `start` or a fresh one."""
+    """Train low-rank changes of an encoder together with a head.
+
+    The head begins with `start`, or with random weights.
+    """
 
     def __init__(
         self,
@@ -68,7 +71,7 @@ class LoraLearner:
             lora_dropout=0.05,
         )
         with warnings.catch_warnings():
-            # peft asks transformers in a way that transformers will drop in its version 6.
+            # peft calls transformers in a way that transformers 6 will drop.
             warnings.simplefilter("ignore", FutureWarning)
             network = get_peft_model(deepcopy(encoder.network).float(), config)
         self._network = network.to(device)
@@ -81,9 +84,9 @@ class LoraLearner:
         return self._module
 
     def vectors(self, places: Tensor, random: torch.Generator) -> Tensor:
-        del random  # augmentation draws from torch's own generator, seeded for every epoch
+        del random  # the augmentation uses torch's global generator, seeded for every epoch
         self._network.train()
-        crops = self._take(self._crops.train, places.numpy())
+        crops = self._to_device(self._crops.train, places.numpy())
         view = random_views(len(crops), self._jitter, self._device)
         if torch.rand(()) < 0.5:
             crops = crops.flip(3)
@@ -100,15 +103,15 @@ class LoraLearner:
         return held_out, validation
 
     def encoder(self) -> ClipEncoder:
-        """Return the encoder with the changes merged into its weights; ends the training."""
+        """Merge the changes into the weights and return the encoder; call it after training."""
         merged: CLIPVisionModel = self._network.cpu().merge_and_unload()
         return ClipEncoder(merged.to(self._dtype))
 
     def head(self) -> Head:
-        """Return the head that was trained along."""
+        """Return the head that was trained with the encoder."""
         return self._head.cpu().requires_grad_(False)
 
-    def _take(self, crops: NDArray[np.uint8], places: NDArray[np.int64] | slice) -> Tensor:
+    def _to_device(self, crops: NDArray[np.uint8], places: NDArray[np.int64] | slice) -> Tensor:
         part = torch.from_numpy(np.array(crops[places])).to(self._device)
         return part.permute(0, 3, 1, 2).float().contiguous()
 
@@ -122,8 +125,8 @@ class LoraLearner:
     def _unit(self, crops: NDArray[np.uint8]) -> Tensor:
         self._network.eval()
         parts = []
-        for start in range(0, len(crops), _JUDGED_AT_ONCE):
-            part = self._take(crops, slice(start, start + _JUDGED_AT_ONCE))
+        for start in range(0, len(crops), _EVALUATED_AT_ONCE):
+            part = self._to_device(crops, slice(start, start + _EVALUATED_AT_ONCE))
             views = torch.stack([self._features(part), self._features(part.flip(3))], 1)
             parts.append(unit_vectors(self._head, views).cpu())
         return torch.cat(parts) if parts else torch.empty(0, self._head.dimension)
@@ -132,14 +135,16 @@ class LoraLearner:
 def adapt_encoder(
     plan: Plan, lora: Lora, start: Head | None, split: Split, listener: Listener
 ) -> tuple[str, Head]:
-    """Write the adapted encoder as a bundle without a head at `plan.out`, and name it.
+    """Adapt the encoder of a plan and write it to `plan.out` as a bundle without a head.
 
-    Also returns the head that was trained along. Raises LikenessError for an encoder
-    without attention.
+    Returns the folder of that bundle, and the head that was trained with the encoder. Raises
+    LikenessError if the encoder has no attention.
     """
     bundle = load_bundle(plan.encoder, weights=plan.weights)
     if not isinstance(bundle.encoder, ClipEncoder):
-        raise LikenessError("LoRA changes the attention of a transformer; this encoder has none.")
+        raise LikenessError(
+            "LoRA needs an encoder with attention, such as CLIP; this encoder has none."
+        )
     pixels = bundle.manifest.pixels
     options = replace(plan.options, epochs=lora.epochs, batch=lora.batch, rate=lora.rate)
     crops = _crops(plan, bundle, split)
@@ -171,19 +176,19 @@ def adapt_encoder(
 
 
 def _crops(plan: Plan, bundle: Bundle, split: Split) -> Crops:
-    """Cut the crops of every part, or map those that an earlier run has cut."""
+    """Cut the crops of every part, or load those that an earlier run has cut."""
     photos = plan.photos
     parts = (split.train, split.held_out, split.validation)
-    wanted = [photos.images[at] for at in np.concatenate(parts)]
+    names = [photos.images[at] for at in np.concatenate(parts)]
     framing = bundle.manifest.pixels.framing
     path = plan.run / "crops.npy"
     crops = CropSet.load(path) if path.exists() else None
-    if crops is None or crops.names != wanted or crops.crops.shape[1] != framing.size:
-        files = [photos.folder / name for name in wanted]
+    if crops is None or crops.names != names or crops.crops.shape[1] != framing.size:
+        files = [photos.folder / name for name in names]
         cut(files, photos.folder, bundle.detector, framing).save(path)
         crops = CropSet.load(path)
-    if crops.names != wanted:
-        raise LikenessError("Photos have changed while they were read; run it again.")
+    if crops.names != names:
+        raise LikenessError("Some photos changed while they were read. Run the training again.")
     ends = np.cumsum([len(part) for part in parts])
     return Crops(
         *(crops.crops[end - len(part) : end] for part, end in zip(parts, ends, strict=True))

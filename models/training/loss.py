@@ -1,4 +1,4 @@
-"""Losses over identities: what pulls the vectors of one person together."""
+"""Compute losses that pull the vectors of one person together."""
 
 from typing import Literal
 
@@ -9,16 +9,17 @@ from torch.nn import functional
 LossName = Literal["cross_entropy", "arcface", "cosface"]
 
 ARCFACE_DEGREES, COSFACE_COSINE = 28.6, 0.35
-# Some photos are labelled wrongly in every set: no class is worth all of the certainty.
+# Every data set has wrong labels, so the target of a class is less than certain.
 _SMOOTHING = 0.05
 
 
 class IdentityLoss(nn.Module):
-    """Give the loss `(n,)` of vectors `(n, d)` by identity `(n,)`.
+    """Compute the loss `(n,)` of vectors `(n, d)` with identities `(n,)`.
 
-    All three compare the direction of a vector with a direction learned for each identity,
-    as verification compares two vectors. `scale` multiplies the cosines. A margin is taken
-    off the angle to the own identity (ArcFace, in degrees) or off its cosine (CosFace).
+    All three losses compare a vector by its cosine with a direction that is learned for each
+    identity, and `scale` multiplies the cosines. ArcFace adds a margin, in degrees, to the angle
+    to the own identity (Deng et al. 2019). CosFace subtracts a margin from its cosine (Wang et
+    al. 2018).
     """
 
     def __init__(
@@ -41,9 +42,9 @@ class IdentityLoss(nn.Module):
 
     @torch.no_grad()
     def aim(self, vectors: Tensor, identities: Tensor) -> None:
-        """Point every identity at the mean of its vectors `(n, d)`, a better start than chance.
+        """Set the direction of every identity to the mean of its vectors `(n, d)`.
 
-        Vectors that are good already would be torn apart on their way to random directions.
+        With random directions, the first steps would destroy vectors that are already good.
         """
         directions = functional.normalize(vectors)
         means = torch.zeros(int(identities.max()) + 1, vectors.shape[1])
@@ -54,7 +55,7 @@ class IdentityLoss(nn.Module):
             self._margin.get_parameter("W").copy_(means.t())
 
     def cosines(self, vectors: Tensor) -> Tensor:
-        """Return how near each vector is to each identity, `(n, classes)`."""
+        """Return the cosine of each vector with each identity, `(n, classes)`."""
         margin = self._margin
         rows = self._directions if margin is None else margin.get_parameter("W").t()
         return functional.linear(functional.normalize(vectors), functional.normalize(rows))
@@ -68,13 +69,13 @@ def _margin_loss(
     from pytorch_metric_learning.losses import ArcFaceLoss, CosFaceLoss
     from pytorch_metric_learning.reducers import DoNothingReducer
 
-    made, usual = (
+    loss_type, usual_margin = (
         (ArcFaceLoss, ARCFACE_DEGREES) if name == "arcface" else (CosFaceLoss, COSFACE_COSINE)
     )
-    loss: nn.Module = made(
+    loss: nn.Module = loss_type(
         num_classes=classes,
         embedding_size=dimension,
-        margin=usual if margin is None else margin,
+        margin=usual_margin if margin is None else margin,
         scale=scale,
         reducer=DoNothingReducer(),
     )

@@ -1,4 +1,4 @@
-"""What a training run is given, and what comes out of it."""
+"""Hold the plan of a training run, its result, and the interface that reports progress."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from models.training.split import Leak, Shares, Split
 
 @dataclass(frozen=True, slots=True)
 class Lora:
-    """Hold how the encoder is adapted; `rank` is the width of the change of every matrix."""
+    """Hold the options of LoRA; `rank` is the rank of the change of every matrix."""
 
     rank: int = 8
     epochs: int = 5
@@ -25,12 +25,12 @@ class Lora:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Hold what to train on, with what, and where the bundle goes.
+    """Hold the photos, the encoder and the options of a run, and the folder of the new bundle.
 
-    `evaluation` are sets to be judged on besides: none of their people is trained on.
-    `encoder` is a built-in name, a directory or a hub id; with `lora` it is adapted first.
-    Where it is a bundle with a head, training begins with that head unless `fresh_head`.
-    `weights` is a folder that holds the networks that are else installed.
+    `evaluation` are more labelled sets to evaluate on; photos of theirs are not trained on.
+    `encoder` is a built-in name, a folder or a hub id; with `lora` it is adapted first. If it is
+    a bundle with a head, training begins with that head unless `fresh_head` is set. `weights` is
+    a folder with the networks that are otherwise installed.
     """
 
     photos: LabelledSet
@@ -49,17 +49,17 @@ class Plan:
 
     @property
     def run(self) -> Path:
-        """Return the folder of what is of use for this run only."""
+        """Return the folder of files that only this run needs, such as its checkpoints."""
         return self.out / "run"
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """Hold what came out, besides the bundle itself.
+    """Hold the result of a run, without the bundle itself.
 
-    `accuracy` is that of the best epoch's classifier on held-out photos of the people it
-    knows. The first report is of people held back from the training set, the others of the
-    evaluation sets.
+    `fmr` is the FMR at which the TAR of each epoch was measured. The first report is of the test
+    people of the training set, the others of the evaluation sets. `rejected` gives the reason for
+    each unusable photo.
     """
 
     split: Split
@@ -71,17 +71,18 @@ class TrainingResult:
 
     @property
     def best(self) -> Epoch:
+        """Return the best epoch, whose weights are in the bundle."""
         return max((epoch for epoch in self.history if epoch.best), key=lambda epoch: epoch.number)
 
 
 class Listener(Protocol):
-    """Be told how far a run is."""
+    """Receive the progress of a run."""
 
     def note(self, line: str) -> None:
-        """Take one line for the user."""
+        """Show one line to the user."""
 
     def progress(self, what: str, done: int, of: int) -> None:
-        """Take how many of how many are done."""
+        """Show that `done` of `of` items are done."""
 
     def epoch(self, stage: Literal["encoder", "head"], epoch: Epoch, fmr: float) -> None:
-        """Take one epoch; `fmr` is where its TAR was measured."""
+        """Show the results of one epoch; `fmr` is the FMR at which its TAR was measured."""

@@ -1,9 +1,9 @@
-"""Teach a quality head: what a photo's own features say of how well its person is recognised.
+"""Train a quality head, which estimates from features how well a person will be recognised.
 
-Photos of known people, plain and degraded, give both targets: the cosine with the mean of the
-person's other plain photos, which blur or a mask lowers, and the condition that was put on. Photos
-of unknown people teach the conditions alone, and what the head must not take for one: children,
-for example, have soft faces.
+Photos of known people, plain and under conditions, give both targets: the condition, and the
+cosine with the mean of the person's other plain photos, which blur or a mask lowers. Photos of
+unknown people give the condition only. They also show the head plain faces that it must not
+mistake for a condition: children, for example, have soft faces.
 """
 
 from collections import OrderedDict
@@ -31,25 +31,26 @@ HIDDEN = 64
 STEPS = 3000
 BATCH = 1024
 RATE = 3e-3
-# A person's other photos say who it is if there are so many.
+# People with fewer photos give no target for the quality.
 FEWEST_PHOTOS = 4
-# Below this cosine with the person's other photos a plain photo is taken for a wrong label.
+# A plain photo below this cosine with the person's other photos is taken for a wrong label.
 WRONG_LABEL = 0.1
-# With fewer plain photos the thresholds of the last thousandth are a guess.
+# With fewer plain photos a threshold at FALSE_ALARMS is a guess.
 PLAIN_WANTED = 500
-# Of the plain photos of people it did not learn from, so many may be called bad in one way.
+# The share of plain photos of held-out people in which a condition may be detected.
 FALSE_ALARMS = 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class QualityExamples:
-    """Hold features `(n, w)`, qualities `(n,)` or NaN, and the condition put on, -1 for none."""
+    """Hold features `(n, w)`, qualities `(n,)` or NaN, and numbers of conditions, -1 for none."""
 
     features: Vectors
     qualities: NDArray[np.float32]
     conditions: NDArray[np.int64]
 
     def at(self, places: NDArray[np.bool_]) -> "QualityExamples":
+        """Return the examples that `places` `(n,)` marks."""
         return QualityExamples(
             self.features[places], self.qualities[places], self.conditions[places]
         )
@@ -58,13 +59,13 @@ class QualityExamples:
 def examples_of(
     captures: Captures, people: NDArray[np.int64] | None
 ) -> tuple[QualityExamples, NDArray[np.int64]]:
-    """Return what photos teach, and whose each example is: -1 where people are not known."""
+    """Return the examples of photos, and the number of the person on each, -1 if unknown."""
     usable = captures.usable
     plain = captures.plain[usable]
-    who = np.full(len(plain), -1) if people is None else people[usable]
-    references = np.full_like(plain, np.nan) if people is None else _others(plain, who)
-    plainly = np.sum(plain * references, axis=1)
-    trusted = np.isnan(plainly) | (plainly > WRONG_LABEL)
+    owners = np.full(len(plain), -1) if people is None else people[usable]
+    references = np.full_like(plain, np.nan) if people is None else _references(plain, owners)
+    own_cosines = np.sum(plain * references, axis=1)
+    trusted = np.isnan(own_cosines) | (own_cosines > WRONG_LABEL)
     kinds: list[tuple[Vectors, Vectors, int]] = [(plain, captures.features["none"][usable], -1)]
     kinds += [
         (captures.degraded[name][usable], captures.features[name][usable], at)
@@ -75,39 +76,45 @@ def examples_of(
     qualities = np.concatenate([np.sum(kind * references, axis=1)[trusted] for kind, *_ in kinds])
     conditions = np.repeat([at for *_, at in kinds], int(trusted.sum()))
     examples = QualityExamples(features, np.clip(qualities, 0, 1).astype(np.float32), conditions)
-    return examples, np.tile(who[trusted], len(kinds))
+    return examples, np.tile(owners[trusted], len(kinds))
 
 
 def train_quality(
     labelled: tuple[Captures, NDArray[np.int64]], others: Sequence[Captures] = (), seed: int = 0
 ) -> tuple[QualityHead, QualityExamples]:
-    """Teach a head; return it and the examples of the people that it did not learn from.
+    """Train a head; return it and the examples of the held-out people.
 
-    A fifth of the people set the thresholds. Raises LikenessError without enough people.
+    A fifth of the people is held out and sets the thresholds. Raises LikenessError if there are
+    too few people.
     """
-    examples, who = examples_of(*labelled)
-    known = np.unique(who)
+    examples, owners = examples_of(*labelled)
+    known = np.unique(owners)
     if len(known) < 10:
         raise LikenessError(
-            f"There are {len(known)} people with {FEWEST_PHOTOS} photos or more; 10 are needed."
+            f"There are {len(known)} people with {FEWEST_PHOTOS} or more photos; 10 are needed."
         )
     held_out = np.random.default_rng(seed).permutation(known)[: len(known) // 5]
-    judged = examples.at(np.isin(who, held_out))
-    parts = [examples.at(~np.isin(who, held_out)), *(examples_of(each, None)[0] for each in others)]
-    arrays = _fitted(parts, seed)
-    arrays |= _judge(arrays, parts[0])
+    held_out_examples = examples.at(np.isin(owners, held_out))
+    parts = [
+        examples.at(~np.isin(owners, held_out)),
+        *(examples_of(each, None)[0] for each in others),
+    ]
+    arrays = _train_network(parts, seed)
+    arrays |= _fit_quality(arrays, parts[0])
     rough = QualityHead(arrays, {}, 0.0)
-    qualities, probabilities = rough.outputs(judged.features[judged.conditions == -1])
+    qualities, probabilities = rough.outputs(
+        held_out_examples.features[held_out_examples.conditions == -1]
+    )
     thresholds: dict[ConditionName, float] = {
         name: max(0.5, float(np.quantile(probabilities[:, at], 1 - FALSE_ALARMS)))
         for at, name in enumerate(CONDITION_NAMES)
     }
     least = float(np.quantile(qualities, FALSE_ALARMS))
-    return QualityHead(arrays, thresholds, least), judged
+    return QualityHead(arrays, thresholds, least), held_out_examples
 
 
-def _judge(arrays: dict[str, Vectors], examples: QualityExamples) -> dict[str, Vectors]:
-    """Fit the quality to the length of the features and to the conditions, by least squares."""
+def _fit_quality(arrays: dict[str, Vectors], examples: QualityExamples) -> dict[str, Vectors]:
+    """Fit the quality by least squares, from the length of the features and the conditions."""
     known = examples.at(~np.isnan(examples.qualities))
     seen = inputs(known.features)
     evidence = evidence_of_quality(seen, condition_logits(arrays, seen))
@@ -117,8 +124,8 @@ def _judge(arrays: dict[str, Vectors], examples: QualityExamples) -> dict[str, V
     return {"judge.weight": weights[:-1], "judge.bias": weights[-1:]}
 
 
-def _others(vectors: Vectors, people: NDArray[np.int64]) -> Vectors:
-    """Return for each photo the unit mean of its person's others; NaN where they are too few."""
+def _references(vectors: Vectors, people: NDArray[np.int64]) -> Vectors:
+    """Return for each photo the unit mean of its person's other photos, or NaN if too few."""
     references = np.full_like(vectors, np.nan)
     for person in np.unique(people):
         places = np.flatnonzero(people == person)
@@ -129,16 +136,16 @@ def _others(vectors: Vectors, people: NDArray[np.int64]) -> Vectors:
     return references
 
 
-def _fitted(parts: Sequence[QualityExamples], seed: int) -> dict[str, Vectors]:
-    """Fit an MLP to standardised inputs, and return its weights for inputs as they are."""
+def _train_network(parts: Sequence[QualityExamples], seed: int) -> dict[str, Vectors]:
+    """Train an MLP on standardised inputs, and return its weights for raw inputs."""
     torch.manual_seed(seed)
-    seen = torch.from_numpy(np.concatenate([inputs(part.features) for part in parts]))
+    samples = torch.from_numpy(np.concatenate([inputs(part.features) for part in parts]))
     conditions = torch.from_numpy(np.concatenate([part.conditions for part in parts]))
-    shown = functional.one_hot(conditions + 1, 1 + len(CONDITION_NAMES))[:, 1:].float()
-    mean, deviation = seen.mean(0), seen.std(0).clamp(min=1e-6)
-    seen = (seen - mean) / deviation
+    targets = functional.one_hot(conditions + 1, 1 + len(CONDITION_NAMES))[:, 1:].float()
+    mean, deviation = samples.mean(0), samples.std(0).clamp(min=1e-6)
+    samples = (samples - mean) / deviation
     layers = {
-        "inner": nn.Linear(seen.shape[1], HIDDEN),
+        "inner": nn.Linear(samples.shape[1], HIDDEN),
         "bend": nn.ReLU(),
         "outer": nn.Linear(HIDDEN, len(CONDITION_NAMES)),
     }
@@ -146,8 +153,8 @@ def _fitted(parts: Sequence[QualityExamples], seed: int) -> dict[str, Vectors]:
     optimizer = torch.optim.AdamW(network.parameters(), lr=RATE, weight_decay=1e-2)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     for _ in range(STEPS):
-        some = torch.randint(len(seen), (BATCH,))
-        loss = functional.binary_cross_entropy_with_logits(network(seen[some]), shown[some])
+        some = torch.randint(len(samples), (BATCH,))
+        loss = functional.binary_cross_entropy_with_logits(network(samples[some]), targets[some])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -158,27 +165,27 @@ def _fitted(parts: Sequence[QualityExamples], seed: int) -> dict[str, Vectors]:
     return {name: value.astype(np.float32) for name, value in arrays.items()}
 
 
-def summary_lines(head: QualityHead, judged: QualityExamples) -> list[str]:
-    """Return in a line each how well the head does on people that it did not learn from."""
-    qualities, probabilities = head.outputs(judged.features)
-    plain = judged.conditions == -1
+def summary_lines(head: QualityHead, held_out_examples: QualityExamples) -> list[str]:
+    """Return one line for each measure of the head on held-out people."""
+    qualities, probabilities = head.outputs(held_out_examples.features)
+    plain = held_out_examples.conditions == -1
     lines = []
     for at, name in enumerate(CONDITION_NAMES):
-        shown = judged.conditions == at
+        shown = held_out_examples.conditions == at
         if not shown.any():
             continue
-        found = probabilities[:, at] >= head.thresholds[name]
+        detected = probabilities[:, at] >= head.thresholds[name]
         lines.append(
-            f"{name:13} seen in {np.mean(found[shown]):.1%} of photos that show it, in "
-            f"{np.mean(found[plain]):.2%} of plain ones"
+            f"{name:13} detected in {np.mean(detected[shown]):.1%} of photos with it, and in "
+            f"{np.mean(detected[plain]):.2%} of plain photos"
         )
     if plain.sum() < PLAIN_WANTED:
         lines.append(
-            f"only {int(plain.sum()):,} plain photos of people held back set the thresholds: with "
-            f"fewer than {PLAIN_WANTED:,}, and that is some {5 * PLAIN_WANTED:,} photos in all, "
-            "expect more false alarms than these"
+            f"only {int(plain.sum()):,} plain photos of held-out people set the thresholds: with "
+            f"fewer than {PLAIN_WANTED:,} (about {5 * PLAIN_WANTED:,} photos in all) expect more "
+            "false alarms than shown above"
         )
-    known = ~np.isnan(judged.qualities)
-    agreement = float(np.corrcoef(qualities[known], judged.qualities[known])[0, 1])
-    lines.append(f"quality       correlation with what it should be: {agreement:.2f}")
+    known = ~np.isnan(held_out_examples.qualities)
+    agreement = float(np.corrcoef(qualities[known], held_out_examples.qualities[known])[0, 1])
+    lines.append(f"quality       correlation with its target: {agreement:.2f}")
     return lines

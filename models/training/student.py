@@ -1,4 +1,4 @@
-"""The student, its teacher, and what the one should learn of the other."""
+"""Define the student, its teacher, and the loss of distillation."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +19,14 @@ from models.weights import SFACE, locate
 
 STUDENT_SIZE, STUDENT_MARGIN = 112, 0.06
 TEACHER_SIZE, TEACHER_MARGIN = 112, 0.0
-# (tensor of the teacher that is the hint, student layer that predicts it, channels). The second
-# is what SFace's last layer sees, on the student's own grid of 7 by 7.
+# Hints: a tensor of the teacher, the student layer that predicts it, and its channels. The second
+# tensor is the input of SFace's last layer, on the same 7 by 7 grid as the student's patches.
 HINTS = (("conv_12_relu", 5, 512), ("dropout5", 7, 1024))
 
 
 @dataclass(frozen=True, slots=True)
 class LossWeights:
-    """Hold the weights of the loss and the share of blended crops."""
+    """Hold the weights of the parts of the loss, and the share of blended crops."""
 
     relation: float = 8.0
     hint: float = 0.3
@@ -34,7 +34,7 @@ class LossWeights:
 
 
 class Student(nn.Module):
-    """Hold the encoder, the head and the projections that are dropped after training."""
+    """Hold the encoder, the head, and projections for the hints that only training needs."""
 
     def __init__(self, encoder: CLIPVisionModel) -> None:
         super().__init__()
@@ -45,6 +45,7 @@ class Student(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
+        """Return the data type of the weights."""
         return next(self.parameters()).dtype
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -57,7 +58,7 @@ class Student(nn.Module):
 
 
 class Teacher:
-    """Give SFace's unit vectors and two of its feature maps, on the CPU."""
+    """Run SFace on the CPU, for its unit vectors and two of its feature maps."""
 
     def __init__(self) -> None:
         core = open_core(torch.device("cpu"))
@@ -67,21 +68,21 @@ class Teacher:
         self._request = compile_model(core, model, "bf16")
 
     def __call__(self, crops: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Return vectors `(n, 128)` and maps of crops `(n, 3, 112, 112)`, RGB from 0 to 255."""
-        found = self._request.infer([crops.cpu().numpy()], share_inputs=True)
-        vectors, *maps = (torch.from_numpy(np.array(found[at])) for at in range(1 + len(HINTS)))
+        """Return vectors `(n, 128)` and feature maps of RGB crops `(n, 3, 112, 112)`, 0 to 255."""
+        outputs = self._request.infer([crops.cpu().numpy()], share_inputs=True)
+        vectors, *maps = (torch.from_numpy(np.array(outputs[at])) for at in range(1 + len(HINTS)))
         maps = [functional.layer_norm(m, m.shape[1:]) for m in maps]
         return functional.normalize(vectors), maps
 
 
 def new_student(init: Path | None) -> Student:
-    """Build the student, from an earlier encoder and head when given."""
+    """Build a student with random weights, or load the encoder and head in the folder `init`."""
     if init is None:
         config = CLIPVisionConfig(
             hidden_size=256, intermediate_size=1024, num_hidden_layers=8, num_attention_heads=4,
             image_size=STUDENT_SIZE, patch_size=16, hidden_act="gelu",
         )  # fmt: skip
-        config._attn_implementation = "eager"  # its backward is twice as fast on CPU
+        config._attn_implementation = "eager"  # its backward pass is twice as fast on CPU
         return Student(CLIPVisionModel(config))
     encoder = CLIPVisionModel.from_pretrained(
         init / "encoder", dtype=torch.float32, attn_implementation="eager"
@@ -93,14 +94,14 @@ def new_student(init: Path | None) -> Student:
 
 
 def batch_loss(
-    student: Student, teacher: Teacher, crops: Tensor, goal: LossWeights, jitter: Jitter
+    student: Student, teacher: Teacher, crops: Tensor, weights: LossWeights, jitter: Jitter
 ) -> tuple[Tensor, float]:
-    """Return the loss over stored crops `(n, 3, 160, 160)` 0 to 255, and its cosine part."""
+    """Return the loss of stored crops `(n, 3, 160, 160)`, 0 to 255, and its cosine part."""
     n, device = len(crops), crops.device
     if torch.rand(()) < 0.5:
         crops = crops.flip(3)
     weight = torch.where(
-        torch.rand(n, 1, 1, 1, device=device) < goal.blend,
+        torch.rand(n, 1, 1, 1, device=device) < weights.blend,
         torch.rand(n, 1, 1, 1, device=device) * 0.5, torch.zeros((), device=device),
     )  # fmt: skip
     crops = torch.lerp(crops, crops.roll(1, 0), weight)
@@ -114,14 +115,16 @@ def batch_loss(
     vectors = functional.normalize(output.float())
     cosine = (1 - (vectors * target).sum(1)).mean()
     relation = (vectors @ vectors.T - target @ target.T).square().mean()
-    loss = cosine + goal.relation * relation
+    loss = cosine + weights.relation * relation
     cells = round(tokens[0].shape[1] ** 0.5)
     extent = extent_of(TEACHER_MARGIN)
     grid = functional.affine_grid(mapping / extent, [n, 1, cells, cells], align_corners=False)
     for predicted, hint in zip(tokens, maps, strict=True):
-        wanted = functional.grid_sample(hint, grid, align_corners=False, padding_mode="border")
-        wanted = wanted.flatten(2).transpose(1, 2)
-        loss = loss + goal.hint * (predicted.float() - wanted).square().mean()
+        target_tokens = functional.grid_sample(
+            hint, grid, align_corners=False, padding_mode="border"
+        )
+        target_tokens = target_tokens.flatten(2).transpose(1, 2)
+        loss = loss + weights.hint * (predicted.float() - target_tokens).square().mean()
     return loss, float(cosine.detach())
 
 
@@ -129,7 +132,7 @@ def batch_loss(
 def student_vectors(
     student: Student, crops: NDArray[np.uint8], device: torch.device
 ) -> NDArray[np.float32]:
-    """Return the unit vectors `(n, 128)` of stored crops, each summed with its mirror image."""
+    """Return the unit vectors `(n, 128)` of stored crops, summed over crop and mirror image."""
     vectors = []
     for start in range(0, len(crops), 128):
         part = torch.from_numpy(np.array(crops[start : start + 128])).to(device)

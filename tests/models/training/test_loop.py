@@ -133,7 +133,7 @@ def test_the_weights_of_the_best_epoch_are_kept(tmp_path: Path) -> None:
     list(training.epochs())
     best = max(training.history, key=lambda epoch: epoch.tar)
     _, validation = learner.evaluation_vectors()
-    assert training._judge(validation.numpy()) == best.tar
+    assert training._tar_metric(validation.numpy()) == best.tar
 
 
 def test_weights_worth_keeping_are_kept_when_nothing_is_better(tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def test_a_quality_head_is_taught_and_served(
     out = tmp_path / "judged"
     result = likeness("train-quality", people, "--bundle", with_cohort, "--out", out)
     assert result.exit_code == 0, result.output
-    assert "correlation with what it should be" in result.output
+    assert "correlation with its target" in result.output
     loaded = load_bundle(str(out))
     assert loaded.quality is not None
     assert loaded.cohort.digest == load_bundle(str(with_cohort)).cohort.digest
