@@ -1,6 +1,6 @@
 """Measure the pipeline and the service on this machine: `python -m tests.tools.bench`.
 
-Every figure is the median of several rounds; what is compared is compared in one run.
+Every figure is the median of several rounds. Figures that are compared come from one run.
 """
 
 import tempfile
@@ -11,7 +11,7 @@ from tests.tools.bench.machine import describe_machine
 
 
 def main() -> None:
-    """Print the tables."""
+    """Print all tables."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         print(describe_machine())

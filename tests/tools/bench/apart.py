@@ -1,4 +1,4 @@
-"""Run what may crash or hang in a process of its own, and take its figures as they come."""
+"""Run a measurement that may crash or hang in another process, and yield its figures."""
 
 import os
 import signal
@@ -14,21 +14,21 @@ Figure = TypeVar("Figure")
 
 
 class Unavailable(Exception):
-    """What was to be measured cannot be; the message says why."""
+    """Say that something cannot be measured; the message says why."""
 
 
 def ended(status: int) -> str:
-    """Say how a process ended that ought not to have."""
+    """Describe the unexpected end of a process."""
     return f"crashed: {signal.Signals(-status).name}" if status < 0 else f"ended with {status}"
 
 
 def apart(
     measure: Callable[[Given], Iterable[Figure]], given: Given, limit_s: float
 ) -> Iterator[Figure]:
-    """Yield what `measure` does with what it is `given`, in a new process, as soon as it is known.
+    """Call `measure(given)` in a new process, and yield each figure as soon as it is known.
 
-    It may start processes, which end with it. Raises Unavailable where it does, and when it
-    crashes or takes longer than `limit_s`.
+    Processes that it starts are killed at the end. Raises Unavailable if `measure` does, crashes,
+    or takes longer than `limit_s`.
     """
     spawn = get_context("spawn")
     receiving, sending = spawn.Pipe(duplex=False)
@@ -51,7 +51,7 @@ def apart(
         if process.exitcode:
             raise Unavailable(ended(process.exitcode))
     finally:
-        # What it started, too: all are in the group that began with it.
+        # Kill the processes that it started, too: they are in its process group.
         assert process.pid is not None
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Photos to send, no two alike, and the bodies that carry them."""
+"""Generate different photos to send, and request bodies that contain them."""
 
 from collections.abc import Sequence
 
@@ -13,26 +13,26 @@ MULTIPART = f"multipart/form-data; boundary={BOUNDARY}"
 
 
 def photos(width: int, height: int, count: int) -> list[bytes]:
-    """Return JPEGs of a face that fills a third of the height, grainy as a phone's photos are.
+    """Return JPEGs of a face that fills a third of the height, with noise like a phone's photos.
 
-    The grain makes 12 megapixels 3 MB; where it lies differs from photo to photo.
+    With the noise, a photo of 12 megapixels has 3 MB. Every photo has other noise.
     """
     rng = np.random.default_rng(0)
-    # Not mid-grey: a JPEG that ends in that colour is decoded twice, to see whether it was cut.
+    # Not grey: a JPEG that ends in grey is decoded twice, to find out whether it was cut off.
     still = np.asarray(
         ImageOps.pad(open_photo("grace"), (width, height), color="slategrey"), np.int16
     )
     grain = rng.normal(0, 6, (2 * height, 2 * width, 1)).astype(np.int16)
-    made = []
+    jpegs = []
     for _ in range(count):
         top, left = int(rng.integers(height)), int(rng.integers(width))
         grainy = still + grain[top : top + height, left : left + width]
-        made.append(jpeg(Image.fromarray(grainy.clip(0, 255).astype(np.uint8))))
-    return made
+        jpegs.append(jpeg(Image.fromarray(grainy.clip(0, 255).astype(np.uint8))))
+    return jpegs
 
 
 def multipart(photo: bytes, **fields: str) -> bytes:
-    """Return a form with one photo, `image`, and fields of text."""
+    """Return a multipart form with one photo, `image`, and text fields."""
     parts = [
         f'--{BOUNDARY}\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
         for name, value in fields.items()
@@ -45,12 +45,12 @@ def multipart(photo: bytes, **fields: str) -> bytes:
 
 
 def cycle(forms: Sequence[bytes], count: int) -> list[Body]:
-    """Return so many requests, each form in turn."""
+    """Return `count` requests that use the forms in turn."""
     return [Body(forms[index % len(forms)]) for index in range(count)]
 
 
 def disturbed(photos: Sequence[bytes], count: int) -> list[Body]:
-    """Return so many requests of which one in a hundred is cut off and five in a hundred leave."""
+    """Return requests, of which 1 % have a cut photo and 5 % disconnect before the answer."""
     bodies = []
     for index in range(count):
         photo = photos[index % len(photos)]

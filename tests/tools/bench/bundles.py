@@ -1,8 +1,8 @@
-"""Bundles side by side on labelled photos: `python -m tests.tools.bench.bundles --photos DIR`.
+"""Compare bundles on labelled photos: `python -m tests.tools.bench.bundles --photos DIR`.
 
-All take the same path through decoding, detection and alignment. `--train PEOPLE` adds heads
-trained afresh on the built-in encoder, one for every loss; `--bundle` adds others, a
-checkpoint of the hub for one.
+The photos of all bundles are decoded, detected and aligned in the same way. `--train PEOPLE` adds
+new heads on the built-in encoder, one for every loss. `--bundle` adds other bundles, for example a
+checkpoint of the hub.
 """
 
 import argparse
@@ -31,7 +31,7 @@ POINTS = ("fmr_1e-2", "fmr_1e-3", "fmr_1e-4")
 
 
 def table(labelled: LabelledSet, names: Sequence[str]) -> str:
-    """Return accuracy and FNMR of every bundle, and of an encoder whose head is left out."""
+    """Return the table of accuracy and FNMR of every bundle, and of its encoder without a head."""
     rows = [
         row_of(title, calibrate(labelled, vectors, ""))
         for name in names
@@ -42,7 +42,7 @@ def table(labelled: LabelledSet, names: Sequence[str]) -> str:
 
 
 def variants(labelled: LabelledSet, name: str) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    """Yield the vectors of a bundle and, where it has a head, its pooled features."""
+    """Yield the vectors of a bundle and, if it has a head, its features without the head."""
     bundle = load_bundle(name)
     embedded = embed(labelled, bundle)
     yield bundle.manifest.name, embedded.vectors
@@ -58,14 +58,14 @@ def row_of(title: str, calibration: Calibration) -> tuple[str, ...]:
     return (title, f"{calibration.accuracy:.4f}", *fnmr, failed)
 
 
-def trained_heads(people: Path, judged: LabelledSet, folder: Path) -> Iterator[str]:
-    """Train a fresh head with every loss; nobody on the photos judged is trained on."""
+def train_heads(people: Path, evaluation: LabelledSet, folder: Path) -> Iterator[str]:
+    """Train a new head with every loss, without the people of the evaluation set."""
     for loss in get_args(LossName):
         plan = Plan(
             photos=read_people(people),
             out=folder / f"builtin encoder, head by {loss}",
             cache=folder,
-            evaluation=(judged,),
+            evaluation=(evaluation,),
             options=Options(loss=loss),
             fresh_head=True,
             precision=choose_precision(torch.device("cpu")),
@@ -75,7 +75,7 @@ def trained_heads(people: Path, judged: LabelledSet, folder: Path) -> Iterator[s
 
 
 class Silence:
-    """Say nothing of how far a run is."""
+    """Ignore the progress of a run."""
 
     def note(self, line: str) -> None: ...
 
@@ -87,16 +87,18 @@ class Silence:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--photos", type=Path, required=True, help="labelled photos")
-    parser.add_argument("--pairs", type=Path, help="LFW's pairs.txt, or a CSV a,b,same")
-    parser.add_argument("--train", type=Path, help="a folder per person, or a CSV path,identity")
-    parser.add_argument("--bundle", action="append", default=[], help="one more bundle")
+    parser.add_argument("--photos", type=Path, required=True, help="folder of labelled photos")
+    parser.add_argument("--pairs", type=Path, help="LFW's pairs.txt, or a CSV file a,b,same")
+    parser.add_argument(
+        "--train", type=Path, help="a folder for each person, or a CSV file path,identity"
+    )
+    parser.add_argument("--bundle", action="append", default=[], help="another bundle to compare")
     arguments = parser.parse_args()
     print(describe_machine())
     print()
     labelled = read_protocol(arguments.photos, arguments.pairs)
     with TemporaryDirectory() as folder:
-        own = trained_heads(arguments.train, labelled, Path(folder)) if arguments.train else ()
+        own = train_heads(arguments.train, labelled, Path(folder)) if arguments.train else ()
         print(table(labelled, [*installed_bundles(), *own, *arguments.bundle]))
 
 

@@ -1,8 +1,8 @@
-"""embed-folder here, alone and through Ray: `python -m tests.tools.bench.clusters FOLDER`.
+"""Measure embed-folder with and without Ray: `python -m tests.tools.bench.clusters FOLDER`.
 
-Whole commands are timed, from the shell and back to it. A run over one photo is what starting
-costs; the rate is that of the other photos in the time a run over all of them takes longer.
-Without a folder, photos are made.
+Whole commands are timed. A run over one photo gives the time to start. The rate is the number of
+other photos, divided by the additional time of a run over all photos. Without a folder, photos
+are generated.
 """
 
 import argparse
@@ -23,34 +23,36 @@ ENGINES = ("local", "ray")
 
 
 def seconds(photos: Path, out: Path, engine: str, bundle: str) -> float:
-    """Run the command once and return how long it took."""
+    """Run the command once and return its duration."""
     words = ["embed-folder", photos, "--out", out, "--engine", engine, "--bundle", bundle]
     began = perf_counter()
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "service.__main__", *(str(word) for word in words)],
         capture_output=True,
     )
-    if done.returncode not in (0, EXIT_SOME_FAILED):
-        raise RuntimeError(done.stderr.decode())
+    if process.returncode not in (0, EXIT_SOME_FAILED):
+        raise RuntimeError(process.stderr.decode())
     return perf_counter() - began
 
 
 def table(photos: Sequence[Path], bundle: str, rounds: int, folder: Path) -> str:
-    """Return medians by engine; engines take turns, so that none has the quieter machine."""
+    """Return the table of medians by engine; engines take turns, so that load hits all alike."""
     one, all_ = folder / "one", folder / "all"
     for place, files in ((one, photos[:1]), (all_, photos)):
         place.mkdir()
         for at, file in enumerate(files):
             (place / f"{at:06}{file.suffix}").symlink_to(file.absolute())
-    took: dict[tuple[str, Path], list[float]] = {}
+    durations: dict[tuple[str, Path], list[float]] = {}
     for turn in range(rounds):
         for engine in ENGINES:
             for place in (one, all_):
                 out = folder / f"{engine}-{place.name}-{turn}"
-                took.setdefault((engine, place), []).append(seconds(place, out, engine, bundle))
+                durations.setdefault((engine, place), []).append(
+                    seconds(place, out, engine, bundle)
+                )
     rows = []
     for engine in ENGINES:
-        start, whole = took[engine, one], took[engine, all_]
+        start, whole = durations[engine, one], durations[engine, all_]
         rates = [(len(photos) - 1) / (w - s) for s, w in zip(start, whole, strict=True)]
         rows.append((engine, *(f"{median(column):.1f}" for column in (start, whole, rates))))
     title = f"embed-folder over {len(photos):,} photos, `{bundle}`, {rounds} rounds"
@@ -60,7 +62,9 @@ def table(photos: Sequence[Path], bundle: str, rounds: int, folder: Path) -> str
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("folder", type=Path, nargs="?", help="photos; else some are made")
+    parser.add_argument(
+        "folder", type=Path, nargs="?", help="folder of photos (default: generated photos)"
+    )
     parser.add_argument("--photos", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--bundle", default="builtin")

@@ -1,7 +1,8 @@
-"""The detectors side by side: `python -m tests.tools.bench.detectors [--photos DIR]`.
+"""Compare the detectors: `python -m tests.tools.bench.detectors [--photos DIR]`.
 
-What finding the face costs on one core, by how large it is in a photo of 1600 x 1200 pixels. With
-`--photos`, photos that show a face each: in how many of them none is found.
+The first table is the time to find a face on one core, by the size of the face in a photo of
+1600 x 1200 pixels. With `--photos`, a folder of photos with one face each, the second table is
+the number of photos in which a detector finds no face.
 """
 
 import argparse
@@ -32,7 +33,7 @@ def sources() -> tuple[DetectorSource, ...]:
 
 
 def scenes() -> Iterator[tuple[str, Pixels]]:
-    """Yield photos whose face fills a share of their longer side, and one without a face."""
+    """Yield photos whose face fills a share of the longer side, and a photo without a face."""
     random = np.random.default_rng(0)
     coarse = random.integers(40, 216, (16, 20, 3), np.uint8)
     empty = np.asarray(cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC), np.uint8)
@@ -49,7 +50,7 @@ def scenes() -> Iterator[tuple[str, Pixels]]:
 
 
 def costs() -> str:
-    """Return milliseconds to find the face, detectors interleaved photo by photo."""
+    """Return the table of milliseconds to find a face, by size of the face and detector."""
     cv2.setNumThreads(1)
     detectors = [source.open() for source in sources()]
     rows = [
@@ -73,7 +74,7 @@ def _milliseconds(look: Callable[[], bool]) -> str:
 
 
 def failures(photos: Path) -> str:
-    """Return in how many photos each detector finds no face."""
+    """Return the table of photos in which each detector finds no face."""
     files, rows = photos_in(photos), []
     for source in sources():
         with Cutter(source, Framing(112, 0.25)) as cutter:
@@ -85,7 +86,7 @@ def failures(photos: Path) -> str:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--photos", type=Path, help="photos that show a face each")
+    parser.add_argument("--photos", type=Path, help="folder of photos with one face each")
     arguments = parser.parse_args()
     print(describe_machine())
     print(f"\n{costs()}", flush=True)

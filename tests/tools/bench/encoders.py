@@ -1,7 +1,4 @@
-"""The built-in encoders side by side by engine, and dlib's own way of running its network.
-
-The latter only where dlib is installed.
-"""
+"""Compare the built-in encoders by engine, and dlib's own engine if dlib is installed."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -21,9 +18,9 @@ BATCHES = (1, 2, 4, 8, 32)
 
 
 def table() -> str:
-    """Return crops per second by batch size, rounds interleaved by encoder."""
+    """Return the table of crops per second by encoder and batch size."""
     rows = list(_dlibs_own())
-    # Ours sees every crop twice, upright and mirrored.
+    # Our encoders embed every crop twice, as it is and mirrored.
     for label, embedder in _embedders():
         rows.append((label, *(f"{rate:.0f}" for rate in rates(embedder, BATCHES))))
     head = ("encoder", *(f"batch {batch}" for batch in BATCHES))
@@ -42,15 +39,15 @@ def _dlibs_own() -> Iterator[tuple[str, ...]]:
 
 
 def rates(embedder: Embedder, batches: Sequence[int], rounds: int = ROUNDS) -> list[float]:
-    """Return the crops per second of an embedder that is fed with ready crops, by batch size."""
+    """Return the crops per second of an embedder on ready crops, for each batch size."""
     size = embedder.bundle.manifest.pixels.size
     crops = np.random.default_rng(0).integers(0, 256, (max(batches), size, size, 3), np.uint8)
-    found = []
+    speeds = []
     for batch in batches:
         part = list(crops[:batch])
         embedder(part)
-        found.append(1000 * batch / timed(partial(embedder, part), rounds))
-    return found
+        speeds.append(1000 * batch / timed(partial(embedder, part), rounds))
+    return speeds
 
 
 def _embedders() -> Iterator[tuple[str, Embedder]]:

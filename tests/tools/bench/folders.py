@@ -1,8 +1,8 @@
-"""A folder of photos, whole and by halves: `python -m tests.tools.bench.folders`.
+"""Measure a folder of photos, and its two parts alone: `python -m tests.tools.bench.folders`.
 
-The decode pool and the encoder are measured alone with the threads and batches that the whole
-gives them. On a GPU the whole cannot be faster than the slower of the two. On a CPU alone they
-share its cores, and it cannot be faster than both in turn, unless one of them leaves a core idle.
+The parts are the decode pool and the encoder, with the same threads and batches as together. With
+a GPU the whole cannot be faster than the slower part. On a CPU both parts share the cores, and
+the whole cannot be faster than both parts in turn, unless one of them leaves a core idle.
 """
 
 import argparse
@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from PIL import ImageOps
 
 from service.bulk.local import BulkPipeline, open_bulk
-from service.pipeline.decode import Caller
+from service.pipeline.caller import Caller
 from service.settings import load_settings
 from tests.photos import Name, jpeg, open_photo
 from tests.tools.bench.machine import describe_machine, markdown
 
 
 def write_photos(folder: Path, count: int) -> list[Path]:
-    """Write photos of 0.3 megapixels, no two alike."""
+    """Write different photos of 0.3 megapixels."""
     names: tuple[Name, ...] = ("grace", "astronaut")
     files = []
     for at in range(count):
@@ -41,7 +41,7 @@ def write_photos(folder: Path, count: int) -> list[Path]:
 async def measure(
     bulk: BulkPipeline, files: Sequence[Path], rounds: int
 ) -> list[tuple[float, ...]]:
-    """Return photos a second of decode pool, encoder and whole, a row per round."""
+    """Return photos per second of decode pool, encoder and whole, one row per round."""
     rates: list[tuple[float, ...]] = []
     share = len(files) // rounds
     for start in range(0, share * rounds, share):
@@ -71,7 +71,7 @@ def encode_alone(bulk: BulkPipeline, crops: Sequence[NDArray[np.uint8]]) -> floa
 
 
 async def table(bundles: Sequence[str], count: int, rounds: int, threads: int | None) -> str:
-    """Return medians of the rounds, and of the ratios within each."""
+    """Return the table of the medians over all rounds, also of the ratios within a round."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         files = write_photos(Path(folder), count)
@@ -95,8 +95,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--photos", type=int, default=600)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, help="decode threads; else as embed-folder")
-    parser.add_argument("--bundle", action="append", help="else sface and builtin")
+    parser.add_argument("--threads", type=int, help="decode threads (default: as embed-folder)")
+    parser.add_argument(
+        "--bundle", action="append", help="bundle to measure (default: sface and builtin)"
+    )
     arguments = parser.parse_args()
     bundles = arguments.bundle or ["sface", "builtin"]
     print(describe_machine())

@@ -1,6 +1,6 @@
-"""Time until the service is ready, and its memory: `python -m tests.tools.bench.footprint`.
+"""Measure the service's start time and memory: `python -m tests.tools.bench.footprint`.
 
-`--requests 10000` is what `deploy/speed.md` quotes; fewer show the same within minutes.
+`deploy/speed.md` quotes the figures of `--requests 10000`; fewer requests show the same in minutes.
 """
 
 import argparse
@@ -22,7 +22,7 @@ PARTS = 4
 
 
 def table(folder: Path, requests: int) -> str:
-    """Return seconds to readiness and resident megabytes along a run of requests, by engine."""
+    """Return the table of seconds until ready and of resident memory during a run, by engine."""
     forms = [multipart(photo) for photo in photos(*SIZES[0], 32)]
     rows = []
     for engine in engines_of(load_bundle()):
@@ -33,16 +33,16 @@ def table(folder: Path, requests: int) -> str:
             with running_server(folder / f"{engine}.db", settings):
                 starts.append(perf_counter() - began)
         with running_server(folder / f"{engine}.db", settings) as server:
-            held = [resident_mb(server.process.pid)]
+            memory_mb = [resident_mb(server.process.pid)]
             for _ in range(PARTS):
                 bodies = cycle(forms, requests // PARTS)
                 asyncio.run(closed_loop(embed(server), bodies, 16))
-                held.append(resident_mb(server.process.pid))
+                memory_mb.append(resident_mb(server.process.pid))
         ready = f"{sorted(starts)[STARTS // 2]:.1f}"
-        rows.append((engine, ready, *(f"{mb:.0f}" for mb in held)))
+        rows.append((engine, ready, *(f"{mb:.0f}" for mb in memory_mb)))
     after = (f"after {requests * part // PARTS}" for part in range(PARTS + 1))
     head = ("engine", "ready s", *(f"MB {moment}" for moment in after))
-    return markdown("Start, and resident memory along /embed requests", head, rows)
+    return markdown("Start time, and resident memory during /embed requests", head, rows)
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
-"""Find one among many, in both stores: `python -m tests.tools.bench.gallery`.
+"""Measure the search of one person among many: `python -m tests.tools.bench.gallery`.
 
-Both are asked through the protocol `Store`, in this process, for 5 subjects a search. Galleries
-are loaded in bulk, as who moves a gallery does: rows first, then the index.
+Both stores are called through the protocol `Store`, in this process, for 5 subjects a search.
+Galleries are loaded in bulk, as for a migration: first the rows, then the index.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import numpy as np
 from service.store import NewTemplate, Store, open_store
 from tests.postgres import running_cluster
 from tests.tools.bench.crowd import Crowd, Vectors, crowd, strangers
-from tests.tools.bench.gallery_load import FINGERPRINT, Loaded, postgres, sqlite
+from tests.tools.bench.gallery_load import FINGERPRINT, LoadedGallery, postgres, sqlite
 from tests.tools.bench.machine import describe_machine, markdown, resident_mb
 
 T = TypeVar("T")
@@ -31,14 +31,14 @@ PROBES = 500
 AT_ONCE = 8
 SEARCH = (
     "store", "templates", "known people: p50 ms", "p95 ms", f"/s, {AT_ONCE} at once",
-    "nearest found first", "strangers: p50 ms", "p95 ms", f"/s, {AT_ONCE} at once",
-    "nearest found first",
+    "nearest is first", "strangers: p50 ms", "p95 ms", f"/s, {AT_ONCE} at once",
+    "nearest is first",
 )  # fmt: skip
 UPKEEP = (
-    "store", "templates", "rows in s", "index in s", "start s", "index MB", "database MB",
+    "store", "templates", "rows s", "index s", "start s", "index MB", "database MB",
     "enrol ms", "read a subject ms", f"reads/s, {AT_ONCE} at once",
 )  # fmt: skip
-# What a machine with 4 GB for the database would be told, and a build that uses both cores.
+# Settings for a machine with 4 GB for the database, with an index build on both cores.
 POSTGRES = {
     "shared_buffers": "4GB",
     "maintenance_work_mem": "2GB",
@@ -48,12 +48,12 @@ POSTGRES = {
 
 
 def tables(sizes: Iterable[int]) -> str:
-    """Return what a search costs and finds, and what the gallery does, by store and size."""
+    """Return the tables of searches and of gallery upkeep, by store and size."""
     searches, upkeep = [], []
     for size in sizes:
         people = crowd(size)
         probes = people.probes(PROBES), strangers(PROBES)
-        nearest = [_nearest(people.gallery, asked) for asked in probes]
+        nearest = [_nearest(people.gallery, vectors) for vectors in probes]
         for name, loaded in (("SQLite, exact", in_sqlite), ("PostgreSQL, HNSW", in_postgres)):
             with loaded(people) as gallery:
                 found, costs = asyncio.run(_measure(gallery, people, probes, nearest))
@@ -61,28 +61,28 @@ def tables(sizes: Iterable[int]) -> str:
             upkeep.append((name, f"{size:,}", *costs))
     return "\n\n".join(
         (
-            markdown("One among many: a search", SEARCH, searches),
-            markdown("One among many: the gallery", UPKEEP, upkeep),
+            markdown("One among many: searches", SEARCH, searches),
+            markdown("One among many: upkeep of the gallery", UPKEEP, upkeep),
         )
     )
 
 
 @contextmanager
-def in_sqlite(people: Crowd) -> Iterator[Loaded]:
-    """Load people into a file until the block ends."""
+def in_sqlite(people: Crowd) -> Iterator[LoadedGallery]:
+    """Load people into a SQLite file that exists until the block ends."""
     with tempfile.TemporaryDirectory() as folder:
         yield sqlite(Path(folder) / "gallery.db", people)
 
 
 @contextmanager
-def in_postgres(people: Crowd) -> Iterator[Loaded]:
-    """Load people into a server of their own until the block ends."""
+def in_postgres(people: Crowd) -> Iterator[LoadedGallery]:
+    """Load people into a PostgreSQL server that runs until the block ends."""
     with running_cluster(**POSTGRES) as cluster:
         yield postgres(cluster, people)
 
 
 async def _measure(
-    loaded: Loaded,
+    loaded: LoadedGallery,
     people: Crowd,
     probes: Sequence[Vectors],
     nearest: Sequence[Sequence[int]],
@@ -95,8 +95,8 @@ async def _measure(
     await _ask(store, probes[0][:50])  # warms caches
     found = [
         cell
-        for people_asked, rows in zip(probes, nearest, strict=True)
-        for cell in await _searches(store, people, people_asked, rows)
+        for vectors, rows in zip(probes, nearest, strict=True)
+        for cell in await _searches(store, people, vectors, rows)
     ]
     subjects = _subjects(people)
     reads = [await _timed(store.templates_of(subject)) for subject in subjects]
@@ -130,7 +130,7 @@ async def _searches(
 
 
 async def _ask(store: Store, probes: Vectors) -> tuple[list[float], list[str]]:
-    """Return seconds and the first candidate of each search, one after the other."""
+    """Search one probe after the other; return the seconds and the first candidate of each."""
     times, firsts = [], []
     for probe in probes:
         began = perf_counter()
@@ -140,17 +140,17 @@ async def _ask(store: Store, probes: Vectors) -> tuple[list[float], list[str]]:
     return times, firsts
 
 
-async def _rate(ask: Callable[[T], Awaitable[object]], questions: Sequence[T] | Vectors) -> float:
-    """Return answers a second with AT_ONCE questions under way."""
-    left = iter(questions)
+async def _rate(call: Callable[[T], Awaitable[object]], arguments: Sequence[T] | Vectors) -> float:
+    """Return the calls per second with AT_ONCE calls at a time."""
+    left = iter(arguments)
 
     async def caller() -> None:
-        for question in left:
-            await ask(question)
+        for argument in left:
+            await call(argument)
 
     began = perf_counter()
     await asyncio.gather(*(caller() for _ in range(AT_ONCE)))
-    return len(questions) / (perf_counter() - began)
+    return len(arguments) / (perf_counter() - began)
 
 
 async def _timed(work: Awaitable[object]) -> float:
@@ -165,7 +165,7 @@ def _subjects(people: Crowd) -> list[str]:
 
 
 async def _enrol(store: Store) -> float:
-    """Return the median seconds to add one of 100 strangers, each found right after."""
+    """Return the median seconds to enrol one of 100 strangers; each must be found at once."""
     times = []
     for number, vector in enumerate(strangers(PROBES + 100)[PROBES:]):
         name = f"new{number}"
@@ -173,12 +173,12 @@ async def _enrol(store: Store) -> float:
         times.append(await _timed(store.enroll(name, [template])))
         (found,) = await store.search(vector, FINGERPRINT, 1)
         if found.subject != name:
-            raise AssertionError(f"{name} was enrolled and is not found")
+            raise AssertionError(f"{name} was enrolled but a search does not find it")
     return statistics.median(times)
 
 
 def _nearest(gallery: Vectors, probes: Vectors) -> list[int]:
-    """Return the row of the gallery nearest to each probe."""
+    """Return the row of the gallery that is nearest to each probe."""
     rows: list[int] = (gallery @ probes.T).argmax(axis=0).tolist()
     return rows
 

@@ -1,4 +1,4 @@
-"""Load a large gallery into a store within minutes, by the tables it has."""
+"""Load a large gallery directly into the tables of a store, within minutes."""
 
 import asyncio
 import sqlite3
@@ -24,8 +24,8 @@ _INDEX = "search_1_vector_idx"
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
-    """Hold where a gallery is and what loading it took; an index in memory has no size here."""
+class LoadedGallery:
+    """Hold the URL of a gallery and the times to load it; `index_mb` is None for SQLite."""
 
     url: str
     rows_s: float
@@ -34,8 +34,8 @@ class Loaded:
     database_mb: float
 
 
-def sqlite(path: Path, people: Crowd) -> Loaded:
-    """Fill a file; its index is made in memory whenever the store is opened."""
+def sqlite(path: Path, people: Crowd) -> LoadedGallery:
+    """Fill a SQLite file; the store builds its index in memory when it is opened."""
     url = f"sqlite:///{path}"
     _create(url)
     began = perf_counter()
@@ -51,11 +51,11 @@ def sqlite(path: Path, people: Crowd) -> Loaded:
         )
         connection.commit()
     took = perf_counter() - began
-    return Loaded(url, took, 0.0, None, path.stat().st_size / 1e6)
+    return LoadedGallery(url, took, 0.0, None, path.stat().st_size / 1e6)
 
 
-def postgres(cluster: Cluster, people: Crowd) -> Loaded:
-    """Fill a database, then build the index with all the cores it may use."""
+def postgres(cluster: Cluster, people: Crowd) -> LoadedGallery:
+    """Fill a PostgreSQL database, then build the index on all allowed cores."""
     url = cluster.new_database()
     _create(url)
     with psycopg.connect(url, autocommit=True) as connection:
@@ -80,7 +80,7 @@ def postgres(cluster: Cluster, people: Crowd) -> Loaded:
             f"SELECT pg_relation_size('likeness.{_INDEX}'), pg_database_size(current_database())"
         )
         ((index, database),) = connection.execute(sizes).fetchall()
-    return Loaded(url, loaded - began, built - loaded, index / 1e6, database / 1e6)
+    return LoadedGallery(url, loaded - began, built - loaded, index / 1e6, database / 1e6)
 
 
 def _copy(connection: psycopg.Connection, people: Crowd) -> None:
@@ -100,13 +100,13 @@ def _copy(connection: psycopg.Connection, people: Crowd) -> None:
         for number, row in enumerate(_templates(people)):
             copy.write_row((*row, "{}", Vector(people.gallery[number]).to_binary()))
     with connection.cursor() as cursor, cursor.copy("COPY likeness.search_1 FROM STDIN") as copy:
-        # Rows are numbered as they come, from 1.
+        # Rows are numbered in order, from 1.
         for number, row in enumerate(NO_COHORT.index_rows(people.gallery), 1):
             copy.write_row((number, HalfVector(row)))
 
 
 def _create(url: str) -> None:
-    """Let the store make its tables."""
+    """Let the store create its tables."""
 
     async def open_and_close() -> None:
         await (await open_store(url)).close()

@@ -1,4 +1,4 @@
-"""The service over HTTP: what it costs closed loop, open loop, overloaded and disturbed."""
+"""Measure the service over HTTP: closed loop, open loop, overloaded and disturbed."""
 
 import asyncio
 from collections.abc import Mapping
@@ -19,13 +19,13 @@ from tests.tools.bench.stages import SIZES, before_encoder, engines_of, forward_
 
 CONNECTIONS = (1, 4, 16)
 SUBJECT = "grace"
-# How many photos of each size are made; sending one again costs the service the same.
+# How many different photos of each size are sent. Repeated photos cost the service the same.
 DISTINCT = {SIZES[0]: 32, SIZES[1]: 12, SIZES[2]: 6}
 STAGES = ("decode", "detect", "align", "queue", "forward")
 
 
 def tables(folder: Path) -> str:
-    """Return all tables of this module, for every engine."""
+    """Return all tables, with rows for every engine."""
     forms = {size: photos(*size, count) for size, count in DISTINCT.items()}
     closed: list[tuple[str, ...]] = []
     alone: list[tuple[str, ...]] = []
@@ -44,7 +44,7 @@ def tables(folder: Path) -> str:
         (
             markdown("HTTP, closed loop, and the mean of each stage, ms", (*head, *STAGES), closed),
             markdown(
-                "A lone /embed, 0.3 MP",
+                "One /embed at a time, 0.3 MP",
                 ("engine", "p50 ms", "its stages measured alone, ms", "ratio"),
                 alone,
             ),
@@ -57,8 +57,8 @@ def tables(folder: Path) -> str:
                 open_,
             ),
             markdown(
-                "1 % cut files and 5 % who leave, /embed, 8 connections",
-                ("engine", "p99 ms without", "p99 ms with", "ratio", "hung", "healthy refused"),
+                "1 % cut files and 5 % callers that disconnect, /embed, 8 connections",
+                ("engine", "p99 ms without", "p99 ms with", "ratio", "hung", "good photos refused"),
                 chaos,
             ),
         )
@@ -66,7 +66,7 @@ def tables(folder: Path) -> str:
 
 
 def enrol(server: RunningServer) -> None:
-    """Enrol the subject that photos are verified against."""
+    """Enrol the subject of the `/verify` requests."""
     with Likeness(server.url) as likeness:
         likeness.enroll(SUBJECT, photo_bytes("grace"))
 
@@ -76,13 +76,13 @@ def embed(server: RunningServer) -> Target:
 
 
 async def _closed(
-    server: RunningServer, made: Mapping[tuple[int, int], list[bytes]]
+    server: RunningServer, photos_sent: Mapping[tuple[int, int], list[bytes]]
 ) -> list[tuple[str, ...]]:
     rows = []
     for route, fields in (("/embed", {}), ("/verify", {"subject": SUBJECT})):
         target = Target(server.url, route, MULTIPART)
         for size in SIZES:
-            forms = [multipart(photo, **fields) for photo in made[size]]
+            forms = [multipart(photo, **fields) for photo in photos_sent[size]]
             await closed_loop(target, cycle(forms, 4), 1)
             for connections in CONNECTIONS if size == SIZES[0] else (1, 4):
                 before = stage_sums(server)
@@ -96,15 +96,17 @@ async def _closed(
     return rows
 
 
-async def _alone(server: RunningServer, made: list[bytes], engine: EngineName) -> tuple[str, ...]:
-    forms = [multipart(photo) for photo in made]
+async def _alone(
+    server: RunningServer, photos_sent: list[bytes], engine: EngineName
+) -> tuple[str, ...]:
+    forms = [multipart(photo) for photo in photos_sent]
     load = await closed_loop(embed(server), cycle(forms, 96), 1)
-    parts = sum(before_encoder(made[0])) + forward_alone(engine)
+    parts = sum(before_encoder(photos_sent[0])) + forward_alone(engine)
     return f"{load.ms(0.5):.1f}", f"{parts:.1f}", f"{load.ms(0.5) / parts:.2f}"
 
 
-async def _open(server: RunningServer, made: list[bytes]) -> list[tuple[str, ...]]:
-    forms = [multipart(photo) for photo in made]
+async def _open(server: RunningServer, photos_sent: list[bytes]) -> list[tuple[str, ...]]:
+    forms = [multipart(photo) for photo in photos_sent]
     peak = (await closed_loop(embed(server), cycle(forms, 320), 16)).rate
     rows: list[tuple[str, ...]] = []
     for times in (0.5, 0.8, 3.0):
@@ -125,10 +127,10 @@ def _others(load: Load) -> int:
     return len(load.replies) - load.count(200) - load.count(429)
 
 
-async def _chaos(server: RunningServer, made: list[bytes]) -> tuple[str, ...]:
-    forms = [multipart(photo) for photo in made]
+async def _chaos(server: RunningServer, photos_sent: list[bytes]) -> tuple[str, ...]:
+    forms = [multipart(photo) for photo in photos_sent]
     clean = await closed_loop(embed(server), cycle(forms, 600), 8)
-    dirty = await closed_loop(embed(server), disturbed(made, 600), 8)
+    dirty = await closed_loop(embed(server), disturbed(photos_sent, 600), 8)
     healthy = sum(not reply.body.harmful for reply in dirty.replies)
     return (
         *(f"{clean.ms(0.99):.0f}", f"{dirty.ms(0.99):.0f}"),
@@ -141,15 +143,15 @@ Sums = Mapping[str, tuple[float, float]]
 
 
 def stage_sums(server: RunningServer) -> Sums:
-    """Return seconds and number of passes of every stage until now."""
+    """Return the total seconds and the number of passes of every stage."""
     text = httpx.get(f"{server.url}/metrics").text
-    found: dict[str, dict[str, float]] = {}
+    samples: dict[str, dict[str, float]] = {}
     for family in text_string_to_metric_families(text):
         if family.name == "likeness_stage_seconds":
             for sample in family.samples:
-                found.setdefault(sample.labels["stage"], {})[sample.name] = sample.value
+                samples.setdefault(sample.labels["stage"], {})[sample.name] = sample.value
     name = "likeness_stage_seconds"
-    return {stage: (at[f"{name}_sum"], at[f"{name}_count"]) for stage, at in found.items()}
+    return {stage: (at[f"{name}_sum"], at[f"{name}_count"]) for stage, at in samples.items()}
 
 
 def _mean_ms(before: Sums, after: Sums, stage: str) -> str:

@@ -1,4 +1,4 @@
-"""What an installation takes on the disk, and for what: `python -m tests.tools.bench.installed`."""
+"""Measure the disk space of an installation: `python -m tests.tools.bench.installed`."""
 
 import argparse
 from collections.abc import Iterator
@@ -14,19 +14,19 @@ SHOWN = 12
 
 
 def table(*extras: str) -> str:
-    """Return the size of each package that the service brings, the largest first."""
+    """Return the table of the sizes of the packages that the service installs, largest first."""
     installed = _needed("likeness-server", frozenset(extras))
     sizes = {name: _size(found) for name, found in installed.items()}
     ordered = sorted(sizes.items(), key=lambda item: -item[1])
     rows = [(name, f"{size / 1e6:.1f}") for name, size in ordered[:SHOWN]]
     rest = ordered[SHOWN:]
     rows.append((f"{len(rest)} others", f"{sum(size for _, size in rest) / 1e6:.1f}"))
-    rows.append(("together", f"{sum(sizes.values()) / 1e6:.1f}"))
+    rows.append(("total", f"{sum(sizes.values()) / 1e6:.1f}"))
     return markdown("Installed", ("package", "MB"), rows)
 
 
 def _needed(name: str, extras: frozenset[str]) -> dict[str, Distribution]:
-    """Return a package and all it needs in this environment, those that are installed."""
+    """Return a package and its requirements, as far as they are installed."""
     found: dict[str, Distribution] = {}
     waiting = [(name, extras)]
     seen = set()
@@ -62,7 +62,9 @@ def _size(package: Distribution) -> int:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--extras", nargs="*", default=[], help="such as openvino")
+    parser.add_argument(
+        "--extras", nargs="*", default=[], help="extras of the package, such as openvino"
+    )
     arguments = parser.parse_args()
     print(describe_machine(), end="\n\n")
     print(table(*arguments.extras))

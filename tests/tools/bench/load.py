@@ -1,7 +1,7 @@
-"""A lean HTTP load: a general client costs 3 ms a request and would be measured instead.
+"""Generate HTTP load with a small client, since a general client costs 3 ms a request itself.
 
 Closed loop: every connection sends its next request when it has its answer. Open loop: requests
-arrive when they arrive, and time counts from then, so that a slow answer delays nobody's clock.
+arrive at given times, and the time of each counts from then, even if the service is late.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ _MOST_CONNECTIONS = 512
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Say where requests go and what they carry."""
+    """Hold the URL, path and content type of requests."""
 
     url: str
     path: str
@@ -31,7 +31,7 @@ class Target:
         return host, int(port)
 
     def head(self, length: int) -> bytes:
-        """Return the head of a request whose body has so many bytes."""
+        """Return the head of a request with a body of `length` bytes."""
         return (
             f"POST {self.path} HTTP/1.1\r\nhost: {self.url.removeprefix('http://')}\r\n"
             f"content-type: {self.content_type}\r\ncontent-length: {length}\r\n\r\n"
@@ -40,9 +40,9 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """Hold a request's body; who `leaves` closes the connection instead of waiting.
+    """Hold a request's body; with `leaves` the client closes the connection at once.
 
-    `harmful` marks what is sent to disturb, so that it is not counted among the others.
+    `harmful` marks a disturbance, which is not counted with the other requests.
     """
 
     data: bytes
@@ -52,7 +52,7 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Hold a status, 0 where no answer came, and the seconds it took."""
+    """Hold the status of an answer, or 0 for no answer, and the seconds until then."""
 
     status: int
     seconds: float
@@ -61,7 +61,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Hold what a load was answered, and how long it ran."""
+    """Hold all replies to a load, and its duration."""
 
     replies: Sequence[Reply]
     seconds: float
@@ -79,12 +79,12 @@ class Load:
         return 1000 * times[min(len(times) - 1, int(quantile * len(times)))]
 
     def count(self, status: int) -> int:
-        """Return how many harmless requests were answered so."""
+        """Return how many harmless requests got this status."""
         return len(self._times(status))
 
     @property
     def hung(self) -> int:
-        """Return how many of those who stayed never got an answer."""
+        """Return how many requests got no answer although the client waited."""
         return sum(reply.status == 0 and not reply.body.leaves for reply in self.replies)
 
     def _times(self, status: int) -> list[float]:
@@ -96,7 +96,7 @@ class Load:
 
 
 async def closed_loop(target: Target, bodies: Iterable[Body], connections: int) -> Load:
-    """Send every body once, over so many connections."""
+    """Send every body once, over `connections` connections."""
     waiting = iter(bodies)
     replies: list[Reply] = []
 
@@ -112,7 +112,7 @@ async def closed_loop(target: Target, bodies: Iterable[Body], connections: int) 
 
 
 async def open_loop(target: Target, bodies: Sequence[Body], rate: float, seed: int = 0) -> Load:
-    """Send every body once, at so many a second, the gaps between them exponential."""
+    """Send every body once, `rate` per second, with exponentially distributed gaps."""
     gaps = random.Random(seed)
     idle: list[Caller] = []
     tasks: list[asyncio.Task[Reply]] = []
@@ -134,13 +134,13 @@ async def open_loop(target: Target, bodies: Sequence[Body], rate: float, seed: i
         replies = await asyncio.gather(*tasks)
         for caller in idle:
             await caller.close()
-        # Until the last answer: what still waits after the last arrival was not served in time.
+        # The time ends with the last answer, because late answers lower the rate.
         return Load(replies, perf_counter() - began)
 
 
 @contextmanager
 def _without_pauses() -> Iterator[None]:
-    """Collect no garbage: with torch loaded that takes 100 ms, and would be measured as well."""
+    """Stop the garbage collector, which with torch loaded takes 100 ms a time."""
     gc.collect()
     gc.disable()
     try:
@@ -150,14 +150,14 @@ def _without_pauses() -> Iterator[None]:
 
 
 class Caller:
-    """Keep one connection, and open another when it has been closed."""
+    """Keep one connection, and open a new one when it was closed."""
 
     def __init__(self, target: Target) -> None:
         self._target = target
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def send(self, body: Body, due: float) -> Reply:
-        """Send a request and read its answer to the end; time counts from `due`."""
+        """Send a request and read its whole answer; the time counts from `due`."""
         status = 0
         try:
             async with asyncio.timeout(TIMEOUT_S):
@@ -172,12 +172,12 @@ class Caller:
             _, writer = self._streams
             self._streams = None
             writer.close()
-            with suppress(OSError):  # the other side may have gone first
+            with suppress(OSError):  # the server may have closed it first
                 await writer.wait_closed()
 
     async def _exchange(self, body: Body) -> int:
         if self._streams is not None and self._streams[0].at_eof():
-            await self.close()  # the server closes what has been idle for long
+            await self.close()  # the server closes connections that are idle for long
         if self._streams is None:
             self._streams = await asyncio.open_connection(*self._target.address)
         reader, writer = self._streams

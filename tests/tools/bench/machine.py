@@ -1,4 +1,4 @@
-"""Say what was measured on: hardware, versions, commit."""
+"""Describe the machine of a measurement, and format tables."""
 
 import os
 import platform
@@ -19,8 +19,8 @@ PACKAGES = (
 
 
 def describe_machine() -> str:
-    """Return a few lines that make a figure reproducible."""
-    import torch  # takes seconds, which who only prints a table need not wait
+    """Return lines with the hardware, the versions and the commit, to reproduce a figure."""
+    import torch  # takes seconds, and a caller that only prints a table needs none of it
 
     from models.encoder.device import choose_device, choose_precision
 
@@ -41,7 +41,7 @@ def describe_machine() -> str:
 
 
 def markdown(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a table that reads well as text and as Markdown."""
+    """Return a Markdown table with aligned columns."""
     columns = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
 
     def line(cells: Sequence[str]) -> str:
@@ -53,10 +53,10 @@ def markdown(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 
 def resident_mb(pid: int, which: str = "VmRSS") -> float:
-    """Return the memory that a process holds now, or `VmHWM`, held at most."""
+    """Return the resident memory of a process in MiB, or its maximum with `VmHWM`."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    held = next(line for line in lines if line.startswith(f"{which}:"))
-    return int(held.split()[1]) / 1024
+    line = next(line for line in lines if line.startswith(f"{which}:"))
+    return int(line.split()[1]) / 1024
 
 
 def _cpu() -> str:

@@ -1,9 +1,10 @@
-"""Others beside us, same weights and photos, one run: `python -m tests.tools.bench.peers`.
+"""Compare Likeness with other servers, in one run: `python -m tests.tools.bench.peers`.
 
-Each server is a process of its own in an environment of its own under `build/peers`, made the
-first time, and so is what measures it. What cannot be installed, does not start, crashes or takes
-too long is left out from then on, and the table says why. Each figure is printed when it is
-known, and the table as far as it goes is in `build/peers/table.md`.
+All servers have the same weights and photos. Each server and each measurement runs in its own
+process. A server that needs its own environment gets one under `build/peers` in the first run. A
+server that cannot be installed, does not start, crashes or takes too long is left out from then
+on, and the table says why. Each figure is printed at once, and the table so far is in
+`build/peers/table.md`.
 """
 
 import argparse
@@ -38,16 +39,16 @@ CONNECTIONS = (1, 8, 32)
 BATCHES = (1, 2, 4, 8, 16, 32)
 SECONDS = 5.0
 START_S = 60.0
-# Of one server at all numbers of connections; an environment may have to be made, too.
+# For one server at all numbers of connections, and the creation of its environment.
 LIMIT_S = 900.0
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Hold a server: how to start it with a folder of weights and a port, and how to ask it.
+    """Hold a server: the command that starts it, and the path and bodies of its requests.
 
-    `engine` names ours; a rival has `command`, and a list of requirements where it needs an
-    environment of its own.
+    `engine` is set for Likeness. Another server has a `command` with a folder of weights and a
+    port, and `requirements` if it needs its own environment.
     """
 
     name: str
@@ -72,7 +73,7 @@ def _litserve_body(photo: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Say which peer is measured, with which weights, and how many seconds at each number."""
+    """Hold a measurement: the peer, its weights, and the seconds at each number of connections."""
 
     peer: Peer
     folder: Path
@@ -82,7 +83,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Hold what a server did: photos a second, and milliseconds to an answer."""
+    """Hold the photos per second of a server, and the milliseconds until an answer."""
 
     connections: int
     per_s: float
@@ -96,7 +97,7 @@ class Figures:
 
 @dataclass(slots=True)
 class Table:
-    """Hold what is known so far: figures and why some are missing, by peer, best crops a second."""
+    """Hold the figures so far by peer, reasons for missing ones, and the most crops per second."""
 
     figures: dict[str, list[Figures]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
@@ -110,7 +111,7 @@ class Table:
 
 
 def peers() -> list[Peer]:
-    """Return ours by engine, and the rivals."""
+    """Return Likeness with each engine, and the other servers."""
     infinity = "{bin}/infinity_emb v2 --model-id {folder} --engine torch --device cpu"
     infinity += " --dtype float32 --host 127.0.0.1 --port {port} --url-prefix"
     return [
@@ -143,7 +144,7 @@ def peers() -> list[Peer]:
 
 @contextmanager
 def running(peer: Peer, folder: Path, store: Path) -> Iterator[str]:
-    """Start a peer and give its URL once it has answered a photo; raises Unavailable."""
+    """Start a peer and yield its URL after its first answer; raises Unavailable."""
     if peer.engine is not None:
         settings = {
             "LIKENESS_BUNDLE": str(folder),
@@ -177,13 +178,13 @@ def running(peer: Peer, folder: Path, store: Path) -> Iterator[str]:
             with _watched(process):
                 yield url
         finally:
-            # Its workers end with the process that measures.
+            # The process that measures kills its workers.
             process.kill()
 
 
 @contextmanager
 def _watched(process: subprocess.Popen[Any]) -> Iterator[None]:
-    """Name a crash of the server as the reason why there are no figures."""
+    """Report a crash of the server as the reason for missing figures."""
     try:
         yield
     except Unavailable as exc:
@@ -203,29 +204,29 @@ def _wait(peer: Peer, process: subprocess.Popen[bytes], url: str, log: Path) -> 
         if replies[0].status == 200:
             return
         sleep(1)
-    last = log.read_text().strip().splitlines() or ["nothing printed"]
+    last = log.read_text().strip().splitlines() or ["it printed nothing"]
     raise Unavailable(f"did not start: {last[-1].strip()[:80]}")
 
 
 def _environment(peer: Peer) -> Path:
-    """Return the peer's environment, made if it is not there; raises Unavailable."""
+    """Return the peer's environment, and create it if needed; raises Unavailable."""
     assert peer.requirements is not None
     folder = HOME / peer.requirements.stem
     done = folder / "installed"
     if not done.exists():
         venv.create(folder, with_pip=True)
         pip = [str(folder / "bin" / "pip"), "install", "--quiet", "-r", str(peer.requirements)]
-        made = subprocess.run(pip, capture_output=True, text=True, check=False)
-        if made.returncode:
-            reason = made.stderr.strip().splitlines() or ["pip failed"]
+        process = subprocess.run(pip, capture_output=True, text=True, check=False)
+        if process.returncode:
+            reason = process.stderr.strip().splitlines() or ["pip failed"]
             raise Unavailable(f"cannot be installed: {reason[-1][:80]}")
         done.touch()
     return folder
 
 
 def in_process(work: Work) -> Iterator[float]:
-    """Yield the most crops a second that an engine computes when fed with ready crops."""
-    from models.bundle import load_bundle  # takes seconds, which others do not have to wait
+    """Yield the highest rate of an engine on ready crops, in crops per second."""
+    from models.bundle import load_bundle  # takes seconds, and other measurements do not need it
     from models.embedder import Embedder
     from models.encoder.device import choose_device, choose_precision
     from tests.tools.bench.encoders import rates
@@ -238,30 +239,30 @@ def in_process(work: Work) -> Iterator[float]:
 
 
 def over_http(work: Work) -> Iterator[Figures]:
-    """Yield what a peer does at each number of connections; raises Unavailable."""
-    made = photos(224, 224, 64)
+    """Yield the figures of a peer at each number of connections; raises Unavailable."""
+    jpegs = photos(224, 224, 64)
     with (
         tempfile.TemporaryDirectory() as name,
         running(work.peer, work.folder, Path(name) / "store.db") as url,
     ):
         for connections in work.connections:
-            load = asyncio.run(measure(work, url, made, connections))
+            load = asyncio.run(measure(work, url, jpegs, connections))
             if load.hung:
                 raise Unavailable(f"left {load.hung} of {len(load.replies)} photos unanswered")
             yield Figures(connections, load.rate, load.ms(0.5), load.ms(0.95))
 
 
-async def measure(work: Work, url: str, made: Sequence[bytes], connections: int) -> Load:
-    """Send photos for some seconds, after as many as there are connections to warm up."""
+async def measure(work: Work, url: str, jpegs: Sequence[bytes], connections: int) -> Load:
+    """Send photos for some seconds, after a short warm-up."""
     target = Target(url, work.peer.path, work.peer.content_type)
-    forms = [work.peer.body(photo) for photo in made]
+    forms = [work.peer.body(photo) for photo in jpegs]
     warm = await closed_loop(target, cycle(forms, 2 * connections), connections)
     count = max(2 * connections, round(warm.rate * work.seconds))
     return await closed_loop(target, cycle(forms, count), connections)
 
 
 def measure_all(works: Sequence[Work], rounds: int, out: Path, limit_s: float = LIMIT_S) -> Table:
-    """Print each figure, and write the table so far to a file, as soon as it is known."""
+    """Print each figure, and write the table so far to a file, at once."""
     table = Table()
 
     def keep(name: str, figures: Iterable[Figures | float]) -> None:
@@ -275,7 +276,7 @@ def measure_all(works: Sequence[Work], rounds: int, out: Path, limit_s: float = 
             print(f"{name} {reason}", flush=True)
             out.write_text(report(table))
 
-    # A round passes every peer: what the machine does meanwhile harms all alike.
+    # Each round measures every peer, so that other load on the machine affects all alike.
     for work in (work for _ in range(rounds) for work in works):
         if work.peer.name not in table.missing:
             keep(work.peer.name, apart(over_http, work, limit_s))
@@ -286,12 +287,16 @@ def measure_all(works: Sequence[Work], rounds: int, out: Path, limit_s: float = 
 
 
 def main() -> None:
-    """Print the figures as they are known, and the table at the end."""
+    """Print every figure, and the table at the end."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", help="leave out the peers whose name lacks this")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="of a measurement, about")
-    parser.add_argument("--limit-s", type=float, default=LIMIT_S, help="of one peer and round")
+    parser.add_argument("--only", help="measure only peers whose name contains this")
+    parser.add_argument(
+        "--seconds", type=float, default=SECONDS, help="approximate duration of a measurement"
+    )
+    parser.add_argument(
+        "--limit-s", type=float, default=LIMIT_S, help="time limit of one peer in one round"
+    )
     arguments = parser.parse_args()
     from tests.tools.bench.rivals.checkpoint import checkpoint  # takes seconds, as above
 

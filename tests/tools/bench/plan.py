@@ -1,6 +1,6 @@
-"""How many machines it takes, from measured rates: the tables of `deploy/capacity.md`.
+"""Plan the number of machines from measured rates: the tables of `deploy/capacity.md`.
 
-`python -m tests.tools.bench.plan --verify-per-s 120` prints them with figures of your own.
+`python -m tests.tools.bench.plan --verify-per-s 120` prints them with your own figures.
 """
 
 import argparse
@@ -15,10 +15,11 @@ IDENTITIES = (1_000_000, 10_000_000, 100_000_000)
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Hold what was measured on two shared cores of an AMD EPYC with AVX2, and two choices.
+    """Hold rates measured on two shared cores of an AMD EPYC with AVX2, and two assumptions.
 
-    Of a photo of 640 x 480, the bundle `dlib`, OpenVINO in float32, PostgreSQL 18 with a
-    million templates: `make bench` and `python -m tests.tools.bench.gallery`.
+    `make bench` and `python -m tests.tools.bench.gallery` measured them, with photos of 640 x 480
+    pixels, the bundle `dlib`, OpenVINO in float32, and PostgreSQL 18 with a million templates. The
+    assumptions are `per_identity` (templates) and `busy` (share of time).
     """
 
     cores: int = 2
@@ -37,7 +38,7 @@ class Rates:
 
 
 def tables(rates: Rates | None = None) -> str:
-    """Return what 1,000 requests a second take, and what a gallery takes, by its size."""
+    """Return the tables of machines for 1,000 requests a second, and of galleries by size."""
     rates = rates or Rates()
     return f"{_requests(rates)}\n\n{_galleries(rates)}"
 

@@ -1,9 +1,9 @@
-"""What a photo's quality does to comparisons: `python -m tests.tools.bench.quality DIR`.
+"""Measure how photo quality affects errors: `python -m tests.tools.bench.quality DIR`.
 
-`DIR` holds labelled photos, as `likeness evaluate` takes them. They go through the service's
-own path; mated comparisons with a photo that has an issue are set against all others, at the
-bundle's default operating point. `--worse` spoils one photo of every person who has two, and
-compares it with the person's others: issues that web photos hardly ever have.
+`DIR` is a folder of labelled photos, as for `likeness evaluate`. The photos are processed as in
+the service. Genuine comparisons with a photo that has an issue are compared with all others, at
+the bundle's default operating point. `--worse` degrades one photo of every person with two or more
+and compares it with the person's other photos, for issues that web photos rarely have.
 """
 
 import argparse
@@ -31,8 +31,8 @@ Picture = Image.Image
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """Hold photos that have a vector, the person on each and its quality; all are `(n, ...)`."""
+class EmbeddedPhotos:
+    """Hold `n` embedded photos, with the number of the person on each and its quality."""
 
     files: list[Path]
     vectors: NDArray[np.float32]
@@ -40,31 +40,31 @@ class Measured:
     qualities: list[Quality]
 
     def having(self, limits: QualityLimits, code: str | None = None) -> NDArray[np.bool_]:
-        """Mark the photos that have an issue, or any."""
-        found = [{issue.code for issue in issues(each, limits)} for each in self.qualities]
-        return np.array([bool(codes) if code is None else code in codes for codes in found])
+        """Mark the photos `(n,)` that have an issue `code`, or any issue."""
+        codes_of = [{issue.code for issue in issues(each, limits)} for each in self.qualities]
+        return np.array([bool(codes) if code is None else code in codes for codes in codes_of])
 
 
-async def measure(files: Mapping[Path, int], bundle: str | None) -> tuple[Measured, Rule]:
-    """Embed photos, given who is on each; also return the bundle's default rule."""
+async def measure(files: Mapping[Path, int], bundle: str | None) -> tuple[EmbeddedPhotos, Rule]:
+    """Embed photos, given the person on each; also return the bundle's default rule."""
     async with open_bulk(load_settings(bundle=bundle)) as bulk:
         made = [
-            (taken.file, taken.outcome)
-            async for taken in bulk.probe_files(files, "largest")
-            if isinstance(taken.outcome, Probe)
+            (result.file, result.outcome)
+            async for result in bulk.probe_files(files, "largest")
+            if isinstance(result.outcome, Probe)
         ]
         rule = rule_at(bulk.embedder.bundle.operating_points)
-    measured = Measured(
+    embedded = EmbeddedPhotos(
         [file for file, _ in made],
         np.stack([probe.row.vector for _, probe in made]),
         np.array([files[file] for file, _ in made], np.int64),
         [probe.report.quality for _, probe in made],
     )
-    return measured, rule
+    return embedded, rule
 
 
-def by_issue(photos: Measured, rule: Rule) -> str:
-    """Return the error rates of comparisons with and without a photo that has an issue."""
+def by_issue(photos: EmbeddedPhotos, rule: Rule) -> str:
+    """Return the table of error rates of comparisons with and without an issue."""
     a, b = np.triu_indices(len(photos.people), 1)
     scores = (photos.vectors @ photos.vectors.T)[a, b]
     same, passed = photos.people[a] == photos.people[b], scores >= rule.threshold
@@ -94,8 +94,8 @@ def rate(failed: NDArray[np.bool_]) -> str:
     return f"{percent(float(failed.mean()))} of {len(failed):,}" if len(failed) else "-"
 
 
-def agreement(photos: Measured, rule: Rule, seed: int = 0) -> str:
-    """Return how often a photo is `no_match` with all of `k` of its person, or of a stranger."""
+def agreement(photos: EmbeddedPhotos, rule: Rule, seed: int = 0) -> str:
+    """Return the table of how often a photo fits none of `k` photos of a subject."""
     random = np.random.default_rng(seed)
     scores = photos.vectors @ photos.vectors.T
     places = [np.flatnonzero(photos.people == person) for person in np.unique(photos.people)]
@@ -109,7 +109,7 @@ def agreement(photos: Measured, rule: Rule, seed: int = 0) -> str:
                 stranger = random.choice(np.flatnonzero(photos.people != photos.people[at]))
                 others.append(scores[stranger, held].max() < rule.floor)
         rows.append((str(count), rate(np.array(own, bool)), rate(~np.array(others, bool))))
-    head = ("photos held", "own photo refused", "stranger's taken")
+    head = ("photos of the subject", "own photo refused", "stranger's photo accepted")
     return markdown("Consistency of photos under one subject", head, rows)
 
 
@@ -147,8 +147,10 @@ VARIANTS: tuple[tuple[str, Callable[[Picture, float], Picture], float], ...] = (
 )
 
 
-def spoilt(labelled: LabelledSet, photos: Measured, bundle: str | None, folder: Path) -> str:
-    """Return what comes of one photo of every person, spoilt, against the person's others."""
+def degraded_photos(
+    labelled: LabelledSet, photos: EmbeddedPhotos, bundle: str | None, folder: Path
+) -> str:
+    """Return the table of errors of one degraded photo of every person."""
     _, first, count = np.unique(labelled.people, return_index=True, return_counts=True)
     originals = {labelled.folder / labelled.images[at]: at for at in first[count > 1]}
     files = {
@@ -158,8 +160,8 @@ def spoilt(labelled: LabelledSet, photos: Measured, bundle: str | None, folder: 
     }
     for file, (number, original) in files.items():
         with Image.open(original) as image:
-            _, spoil, amount = VARIANTS[number]
-            spoil(image.convert("RGB"), amount).save(file, quality=92)
+            _, degrade, amount = VARIANTS[number]
+            degrade(image.convert("RGB"), amount).save(file, quality=92)
     people = {file: labelled.people[originals[original]] for file, (_, original) in files.items()}
     worse, rule = asyncio.run(measure(people, bundle))
     refused = worse.having(HARMFUL)
@@ -178,17 +180,17 @@ def spoilt(labelled: LabelledSet, photos: Measured, bundle: str | None, folder: 
                 rate(~passed[mated & ~refused[made][:, None]]),
             )
         )
-    head = ("made", "no face", "refused", "FNMR of these", "of those taken")
-    return markdown(f"{len(originals)} photos spoilt", head, rows)
+    head = ("change", "no face", "refused", "FNMR of refused photos", "FNMR of accepted photos")
+    return markdown(f"{len(originals)} degraded photos", head, rows)
 
 
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("photos", type=Path, help="labelled photos")
-    parser.add_argument("--bundle", help="another than the default one")
-    parser.add_argument("--of-each", type=int, default=24, help="most photos of a person")
-    parser.add_argument("--worse", action="store_true", help="spoil photos, too")
+    parser.add_argument("photos", type=Path, help="folder of labelled photos")
+    parser.add_argument("--bundle", help="bundle to use (default: the service's)")
+    parser.add_argument("--of-each", type=int, default=24, help="most photos of one person")
+    parser.add_argument("--worse", action="store_true", help="also degrade photos")
     arguments = parser.parse_args()
     print(describe_machine(), end="\n\n")
     labelled = few_of_each(read_protocol(arguments.photos), arguments.of_each)
@@ -200,11 +202,11 @@ def main() -> None:
     print(by_issue(photos, rule), agreement(photos, rule), sep="\n\n")
     if arguments.worse:
         with TemporaryDirectory() as folder:
-            print(f"\n{spoilt(labelled, photos, arguments.bundle, Path(folder))}")
+            print(f"\n{degraded_photos(labelled, photos, arguments.bundle, Path(folder))}")
 
 
 def few_of_each(labelled: LabelledSet, most: int, seed: int = 0) -> LabelledSet:
-    """Return at most so many photos of every person, drawn at random."""
+    """Draw at most `most` photos of every person."""
     random = np.random.default_rng(seed)
     kept = [
         random.permutation(np.flatnonzero(labelled.people == person))[:most]

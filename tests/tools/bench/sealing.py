@@ -1,6 +1,6 @@
-"""What template protection costs: `python -m tests.tools.bench.sealing`.
+"""Measure the cost of template protection: `python -m tests.tools.bench.sealing`.
 
-The same gallery in clear and sealed, in both stores, asked in turn.
+The same gallery is measured in clear and then sealed, in both stores.
 """
 
 import argparse
@@ -24,16 +24,16 @@ MASTER = bytes(32)
 
 
 def table(size: int) -> str:
-    """Return what opening, searching and reading take, in clear and sealed."""
+    """Return the table of times to open, search and read a gallery, in clear and sealed."""
     people = crowd(size)
     rows: list[Sequence[str]] = []
     for name, load in (("SQLite", in_sqlite), ("PostgreSQL", in_postgres)):
         with load(people) as gallery:
             clear = asyncio.run(_measure(gallery.url, Vault(), people))
-            took = asyncio.run(_seal(gallery.url))
+            seconds = asyncio.run(_seal(gallery.url))
             sealed = asyncio.run(_measure(gallery.url, Vault([MASTER]), people))
         rows.append((name, f"{size:,}", "clear", *clear, ""))
-        rows.append((name, f"{size:,}", "sealed", *sealed, f"{took:.0f}"))
+        rows.append((name, f"{size:,}", "sealed", *sealed, f"{seconds:.0f}"))
     return markdown("Template protection", HEAD, rows)
 
 
@@ -57,11 +57,11 @@ async def _measure(url: str, vault: Vault, people: Crowd) -> list[str]:
     return [f"{start:.2f}", f"{1000 * searches:.2f}", f"{1000 * reads:.2f}"]
 
 
-async def _median(ask: Callable[[int], Awaitable[object]]) -> float:
+async def _median(query: Callable[[int], Awaitable[object]]) -> float:
     times = []
     for at in range(PROBES):
         began = perf_counter()
-        await ask(at)
+        await query(at)
         times.append(perf_counter() - began)
     return statistics.median(times)
 

@@ -1,4 +1,4 @@
-"""What one photo costs stage by stage, each measured alone."""
+"""Measure each stage of one photo alone."""
 
 from collections.abc import Callable
 from functools import partial
@@ -24,7 +24,7 @@ SIZES = ((640, 480), (1632, 1224), (4000, 3000))
 
 
 def timed(work: Callable[[], object], rounds: int = ROUNDS) -> float:
-    """Return the median milliseconds of a call."""
+    """Return the median duration of a call, in milliseconds."""
     seconds = []
     for _ in range(rounds):
         started = perf_counter()
@@ -34,7 +34,7 @@ def timed(work: Callable[[], object], rounds: int = ROUNDS) -> float:
 
 
 def engines_of(bundle: Bundle) -> tuple[EngineName, ...]:
-    """Return what runs a bundle's encoder on this machine, the service's own choice first."""
+    """Return the engines that run a bundle's encoder here; the service uses the first one."""
     on_cpu = choose_device().type == "cpu"
     if isinstance(bundle.encoder, OnnxEncoder):
         return ("openvino", "onnxruntime") if on_cpu else ("onnxruntime",)
@@ -42,23 +42,23 @@ def engines_of(bundle: Bundle) -> tuple[EngineName, ...]:
 
 
 def before_encoder(data: bytes) -> tuple[float, float, float, float]:
-    """Return milliseconds to decode, detect, align and measure, each on one core."""
+    """Return the milliseconds to decode, detect, align and measure quality, on one core."""
     cv2.setNumThreads(1)
     bundle = load_bundle(choose_bundle(None)[0])
     detector, framing = bundle.detector.open(), bundle.manifest.pixels.framing
     image = decode(data, shortest=DETECTION_SIDE)
-    found = find_face(image.pixels, detector, reduction=image.reduction)
-    crop = align(found, detector, framing)
+    face = find_face(image.pixels, detector, reduction=image.reduction)
+    crop = align(face, detector, framing)
     return (
         timed(partial(decode, data, shortest=DETECTION_SIDE)),
         timed(partial(find_face, image.pixels, detector)),
-        timed(partial(align, found, detector, framing)),
-        timed(partial(measure, found, crop)),
+        timed(partial(align, face, detector, framing)),
+        timed(partial(measure, face, crop)),
     )
 
 
 def forward_alone(engine: EngineName) -> float:
-    """Return milliseconds of a forward pass of one crop, bundle and precision as served."""
+    """Return the milliseconds of one forward pass, with the bundle and precision of the service."""
     device = choose_device()
     bundle = load_bundle(choose_bundle(None)[0])
     embedder = Embedder(bundle, device, choose_precision(device), engine)
@@ -69,7 +69,7 @@ def forward_alone(engine: EngineName) -> float:
 
 
 def table() -> str:
-    """Return milliseconds per stage on one core, for three sizes of photo."""
+    """Return the table of milliseconds per stage on one core, for three photo sizes."""
     rows = []
     for width, height in SIZES:
         data = photos(width, height, 1)[0]

@@ -1,4 +1,4 @@
-"""A ViT-B/32 of random weights, with all the files that any rival wants to see."""
+"""Write a ViT-B/32 with random weights and all files that the other servers need."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ END = "<|endoftext|>"
 
 
 def checkpoint(folder: Path) -> Path:
-    """Write the checkpoint, unless it stands there already, and return its folder."""
+    """Write the checkpoint if it does not exist yet, and return its folder."""
     if (folder / "tokenizer_config.json").exists():
         return folder
     folder.mkdir(parents=True, exist_ok=True)
@@ -22,7 +22,7 @@ def checkpoint(folder: Path) -> Path:
         folder
     )
     CLIPImageProcessorPil().save_pretrained(folder)
-    # Nobody sends text; a tokenizer of single characters is read all the same.
+    # No text is sent, but the servers load a tokenizer; one of single characters will do.
     (folder / "vocab.json").write_text(json.dumps({word: at for at, word in enumerate(words)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
     tokens = {f"{name}_token": END for name in ("unk", "eos", "pad")}

@@ -1,4 +1,4 @@
-"""LitServe as its documentation shows it: decode per request, batch, call the model."""
+"""Serve a model with LitServe as in its documentation: decode, batch, call the model."""
 
 import argparse
 import base64

@@ -1,4 +1,4 @@
-"""What most people write first: a FastAPI handler that decodes and calls the model."""
+"""Serve a model with a simple FastAPI handler, as most people write it first."""
 
 import argparse
 from io import BytesIO
@@ -12,7 +12,7 @@ from transformers import CLIPImageProcessorPil, CLIPVisionModel
 
 
 def create_app(folder: str) -> FastAPI:
-    """Load the model and give it a route; FastAPI runs the handler in its pool of threads."""
+    """Load the model and add a route; FastAPI runs the handler in its thread pool."""
     app = FastAPI()
     processor = CLIPImageProcessorPil.from_pretrained(folder)
     model = CLIPVisionModel.from_pretrained(folder).eval()
