@@ -7,7 +7,7 @@ import pytest
 
 from tests.tools.reliability.faults import of_clock, of_models
 from tests.tools.reliability.forked import Nursery
-from tests.tools.reliability.journal import Wrong
+from tests.tools.reliability.journal import Violations
 from tests.tools.reliability.small import small_service
 from tests.tools.reliability.soak import drift
 from tests.tools.reliability.storm import Storm, postgres_storm, sqlite_storm
@@ -23,7 +23,7 @@ def test_what_was_acknowledged_survives_kill_9_in_a_storm(
     nursery: Nursery, storm: Callable[[Nursery, int], Storm], kills: int
 ) -> None:
     survived = storm(nursery, kills)
-    assert (survived.wrong, survived.audits) == (Wrong(), kills + 1)
+    assert (survived.wrong, survived.audits) == (Violations(), kills + 1)
 
 
 def test_each_fault_gets_its_problem_and_honest_probes_and_is_recovered_from(

@@ -1,7 +1,7 @@
-"""Try what must not go wrong, part after part, and say what came of it: `make reliability`.
+"""Try to break the service, part by part, and print the results: `make reliability`.
 
-`--only storm faults` tries some parts, `--scale 0.1` a tenth of each. With `--out PAGE` each
-table goes between its marks in a page that has them. Exits with 1 if anything is not as it should.
+`--only storm faults` runs some parts, `--scale 0.1` a tenth of each. With `--out PAGE` each table
+is also written between its marks in a page that has them. Exits with 1 if any result is wrong.
 """
 
 import argparse
@@ -33,13 +33,13 @@ HEAD = ("what", "how much", "came of it", "wanted", "")
 
 
 def main() -> None:
-    """Try the parts and print their tables."""
+    """Run the parts and print their tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART")
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
-    # As the tests have it: no downloads, and no threads that wait for each other's core.
+    # The same as in the tests: no downloads, and no threads that compete for a core.
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     machine = describe_machine()
@@ -47,7 +47,7 @@ def main() -> None:
     as_wanted = True
     for part in arguments.only:
         began = perf_counter()
-        # Only what is asked for is imported: servers are forked from this process's imports.
+        # Each part is imported when it runs, because servers are forked from this process.
         rows: Sequence[Row] = import_module(f"tests.tools.reliability.{part}").rows(arguments.scale)
         table = _table(part, rows)
         print(f"\n{table}", flush=True)

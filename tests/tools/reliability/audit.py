@@ -1,4 +1,4 @@
-"""The audit log as who keeps receipts sees it."""
+"""Read and verify the audit log as a user who keeps receipts."""
 
 from collections.abc import Iterable, Iterator
 
@@ -19,7 +19,7 @@ def verified(client: httpx.Client, receipts: Iterable[str]) -> str:
 
 
 def log_entries(client: httpx.Client) -> Iterator[EntryAnswer]:
-    """Yield the audit log, oldest entry first."""
+    """Yield the entries of the audit log, oldest first."""
     after: int | None = 0
     while after is not None:
         response = client.get("/audit", params={"after": after, "limit": 1000})

@@ -1,4 +1,4 @@
-"""Draw requests that are wrong somewhere: in the body, the head, or what they say of its length."""
+"""Draw invalid requests: with a wrong body, a wrong head, or a wrong length."""
 
 import json
 from base64 import b64encode
@@ -58,9 +58,9 @@ _PATHS = ("/enroll", "/verify", "/identify", "/embed", "/change/reembed", "/keys
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """Hold the bytes of a request; `whole` says that its head is in order and its length true.
+    """Hold the bytes of a request; `whole` is true if its head is valid and its length right.
 
-    Such a request must be answered, and the connection serves the next one.
+    A whole request must be answered, and its connection must serve the next request.
     """
 
     data: bytes
@@ -68,36 +68,39 @@ class Wire:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sound:
-    """Hold a request that is in order."""
+class _ValidRequest:
+    """Hold a valid request."""
 
     path: bytes
     content_type: bytes
     body: bytes
 
 
-def _sound(path: str, **content: object) -> _Sound:
+def _valid(path: str, **content: object) -> _ValidRequest:
     headers = {"content-type": _BOUNDARY} if "files" in content else {}
     request = httpx.Request("POST", f"http://127.0.0.1{path}", headers=headers, **content)  # type: ignore[arg-type]
-    return _Sound(path.encode(), request.headers["content-type"].encode(), request.read())
+    return _ValidRequest(path.encode(), request.headers["content-type"].encode(), request.read())
 
 
-def _sound_requests() -> list[_Sound]:
+def _sound_requests() -> list[_ValidRequest]:
     photo, plain = faces()["JPEG"], encode(noise(32, 32), "PNG")
     text = b64encode(photo).decode()
     file = ("a.jpg", photo, "image/jpeg")
     found = [
-        _sound("/enroll", data={"subject": "ada", "metadata": '{"a": "b"}'}, files={"image": file}),
-        _sound("/enroll", json={"subject": "ada", "image": [text], "template_id": "one"}),
-        _sound("/verify", data={"subject": "ada"}, files={"image": file}),
-        _sound("/verify", files={"source_image": plain, "target_image": file}),
-        _sound("/verify", json={"img1": text, "img2": f"data:image/jpeg;base64,{text}"}),
-        _sound("/identify", json={"image": text, "limit": 3, "threshold": 0.5}),
-        _sound("/embed", files=[("image", plain), ("image", file)]),
-        _sound("/keys", json={"name": "shop", "scopes": ["verify"], "per_s": 1.5}),
-        _sound("/change/switch", json={"fingerprint": "0" * 64, "accept_missing": True}),
+        _valid("/enroll", data={"subject": "ada", "metadata": '{"a": "b"}'}, files={"image": file}),
+        _valid("/enroll", json={"subject": "ada", "image": [text], "template_id": "one"}),
+        _valid("/verify", data={"subject": "ada"}, files={"image": file}),
+        _valid("/verify", files={"source_image": plain, "target_image": file}),
+        _valid("/verify", json={"img1": text, "img2": f"data:image/jpeg;base64,{text}"}),
+        _valid("/identify", json={"image": text, "limit": 3, "threshold": 0.5}),
+        _valid("/embed", files=[("image", plain), ("image", file)]),
+        _valid("/keys", json={"name": "shop", "scopes": ["verify"], "per_s": 1.5}),
+        _valid("/change/switch", json={"fingerprint": "0" * 64, "accept_missing": True}),
     ]
-    return [*found, *(_Sound(b"/embed", b"image/jpeg", image) for image in faces(64).values())]
+    return [
+        *found,
+        *(_ValidRequest(b"/embed", b"image/jpeg", image) for image in faces(64).values()),
+    ]
 
 
 def _json_values() -> st.SearchStrategy[object]:
@@ -119,8 +122,8 @@ def _json_bodies() -> st.SearchStrategy[bytes]:
 
 
 @st.composite
-def requests(draw: st.DrawFn, sound: list[_Sound], bodies: list[bytes]) -> Wire:
-    """Draw a request with one fault, or none."""
+def requests(draw: st.DrawFn, sound: list[_ValidRequest], bodies: list[bytes]) -> Wire:
+    """Draw a request with one fault or none."""
     base = draw(st.sampled_from(sound))
     path, kind, body = base.path, base.content_type, base.body
     fault = draw(st.sampled_from(get_args(Fault)))
@@ -156,6 +159,6 @@ def _chunked(body: bytes) -> bytes:
 
 
 def request_lists(size: int) -> st.SearchStrategy[list[Wire]]:
-    """Draw as many requests as are sent at a time."""
+    """Draw the requests that are sent at the same time."""
     sound = _sound_requests()
     return st.lists(requests(sound, [each.body for each in sound]), min_size=size, max_size=size)

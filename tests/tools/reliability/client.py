@@ -1,4 +1,4 @@
-"""A client of the storm: changes subjects of its own at random, and knows what it was told."""
+"""Change subjects at random, as one client of the storm, and remember every answer."""
 
 import hashlib
 import random
@@ -12,12 +12,12 @@ from tests.tools.reliability.journal import Journal, Templates
 SUBJECTS = 5
 
 
-class Refused(Exception):
-    """A request was answered with a problem that nothing called for."""
+class UnexpectedRefusal(Exception):
+    """A request was answered with an unexpected problem."""
 
 
 class StormClient:
-    """Enrol, rename, delete and enrol anew, one after the other, until the server is gone."""
+    """Enrol, rename and delete subjects, one request after the other, until the server is gone."""
 
     def __init__(self, number: int) -> None:
         self.journal = Journal({f"client{number}-{at}": {} for at in range(SUBJECTS)})
@@ -31,7 +31,10 @@ class StormClient:
         self._again: tuple[str, list[bytes], str] | None = None
 
     def storm(self, url: str, begun: Barrier, may_refuse: bool) -> None:
-        """Send requests until one is not answered; `may_refuse`: or is refused for the store."""
+        """Send requests until one is not answered.
+
+        With `may_refuse`, the client also stops when the store is unavailable.
+        """
         waits = True
         with httpx.Client(base_url=url, timeout=30) as client:
             try:
@@ -42,14 +45,14 @@ class StormClient:
                         waits = False
             except httpx.TransportError:
                 return
-            except Refused as refused:
+            except UnexpectedRefusal as refused:
                 if not may_refuse or "store_unavailable" not in str(refused):
                     raise
 
     def settle_enrolment(self, client: httpx.Client) -> bool:
-        """Send the enrolment whose answer never came again; tell whether it took effect once.
+        """Send an unanswered enrolment again; tell whether it took effect exactly once.
 
-        Under the same idempotency key, as a caller would who does not know either.
+        It has the same idempotency key, as from a caller who does not know the result either.
         """
         if self._again is None:
             return True
@@ -112,7 +115,7 @@ class StormClient:
         self._note(answer)
 
     def _delete(self, client: httpx.Client, subject: str, digest: str | None) -> None:
-        """Delete a template, or with None the subject."""
+        """Delete a template or, with None, the subject."""
         held = self.journal.held[subject]
         left = {} if digest is None else {k: v for k, v in held.items() if k != digest}
         path = "" if digest is None else f"/templates/{held[digest]}"
@@ -129,12 +132,12 @@ class StormClient:
 
 
 def photo(seed: int) -> bytes:
-    """Return a small photo of nobody, another one for each seed."""
+    """Return a small photo without a person; each seed gives another photo."""
     return encode(noise(48, 48, seed), "JPEG")
 
 
 def templates_of(client: httpx.Client, subject: str) -> Templates:
-    """Return the templates that a subject has."""
+    """Return the templates of a subject."""
     response = client.get(f"/subjects/{subject}")
     if response.status_code == httpx.codes.NOT_FOUND:
         return {}
@@ -145,7 +148,7 @@ def templates_of(client: httpx.Client, subject: str) -> Templates:
 
 def _answered(response: httpx.Response) -> dict[str, object]:
     if not response.is_success:
-        raise Refused(response.text)
+        raise UnexpectedRefusal(response.text)
     answer: dict[str, object] = response.json()
     return answer
 

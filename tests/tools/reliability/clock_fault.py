@@ -1,4 +1,4 @@
-"""The wall clock jumps, forwards and back: expiry and idempotency follow it, nothing breaks."""
+"""Let the wall clock jump: expiry and idempotency must follow it, and nothing else may change."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -11,14 +11,14 @@ from tests.tools.reliability.row import Row
 from tests.tools.reliability.trouble import Trouble
 
 _HOUR_S = 3600.0
-# By how many hours the clock is wrong, one jump after the other.
+# The error of the clock in hours after each jump.
 _JUMPS = (0.0, 2.0, -2.0, 26.0, -48.0, 0.0)
 
 
 def clock_row(engine: str, client: httpx.Client, trouble: Trouble) -> Row:
-    """Jump, and look each time who is recognised, whether a request is known, and at the log.
+    """Let the clock jump, and check recognition, idempotency and the audit log after each jump.
 
-    `guest` expires after an hour and `member` does not; idempotency keys are kept for a day.
+    `guest` expires after an hour and `member` never; idempotency keys are kept for a day.
     """
     soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
     wrong: list[str] = []

@@ -1,4 +1,4 @@
-"""Send bytes that may be no HTTP and read whatever comes back, over connections that are kept."""
+"""Send bytes that may not be HTTP over kept connections, and read the answers."""
 
 import asyncio
 import json
@@ -7,32 +7,32 @@ from dataclasses import dataclass
 
 from tests.tools.reliability.bent_requests import Wire
 
-# How long an answer may take on a busy machine.
+# The longest time for an answer on a busy machine.
 PATIENCE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Hold a status and, of a problem, its code; `what` the answer is otherwise."""
+    """Hold a status and, for a problem, its code; `what` describes another answer."""
 
     status: int
     code: str
 
 
 class Connection:
-    """Keep one connection to a server, and open another when it is closed."""
+    """Keep one connection to a server, and open a new one when it is closed."""
 
     def __init__(self, host: str, port: int) -> None:
         self._address = host, port
         self._open: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def send(self, wire: Wire) -> list[Reply]:
-        """Return the answers: one to a request in order, any number to what is none.
+        """Return the answers: one to a valid request, any number to other bytes.
 
-        Raises ConnectionError if a request in order is not answered.
+        Raises ConnectionError if a valid request is not answered.
         """
         if wire.whole:
-            # A connection that was kept may just have been closed; a new one was not.
+            # The server may have closed a kept connection just now, but not a new one.
             with suppress(ConnectionError, asyncio.IncompleteReadError):
                 return [await self._exchange(wire.data)]
             await self.close()
@@ -68,7 +68,7 @@ class Connection:
         return reply
 
     async def _throw(self, data: bytes) -> list[Reply]:
-        """Send what may be no request and nothing after it, and read until the server closes."""
+        """Send bytes that may not be a request, and read until the server closes the connection."""
         reader, writer = await self._streams()
         replies: list[Reply] = []
         with suppress(ConnectionError, asyncio.IncompleteReadError):
@@ -83,7 +83,7 @@ class Connection:
 
 
 async def _read(reader: asyncio.StreamReader) -> tuple[Reply, bool]:
-    """Return an answer and whether it is the last of its connection."""
+    """Read an answer, and tell whether it is the last one of its connection."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
     status = int(head.split(" ", 2)[1])
     lines = head.split("\r\n")[1:]

@@ -1,10 +1,9 @@
-"""Let Schemathesis try every route of the OpenAPI document: all its checks, all its phases.
+"""Let Schemathesis test every route of the OpenAPI document, with all its checks and phases.
 
-It draws requests that the document allows and requests that it forbids, follows the document's
-links from answer to request, and says where an answer is not the documented one. The server is
-the real one, with two bundles, so that one can take over from the other.
-The same seed makes the same requests. `python -m tests.tools.reliability --only contract` runs
-this alone.
+It sends requests that the document allows and requests that it forbids, follows the links of the
+document, and reports answers that are not documented. The server is the real one, with two
+bundles, so that one can replace the other. The same seed makes the same requests.
+`python -m tests.tools.reliability --only contract` runs this part alone.
 """
 
 import json
@@ -21,7 +20,7 @@ from service.schemas.requests import SCOPES
 from tests.server import running_server
 from tests.tools.reliability.row import Row
 
-# Environment variables of the hooks: whose key it is, and where to note what is answered.
+# Environment variables for the hooks: the key to use, and the file for the answers.
 OWN_KEY, ANSWERS = "RELIABILITY_KEY_ID", "RELIABILITY_ANSWERS"
 _ROOT = Path(__file__).parents[3]
 _CONFIG = Path(__file__).with_name("schemathesis.toml")
@@ -30,7 +29,7 @@ _TWO_BUNDLES = {"LIKENESS_NEXT_BUNDLE": "sface", "LIKENESS_STORE_IMAGES": "true"
 
 
 def rows(scale: float, seed: int = 0) -> list[Row]:
-    """Try all routes once without keys and once with one that may do everything."""
+    """Test all routes once without keys and once with a key that has all rights."""
     examples = max(1, round(_EXAMPLES * scale))
     with TemporaryDirectory() as open_folder, TemporaryDirectory() as keys_folder:
         return [
@@ -42,7 +41,7 @@ def rows(scale: float, seed: int = 0) -> list[Row]:
 def try_all(
     folder: Path, examples: int, seed: int, settings: Mapping[str, str], *, with_keys: bool
 ) -> Row:
-    """Try all routes of a server of these settings, each drawn so often; print the failures."""
+    """Test all routes of a server with these settings, and print the failures."""
     without_keys = {} if with_keys else {"LIKENESS_WITHOUT_KEYS": "true"}
     settings = {"LIKENESS_BUNDLE": "builtin", **settings, **without_keys}
     with running_server(folder / "likeness.db", settings) as server:

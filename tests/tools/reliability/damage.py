@@ -1,7 +1,7 @@
-"""Bytes of what is stored are damaged: who is not concerned is served, and who is, is named.
+"""Damage stored bytes: other people must be served, and damaged people must be named.
 
-Each store holds people of one photo each; rows of every fourth are damaged, each in another way,
-and a new server opens it. Then pages of a SQLite file are overwritten with noise.
+Each store holds people with one photo each. The rows of every fourth person are damaged, each in
+another way, and a new server opens the store. Then noise overwrites pages of a SQLite file.
 """
 
 import base64
@@ -27,13 +27,13 @@ from tests.tools.reliability.small import small_service
 _PEOPLE = 112
 _ONE_IN = 4
 _MASTER = base64.b64encode(bytes(range(32))).decode()
-# What a page of the file that is overwritten may cost: some of the people in it.
+# An overwritten page of the file may lose some of the people in it.
 _PAGES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Change a value of one template, or one of its subject's, at random."""
+    """Hold one kind of damage: a column of a template or of its subject."""
 
     name: str
     table: str

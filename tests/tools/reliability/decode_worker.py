@@ -1,9 +1,9 @@
-"""Decode bent images in a process of its own, which may die of it.
+"""Decode mutated images in a separate process, which may crash.
 
 `python -m tests.tools.reliability.decode_worker SEED COUNT FILE SECONDS` writes each input to the
-file before it is tried, so that whatever kills the process has left its cause there. It ends with 0
-and one line of JSON; with 1 and the traceback if an input raised what it must not, the smallest
-input of that kind then being the one in the file; or by a signal.
+file before it is decoded, so that the file holds the input that kills the process. It exits with 0
+and one line of JSON. It exits with 1 and a traceback if an input raised an unexpected error; then
+the file holds the smallest such input. Or a signal ends it.
 """
 
 import json
@@ -25,17 +25,17 @@ from tests.tools.reliability.mutations import bent
 from tests.tools.reliability.samples import images
 
 MEMORY_BYTES = 2 * 2**30
-# Of the processor's time, so that a busy machine is no failure.
+# CPU time, so that a busy machine does not cause a failure.
 INPUT_S = 5.0
-# What follows decoding takes ten times as long and sees pixels alone.
+# The steps after decoding take ten times as long and depend on the pixels alone.
 _PORTRAIT_EVERY = 10
 _FRAMING = Framing(112, 0.0, "arcface")
-# By which a format is recognised: without them nothing is tried.
+# The first bytes that identify a format: without them nothing is decoded.
 _SIGNATURE_BYTES = 18
 
 
 class Decoding:
-    """Try inputs one after the other and remember what came of them."""
+    """Decode one input after the other, and count the results."""
 
     def __init__(self, latest: Path, input_s: float) -> None:
         self._latest = latest
@@ -45,7 +45,7 @@ class Decoding:
         self.longest_s = 0.0
 
     def try_one(self, data: bytes) -> None:
-        """Decode, or go all the way to the crop; raises whatever is not a typed problem."""
+        """Decode an input, some of them up to the crop; raises unexpected errors."""
         self._latest.write_bytes(data)
         signal.setitimer(signal.ITIMER_PROF, self._input_s)
         started = process_time()
@@ -65,7 +65,7 @@ class Decoding:
 
 
 def main(number: int, count: int, latest: Path, input_s: float) -> None:
-    """Try inputs; see the module."""
+    """Read the command line and decode the inputs."""
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     decoding = Decoding(latest, input_s)

@@ -1,4 +1,4 @@
-"""Decode bent images in worker processes, and keep what one died of or raised."""
+"""Decode mutated images in worker processes, and keep the inputs that cause a failure."""
 
 import json
 import os
@@ -16,7 +16,7 @@ _SHARD = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Hold what came of the inputs of one seed; `failure` is empty if all is well."""
+    """Hold the results of the inputs of one seed; `failure` is empty if there was none."""
 
     inputs: int
     decoded: int
@@ -26,7 +26,10 @@ class Shard:
 
 
 def decode_row(inputs: int, first_seed: int, folder: Path, input_s: float = INPUT_S) -> Row:
-    """Try so many inputs, the same ones for the same seed; failing ones are left in the folder."""
+    """Decode `count` inputs; the same seed gives the same inputs.
+
+    Inputs that cause a failure are left in the folder.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     sizes = [min(_SHARD, inputs - done) for done in range(0, inputs, _SHARD)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -1,4 +1,4 @@
-"""One fault: what callers and probes see of it, and whether the service recovers by itself."""
+"""Test one fault: the answers and probes during it, and the recovery after it."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -10,7 +10,7 @@ import httpx
 from tests.tools.reliability.client import photo
 from tests.tools.reliability.row import Row
 
-# A service that has not recovered by then has not recovered by itself.
+# A service that takes longer did not recover by itself.
 PATIENCE_S = 30.0
 HELD = 3
 
@@ -19,17 +19,17 @@ Ask = Callable[[httpx.Client], httpx.Response]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Say what goes wrong, what is asked meanwhile, and what the right answers are."""
+    """Hold a fault, the requests during it, and the right answers."""
 
     what: str
     occurs: Callable[[], AbstractContextManager[None]]
     asks: Sequence[Ask]
     answers: frozenset[str]
-    """Of what is asked: the status, and the problem's code if it is one."""
+    """The right answers: a status and, for a problem, its code."""
     live: bool = True
     ready: bool = False
     lasting: bool = False
-    """Only a new process gets over it."""
+    """True if only a restart ends the fault."""
 
 
 def enrol(client: httpx.Client, subject: str = "new", seed: int = 1000) -> httpx.Response:
@@ -50,7 +50,7 @@ def embed(client: httpx.Client) -> httpx.Response:
 
 
 def try_out(of: str, fault: Fault, client: httpx.Client) -> Row:
-    """Let a fault come and go, with some enrolled before, and say what was seen."""
+    """Start and end a fault on a server with some subjects, and report the result."""
     for number in range(HELD):
         enrol(client, f"held{number}", number).raise_for_status()
     with fault.occurs():
@@ -78,19 +78,19 @@ def _answer(ask: Ask, client: httpx.Client) -> str:
 
 
 def answer_of(response: httpx.Response) -> str:
-    """Return the status, and the problem's code if it is one."""
+    """Return the status and, for a problem, its code."""
     if response.is_success:
         return str(response.status_code)
     return f"{response.status_code} {response.json()['code']}"
 
 
 def probes(client: httpx.Client) -> tuple[bool, bool]:
-    """Tell whether the service says that it is live, and ready."""
+    """Tell whether the service reports that it is live, and that it is ready."""
     return client.get("/livez").is_success, client.get("/readyz").is_success
 
 
 def seconds_to_recovery(client: httpx.Client) -> float | None:
-    """Wait until the service says that it is ready; None if it does not, or if that is not true."""
+    """Return the seconds until the service is ready and works, or None if it does not recover."""
     began = perf_counter()
     while perf_counter() - began < PATIENCE_S:
         if all(probes(client)):

@@ -1,4 +1,4 @@
-"""What the service stands on fails: the right problem, honest probes, back without a restart."""
+"""Break what the service depends on: problems and probes must be right, and it must recover."""
 
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ from tests.tools.reliability.trouble import Trouble
 
 
 def rows(scale: float) -> list[Row]:
-    """Let every fault come and go once; there is no less of it at a smaller scale."""
+    """Test every fault once; the scale does not change this."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         nursery = small_service(folder)
@@ -30,7 +30,7 @@ def rows(scale: float) -> list[Row]:
 
 
 def of_sqlite(nursery: Nursery, path: Path) -> Iterator[Row]:
-    """Let happen what can happen to a database file."""
+    """Test the faults of a SQLite file."""
     nursery = nursery.set(store=f"sqlite:///{path}")
     with nursery.server() as server, server.client() as client:
         for fault in sqlite_faults(path, server.pid):
@@ -39,7 +39,7 @@ def of_sqlite(nursery: Nursery, path: Path) -> Iterator[Row]:
 
 
 def of_postgres(nursery: Nursery) -> Iterator[Row]:
-    """Let happen what can happen to a database server."""
+    """Test the faults of a PostgreSQL server."""
     with running_cluster() as cluster:
         nursery = nursery.set(store=cluster.url())
         with nursery.server() as server, server.client() as client:
@@ -49,16 +49,16 @@ def of_postgres(nursery: Nursery) -> Iterator[Row]:
 
 
 def of_clock(engine: str, nursery: Nursery) -> Row:
-    """Let the wall clock jump."""
+    """Test jumps of the wall clock."""
     trouble = Trouble(nursery.context)
     with nursery.server(trouble) as server, server.client() as client:
         return clock_row(engine, client, trouble)
 
 
 def of_models(nursery: Nursery) -> Iterator[Row]:
-    """Let happen what can happen between a photo and its vector.
+    """Test the faults between a photo and its vector.
 
-    Each at a server of its own: some are for ever, and a limit on batches is regained slowly.
+    Each has its own server, because some last forever and a batch limit recovers slowly.
     """
     nursery = nursery.set(store="sqlite:///:memory:")
     yield _memory_row(nursery)

@@ -1,4 +1,4 @@
-"""Folders, lists and names that nobody would make on purpose, through what every command uses."""
+"""Test unusual folders, lists and names with the code that all commands use."""
 
 import csv
 import io
@@ -29,7 +29,7 @@ _ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be")
 
 
 def rows(scale: float) -> list[Row]:
-    """Try so many of each at scale 1."""
+    """Test folders, lists, names and commands; the numbers are those of scale 1."""
     chance = random.Random(0)
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
@@ -42,7 +42,7 @@ def rows(scale: float) -> list[Row]:
 
 
 def _folders(place: Path, chance: random.Random, count: int) -> Row:
-    """Read folders with a few people among what storage systems, links and pipes add to them."""
+    """Read folders of a few people with system files, links and pipes among the photos."""
     wrong = entries = 0
     for number in range(count):
         folder = place / str(number)
@@ -60,7 +60,7 @@ def _folders(place: Path, chance: random.Random, count: int) -> Row:
 
 
 def _write_folder(folder: Path, chance: random.Random) -> list[tuple[str, str]]:
-    """Write one, and return `(path, person)` of the photos that are to be found."""
+    """Write a folder, and return `(path, person)` of each photo that must be found."""
     people = folder / "people"
     expected = []
     for number in range(chance.randint(1, 5)):
@@ -81,7 +81,7 @@ def _write_folder(folder: Path, chance: random.Random) -> list[tuple[str, str]]:
 
 
 def _add_trouble(people: Path, chance: random.Random, number: int) -> None:
-    """Add one thing that is no photo of anybody, to the folder or to a person's."""
+    """Add an entry that is not a photo, to the folder or to a person's folder."""
     where = chance.choice([people, *(each for each in people.iterdir() if each.is_dir())])
     match chance.randrange(7):
         case 0:
@@ -103,7 +103,7 @@ def _add_trouble(people: Path, chance: random.Random, number: int) -> None:
 
 
 def _lists(place: Path, chance: random.Random, count: int) -> Row:
-    """Read lists of good rows with bad ones between them, in every encoding that is read."""
+    """Read lists with good and bad rows, in every supported encoding."""
     place.mkdir()
     (place / "x.jpg").write_bytes(b"")
     path, wrong, bad_rows = place / "list.csv", 0, 0
@@ -129,7 +129,7 @@ def _lists(place: Path, chance: random.Random, count: int) -> Row:
 
 
 def _write_list(chance: random.Random) -> tuple[str, list[str], list[int]]:
-    """Return a list, the people of its good rows, and the numbers of the bad ones."""
+    """Return a list, the people of its good rows, and the numbers of its bad rows."""
     separator = chance.choice(",;\t")
     stream, good, bad = io.StringIO(newline=""), [], []
     writer = csv.writer(stream, delimiter=separator, lineterminator=chance.choice(("\n", "\r\n")))
@@ -162,7 +162,7 @@ _BAD_ROWS = (
 
 
 def _names(chance: random.Random, count: int) -> Row:
-    """Print names and write them into lists."""
+    """Print names, and write them to lists."""
     wrong = 0
     for name in _some_names(chance, count):
         with redirect_stdout(io.StringIO()) as printed, redirect_stderr(printed):
@@ -189,7 +189,7 @@ def _some_names(chance: random.Random, count: int) -> Iterator[str]:
 
 
 def _commands(place: Path) -> Row:
-    """Run every command that reads a folder, on one of the wild."""
+    """Run every command that reads a folder on an unusual one."""
     place.mkdir()
     people = write_hostile(place)
     write_people(people / "more", 4, 2)

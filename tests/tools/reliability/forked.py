@@ -1,7 +1,7 @@
-"""The real server, started in half a second: forked from a process that has imported it already.
+"""Start the real server in half a second, as a fork of a process with all imports done.
 
-Most of a start is imports. A process that only imports is kept by `multiprocessing`; each server
-is a fork of it that runs `likeness serve`, and is killed as any other process is.
+Most of the start time is imports. `multiprocessing` keeps a process that only imports; each server
+is a fork of it that runs `likeness serve`, and can be killed like any process.
 """
 
 import multiprocessing
@@ -23,7 +23,7 @@ _IMPORTED = ["service.cli.app", "models.encoder.clip", "service.store.postgres.s
 
 @dataclass(frozen=True, slots=True)
 class ForkedServer:
-    """Hold a server that listens."""
+    """Hold a running server."""
 
     process: ForkServerProcess
     url: str
@@ -37,14 +37,14 @@ class ForkedServer:
         return httpx.Client(base_url=self.url, timeout=30)
 
     def kill(self) -> None:
-        """End it as a power cut would; may be called again."""
+        """Kill the server as a power failure would; a second call does nothing."""
         self.process.kill()
         self.process.join()
 
 
 @dataclass(frozen=True, slots=True)
 class Nursery:
-    """Fork servers that have some settings in common; the imports happen with the first one."""
+    """Fork servers with common settings; the first server does the imports."""
 
     context: ForkServerContext
     settings: Mapping[str, str]
@@ -56,13 +56,13 @@ class Nursery:
         return cls(context, {}).set(**settings)
 
     def set(self, **settings: str) -> "Nursery":
-        """Set `LIKENESS_*` variables by the names that settings have."""
+        """Return a nursery with more `LIKENESS_*` variables, by the names of the settings."""
         named = {f"LIKENESS_{name.upper()}": value for name, value in settings.items()}
         return replace(self, settings={**self.settings, **named})
 
     @contextmanager
     def server(self, trouble: Trouble | None = None) -> Iterator[ForkedServer]:
-        """Run `likeness serve` until the block ends; with `trouble`, one that gets into it."""
+        """Run `likeness serve` until the block ends; `trouble` can cause faults in it."""
         reader, writer = self.context.Pipe(duplex=False)
         process = self.context.Process(
             target=_serve, args=(writer, dict(self.settings), trouble), daemon=True
@@ -87,7 +87,7 @@ def _url(lines: Iterator[str]) -> str:
 
 
 def _serve(writer: Connection, settings: dict[str, str], trouble: Trouble | None) -> None:
-    """Become the server: its standard output is the pipe, its environment the settings."""
+    """Run the server with these settings as environment and the pipe as standard output."""
     for name in [name for name in os.environ if name.startswith("LIKENESS_")]:
         del os.environ[name]
     os.environ |= settings

@@ -1,7 +1,7 @@
-"""Try 100,000 wrong inputs: images on the decoders, requests on the server.
+"""Try 100,000 invalid inputs: images for the decoders, and requests for the server.
 
-The same seed tries the same inputs; what fails is left in `build/fuzz`.
-`python -m tests.tools.reliability --only fuzz` tries this alone.
+The same seed gives the same inputs; inputs that fail are left in `build/fuzz`.
+`python -m tests.tools.reliability --only fuzz` runs this part alone.
 """
 
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""What Schemathesis cannot know of the service: what a photo is, and what the document cannot say.
+"""Tell Schemathesis what the OpenAPI document cannot say, for example what a photo is.
 
-It loads this module by itself (`hooks` in `schemathesis.toml`).
+Schemathesis loads this module itself (`hooks` in `schemathesis.toml`).
 """
 
 import os
@@ -32,7 +32,7 @@ _FACELESS = (
 
 
 def photos() -> st.SearchStrategy[bytes]:
-    """Mostly photos of a face, so that what follows is reached; some without, some garbage."""
+    """Draw photos, most of them of a face, some without a face, and some garbage."""
     faces = st.sampled_from(_FACES)
     return st.one_of(
         faces, faces, faces, st.sampled_from(_FACELESS), st.binary(min_size=1, max_size=200)
@@ -40,7 +40,7 @@ def photos() -> st.SearchStrategy[bytes]:
 
 
 def names() -> st.SearchStrategy[str]:
-    """Names that can be seen, in whatever form."""
+    """Draw printable names in any Unicode form."""
     characters = st.characters(codec="utf-8", categories=("L", "M", "N", "P", "S", "Zs"))
     return st.text(characters, min_size=1, max_size=60).filter(_is_name)
 
@@ -62,7 +62,7 @@ schemathesis.openapi.media_type("application/octet-stream", photos())
 
 @schemathesis.hook
 def before_load_schema(context: schemathesis.HookContext, raw_schema: dict[str, Any]) -> None:
-    """Mark base64 that is a photo, for the strategy above to be found."""
+    """Mark base64 fields that hold photos, for the strategy above."""
     _mark(raw_schema)
 
 
@@ -80,7 +80,7 @@ def _mark(schema: Any) -> None:
 
 @schemathesis.hook
 def before_call(context: schemathesis.HookContext, case: Case, kwargs: dict[str, Any]) -> None:
-    """Leave the key alone that all requests are made with."""
+    """Replace the id of the key in use in a path, so that the key is never deleted."""
     own = os.environ.get(OWN_KEY)
     if own is not None and case.path_parameters.get("key_id") == own:
         case.path_parameters["key_id"] = _NOBODY
@@ -90,7 +90,7 @@ def before_call(context: schemathesis.HookContext, case: Case, kwargs: dict[str,
 def after_call(
     context: schemathesis.HookContext, case: Case, response: schemathesis.Response
 ) -> None:
-    """Note what was answered to whom."""
+    """Record the answer and the key of the caller."""
     with Path(os.environ[ANSWERS]).open("a") as file:
         file.write(f"{case.method} {case.operation.path} {response.status_code}\n")
 
@@ -102,7 +102,7 @@ def filter_failure(
     case: Case,
     response: schemathesis.Response,
 ) -> bool:
-    """Keep every failure but those that the document cannot say anything against."""
+    """Keep every failure except those that the document cannot describe."""
     match failure:
         case RejectedPositiveData():
             return _is_malformed(case, response.json())
@@ -120,11 +120,11 @@ def _is_bare(case: Case) -> bool:
 
 
 def _is_malformed(case: Case, problem: dict[str, Any]) -> bool:
-    """Tell whether a request was refused for its form, where the document describes all of it.
+    """Tell whether a request was refused for its form.
 
-    A request in order may still hold no face, or repeat an idempotency key. Of a bare photo the
-    document cannot say which query it needs, and of a form it does not say what holds between
-    its fields.
+    A valid request may still have a photo without a face, or a repeated idempotency key. For a bare
+    photo the document cannot say which query it needs, and for a form it cannot say which fields go
+    together.
     """
     if problem["code"] not in ("invalid_request", "unsupported_body") or _is_bare(case):
         return False
@@ -133,7 +133,7 @@ def _is_malformed(case: Case, problem: dict[str, Any]) -> bool:
 
 
 def _is_wrong_in_query_alone(case: Case) -> bool:
-    """Tell whether only a query is wrong that nobody reads: it counts beside a bare photo."""
+    """Tell whether only the query is wrong, which is read only with a bare photo."""
     if case.meta is None or case.media_type is None or _is_bare(case):
         return False
     places = case.meta.components.items()

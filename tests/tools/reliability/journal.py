@@ -1,4 +1,4 @@
-"""What a client knows of its subjects: what was acknowledged, and what may have happened."""
+"""Remember a client's subjects: acknowledged changes, and changes that may have happened."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ Templates = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
-    """Hold a request whose answer has not come: it takes effect as a whole, or not at all."""
+class PendingRequest:
+    """Hold a request without an answer yet: it takes effect completely or not at all."""
 
     after: Mapping[str, frozenset[str]]
     """The photos that subjects have templates of if it takes effect."""
 
 
 @dataclass(slots=True)
-class Wrong:
-    """Count what must never be."""
+class Violations:
+    """Count errors that must never happen."""
 
     lost: int = 0
     back: int = 0
@@ -32,25 +32,25 @@ class Wrong:
 
 @dataclass(slots=True)
 class Journal:
-    """Hold what one client was told of its subjects, which nobody else changes."""
+    """Hold the acknowledged templates of one client's subjects, which only this client changes."""
 
     held: dict[str, Templates]
-    begun: Begun | None = None
+    begun: PendingRequest | None = None
     acknowledged: int = 0
 
     def begin(self, after: Mapping[str, frozenset[str]]) -> None:
-        self.begun = Begun(after)
+        self.begun = PendingRequest(after)
 
     def acknowledge(self, after: Mapping[str, Templates]) -> None:
-        """Note that what was begun has taken effect, and left subjects these templates."""
+        """Record that the begun request took effect and left these templates."""
         assert self.begun is not None
         assert {subject: each.keys() for subject, each in after.items()} == self.begun.after
         self.held |= after
         self.acknowledged += 1
         self.begun = None
 
-    def settle(self, found: Mapping[str, Templates], wrong: Wrong) -> None:
-        """Compare with what is there after a restart, and go on from that."""
+    def settle(self, found: Mapping[str, Templates], wrong: Violations) -> None:
+        """Compare the journal with the gallery after a restart, and continue from the gallery."""
         after = {} if self.begun is None else self.begun.after
         self.begun = None
         for subject in found.keys() - after.keys():

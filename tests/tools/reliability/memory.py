@@ -1,4 +1,4 @@
-"""Photos that are small as files and large as pixels: what one request of them takes and leaves."""
+"""Send photos that are small as files and large as pixels, and measure time and memory."""
 
 import tempfile
 from dataclasses import dataclass
@@ -17,19 +17,19 @@ from tests.tools.reliability.row import Row
 THREADS = 2
 SIDE = 7000
 ATTACKS = 5
-# Of a photo that is decoded: four bytes a pixel as Pillow has it, three as the service has it, and
-# three more for a smaller copy of it to look for small faces in.
+# For a decoded photo: four bytes per pixel in Pillow, three in the service, and three for a resized
+# copy in which small faces are searched.
 BYTES_A_PIXEL = 10
-# The detector's network keeps the room that it took for a large photo, in each thread.
+# In each thread the network of the detector keeps the memory of its largest photo.
 KEPT_MB = 150 * THREADS
-# Then no photo is begun with any more, and no longer than that may the last ones take.
+# After this time no further photo is started; the last ones may take this long again.
 LATEST_S = Settings().request_timeout_s + Settings().watchdog_s
 _RESET_PEAK = "5"
 
 
 @dataclass(frozen=True, slots=True)
 class Attack:
-    """Hold what an attack was answered with, how long it took, and the memory at most and after."""
+    """Hold the answer to an attack, its duration, and the maximal and the final memory."""
 
     code: str
     seconds: float
@@ -38,7 +38,7 @@ class Attack:
 
 
 def rows(scale: float) -> list[Row]:
-    """Send the same request five times at scale 1; each holds as many photos as it may."""
+    """Send the same request five times at scale 1, with the largest allowed number of photos."""
     photos = [("image", encode(Image.new("RGB", (SIDE, SIDE), "teal"), "PNG"))]
     photos *= Settings().max_images
     environment = {"LIKENESS_LOG_LEVEL": "error", "LIKENESS_DECODE_THREADS": str(THREADS)}

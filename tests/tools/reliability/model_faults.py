@@ -1,4 +1,4 @@
-"""What recognises fails: memory runs out, a forward pass or a detector hangs, a thread ends."""
+"""Break the recognition: no memory, a hanging forward pass or detector, a thread that ends."""
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +16,7 @@ _ASKED = (embed, enrol, verify)
 
 
 def model_faults(trouble: Trouble) -> list[Fault]:
-    """Return what can happen between a photo and its vector."""
+    """Return the faults that can happen between a photo and its vector."""
 
     def no_memory() -> None:
         trouble.fits.value = 0
@@ -56,9 +56,9 @@ def _during(begin: Callable[[], None], trouble: Trouble) -> Iterator[None]:
 
 
 def served_with_memory_for(faces: int, client: httpx.Client, trouble: Trouble, crowd: int) -> int:
-    """Return how many of a crowd are served while a pass has memory for so many faces only.
+    """Return how many of many requests are served with memory for `faces` faces per pass.
 
-    The first pass waits until most of them are there, so that the next is full.
+    The first pass waits until most requests have arrived, so that the next pass is full.
     """
     trouble.fits.value = faces
     trouble.encoder_free.clear()

@@ -1,4 +1,4 @@
-"""Bend bytes as chance, a bad line or an attacker would; Hypothesis draws how."""
+"""Mutate bytes as chance, a bad connection or an attacker would; Hypothesis draws how."""
 
 import struct
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 Kind = Literal["flip", "set", "number", "cut", "drop", "repeat", "swap", "graft", "insert"]
 
-# Sizes and counts that arithmetic stumbles over; of 1, 2 and 4 bytes, both ways round.
+# Sizes and counts that break arithmetic, as 1, 2 and 4 bytes in both byte orders.
 _NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 _FORMS = ("<B", "<H", ">H", "<I", ">I")
-# Half of all bends go where formats keep what they say of themselves.
+# Half of all mutations are in the first bytes, where formats keep their headers.
 _HEAD_BYTES = 256
 _LONGEST_BYTES = 4096
 _MOST_BENDS = 6
@@ -20,7 +20,7 @@ _MOST_BENDS = 6
 
 @dataclass(frozen=True, slots=True)
 class Bend:
-    """Say what is done where: `place` counts within all bytes, or within the first ones."""
+    """Hold one mutation; `place` counts in all bytes or in the first ones."""
 
     kind: Kind
     in_head: bool
@@ -29,7 +29,7 @@ class Bend:
     value: int
 
     def apply(self, data: bytes, other: bytes, kept: int) -> bytes:
-        """Return the bent bytes; `other` is what grafts come from, the first `kept` stay."""
+        """Return the mutated bytes; the first `kept` bytes stay, and grafts come from `other`."""
         reach = min(len(data), _HEAD_BYTES) if self.in_head else len(data)
         at = min(len(data), kept + self.place % max(1, reach - kept))
         end = min(len(data), at + self.length)
@@ -61,7 +61,7 @@ def _number(value: int) -> bytes:
 
 
 def bends() -> st.SearchStrategy[Bend]:
-    """Draw one bend."""
+    """Draw one mutation."""
     return st.builds(
         Bend,
         kind=st.sampled_from(get_args(Kind)),
@@ -74,7 +74,7 @@ def bends() -> st.SearchStrategy[Bend]:
 
 @st.composite
 def bent(draw: st.DrawFn, samples: Sequence[bytes], least: int = 1, kept: int = 0) -> bytes:
-    """Draw one of the samples, bent `least` times or more; mostly its first bytes are `kept`."""
+    """Draw a sample with at least `least` mutations; mostly its first bytes are `kept`."""
     data = draw(st.sampled_from(samples))
     kept = draw(st.sampled_from((kept, kept, kept, kept, 0)))
     for bend in draw(st.lists(bends(), min_size=least, max_size=_MOST_BENDS)):

@@ -1,4 +1,4 @@
-"""Two replicas behind the real proxy, restarted in turn under load: nobody notices."""
+"""Restart two replicas behind a real proxy in turn under load: no request may fail."""
 
 import tempfile
 from collections import Counter
@@ -19,7 +19,7 @@ CALLERS = 3
 
 
 def under_load(deployment: Deployment, work: Callable[[], None]) -> Counter[int]:
-    """Count the statuses of what is verified and enrolled until the work is done."""
+    """Verify and enrol until the work is done, and count the statuses."""
     statuses: Counter[int] = Counter()
     over = Event()
 
@@ -43,7 +43,7 @@ def under_load(deployment: Deployment, work: Callable[[], None]) -> Counter[int]
 
 
 def rows(scale: float) -> list[Row]:
-    """Restart both replicas ten times at scale 1; one row says why not where there is no proxy."""
+    """Restart both replicas ten times at scale 1; without a proxy, return a row that says so."""
     what = "two replicas behind HAProxy restarted in turn under load: requests failed"
     if HAPROXY is None:
         return [Row(what, "none: there is no haproxy here", "not tried", "0", True)]

@@ -1,11 +1,11 @@
-"""Hold one line of the table that says what was tried, how much of it, and what came of it."""
+"""Define a row of the result tables."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Say what was tried, how often, the figure, the figure wanted, and whether it is met."""
+    """Hold a test, its amount, its figure, the required figure, and whether it is reached."""
 
     what: str
     amount: str

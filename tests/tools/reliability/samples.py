@@ -1,4 +1,4 @@
-"""Small images of every accepted format: real faces, plain pictures, and strange ones."""
+"""Generate small images of every accepted format: faces, plain pictures, and unusual ones."""
 
 from tests.hostile import corpus
 from tests.images import encode, noise
@@ -16,12 +16,12 @@ def faces(side: int = 96) -> dict[str, bytes]:
 
 
 def images() -> list[bytes]:
-    """Return whole images and a few broken ones, in an order that is always the same."""
+    """Return valid and some broken images, always in the same order."""
     packed = [
         encode(noise(), "TIFF", compression=name)
         for name in ("tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg")
     ]
     found = [*faces().values(), *packed, *fine_files().values()]
     found += [case.data for case in corpus()]
-    # Many of the hostile files are the fine ones, and the heavy ones would only cost time.
+    # Many hostile files equal the valid ones, and the large ones would only take time.
     return [data for data in dict.fromkeys(found) if 0 < len(data) <= _LARGEST_BYTES]

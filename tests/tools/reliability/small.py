@@ -1,4 +1,4 @@
-"""A service that starts at once: a tiny encoder of random numbers, photos taken as they are."""
+"""Fork a service that starts at once: with a tiny random encoder and without a detector."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ MAX_BATCH = 8
 
 
 def small_service(folder: Path) -> Nursery:
-    """Return what forks servers with a bundle that is written to a folder."""
+    """Return a nursery of servers with a bundle that is written to a folder."""
     return Nursery.open(
         bundle=str(write_bundle(folder / "bundle")),
         detector="none",
         log_level="error",
         max_batch=str(MAX_BATCH),
-        # What is slow here is the machine, or meant to be.
+        # Delays are due to the machine, or intended.
         queue_timeout_s="60",
     )

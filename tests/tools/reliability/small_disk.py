@@ -1,7 +1,7 @@
-"""A database on a small disk of its own, which fills up.
+"""Run a server whose database is on a small disk, and fill the disk.
 
-A file system is mounted in a namespace of the server's own, so that no administrator is needed
-where the kernel allows that to users.
+The file system is mounted in a namespace of the server, which needs no administrator if the kernel
+lets users do so.
 """
 
 import shutil
@@ -18,7 +18,7 @@ _MOUNT = 'mount -t tmpfs -o size=4m none "$0" && exec "$@"'
 
 
 def small_disk_rows(settings: Mapping[str, str], folder: Path) -> list[Row]:
-    """Fill the disk that a server's database is on; say why not where no disk can be had."""
+    """Fill the disk of a database; without such a disk, return a row that says so."""
     folder.mkdir()
     within = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", _MOUNT, str(folder)]
     if (

@@ -1,6 +1,6 @@
-"""Half an hour of mixed traffic with disturbances: what a process holds stays what it was.
+"""Send half an hour of mixed traffic with disturbances: the process must not grow.
 
-Over SQLite, at a load well below capacity, so that what grows is not a queue.
+The store is SQLite. The load is far below capacity, so that growth does not come from a queue.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ from tests.tools.reliability.traffic import Tally, Vandal, Worker
 MINUTES = 30
 SAMPLES = 30
 WORKERS = 4
-# Requests a second of all workers, and disturbances a second: a third of what two cores serve.
+# Requests and disturbances per second, together a third of the capacity of two cores.
 RATE, DISTURBANCES = 8.0, 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Hold what the server's process held at one moment, and its p99 until then."""
+    """Hold the resources of the server's process at one moment, and its p99 until then."""
 
     resident_mb: float
     descriptors: float
@@ -38,7 +38,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """Say how far a figure may drift over the second half: by a share of it, and by a number."""
+    """Hold the allowed drift over the second half: a share of the figure plus a number."""
 
     name: str
     unit: str
@@ -68,9 +68,10 @@ BOUNDS = {
 
 
 def drift(values: Sequence[float]) -> float:
-    """Return how far values at equal intervals go from the first to the last.
+    """Return the drift of values at equal intervals, from the first to the last.
 
-    The slope is the median of all pairs' slopes (Theil and Sen): one odd value moves nothing.
+    The slope is the median of the slopes of all pairs (Theil and Sen), so that an outlier does not
+    change it.
     """
     pairs = combinations(enumerate(values), 2)
     slope = median((right - left) / (later - early) for (early, left), (later, right) in pairs)
@@ -78,7 +79,7 @@ def drift(values: Sequence[float]) -> float:
 
 
 def rows(scale: float) -> list[Row]:
-    """Soak for 30 minutes at scale 1, and sample 30 times."""
+    """Run for 30 minutes at scale 1, with 30 samples."""
     with (
         tempfile.TemporaryDirectory() as folder,
         running_server(Path(folder) / "likeness.db", {"LIKENESS_LOG_LEVEL": "error"}) as server,

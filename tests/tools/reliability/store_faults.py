@@ -1,4 +1,4 @@
-"""What a store stands on fails: the disk is full, the file gone, the database away."""
+"""Break a store: a full disk, a missing file, a missing database."""
 
 import os
 import resource
@@ -19,7 +19,7 @@ _READ_ONLY = frozenset({"200", "503 store_unavailable"})
 
 
 def sqlite_faults(path: Path, pid: int) -> list[Fault]:
-    """Return what can happen to a database file that a process serves from."""
+    """Return the faults of a SQLite file in use."""
     return [
         Fault("its files may not grow", partial(full_disk, path, pid), _ALL, _READ_ONLY),
         Fault("its file is moved away", partial(moved, path), _ALL, _READ_ONLY),
@@ -29,12 +29,12 @@ def sqlite_faults(path: Path, pid: int) -> list[Fault]:
 
 
 def full_disk_fault(folder: Path) -> Fault:
-    """Return what can happen to a database in a folder on a disk of its own."""
+    """Return the faults of a database in a folder on its own disk."""
     return Fault("its disk is full", partial(filled, folder), _ALL, _READ_ONLY)
 
 
 def postgres_faults(cluster: Cluster) -> list[Fault]:
-    """Return what can happen to a database server."""
+    """Return the faults of a PostgreSQL server."""
     return [
         Fault("it is stopped", partial(stopped, cluster), _ALL, _FAILED),
         Fault("it is killed", partial(killed, cluster), _ALL, _FAILED),
@@ -46,7 +46,7 @@ def postgres_faults(cluster: Cluster) -> list[Fault]:
 
 @contextmanager
 def full_disk(path: Path, pid: int = 0) -> Iterator[None]:
-    """Let no file of a process, 0 for this one, grow beyond the database's log."""
+    """Stop all files of a process (0 for this one) from growing beyond the database's log."""
     size = Path(f"{path}-wal").stat().st_size
     limits = resource.prlimit(pid, resource.RLIMIT_FSIZE)
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, limits[1]))
@@ -58,7 +58,7 @@ def full_disk(path: Path, pid: int = 0) -> Iterator[None]:
 
 @contextmanager
 def filled(folder: Path) -> Iterator[None]:
-    """Leave no byte free on a small disk."""
+    """Fill a small disk completely."""
     filler = folder / "filler"
     try:
         with filler.open("wb", buffering=0) as file:
@@ -80,7 +80,7 @@ def moved(path: Path) -> Iterator[None]:
 
 @contextmanager
 def replaced(path: Path) -> Iterator[None]:
-    """Put a copy in the file's place."""
+    """Replace the file with a copy."""
     with moved(path):
         shutil.copyfile(path.with_suffix(".aside"), path)
         yield
@@ -88,7 +88,7 @@ def replaced(path: Path) -> Iterator[None]:
 
 @contextmanager
 def held(path: Path) -> Iterator[None]:
-    """Write to the database as another program, and do not come to an end."""
+    """Write to the database from another connection, and keep the transaction open."""
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
@@ -117,7 +117,7 @@ def crashed(cluster: Cluster) -> Iterator[None]:
 
 @contextmanager
 def frozen(cluster: Cluster) -> Iterator[None]:
-    """Let no process of the server run."""
+    """Stop all processes of the server."""
     pids = cluster.pids()
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
@@ -130,7 +130,7 @@ def frozen(cluster: Cluster) -> Iterator[None]:
 
 @contextmanager
 def standby(cluster: Cluster) -> Iterator[None]:
-    """Let it take no writes, as one that follows another server; then let it lead."""
+    """Make the server a standby, which takes no writes, and then a primary again."""
     cluster.stop()
     (cluster.folder / "data" / "standby.signal").touch()
     cluster.start()

@@ -1,4 +1,4 @@
-"""`kill -9` in a storm of changes to a sealed store, and what is there after the restart."""
+"""Kill the server with `kill -9` during many changes to a sealed store, and check the store."""
 
 import random
 import tempfile
@@ -16,13 +16,13 @@ from tests.postgres import running_cluster
 from tests.tools.reliability.audit import log_entries, verified
 from tests.tools.reliability.client import StormClient, photo, templates_of
 from tests.tools.reliability.forked import Nursery
-from tests.tools.reliability.journal import Wrong
+from tests.tools.reliability.journal import Violations
 from tests.tools.reliability.row import Row
 from tests.tools.reliability.small import small_service
 
 KILLS = 200
 CLIENTS = 4
-# Long enough for some twenty requests; wherever it ends, several are under way.
+# Long enough for about twenty requests; several are running when it ends.
 LONGEST_STORM_S = 0.5
 
 PowerCut = Callable[[], None]
@@ -30,14 +30,14 @@ PowerCut = Callable[[], None]
 
 @dataclass(slots=True)
 class Storm:
-    """Kill a server round after round, and count what should not have come of it."""
+    """Kill a server round after round, and count the errors."""
 
     nursery: Nursery
     dice: random.Random = field(default_factory=lambda: random.Random(9))
     clients: list[StormClient] = field(
         default_factory=lambda: [StormClient(number) for number in range(CLIENTS)]
     )
-    wrong: Wrong = field(default_factory=Wrong)
+    wrong: Violations = field(default_factory=Violations)
     kills: int = 0
     audits: int = 0
     receipt: str | None = None
@@ -48,7 +48,7 @@ class Storm:
         return sum(client.journal.acknowledged for client in self.clients)
 
     def round(self, power_cut: PowerCut | None = None) -> None:
-        """Check what the last kill has left, then storm until the next; the database first."""
+        """Check the store after the last kill, then send changes until the next kill."""
         with self.nursery.server() as server:
             with server.client() as client:
                 self.check(client)
@@ -68,7 +68,7 @@ class Storm:
                     storm.result()
 
     def last_check(self) -> None:
-        """Check what the last kill has left."""
+        """Check the store after the last kill."""
         with self.nursery.server() as server, server.client() as client:
             self.check(client)
 
@@ -83,7 +83,7 @@ class Storm:
         self._check_log(client, sum(map(len, held.values())))
 
     def _check_search(self, client: httpx.Client, held: set[str]) -> None:
-        """Look that a search finds who is enrolled, and nobody who was deleted."""
+        """Check that a search finds enrolled subjects and no deleted ones."""
         if not held:
             return
         asked = {"threshold": "-1", "limit": "100"}
@@ -93,7 +93,7 @@ class Storm:
         self.wrong.back += len(found - held)
 
     def _check_log(self, client: httpx.Client, held: int) -> None:
-        """Verify the log with the last receipt known; it tells of each template that is held."""
+        """Verify the log with the last receipt; it must name each template in the gallery."""
         known = (self.receipt, *(each.receipt for each in self.clients))
         self.receipt = verified(client, [receipt for receipt in known if receipt is not None])
         self.audits += 1
@@ -106,7 +106,7 @@ class Storm:
 
 
 def sqlite_storm(nursery: Nursery, kills: int) -> Storm:
-    """Kill a server over a new SQLite file, so many times."""
+    """Kill a server with a new SQLite file `kills` times."""
     with tempfile.TemporaryDirectory() as folder:
         storm = Storm(_sealed(nursery, f"sqlite:///{folder}/likeness.db"))
         for _ in range(kills):
@@ -116,9 +116,9 @@ def sqlite_storm(nursery: Nursery, kills: int) -> Storm:
 
 
 def postgres_storm(nursery: Nursery, kills: int) -> Storm:
-    """Kill a server over a new database; in every fourth round the database with it.
+    """Kill a server with a new database; in every fourth round the database with it.
 
-    By turns all of its processes end at once, as in a power cut, and the first of them alone.
+    In turn, all its processes are killed at once, as in a power failure, or only the first one.
     """
     with running_cluster() as cluster:
         storm = Storm(_sealed(nursery, cluster.new_database()))
@@ -137,7 +137,7 @@ def _sealed(nursery: Nursery, store: str) -> Nursery:
 
 
 def rows(scale: float) -> list[Row]:
-    """Kill the server 200 times over each engine, at scale 1."""
+    """Kill the server 200 times with each store, at scale 1."""
     kills = max(2, round(KILLS * scale))
     with tempfile.TemporaryDirectory() as folder:
         nursery = small_service(Path(folder))
@@ -150,7 +150,7 @@ def rows(scale: float) -> list[Row]:
             f"kill -9 in a storm of enrolments, renamings and deletions, {engine}",
             f"{storm.kills} kills, {storm.acknowledged:,} acknowledged changes",
             f"{storm.wrong}; audit log verified {storm.audits} times",
-            f"{Wrong()}; after every kill",
+            f"{Violations()}; after every kill",
             not storm.wrong and storm.audits == storm.kills + 1,
         )
         for engine, storm in storms.items()

@@ -1,4 +1,4 @@
-"""Send wrong requests to the real server, and see that it answers, goes on and stays as small."""
+"""Send invalid requests to the real server: it must answer, go on, and not grow."""
 
 import asyncio
 import sys
@@ -20,7 +20,7 @@ from tests.tools.reliability.row import Row
 AT_ONCE = 32
 _LISTS = 50
 GROWTH_MB = 64
-# Refusals that are meant: too much at a time for the time there is.
+# Expected refusals: too many requests at a time.
 _MEANT = frozenset({"deadline_passed", "encoder_stalled", "out_of_memory"})
 _SETTINGS = {
     "LIKENESS_BUNDLE": "builtin",
@@ -31,7 +31,7 @@ _SETTINGS = {
 
 @dataclass(slots=True)
 class Talk:
-    """Send lists of requests over connections of its own, and count what comes back."""
+    """Send lists of requests over its own connections, and count the answers."""
 
     server: RunningServer
     statuses: Counter[int] = field(default_factory=Counter)
@@ -52,8 +52,8 @@ class Talk:
     def send(self, wires: list[Wire]) -> None:
         """Send each request over another connection, all at once.
 
-        Raises AssertionError for a status of 500 or more that is not meant, ConnectionError
-        for a request in order that is not answered, TimeoutError for one that waits.
+        Raises AssertionError for an unexpected status of 500 or more, ConnectionError for a valid
+        request without an answer, and TimeoutError for a late answer.
         """
         for reply in self._runner.run(self._gather(wires)):
             self.statuses[reply.status] += 1
@@ -66,7 +66,7 @@ class Talk:
 
 
 def talk_row(requests: int, first_seed: int, folder: Path) -> Row:
-    """Send so many requests, the same ones for the same seed; a failing list is kept."""
+    """Send `count` requests, the same ones for the same seed; a failing list is kept."""
     folder.mkdir(parents=True, exist_ok=True)
     failures: list[str] = []
     lists = max(1, requests // AT_ONCE)
@@ -79,7 +79,7 @@ def talk_row(requests: int, first_seed: int, folder: Path) -> Row:
             failures += [failure] if failure else []
             held_mb.append(resident_mb(server.process.pid))
         alive = server.process.poll() is None and _answers(server)
-    # The first requests fill what is filled once: the encoder's buffers, the decoders' arenas.
+    # The first requests allocate memory that stays: the encoder's buffers, the decoders' arenas.
     growth_mb = held_mb[-1] - held_mb[len(held_mb) // 4]
     refused = sum(count for status, count in talk.statuses.items() if status >= 500)
     return Row(
@@ -99,7 +99,7 @@ def _answers(server: RunningServer) -> bool:
 
 
 def _shard(talk: Talk, number: int, lists: int, folder: Path) -> str:
-    """Return what went wrong, empty if nothing; the list of requests is then in the folder."""
+    """Return a failure, whose requests are then in the folder, or an empty text."""
     latest: list[Wire] = []
 
     @seed(number)

@@ -1,4 +1,4 @@
-"""Mixed traffic of well-behaved clients, and of those who disturb."""
+"""Send mixed traffic of normal clients, and of clients that disturb."""
 
 import asyncio
 import random
@@ -14,7 +14,7 @@ from tests.hostile import corpus
 from tests.tools.bench.bodies import MULTIPART, multipart
 from tests.tools.bench.load import Target
 
-# Each worker's subjects come and go; so many there are at a time.
+# The number of subjects that each worker keeps at a time.
 _KEPT = 5
 _HOSTILE_BYTES = 200_000
 _SLOW_BYTES, _SLOW_EVERY_S = 512, 0.2
@@ -22,7 +22,7 @@ _SLOW_BYTES, _SLOW_EVERY_S = 512, 0.2
 
 @dataclass(slots=True)
 class Tally:
-    """Hold the seconds that good requests took since it was emptied, and count what went wrong."""
+    """Hold the seconds of good requests since the last call, and count errors."""
 
     seconds: list[float] = field(default_factory=list)
     served: int = 0
@@ -30,13 +30,13 @@ class Tally:
     disturbances: int = 0
 
     def take_p99_ms(self) -> float:
-        """Return the 99th percentile of what was answered since it was last asked for."""
+        """Return the 99th percentile of the requests since the last call, in milliseconds."""
         times, self.seconds = sorted(self.seconds), []
         return 1000 * times[int(0.99 * len(times))]
 
 
 class Worker:
-    """Enrol, verify, identify, embed and delete, at so many requests a second."""
+    """Enrol, verify, identify, embed and delete, at a fixed rate."""
 
     def __init__(self, number: int, url: str, photos: Sequence[bytes], tally: Tally) -> None:
         self._client = httpx.AsyncClient(base_url=url, timeout=30)
@@ -46,7 +46,7 @@ class Worker:
         self._dice = random.Random(number)
 
     async def run(self, rate: float) -> None:
-        """Go on until cancelled."""
+        """Send requests until cancelled."""
         async with self._client:
             kept: list[str] = []
             while True:
@@ -55,7 +55,7 @@ class Worker:
                     await asyncio.sleep(self._dice.expovariate(rate))
 
     def _cycle(self, kept: list[str]) -> Iterator[tuple[str, str, dict[str, str]]]:
-        """Give what is asked of one subject's coming and another one's going."""
+        """Yield the requests that enrol one subject and delete another."""
         kept.append(next(self._names))
         yield "POST", "/enroll", {"subject": kept[-1]}
         for _ in range(3):
@@ -84,7 +84,7 @@ class Worker:
 
 
 class Vandal:
-    """Disturb: broken images, cut connections, slow bodies, callers who leave, bodies too large."""
+    """Disturb with broken images, cut connections, slow bodies, lost callers and large bodies."""
 
     def __init__(self, url: str, photo: bytes, tally: Tally) -> None:
         self._target = Target(url, "/embed", MULTIPART)
@@ -94,7 +94,7 @@ class Vandal:
         self._dice = random.Random(99)
 
     async def run(self, rate: float) -> None:
-        """Go on until cancelled; a slow one does not keep the others waiting."""
+        """Disturb until cancelled; a slow disturbance does not delay the next."""
         ways = cycle((self._broken, self._cut, self._slow, self._leave, self._too_large))
         async with asyncio.TaskGroup() as group:
             for way in ways:
@@ -110,7 +110,7 @@ class Vandal:
         await self._send(len(self._form), [self._form[: len(self._form) // 2]], answered=False)
 
     async def _slow(self) -> None:
-        """Send a few hundred bytes at a time, and give up before the end."""
+        """Send a few hundred bytes at a time, and stop before the end."""
         pieces = [self._form[at : at + _SLOW_BYTES] for at in range(0, 8 * 1024, _SLOW_BYTES)]
         await self._send(len(self._form), pieces, answered=False, every_s=_SLOW_EVERY_S)
 

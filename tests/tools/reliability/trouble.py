@@ -1,4 +1,4 @@
-"""A real server that gets into trouble when another process says so."""
+"""Run a real server in which another process can cause faults."""
 
 import asyncio
 from dataclasses import replace
@@ -25,11 +25,11 @@ _ANY = 1 << 30
 
 
 class Trouble:
-    """Hold what goes wrong in a server; shared by the process that serves and the one that says.
+    """Hold the faults of a server; the server and the process that causes them share it.
 
-    `fits` is the most crops of a forward pass before memory runs out; encoder and detector hang
-    while `encoder_free` or `detector_free` is not set, and end their thread while told to;
-    `clock_s` is by how many seconds the store's clock is wrong.
+    `fits` is the number of crops that a forward pass has memory for. Encoder and detector hang
+    while `encoder_free` or `detector_free` is not set, and can be told to end their thread.
+    `clock_s` is the error of the store's clock in seconds.
     """
 
     def __init__(self, context: ForkServerContext) -> None:
@@ -40,7 +40,7 @@ class Trouble:
         self.end()
 
     def end(self) -> None:
-        """Let everything go well again."""
+        """End all faults."""
         self.fits.value = _ANY
         self.clock_s.value = 0.0
         self.encoder_free.set()
@@ -50,7 +50,7 @@ class Trouble:
 
 
 class TroubledEngine:
-    """Run another engine, unless told otherwise."""
+    """Run another engine, with the faults that are set."""
 
     def __init__(self, engine: Engine, trouble: Trouble) -> None:
         self.name = engine.name
@@ -67,7 +67,7 @@ class TroubledEngine:
 
 
 class TroubledDetector(NoDetector):
-    """Take the whole image for the face, unless told otherwise."""
+    """Take the whole image as the face, with the faults that are set."""
 
     def __init__(self, trouble: Trouble) -> None:
         self._trouble = trouble
@@ -80,7 +80,7 @@ class TroubledDetector(NoDetector):
 
 
 def serve_troubled(trouble: Trouble) -> None:
-    """Serve as `likeness serve` does; say `listening` once trouble can come."""
+    """Serve as `likeness serve` does; print `listening` when faults can be caused."""
     settings = load_settings(port=0)
     app = create_app(settings)
     begun: list[asyncio.Task[None]] = []
@@ -97,7 +97,7 @@ def serve_troubled(trouble: Trouble) -> None:
 
 
 async def _troubled(service: Service, trouble: Trouble) -> Service:
-    """Put what can fail in the place of what does not; everything around it is the service's."""
+    """Replace the parts that can fail; everything else is the real service."""
 
     def clock() -> datetime:
         return datetime.now(UTC) + timedelta(seconds=trouble.clock_s.value)

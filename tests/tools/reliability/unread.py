@@ -1,7 +1,8 @@
-"""Crowds without a key that ask and do not read: callers with a key hardly notice.
+"""Let many connections without a key send requests and not read the answers.
 
-Each connection asks for more than fits into the buffers on the way, reads nothing, and comes back
-when it is ended. `python -m tests.tools.reliability --only unread` tries this alone.
+Callers with a key must hardly notice them. Each connection requests more than fits into the
+buffers, reads nothing, and connects again when it is closed. `python -m tests.tools.reliability
+--only unread` runs this part alone.
 """
 
 import asyncio
@@ -34,8 +35,8 @@ _EVERY_S = 0.1
 
 
 @dataclass(slots=True)
-class Asked:
-    """Hold how long requests took, seconds, and what became of those that were not answered 200."""
+class Answers:
+    """Hold the seconds of answered requests, and the failures of the others."""
 
     took: list[float] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
@@ -62,7 +63,7 @@ class Asked:
 
 
 def rows(scale: float) -> list[Row]:
-    """Ask for each document with 900 connections for 20 seconds at scale 1."""
+    """Request each document with 900 connections for 20 seconds at scale 1."""
     allow_many_files()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -83,7 +84,7 @@ async def _crowds(folder: Path, settings: dict[str, str], seconds: float) -> lis
 
 async def _unread(server: RunningServer, key: str, path: str, seconds: float) -> Row:
     before_mb = resident_mb(server.process.pid)
-    asked = Asked()
+    asked = Answers()
     async with _client(server, key) as client, _crowd(server.url, path, CROWD):
         ends = perf_counter() + seconds
         while perf_counter() < ends:
@@ -100,8 +101,8 @@ async def _unread(server: RunningServer, key: str, path: str, seconds: float) ->
 
 
 async def _guessed(server: RunningServer, key: str, seconds: float) -> Row:
-    """Use new keys for the first time while others guess at a key whose id is known."""
-    asked = Asked()
+    """Use new keys for the first time while other connections guess a key with a known id."""
+    asked = Answers()
     others = [_key(server, key) for _ in range(round(seconds))]
     guess = f"lk_{key.split('_')[1]}_{_WRONG_SECRET}"
     guessing = [asyncio.create_task(_guess(server.url, guess)) for _ in range(GUESSES)]
@@ -121,7 +122,7 @@ async def _guessed(server: RunningServer, key: str, seconds: float) -> Row:
 
 
 async def _guess(url: str, key: str) -> None:
-    """Show a wrong key again and again, on one connection, until cancelled."""
+    """Send a wrong key again and again on one connection, until cancelled."""
     at = httpx.URL(url)
     reader, writer = await asyncio.open_connection(at.host, at.port)
     asked = f"GET /subjects HTTP/1.1\r\nhost: localhost\r\nx-api-key: {key}\r\n\r\n".encode()
@@ -136,7 +137,7 @@ async def _guess(url: str, key: str) -> None:
 
 
 async def _few_files(folder: Path, settings: dict[str, str]) -> Row:
-    log, asked = folder / "log", Asked()
+    log, asked = folder / "log", Answers()
     within = ("sh", "-c", f'ulimit -n {FEW_FILES}; exec "$@" 2>"$0"', str(log))
     with running_server(folder / "few.db", settings, within=within) as server:
         async with _client(server) as client, _crowd(server.url, "/openapi.json", FEW_CROWD):
@@ -173,7 +174,7 @@ async def _client(
 
 @asynccontextmanager
 async def _crowd(url: str, path: str, size: int) -> AsyncIterator[None]:
-    """Keep so many connections that have asked for something and do not read it."""
+    """Keep `count` connections that sent a request and do not read the answer."""
     at = httpx.URL(url)
     asked = f"GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode() * 4
     strangers = [_Stranger((at.host, at.port or 80), asked) for _ in range(size)]
@@ -196,7 +197,7 @@ async def _crowd(url: str, path: str, size: int) -> AsyncIterator[None]:
 
 
 class _Stranger:
-    """Ask once on a connection, which is made anew when it is ended."""
+    """Send one request on a connection, and connect again when it is closed."""
 
     def __init__(self, address: tuple[str, int], asked: bytes) -> None:
         self._address = address
