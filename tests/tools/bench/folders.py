@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import ImageOps
 
 from service.bulk.local import BulkPipeline, open_bulk
-from service.pipeline.caller import Caller
+from service.pipeline.decode import Caller
 from service.settings import load_settings
 from tests.photos import Name, jpeg, open_photo
 from tests.tools.bench.machine import describe_machine, markdown
