@@ -18,18 +18,18 @@ from tests.tools.bench.machine import describe_machine, markdown
 from tests.tools.reliability.row import Row
 
 PARTS = {
-    "contract": "What the OpenAPI document promises",
+    "contract": "The contract of the OpenAPI document",
     "fuzz": "Mutated images and requests",
     "memory": "Memory per request",
     "folders": "Hostile folders, lists and names",
     "damage": "Damaged rows and pages",
-    "storm": "Killed while it writes",
-    "faults": "What it stands on fails",
+    "storm": "Killed during writes",
+    "faults": "Failures of store, clock and model",
     "unread": "Answers that are not read",
     "rolling": "Restarted under load",
-    "soak": "Half an hour",
+    "soak": "Half an hour of traffic",
 }
-HEAD = ("what", "how much", "came of it", "wanted", "")
+HEAD = ("test", "amount", "result", "required", "")
 
 
 def main() -> None:

@@ -109,9 +109,9 @@ def _rows_damaged(engine: str, nursery: Nursery, people: int) -> Row:
     return Row(
         f"damaged rows, {engine}",
         f"{len(harmed)} of {people} people, {len(KINDS)} kinds",
-        f"{served} of {others} others served; of the damaged {counts}, {named} named, "
+        f"{served} of {others} others served; damaged people: {counts}, {named} named, "
         f"{len(logged)} in the audit log; {mended} of {len(harmed)} mended, {left} left",
-        "all others served; no answer but 200 and 409; all mended",
+        "all others served; only answers 200 and 409; all mended",
         is_well and ready,
     )
 
@@ -134,7 +134,7 @@ def _pages_damaged(nursery: Nursery, path: Path, people: int) -> Row:
         f"{served} of {people} verified, "
         + ", ".join(f"{n} times {a}" for a, n in sorted(answers.items()) if a not in fine or n)
         + ("; live" if live else "; not live"),
-        "more than half verified, everybody's photo searched for, the others told by a problem",
+        "more than half verified, every photo searched for, a problem for all others",
         live and served > people / 2 and set(answers) <= fine,
     )
 

@@ -41,9 +41,9 @@ def decode_row(inputs: int, first_seed: int, folder: Path, input_s: float = INPU
         print(failure, file=sys.stderr)
     tried = sum(shard.inputs for shard in shards)
     return Row(
-        "bent images through decoding, a tenth of them on to the crop",
+        "mutated images through decoding, a tenth of them up to the crop",
         f"{tried:,} inputs",
-        f"{len(failures)} crashes or other errors than typed ones; "
+        f"{len(failures)} crashes or unexpected errors; "
         f"{sum(shard.decoded for shard in shards):,} decoded; the longest took "
         f"{max(shard.longest_s for shard in shards):.1f} s, "
         f"peak {max(shard.peak_mb for shard in shards):.0f} MB",

@@ -51,9 +51,9 @@ def _folders(place: Path, chance: random.Random, count: int) -> Row:
         listed = list_people(folder / "people")
         wrong += sorted(listed.photos) != sorted(expected)
     return Row(
-        "folders with system entries, loops, broken links, pipes and names that are none",
+        "folders with system files, loops, broken links, pipes and unusual names",
         f"{count:,} folders, {entries:,} entries",
-        f"{wrong} read otherwise than meant",
+        f"{wrong} read wrongly",
         "0",
         not wrong,
     )
@@ -122,7 +122,7 @@ def _lists(place: Path, chance: random.Random, count: int) -> Row:
     return Row(
         "lists with bad rows, in five encodings and three separators",
         f"{count:,} lists, {bad_rows:,} bad rows",
-        f"{wrong} in which a good row was lost or a bad one not named",
+        f"{wrong} with a lost good row or an unreported bad row",
         "0",
         not wrong,
     )
@@ -175,7 +175,7 @@ def _names(chance: random.Random, count: int) -> Row:
     return Row(
         "names with markup, terminal escapes and formulas, printed and written",
         f"{count:,} names",
-        f"{wrong} obeyed by a terminal or a spreadsheet, or not as they were when read back",
+        f"{wrong} interpreted by a terminal or a spreadsheet, or changed when read back",
         "0",
         not wrong,
     )
@@ -212,9 +212,9 @@ def _commands(place: Path) -> Row:
     ]
     done = sum(status == EXIT_SOME_FAILED for status in statuses)
     return Row(
-        "commands that read folders, on one with all of it",
+        "commands that read folders, on a folder with all of these",
         ", ".join(str(words[0]) for words in commands),
-        f"{done} of {len(commands)} did the rest, listed what they could not use, and said so",
+        f"{done} of {len(commands)} processed the rest and listed unusable files",
         "all",
         done == len(commands),
     )

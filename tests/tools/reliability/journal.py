@@ -24,7 +24,7 @@ class Violations:
     half_done: int = 0
 
     def __str__(self) -> str:
-        return f"{self.lost} lost, {self.back} back, {self.half_done} half done"
+        return f"{self.lost} lost, {self.back} reappeared, {self.half_done} half done"
 
     def __bool__(self) -> bool:
         return bool(self.lost or self.back or self.half_done)

@@ -83,7 +83,7 @@ def _last_row(attacks: list[Attack]) -> Row:
     second, last = attacks[1], attacks[-1]
     allowed_mb = 64
     return Row(
-        "memory per request: the same once more",
+        "memory per request: the same request again",
         f"{len(attacks)} times",
         f"{second.after_mb:.0f} MB after the second, {last.after_mb:.0f} after the last",
         f"within {allowed_mb} MB",

@@ -93,7 +93,7 @@ def rows(scale: float) -> list[Row]:
             for name, bound in BOUNDS.items()
         ),
         Row(
-            f"soak: requests failed beside {tally.disturbances:,} disturbances",
+            f"soak: failed requests during {tally.disturbances:,} disturbances",
             amount,
             "; ".join([str(len(tally.failed)), *tally.failed[:3]]),
             "0",

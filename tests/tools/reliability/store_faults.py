@@ -21,10 +21,10 @@ _READ_ONLY = frozenset({"200", "503 store_unavailable"})
 def sqlite_faults(path: Path, pid: int) -> list[Fault]:
     """Return the faults of a SQLite file in use."""
     return [
-        Fault("its files may not grow", partial(full_disk, path, pid), _ALL, _READ_ONLY),
+        Fault("its files cannot grow", partial(full_disk, path, pid), _ALL, _READ_ONLY),
         Fault("its file is moved away", partial(moved, path), _ALL, _READ_ONLY),
         Fault("its file is replaced", partial(replaced, path), _ALL, _READ_ONLY),
-        Fault("another program holds it", partial(held, path), (enrol, verify), _READ_ONLY),
+        Fault("another program locks it", partial(held, path), (enrol, verify), _READ_ONLY),
     ]
 
 

@@ -83,10 +83,10 @@ def talk_row(requests: int, first_seed: int, folder: Path) -> Row:
     growth_mb = held_mb[-1] - held_mb[len(held_mb) // 4]
     refused = sum(count for status, count in talk.statuses.items() if status >= 500)
     return Row(
-        f"wrong requests to the server, {AT_ONCE} at a time",
+        f"invalid requests to the server, {AT_ONCE} at a time",
         f"{talk.sent:,} requests",
-        f"{len(failures)} unmeant 5xx or unanswered, {refused} times 503 or 504 on purpose; "
-        f"{talk.statuses[200] + talk.statuses[201]:,} were answered 2xx; memory grew by "
+        f"{len(failures)} unexpected 5xx or unanswered, {refused} times an expected 503 or 504; "
+        f"{talk.statuses[200] + talk.statuses[201]:,} answered 2xx; memory grew by "
         f"{growth_mb:.0f} MB; the server {'answers' if alive else 'is gone'}",
         f"0; memory within {GROWTH_MB} MB",
         not failures and alive and growth_mb <= GROWTH_MB,

@@ -92,7 +92,7 @@ async def _unread(server: RunningServer, key: str, path: str, seconds: float) ->
             await asyncio.sleep(_EVERY_S)
         grown_mb = resident_mb(server.process.pid) - before_mb
     return Row(
-        f"{CROWD} connections without a key ask for {path} and do not read",
+        f"{CROWD} connections without a key request {path} and do not read",
         f"{len(asked.took)} requests with a key",
         f"{asked}; memory grew by {grown_mb:.0f} MB",
         f"all answered, each within {LONGEST_S:g} s; memory within {GROWTH_MB} MB",
@@ -113,7 +113,7 @@ async def _guessed(server: RunningServer, key: str, seconds: float) -> Row:
         task.cancel()
     await asyncio.gather(*guessing, return_exceptions=True)
     return Row(
-        f"{GUESSES} connections guess at a key whose id is known",
+        f"{GUESSES} connections guess a key with a known id",
         f"the first uses of {len(asked.took)} other keys",
         str(asked),
         f"all answered, each within {LONGEST_S:g} s",
@@ -145,7 +145,7 @@ async def _few_files(folder: Path, settings: dict[str, str]) -> Row:
                 await asked.ask(client, "/livez")
     lines = log.read_text().count("\n")
     return Row(
-        f"{FEW_CROWD} connections where {FEW_FILES} files may be open",
+        f"{FEW_CROWD} connections with a limit of {FEW_FILES} open files",
         f"{len(asked.took)} times /livez",
         f"{asked}; {lines} lines logged",
         f"all answered, each within {LONGEST_S:g} s; at most {LINES} lines",
