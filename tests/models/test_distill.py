@@ -37,14 +37,14 @@ SIZES = {"num_hidden_layers": 8, "image_size": STUDENT_SIZE, "patch_size": 16}
 
 @pytest.fixture(autouse=True)
 def learning() -> Iterator[None]:
-    """Record gradients, whatever another test has left switched off in this thread."""
+    """Enable gradients, even if another test disabled them in this thread."""
     with torch.enable_grad():
         yield
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write what a run starts from: a tiny encoder, crops to learn from, crops to watch."""
+    """Write the inputs of a run: a tiny encoder, training crops, and labelled crops."""
     folder = tmp_path_factory.mktemp("data")
     save_weights(folder / "init", ClipEncoder(vision_network(**SIZES)), tiny_head(32, 512, 128))
     names = [f"{number}.jpg" for number in range(8)]
@@ -121,7 +121,7 @@ def test_an_exported_run_is_served_with_the_vectors_of_its_average(
     crops = random_crops(2)
     with torch.inference_mode():
         wanted = student_vectors(average, crops, CPU)
-    # The student's window on a stored crop, as a crop of its own.
+    # The student's window of a stored crop, as a separate crop.
     rows = served([np.asarray(window_of(crop), np.uint8) for crop in crops])
     for row, vector in zip(rows, wanted, strict=True):
         assert isinstance(row, Row)
@@ -155,7 +155,7 @@ def student(data: Path) -> Student:
 
 
 def step(run: Run, rate: float = 1e-3) -> None:
-    """Take a step that makes the head's answers smaller."""
+    """Take a step that makes the outputs of the head smaller."""
     torch.manual_seed(run.step)
     pixels = torch.randn(2, 3, STUDENT_SIZE, STUDENT_SIZE)
     vectors, tokens = run.worker(pixels.bfloat16())

@@ -1,4 +1,4 @@
-"""Whole runs on invented people, through real detection and a tiny random encoder."""
+"""Run whole trainings on invented people, with real detection and a tiny random encoder."""
 
 import csv
 import subprocess
@@ -29,7 +29,7 @@ SHARES = Shares(held_out=0.25)
 
 @dataclass
 class Listening:
-    """Keep what was said."""
+    """Record everything that a run reports."""
 
     notes: list[str] = field(default_factory=list)
     epochs: list[tuple[str, Epoch]] = field(default_factory=list)
@@ -59,7 +59,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def base(photos: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    """Plan a run on a tiny bundle; tests that start others share its features."""
+    """Return a plan with a tiny bundle; the runs of other tests share its features."""
     folder = tmp_path_factory.mktemp("base")
     encoder = write_bundle(folder / "encoder")
     return Plan(
@@ -122,7 +122,7 @@ def test_the_bundle_serves_the_vectors_it_was_judged_by(
     assert min(abs(scores - worst[0])) < 1e-4
 
 
-def test_nobody_who_judges_was_trained_on(base: Plan, trained: TrainingResult) -> None:
+def test_no_evaluation_person_was_trained_on(base: Plan, trained: TrainingResult) -> None:
     people, split = base.photos.people, trained.split
     taught = set(people[split.train].tolist())
     assert not taught & set(people[split.test].tolist())
@@ -135,13 +135,13 @@ def test_unusable_photos_are_listed_with_their_reason(base: Plan, trained: Train
     assert rows == [{"path": "p00/broken.jpg", "reason": "undecodable_image"}]
 
 
-def test_the_user_is_told_of_unusable_photos_in_a_line(
+def test_one_line_tells_the_user_about_unusable_photos(
     heard: Listening, trained: TrainingResult
 ) -> None:
     assert any("1 undecodable_image" in note for note in heard.notes)
 
 
-def test_every_epoch_is_told_and_kept(
+def test_every_epoch_is_reported_and_kept(
     base: Plan, trained: TrainingResult, heard: Listening
 ) -> None:
     with (base.out / "curves.csv").open(newline="") as file:
@@ -229,7 +229,7 @@ def test_a_clip_checkpoint_in_the_hubs_layout_trains_like_any_other(
 def adapted(
     base: Plan, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Plan, list[tuple[str, Epoch]]]:
-    """Adapt to people who are hard to tell apart."""
+    """Return a run with LoRA on people who are hard to tell apart."""
     folder = tmp_path_factory.mktemp("lora")
     photos = read_people(write_people(folder / "people", people=16, spread=0.15))
     lora = Lora(rank=4, epochs=3, batch=16, rate=5e-3)
@@ -279,7 +279,7 @@ def test_too_few_people_are_refused_in_a_sentence(base: Plan, tmp_path: Path) ->
         train(replace(base, photos=few, out=tmp_path / "out"), Listening())
 
 
-def test_a_smoke_run_takes_a_few_photos_of_everybody(base: Plan) -> None:
+def test_a_smoke_run_uses_a_few_photos_of_each_person(base: Plan) -> None:
     few = smoke_plan(base).photos
     assert len(few.images) == PEOPLE * PHOTOS + 1  # and the broken one: no more were asked for
 

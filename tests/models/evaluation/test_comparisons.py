@@ -29,7 +29,7 @@ def test_every_photo_is_compared_with_every_other() -> None:
 
 @pytest.fixture
 def partly_enrolled() -> Comparisons:
-    """Compare two photos of person 0 with two of person 1, of whom one was not enrolled."""
+    """Compare two photos of person 0 with two of person 1, one of which was not enrolled."""
     vectors = np.array([[1, 0], [1, 0], [0, 1], [0, 0]], np.float32)
     return all_pairs(vectors, np.array([0, 0, 1, 1]), np.array([True, True, True, False]))
 
@@ -43,7 +43,7 @@ def test_a_photo_that_is_not_enrolled_is_no_impostor(partly_enrolled: Comparison
     assert partly_enrolled.impostor.tolist() == [0, 0]
 
 
-def test_halves_of_the_people_share_nobody() -> None:
+def test_halves_of_the_people_share_no_person() -> None:
     people = np.repeat(np.arange(50), 3)
     vectors = np.random.default_rng(0).normal(size=(150, 4)).astype(np.float32)
     comparisons = all_pairs(vectors, people, np.ones(150, bool))

@@ -1,4 +1,4 @@
-"""Conditions that are put onto crops: each does what its name says, where the face is."""
+"""Each condition changes crops as its name says, at the place of the face."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ Pixels = NDArray[np.uint8]
 
 
 def changed(crop: Pixels, framing: Framing, condition: ConditionName) -> NDArray[np.float64]:
-    """Return how far each pixel moves, on average over strengths, `(size, size)`."""
+    """Return the mean change of each pixel over random strengths, `(size, size)`."""
     drawn = [degrade(crop, framing, condition, np.random.default_rng(seed)) for seed in range(20)]
     moved = [np.abs(each.astype(int) - crop).mean(axis=2) for each in drawn]
     return np.asarray(np.mean(moved, axis=0))
@@ -33,7 +33,7 @@ def grey(framing: Framing) -> Pixels:
 
 
 def place(framing: Framing, x: float, y: float) -> tuple[int, int]:
-    """Return where a point of the ArcFace crop, in shares of its side, lies in this one."""
+    """Convert a point of the ArcFace crop, in shares of its side, to a pixel of this crop."""
     face = framing.face
     return (
         round(face.top + (y - 0.345) / 0.622 * face.height),

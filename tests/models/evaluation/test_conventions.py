@@ -25,7 +25,7 @@ def sface() -> OnnxEncoder:
     return OnnxEncoder.load(locate(SFACE))
 
 
-def test_sface_is_told_to_want_red_first_and_0_to_255(
+def test_the_convention_of_sface_is_red_first_and_0_to_255(
     sface: OnnxEncoder, sface_chips: Sequence[NDArray[np.uint8]]
 ) -> None:
     best = compare_conventions(sface, vary_crops([sface_chips[0], sface_chips[4]]), SPEC)[0]
@@ -46,7 +46,7 @@ def test_a_network_that_tells_faces_apart_passes(
 def test_a_network_that_gives_all_faces_alike_is_refused(
     sface: OnnxEncoder, sface_chips: Sequence[NDArray[np.uint8]]
 ) -> None:
-    # SFace itself, with its pixels scaled so that it sees darkness.
+    # SFace with pixels that are scaled to nearly black.
     wrong = PixelSpec(112, 0.0, mean=(0.5,) * 3, std=(0.5,) * 3, template="arcface")
     with pytest.raises(InvalidBundle, match=r"tell them apart|agree no better"):
         check_outputs(sface, vary_crops([sface_chips[0], sface_chips[4]]), wrong)

@@ -1,4 +1,4 @@
-"""More photos, fewer errors, and strangers match no more often."""
+"""More photos give fewer errors, and strangers do not match more often."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ WIDTH = 32
 def bare(sface_bundle: Bundle) -> Bundle:
     calibration = sface_bundle.manifest.calibration
     assert calibration is not None
-    # Of random vectors: two strangers have a cosine of 0.
+    # Vectors are random: two strangers have a cosine of 0.
     calibration = calibration.model_copy(update={"strangers_mean": 0.0})
     manifest = sface_bundle.manifest.model_copy(update={"calibration": calibration})
     return replace(sface_bundle, manifest=manifest, cohort=NO_COHORT, quality=None)
@@ -44,7 +44,7 @@ def test_more_photos_on_either_side_miss_fewer_people(bare: Bundle) -> None:
     fnmr = {(row.probes, row.templates): row.fnmr for row in rows}
     assert fnmr[1, 1] > fnmr[1, 3] > fnmr[3, 3]
     assert fnmr[1, 1] > fnmr[3, 1]
-    # The threshold means the same however many photos there are.
+    # A threshold means the same for any number of photos.
     fmr = [row.fmr for row in rows]
     assert max(fmr) < 3 * fmr[0] + 0.003
 
@@ -91,7 +91,7 @@ def test_photos_that_cancel_each_other_out_score_as_strangers_do(bare: Bundle) -
     assert similarity(fused, one) == pytest.approx(fused.strangers_mean)
 
 
-def test_photos_that_nobody_is_recognised_by_are_fused_all_the_same(bare: Bundle) -> None:
+def test_photos_below_the_threshold_are_fused_as_well(bare: Bundle) -> None:
     one, other = (replace(each, quality=0.0) for each in photos(1, 2, 0.5, bare))
     fused = bare.fuse([one, other])
     np.testing.assert_allclose(np.linalg.norm(fused.vector), 1, rtol=1e-5)

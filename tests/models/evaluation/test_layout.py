@@ -6,7 +6,7 @@ from models.evaluation.layout import lay_out
 
 
 def people(count: int, photos: int, spread: float = 0.05) -> NDArray[np.float32]:
-    """Return unit vectors `(count * photos, 64)`, those of one person together."""
+    """Return unit vectors `(count * photos, 64)`, grouped by person."""
     random = np.random.default_rng(0)
     vectors = np.repeat(random.normal(size=(count, 64)), photos, axis=0) / 8
     vectors += random.normal(0, spread, vectors.shape)

@@ -77,11 +77,11 @@ def test_six_photos_support_no_operating_point(six_photos_calibration: Calibrati
     assert six_photos_calibration.operating_points == ()
 
 
-# Folds, of one-dimensional vectors: a photo of angle 0 and one of another
+# Folds of vectors on a circle
 
 
 def at_angles(genuine: list[float], impostor: list[float]) -> tuple[LabelledSet, Vectors]:
-    """Put photo 0 at angle 0; the others are compared with it."""
+    """Return vectors at angles, with photo 0 at angle 0, and its pairs with all others."""
     angles = np.array([0, *genuine, *impostor])
     vectors = np.stack([np.cos(angles), np.sin(angles)], 1).astype(np.float32)
     people = np.array([0] * (1 + len(genuine)) + list(range(1, 1 + len(impostor))))
@@ -105,7 +105,7 @@ def test_folds_of_one_kind_cannot_be_judged() -> None:
     assert fold_accuracy(replace(labelled, folds=[0, 0, 1, 1]), vectors) is None
 
 
-def test_only_listed_pairs_are_compared_where_it_is_not_known_who_is_who() -> None:
+def test_only_listed_pairs_are_compared_where_labels_are_incomplete() -> None:
     labelled, vectors = at_angles([0.1, 0.2], [1.0, 1.1])
     assert len(compare_photos(replace(labelled, complete=False), vectors).scores) == 4
     assert len(compare_photos(labelled, vectors).scores) == 10
@@ -198,7 +198,7 @@ def test_points_measured_again_keep_their_threshold_and_rest_on_what_was_seen() 
     assert again.held_out_fmr is None
 
 
-# What was measured at the points, of which a kept one keeps what rests on more
+# Rates at the points: a kept point keeps those that rest on more comparisons
 
 
 def of_group(name: str, at: str, pairs: int) -> GroupRates:
@@ -314,7 +314,7 @@ def test_children_and_blurred_strangers_match_no_more_often_than_claimed(
     for vectors, member in ((captures.plain, young), (captures.degraded["blurred"], ~young)):
         _, (rate,) = strangers.rates(vectors, bundle.cohort, [usual], member)
         assert rate.value <= 0.003
-    # By the cosine alone, at the threshold of the same rate, more than one in ten children do.
+    # By the cosine alone, at the threshold of the same FMR, more than one in ten children match.
     cosine = replace(usual, threshold=0.364)
     _, (rate,) = strangers.rates(captures.plain, NO_COHORT, [cosine], young)
     assert rate.value > 0.1
@@ -322,7 +322,7 @@ def test_children_and_blurred_strangers_match_no_more_often_than_claimed(
 
 @pytest.fixture(scope="module")
 def web_photos(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> LabelledSet:
-    """Take the photos of 60 genuine pairs of the labelled web photos."""
+    """Return the photos of 60 genuine pairs of the labelled web photos."""
     folder = tmp_path_factory.mktemp("lfw")
     with zipfile.ZipFile(faces / "lfw_view1_devtest.zip") as archive:
         archive.extractall(folder)

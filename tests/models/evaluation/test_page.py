@@ -1,4 +1,4 @@
-"""Plots are SVG; what they show is read from the text of it."""
+"""Read the contents of plots from the text of their SVG."""
 
 from xml.etree import ElementTree
 

@@ -31,7 +31,7 @@ def test_even_odds_lie_halfway_between_two_equal_distributions() -> None:
 
 
 def test_the_slope_is_that_of_the_log_likelihood_ratio() -> None:
-    # Of two normals with deviation s and means m apart it is m / s**2.
+    # For two normal distributions with deviation s and distance m it is m / s**2.
     assert fitted(drawn(2.0)).slope == pytest.approx(0.2 / 0.01, rel=0.1)
 
 
@@ -41,7 +41,7 @@ def test_probability_never_falls_as_similarity_rises() -> None:
     assert values == sorted(values)
 
 
-def test_nobody_vouches_for_more_than_the_people_looked_at() -> None:
+def test_odds_are_limited_by_the_number_of_people() -> None:
     probability = fitted(drawn(30.0))
     assert probability(4.0) == pytest.approx(80 / 81)
     assert probability(-1.0) == pytest.approx(1 / 81)

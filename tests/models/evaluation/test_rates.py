@@ -26,7 +26,7 @@ def scores(*values: float) -> NDArray[np.float32]:
 GENUINE, IMPOSTOR = scores(0.9, 0.8, 0.7, 0.4), scores(0.5, 0.3, 0.2, 0.1)
 
 
-# Rates, by hand
+# Rates counted by hand
 
 
 def test_accuracy_is_that_of_the_best_threshold() -> None:
@@ -122,7 +122,7 @@ def test_points_that_three_false_matches_do_not_support_are_left_out(
 
 
 def strangers(pairs: int) -> Comparisons:
-    """Compare one person with as many others, whose scores rise evenly, and with herself."""
+    """Compare one person with `pairs` others, at evenly rising scores, and with herself."""
     people = np.arange(pairs + 1)
     values = np.append(np.float32(1), np.linspace(0, 1, pairs, dtype=np.float32))
     return Comparisons(values, people * 0, people)
@@ -167,7 +167,7 @@ def test_intervals_are_the_same_every_time(comparisons: Comparisons) -> None:
 
 
 def test_intervals_are_wider_where_errors_come_from_few_people() -> None:
-    # The same 30 errors in 300 genuine pairs: of one person each, or all of three people.
+    # 30 errors in 300 genuine pairs: one of each person, or all of three people.
     people = np.repeat(np.arange(30), 10)
     spread = np.where(np.arange(300) % 10 == 0, 0.0, 1.0)
     crowded = np.where(people < 3, 0.0, 1.0)
@@ -197,7 +197,7 @@ def test_no_error_among_few_people_is_no_proof_of_none() -> None:
 
 
 def society(random: np.random.Generator, people: int = 60, photos: int = 5) -> Comparisons:
-    """Draw genuine scores of people of whom some are always hard to recognise."""
+    """Draw genuine scores of people; some people are hard to recognise on all photos."""
     hardship = random.normal(0, 1, people)
     who = np.repeat(np.arange(people), photos)
     genuine = hardship[who] + random.normal(0, 0.3, len(who))
@@ -215,7 +215,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
 
 
 def test_intervals_as_if_photos_were_independent_would_be_too_narrow() -> None:
-    """Five photos each of 60 people say little more than one each of 60."""
+    """Five photos each of 60 people say little more than one photo each."""
     comparisons = society(np.random.default_rng(2))
     rate = Bootstrap(comparisons).fnmr(-1)
     independent = 2 * 1.96 * np.sqrt(rate.value * (1 - rate.value) / len(comparisons.scores))
@@ -281,7 +281,9 @@ def test_the_curve_spans_from_many_false_matches_to_none(curve_comparisons: Comp
     assert curve.fnmr[-1] > 0.95
 
 
-def test_a_curve_is_there_although_nobody_could_be_enrolled(curve_comparisons: Comparisons) -> None:
+def test_there_is_a_curve_although_no_person_could_be_enrolled(
+    curve_comparisons: Comparisons,
+) -> None:
     scores = np.where(curve_comparisons.same, NOT_ENROLLED, curve_comparisons.scores).astype(
         np.float32
     )

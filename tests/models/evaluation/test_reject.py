@@ -1,4 +1,4 @@
-"""Errors against rejects, counted by hand."""
+"""Errors after rejecting photos, counted by hand."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ def comparisons() -> Comparisons:
     return Comparisons(scores, people, people, np.stack([2 * people, 2 * people + 1], 1))
 
 
-def test_a_judge_who_knows_leaves_no_errors() -> None:
+def test_perfect_qualities_leave_no_errors() -> None:
     qualities = np.where(np.arange(200) < 20, 0.1, 0.9).astype(np.float32)
     rates = {row.share: row.fnmr for row in reject_rates(comparisons(), qualities, 0.5)}
     assert rates[0.0] == pytest.approx(0.1)
@@ -22,7 +22,7 @@ def test_a_judge_who_knows_leaves_no_errors() -> None:
     assert rates[0.1] == 0
 
 
-def test_a_judge_who_knows_nothing_leaves_the_rate_as_it_is() -> None:
+def test_random_qualities_leave_the_rate_as_it_is() -> None:
     qualities = np.random.default_rng(0).random(200).astype(np.float32)
     rates = [row.fnmr for row in reject_rates(comparisons(), qualities, 0.5)]
     assert len(rates) == len(SHARES)

@@ -1,4 +1,4 @@
-"""The report of invented vectors, as JSON and as a page."""
+"""Make reports of invented vectors, as JSON and as a page."""
 
 import re
 from dataclasses import replace
@@ -109,7 +109,7 @@ def test_a_photo_that_was_not_enrolled_is_listed_with_its_reason(page: str) -> N
 def test_groups_are_compared_within_themselves(report: Report) -> None:
     rows = [row for row in report.groups if row.point == "fmr_1e-1"]
     assert [(row.group, row.genuine_pairs) for row in rows] == [("north", 180), ("south", 180)]
-    # Of 7,140 pairs within a group 180 are genuine; 116 strangers miss the photo without a face.
+    # Of 7,140 pairs within a group 180 are genuine; 116 impostor pairs lack a face on a photo.
     assert [row.impostor_pairs for row in rows] == [6960, 6960 - 116]
 
 
@@ -154,7 +154,7 @@ def test_small_rates_keep_two_digits(rate: float, shown: str) -> None:
     assert percent(rate) == shown
 
 
-# A bundle that was measured before
+# Bundles with an earlier calibration
 
 
 RATE = Rate(0.25, 0.2, 0.3)
@@ -162,7 +162,7 @@ THRESHOLDS = {"fmr_1e-2": 0.61, "fmr_1e-3": 0.7, "fmr_1e-4": 0.8, "fmr_1e-5": 0.
 
 
 def measured_before(bare: Bundle) -> Bundle:
-    """Return the bundle with points and rows of many photos."""
+    """Return the bundle with points and rates that rest on many photos."""
     points = tuple(OperatingPoint(name, at, RATE, RATE) for name, at in THRESHOLDS.items())
     calibration = Calibration(
         data="many photos",

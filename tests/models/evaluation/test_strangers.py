@@ -1,4 +1,4 @@
-"""Rates among strangers: counted by hand, by group and by condition."""
+"""Measure rates of strangers, by group and by condition, and count some by hand."""
 
 import tracemalloc
 from pathlib import Path
@@ -37,7 +37,7 @@ def unit(vectors: NDArray[np.float64]) -> NDArray[np.float32]:
 
 
 def crowd(count: int, pull: float = 0.0, seed: int = 0) -> NDArray[np.float32]:
-    """Return unit vectors `(n, 16)` that have a direction in common, the more they are pulled."""
+    """Return unit vectors `(n, 16)` that are pulled towards a common direction."""
     vectors = np.random.default_rng(seed).normal(size=(count, 16))
     vectors[:, 0] += pull
     return unit(vectors)

@@ -18,7 +18,7 @@ STILL = Jitter(turn_degrees=0, scale=0, shift=0, recolour=0, grey=0, coarse=0, c
 
 @pytest.fixture
 def crops() -> Tensor:
-    """Return three stored crops that rise to the right in red and downwards in green."""
+    """Return three stored crops whose red rises to the right and whose green rises downwards."""
     torch.manual_seed(0)
     ramp = torch.arange(CROP_SIZE).float().expand(CROP_SIZE, CROP_SIZE)
     blue = torch.full_like(ramp, 90)

@@ -1,4 +1,4 @@
-"""Make a cohort: many people in each of its faces, and nobody twice."""
+"""Each face of a cohort is the mean of many people, and no person counts twice."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def test_every_face_is_of_many_people() -> None:
     cohort = build_cohort(captures(plain))
     belongs = np.argmax(plain @ cohort.faces.T, axis=1)
     assert np.bincount(belongs).min() >= FEWEST_PEOPLE // 2
-    # The mean of eight or more is like none of them: of single people each would be at 1.
+    # A mean of eight or more people is like none of them; a single person would give a cosine of 1.
     assert (plain @ cohort.faces.T).max() < 0.95
     np.testing.assert_allclose(np.linalg.norm(cohort.faces, axis=1), 1, rtol=1e-5)
 
@@ -47,7 +47,7 @@ def test_degraded_faces_are_part_of_it() -> None:
     off = ~np.eye(len(degraded), dtype=bool)
     plainly = cohort.means(strangers)
     usual = strangers @ strangers.T - (plainly[:, None] + plainly) / 2
-    # Their cosines are near 1; their scores lie where those of other strangers do.
+    # Their cosines are near 1, but their scores are like those of other strangers.
     assert (degraded @ degraded.T)[off].mean() > 0.9
     assert abs(scores[off].mean() - usual[off].mean()) < 0.3
 

@@ -1,4 +1,4 @@
-"""Heads trained on invented features: identities are directions, hidden in noise."""
+"""Train heads on invented features, in which identities are directions with noise."""
 
 from dataclasses import replace
 from itertools import product
@@ -20,7 +20,7 @@ WIDTH, SIGNAL = 40, 12
 
 
 def draw(people: NDArray[np.int64], seed: int) -> NDArray[np.float32]:
-    """Draw two views of a photo of each: a person's direction in few features, noise in others."""
+    """Draw two views of each photo: a direction of the person in some features, noise in others."""
     centres = np.random.default_rng(0).normal(0, 1, (200, SIGNAL))
     random = np.random.default_rng(seed)
     views = random.normal(0, 2.0, (len(people), 2, WIDTH))
@@ -183,7 +183,7 @@ def test_balance_draws_people_evenly(tmp_path: Path) -> None:
 
 
 class Watched(HeadLearner):
-    """Remember which photos were drawn."""
+    """Record the photos that were drawn."""
 
     def __init__(self, features: Features, options: Options) -> None:
         super().__init__(features, options)

@@ -1,4 +1,4 @@
-"""Teach a quality head on faces whose conditions are known."""
+"""Train a quality head on invented photos with known conditions."""
 
 import numpy as np
 import pytest
@@ -74,7 +74,7 @@ def test_few_people_are_refused() -> None:
         train_quality((photos(0), np.zeros(PEOPLE * EACH, np.int64)))
 
 
-def test_examples_that_nobody_is_known_of_have_no_quality() -> None:
+def test_examples_of_unknown_people_have_no_quality() -> None:
     examples = QualityExamples(
         np.zeros((2, WIDTH), np.float32), np.array([0.5, np.nan], np.float32), np.array([-1, 0])
     )

@@ -33,7 +33,7 @@ def people_in(places: NDArray[np.int64]) -> set[int]:
     return set(PEOPLE[places].tolist())
 
 
-def test_nobody_is_in_two_parts() -> None:
+def test_no_person_is_in_two_parts() -> None:
     parts = split()
     train, validation, test = (
         people_in(part) for part in (parts.train, parts.validation, parts.test)
@@ -49,7 +49,7 @@ def test_every_photo_is_in_one_part() -> None:
     assert sorted(places) == list(range(len(PEOPLE)))
 
 
-def test_photos_held_out_are_of_people_who_train() -> None:
+def test_held_out_photos_are_of_training_people() -> None:
     parts = split()
     assert people_in(parts.held_out) == people_in(parts.train)
     assert len(parts.held_out) == len(people_in(parts.train))  # one photo of ten each
@@ -71,7 +71,7 @@ def test_a_set_that_grows_keeps_most_of_its_split() -> None:
     assert len(kept) >= 4  # of six
 
 
-def test_who_has_one_photo_trains() -> None:
+def test_people_with_one_photo_are_in_train() -> None:
     people = np.concatenate([PEOPLE, [40, 41]])
     parts = split(people, names=[*NAMES, "alone", "alone too"])
     assert {400, 401} <= set(parts.train.tolist())
@@ -96,7 +96,7 @@ def test_too_few_people_are_refused_with_the_number_needed() -> None:
         split(np.repeat(np.arange(8), 10), names=NAMES[:8])
 
 
-# Photos that are in an evaluation set too
+# Photos that are also in an evaluation set
 
 
 def extracted(features: NDArray[np.float32], name: str) -> FeatureSet:
@@ -105,7 +105,7 @@ def extracted(features: NDArray[np.float32], name: str) -> FeatureSet:
 
 
 def cone(count: int, seed: int) -> NDArray[np.float32]:
-    """Draw features as CLIP's are: a large common part and small differences."""
+    """Draw features like CLIP's, with a large common part and small differences."""
     random = np.random.default_rng(seed)
     return (20 + random.normal(size=(count, 64))).astype(np.float32)
 

@@ -27,14 +27,14 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True)
 def learning() -> Iterator[None]:
-    """Record gradients, whatever another test has left switched off in this thread."""
+    """Enable gradients, even if another test disabled them in this thread."""
     with torch.enable_grad():
         yield
 
 
 @pytest.fixture(scope="module")
 def init(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write an encoder and a head as an earlier run would have exported them, but tiny."""
+    """Write a tiny encoder and head, in the format of an export."""
     folder = tmp_path_factory.mktemp("init")
     sizes = {"num_hidden_layers": 8, "image_size": 112, "patch_size": 16}
     save_weights(folder, ClipEncoder(vision_network(**sizes)), tiny_head(32, 512, 128))
@@ -95,7 +95,7 @@ def test_every_weight_of_the_student_learns(student: Student, teacher: Teacher) 
         for name, parameter in student.named_parameters()
         if parameter.grad is None or not parameter.grad.any()
     ]
-    # A shift of all keys of attention alike changes nothing.
+    # An equal shift of all attention keys changes nothing.
     assert [name for name in idle if "k_proj.bias" not in name] == []
 
 
