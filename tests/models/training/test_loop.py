@@ -91,7 +91,7 @@ def test_another_seed_gives_another_run(history: list[Epoch], tmp_path: Path) ->
 def test_a_killed_run_goes_on_to_the_same_numbers(history: list[Epoch], tmp_path: Path) -> None:
     epochs = run(tmp_path)[0].epochs()
     for _ in range(3):
-        next(epochs)  # and then nobody asks for more, as after a kill
+        next(epochs)  # and then stop, as after a kill
     training, _ = run(tmp_path)
     list(training.epochs())
     assert timeless(training.history) == timeless(history)
