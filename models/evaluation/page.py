@@ -100,7 +100,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _rates(report: Report) -> str:
-    head = ("FMR wanted", "threshold", "FMR measured", "FMR on other people", "FNMR")
+    head = ("target FMR", "threshold", "FMR measured", "FMR on other people", "FNMR")
     note = (
         "The brackets hold the 95 % interval, from a bootstrap over people. “FMR on other "
         "people”: the threshold is set on one half of the people and the FMR is counted on the "
@@ -139,7 +139,7 @@ def _accuracy(report: Report) -> str:
 def _groups(report: Report) -> str:
     if not report.groups:
         return ""
-    head = ("group", "point", "photos", "not enrolled", "FMR within", "FNMR")
+    head = ("group", "point", "photos", "not enrolled", "FMR within the group", "FNMR")
     rows = [
         (
             *(row.group, row.point, f"{row.images:,}", percent(row.failure_to_enrol)),
