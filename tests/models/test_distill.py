@@ -142,7 +142,7 @@ def test_photos_are_cut_into_crops_to_learn_from(
     (photos / "a.jpg").write_bytes(photo_bytes("grace"))
     (photos / "b.png").write_bytes(encode(picture(), "PNG"))
     main(["crops", str(photos), "--out", str(tmp_path / "work" / "crops.npy")])
-    assert capsys.readouterr().out == "1 crops, 1 photos without one\n"
+    assert capsys.readouterr().out == "1 crops, 1 photos without a crop\n"
     assert CropSet.load(tmp_path / "work" / "crops.npy").crops.shape == (1, 160, 160, 3)
 
 
