@@ -58,7 +58,7 @@ RUN --mount=type=secret,id=pip.conf,target=/etc/pip.conf \
 
 FROM ${BASE_IMAGE}
 LABEL org.opencontainers.image.title="Likeness" \
-      org.opencontainers.image.description="Face verification with decisions that can be defended" \
+      org.opencontainers.image.description="A face verification service whose decisions carry their measured error rates" \
       org.opencontainers.image.licenses="Apache-2.0"
 RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin likeness \
     && install --directory --owner likeness --group likeness --mode 700 /data

@@ -1,4 +1,4 @@
-"""The parts of the docs that are made from code; `python -m tests.docs` writes them anew."""
+"""Make the parts of the documentation that come from code; `python -m tests.docs` writes them."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ API, CAPACITY, EXAMPLES, PROTECTION, REFERENCE = (
 
 
 def results_table() -> str:
-    """Return what was measured of the built-in bundles."""
+    """Return the measured rates of the built-in bundles."""
     rows = ["| bundle | accuracy | FNMR at FMR 1e-2 | at 1e-3 | at 1e-4 | failure to enrol |"]
     rows.append("|---|---|---|---|---|---|")
     for name in BUILTIN_NAMES:
@@ -87,14 +87,14 @@ SECTIONS = {
 
 
 def section(text: str, name: str) -> str:
-    """Return what stands between a section's marks."""
-    found = re.search(rf"<!-- {name}:begin -->\n(.*?)\n?<!-- {name}:end -->", text, re.DOTALL)
-    assert found is not None, f"there is no section {name}"
-    return found[1]
+    """Return the text between the marks of a section."""
+    match = re.search(rf"<!-- {name}:begin -->\n(.*?)\n?<!-- {name}:end -->", text, re.DOTALL)
+    assert match is not None, f"there is no section {name}"
+    return match[1]
 
 
 def put(text: str, name: str, content: str) -> str:
-    """Return the text with other content between a section's marks."""
+    """Return the text with new content between the marks of a section."""
     begin, end = f"<!-- {name}:begin -->\n", f"<!-- {name}:end -->"
     before, rest = text.split(begin)
     return f"{before}{begin}{content}\n{end}{rest.split(end)[1]}"

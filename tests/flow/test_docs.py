@@ -78,7 +78,7 @@ def test_the_readme_is_read_in_five_minutes() -> None:
     assert len(README.read_text().splitlines()) <= 150
 
 
-def test_only_what_the_layout_allows_lies_at_top_level() -> None:
+def test_only_files_of_the_layout_are_at_top_level() -> None:
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
     ).stdout.split("\n")
@@ -113,7 +113,7 @@ def test_every_field_of_an_answer_has_an_explanation_or_an_example() -> None:
         for name, schema in schemas.items()
         if name.endswith(("Answer", "Image", "Health"))
         for field, value in schema.get("properties", {}).items()
-        # A field that is itself an answer, or one of a few words, explains itself.
+        # A field that is an answer, or takes one of a few words, needs no explanation.
         if not re.search("description|examples|[$]ref|enum|const", str(value))
     ]
     assert bare == []

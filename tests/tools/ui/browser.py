@@ -1,4 +1,4 @@
-"""A real Chromium without a window, driven from outside, which reaches nothing but the loopback."""
+"""Run a real Chromium without a window; the tests check that it reaches only the service."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ from tests.photos import jpeg, open_photo
 
 PATIENCE_MS = 60_000
 
-# Answers that say no are shown by the pages; that the browser notes them is no fault of theirs.
+# The pages show refusals. The browser also logs them, which is not an error of the page.
 _REFUSAL = "Failed to load resource: the server responded with a status of"
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _ARGUMENTS = (
@@ -33,20 +33,20 @@ _ARGUMENTS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    # It may use a camera, which shows a file.
+    # Pages may use a camera, which plays a file.
     "--use-fake-ui-for-media-stream",
     "--use-fake-device-for-media-stream",
 )
 
 
 def chromium() -> str | None:
-    """Return where Chromium is, None where there is none."""
+    """Return the path of Chromium, or None if there is none."""
     return next((path for name in _NAMES if (path := shutil.which(name))), None)
 
 
 @contextmanager
 def running_browser(film: Path) -> Iterator[Browser]:
-    """Start Chromium; its camera shows a film, a file of JPEGs one after the other."""
+    """Start Chromium; its camera plays a film, which is a file of JPEGs."""
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = _launch(playwright, (f"--use-file-for-fake-video-capture={film}",))
@@ -60,7 +60,7 @@ def _launch(playwright: Playwright, more: Sequence[str]) -> Browser:
 
 @contextmanager
 def watched(browser: Browser, url: str) -> Iterator[Page]:
-    """Open the pages at `/ui`; nothing may go wrong on them or leave their origin."""
+    """Open the pages at `/ui`; errors on them and requests to other hosts fail the test."""
     page = browser.new_page()
     page.set_default_timeout(PATIENCE_MS)
     watch = Watch()
@@ -73,7 +73,7 @@ def watched(browser: Browser, url: str) -> Iterator[Page]:
 
 
 def write_film(path: Path) -> Path:
-    """Write a film of Grace Hopper, who sits still."""
+    """Write a film that shows the portrait of Grace Hopper."""
     frame = jpeg(open_photo("grace").resize((512, 600)))
     path.write_bytes(frame * 10)
     return path
@@ -81,10 +81,10 @@ def write_film(path: Path) -> Path:
 
 @dataclass
 class Watch:
-    """Hold what went wrong on a page, and where it sent requests."""
+    """Record the errors of a page and the URLs of its requests."""
 
     errors: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
+    urls: list[str] = field(default_factory=list)
 
     def follow(self, page: Page) -> None:
         page.on("console", self._console)
@@ -92,8 +92,8 @@ class Watch:
         page.on("request", self._request)
 
     def origins(self) -> set[str]:
-        """Return the hosts and ports that were asked; pictures made by the page are its own."""
-        places = (urlsplit(url) for url in self.asked)
+        """Return the hosts and ports of all requests, without pictures made by the page itself."""
+        places = (urlsplit(url) for url in self.urls)
         return {place.netloc for place in places if place.scheme not in ("blob", "data")}
 
     def _console(self, message: ConsoleMessage) -> None:
@@ -101,4 +101,4 @@ class Watch:
             self.errors.append(message.text)
 
     def _request(self, request: Request) -> None:
-        self.asked.append(request.url)
+        self.urls.append(request.url)

@@ -1,4 +1,4 @@
-"""A server and a browser that the tests of the pages share."""
+"""Share a server and a browser among the tests of the pages."""
 
 from collections.abc import Iterator
 
@@ -26,6 +26,6 @@ def server() -> Iterator[RunningServer]:
 
 @pytest.fixture
 def page(browser: Browser, server: RunningServer) -> Iterator[Page]:
-    """Open the pages; what goes wrong on them fails the test, whatever it looks for."""
+    """Open the pages; any error on them fails the test."""
     with watched(browser, server.url) as page:
         yield page

@@ -1,4 +1,4 @@
-"""Everybody can use the pages: by keyboard, by screen reader, on a phone, with a key."""
+"""Test that the pages work by keyboard, by screen reader, on a phone and with a key."""
 
 from typing import Literal
 
@@ -36,7 +36,7 @@ def test_everything_can_be_done_by_keyboard(page: Page, server: RunningServer) -
 
 
 def tab_to(page: Page, name: str) -> None:
-    """Press Tab until something of that name has the focus."""
+    """Press Tab until an element of that name has the focus."""
     for _ in range(60):
         page.keyboard.press("Tab")
         if page.locator(":focus").inner_text() == name:
@@ -64,7 +64,7 @@ def test_a_phone_scrolls_downwards_only(page: Page, server: RunningServer, name:
     assert page.locator("html").evaluate("html => html.scrollWidth") == 360
 
 
-def test_a_key_is_asked_for_and_kept_for_the_tab_alone(browser: Browser) -> None:
+def test_a_key_is_required_and_kept_for_this_tab_only(browser: Browser) -> None:
     with running_server("sqlite:///:memory:") as server, watched(browser, server.url) as page:
         with server.client() as client:
             form = {"name": "ui", "scopes": ["admin", "verify"]}

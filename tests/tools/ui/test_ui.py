@@ -1,4 +1,4 @@
-"""The pages at `/ui` do what they say, in a real browser against a real server."""
+"""Test the pages at `/ui` in a real browser against a real server."""
 
 import re
 
@@ -18,7 +18,7 @@ from tests.tools.ui.visits import (
     open_page,
 )
 
-# The middle of what has the colour of a box, as shares of a canvas's width and height.
+# Return the middle of the pixels in the colour of a box, as fractions of the canvas's size.
 BOX = """canvas => {
   const { width, height } = canvas;
   const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
@@ -48,7 +48,7 @@ def test_a_photo_held_sideways_is_shown_upright_with_its_box_in_place(
     expect(boxed).to_have_count(2)
     upright, shown = (boxed.nth(at).evaluate(BOX) for at in range(2))
     assert shown == pytest.approx(upright, abs=0.05)
-    # Of Grace Hopper's portrait: her face is above the middle.
+    # In Grace Hopper's portrait the face is above the middle.
     assert upright == pytest.approx([0.5, 0.4], abs=0.1)
 
 
@@ -106,7 +106,7 @@ def test_a_photo_can_be_pasted(page: Page) -> None:
     expect(first.get_by_role("img", name="pasted.jpg")).to_be_visible()
 
 
-def test_who_is_enrolled_with_consent_is_in_the_gallery_until_deleted(page: Page) -> None:
+def test_a_person_enrolled_with_consent_is_in_the_gallery_until_deleted(page: Page) -> None:
     open_page(page, "Enrol")
     page.get_by_role("textbox", name="Name of the subject").fill("Grace & Hopper")
     page.locator("#enroll input[type=file]").set_input_files([GRACE, TEXT])
@@ -230,7 +230,7 @@ def test_the_map_names_the_nearest_other_subject(page: Page, server: RunningServ
     open_page(page, "Gallery")
     page.get_by_role("button", name="Draw a map").click()
     rows = page.locator("#map tbody tr")
-    # Whoever another test enrolled may have `far` for the nearest: that is in another column.
+    # A subject of another test may have `far` as its nearest one, in another column.
     subjects = page.locator("#map tbody tr > :first-child")
     expect(subjects.filter(has_text=re.compile(r"^\s*far\s*$"))).to_have_count(1)
     expect(page.locator("#map canvas")).to_be_visible()
@@ -241,7 +241,7 @@ def test_the_threshold_moves_both_rates_against_each_other(page: Page) -> None:
     open_page(page, "Thresholds")
     slider = page.get_by_role("slider", name="Threshold")
     before = rates(slider.get_attribute("aria-valuetext"))
-    # Where few comparisons of one person fail, a step or two changes nothing.
+    # If few comparisons of one person fail, one or two steps change nothing.
     for _ in range(10):
         slider.press("ArrowLeft")
     after = rates(slider.get_attribute("aria-valuetext"))
@@ -254,5 +254,5 @@ def test_the_threshold_moves_both_rates_against_each_other(page: Page) -> None:
 
 
 def rates(text: str | None) -> list[float]:
-    """Read the two percentages of what a screen reader says."""
+    """Read the two percentages from the text for screen readers."""
     return [float(number) for number in re.findall(r"([\d.]+) %", text or "")]

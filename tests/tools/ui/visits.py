@@ -1,4 +1,4 @@
-"""What visitors of the pages do, and the photos that they bring."""
+"""Do what a visitor of the pages does, with photos that a visitor may have."""
 
 from playwright.sync_api import FilePayload, Page, expect
 
@@ -22,7 +22,7 @@ TEXT = photo("text.jpg", b"this is no photo")
 
 
 def open_page(page: Page, link: str) -> None:
-    """Click the link, and wait for its page: the one before may have a field of the same name."""
+    """Click the link and wait for its page: the page before may have a field of the same name."""
     chosen = page.get_by_role("link", name=link, exact=True)
     chosen.click()
     expect(chosen).to_have_attribute("aria-current", "page")
@@ -42,7 +42,7 @@ def enroll(server: RunningServer, subject: str, *photos: FilePayload) -> None:
 
 
 def fill(page: Page, server: RunningServer, name: str) -> None:
-    """Open a page with as much on it as there can be."""
+    """Open a page and fill it with as much content as possible."""
     page.goto(f"{server.url}/ui#{name}")
     expect(page.locator(f"#{name}")).to_be_visible()
     match name:
