@@ -16,7 +16,7 @@ print(os.environ["OMP_WAIT_POLICY"])
 
 
 def policy(**chosen: str) -> str:
-    """Return what the command line was started with."""
+    """Return the wait policy that the command line sets."""
     environment = {name: value for name, value in os.environ.items() if name[:4] != "OMP_"}
     found = subprocess.run(
         [sys.executable, "-c", PROGRAM],
@@ -28,9 +28,9 @@ def policy(**chosen: str) -> str:
     return found.stdout.splitlines()[-1]
 
 
-def test_threads_that_wait_for_each_other_leave_their_core_to_others() -> None:
+def test_threads_wait_without_using_a_core() -> None:
     assert policy() == "passive"
 
 
-def test_whoever_sets_how_threads_wait_is_obeyed() -> None:
+def test_a_wait_policy_of_the_user_is_kept() -> None:
     assert policy(OMP_WAIT_POLICY="active") == "active"

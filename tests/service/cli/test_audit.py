@@ -1,4 +1,4 @@
-"""`likeness audit verify` tells whether the log is as it was written."""
+"""`likeness audit verify` checks that the log was not changed."""
 
 import sqlite3
 from contextlib import closing
@@ -21,7 +21,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 async def path(tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a store in which one was enrolled twice and deleted."""
+    """Return a store in which a subject was enrolled twice and deleted."""
     path = tmp_path / "likeness.db"
     monkeypatch.setenv("LIKENESS_STORE", f"sqlite:///{path}")
     monkeypatch.setenv("LIKENESS_BUNDLE", str(bundle))
@@ -44,20 +44,20 @@ def change(path: Path, statement: str) -> None:
         connection.commit()
 
 
-def test_untouched_log_verifies_and_gives_a_receipt_that_does(path: Path) -> None:
+def test_an_unchanged_log_and_its_receipt_verify(path: Path) -> None:
     result = verify()
     receipt = result.stdout.splitlines()[-1]
     assert (result.exit_code, receipt.startswith("3:")) == (0, True)
     assert verify(receipt).exit_code == 0
 
 
-def test_changed_entry_is_named(path: Path) -> None:
+def test_a_changed_entry_is_named(path: Path) -> None:
     change(path, "UPDATE audit SET counts = '{}' WHERE number = 2")
     result = verify()
     assert (result.exit_code, "Entry 2" in result.stderr) == (EXIT_ERROR, True)
 
 
-def test_cut_off_end_shows_with_a_receipt(path: Path) -> None:
+def test_a_receipt_shows_that_the_end_was_cut_off(path: Path) -> None:
     receipt = verify().stdout.splitlines()[-1]
     change(path, "DELETE FROM audit WHERE number = 3")
     assert verify().exit_code == 0
@@ -65,17 +65,17 @@ def test_cut_off_end_shows_with_a_receipt(path: Path) -> None:
     assert (result.exit_code, "ends with entry 2" in result.stderr) == (EXIT_ERROR, True)
 
 
-def test_receipt_of_an_empty_log_verifies_later(path: Path) -> None:
+def test_the_receipt_of_an_empty_log_verifies_later(path: Path) -> None:
     assert verify(f"0:{START}").exit_code == 0
     result = verify(f"0:{'1' * 64}")
     assert (result.exit_code, "Entry 0" in result.stderr) == (EXIT_ERROR, True)
 
 
-def test_receipt_of_another_log_is_refused(path: Path) -> None:
+def test_the_receipt_of_another_log_is_refused(path: Path) -> None:
     result = verify(f"2:{'0' * 64}")
     assert (result.exit_code, "not the one of the receipt" in result.stderr) == (EXIT_ERROR, True)
 
 
-def test_listed_log_holds_no_name(path: Path) -> None:
+def test_the_log_contains_no_names(path: Path) -> None:
     listed = CliRunner().invoke(app, ["audit", "list"]).stdout
     assert (len(listed.splitlines()), "ruth" in listed) == (3, False)

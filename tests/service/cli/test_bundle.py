@@ -19,7 +19,7 @@ def new(*words: object) -> Result:
 
 @pytest.fixture(scope="module")
 def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a bundle made of SFace's file, to read; copy it before changing it."""
+    """Return a bundle made from SFace's file; copy it before you change it."""
     folder = tmp_path_factory.mktemp("bundles") / "mine"
     done = new(locate(SFACE), "--out", folder, "--licence", "Apache-2.0")
     assert done.exit_code == 0, done.output
@@ -27,13 +27,13 @@ def mine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_network_becomes_the_bundle_that_its_numbers_and_pixels_make(mine: Path) -> None:
+def test_the_bundle_of_a_network_has_its_fingerprint(mine: Path) -> None:
     bundle = load_bundle(str(mine))
     assert (bundle.dimension, bundle.detector.name) == (128, "yunet")
     assert bundle.fingerprint == load_bundle("sface").fingerprint
 
 
-def test_a_bundle_says_input_pixels_template_and_licence(mine: Path) -> None:
+def test_a_bundle_records_pixels_template_and_licence(mine: Path) -> None:
     manifest = json.loads((mine / "bundle.json").read_text())
     encoder, pixels = manifest["encoder"], manifest["pixels"]
     assert (encoder["input"], encoder["licence"]) == ("data", "Apache-2.0")
@@ -48,14 +48,14 @@ def test_an_altered_network_is_not_served(mine: Path, tmp_path: Path) -> None:
         load_bundle(str(folder))
 
 
-def test_a_network_that_tells_nobody_apart_is_refused(tmp_path: Path) -> None:
+def test_a_network_that_does_not_separate_people_is_refused(tmp_path: Path) -> None:
     network = write_network(tmp_path / "net.onnx", blind=True)
     done = new(network, "--out", tmp_path / "mine")
     assert done.exit_code == EXIT_ERROR
     assert not (tmp_path / "mine").exists()
 
 
-def test_photos_without_faces_are_told(tmp_path: Path) -> None:
+def test_photos_without_faces_are_listed(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "grace.jpg").write_bytes(photo_bytes("grace"))
     (tmp_path / "photos" / "cut.jpg").write_bytes(photo_bytes("grace")[:5000])
@@ -65,7 +65,7 @@ def test_photos_without_faces_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("taken", ["a file", "a bundle", "below a file"])
-def test_a_place_that_is_taken_is_told_before_anything_is_measured(
+def test_an_existing_folder_is_refused_before_anything_is_measured(
     taken: str, mine: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("mine")
@@ -83,7 +83,7 @@ def test_mean_without_scale_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.faces
-def test_another_face_network_tells_that_it_wants_blue_first(faces: Path, tmp_path: Path) -> None:
+def test_the_order_of_colours_of_a_network_is_found(faces: Path, tmp_path: Path) -> None:
     from zipfile import ZipFile
 
     with ZipFile(faces / "identities.zip") as archive:

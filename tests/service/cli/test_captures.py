@@ -1,4 +1,4 @@
-"""`likeness cohort build`, `train-quality` and `evaluate --strangers`, on invented people."""
+"""`likeness cohort build`, `train-quality` and `evaluate --strangers`, on synthetic people."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def with_cohort(crowd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a bundle with a cohort, made by the command."""
+    """Return a bundle with a cohort that the command made."""
     folder = tmp_path_factory.mktemp("bundles")
     bundle, out = write_bundle(folder / "plain"), folder / "with-cohort"
     result = likeness("cohort", "build", crowd, "--bundle", bundle, "--of", "many", "--out", out)
@@ -52,7 +52,7 @@ def test_a_cohort_is_written_into_a_copy_that_loads_and_has_no_thresholds(
     assert loaded.fingerprint == plain.fingerprint
 
 
-def test_where_the_result_belongs_has_to_be_said(crowd: Path, with_cohort: Path) -> None:
+def test_the_target_of_the_result_has_to_be_named(crowd: Path, with_cohort: Path) -> None:
     for more in ([], ["--write", "--out", "copy"], ["--out", with_cohort]):
         result = likeness("cohort", "build", crowd, "--bundle", with_cohort, *more)
         assert result.exit_code == EXIT_ERROR
@@ -66,7 +66,7 @@ def test_a_bare_encoder_gets_a_cohort_in_a_bundle_that_loads(crowd: Path, tmp_pa
     assert len(load_bundle(str(out)).cohort.faces) > 0
 
 
-def test_of_photos_in_folders_one_of_each_is_a_person(people: Path, tmp_path: Path) -> None:
+def test_a_folder_below_counts_as_one_person(people: Path, tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "bundle")
     result = likeness("cohort", "build", people, "--bundle", bundle, "--write")
     assert "Photos of 12 people are too few" in result.output.replace("\n", " ")
@@ -103,7 +103,7 @@ def test_evaluation_measures_by_the_cohort_and_under_every_condition(
     assert load_bundle(str(tmp_path / "measured")).cohort.digest != ""
 
 
-def test_strangers_alone_are_measured_at_the_points_that_there_are(
+def test_strangers_alone_need_the_operating_points_of_the_bundle(
     with_cohort: Path, crowd: Path, tmp_path: Path
 ) -> None:
     (crowd / "one.csv").write_text("image,kind\np00/0.jpg,a\np01/0.jpg,a\n")
@@ -115,7 +115,7 @@ def test_strangers_alone_are_measured_at_the_points_that_there_are(
     assert "no operating points" in result.output
 
 
-def test_groups_of_few_strangers_and_kept_points_are_said_in_a_line(
+def test_small_groups_and_kept_points_are_reported(
     with_cohort: Path, people: Path, crowd: Path, tmp_path: Path
 ) -> None:
     (crowd / "few.csv").write_text("image,kind\np00/0.jpg,a\np01/0.jpg,a\np02/0.jpg,b\n")
@@ -136,13 +136,13 @@ def test_groups_of_few_strangers_and_kept_points_are_said_in_a_line(
     assert after.operating_points == before.operating_points
 
 
-def test_nothing_to_measure_is_said_in_a_line(with_cohort: Path) -> None:
+def test_evaluate_needs_photos_or_strangers(with_cohort: Path) -> None:
     result = likeness("evaluate", "--bundle", with_cohort)
     assert result.exit_code == EXIT_ERROR
     assert "--strangers" in result.output
 
 
-def test_a_quality_head_is_taught_and_served(
+def test_a_quality_head_is_trained_and_loaded(
     with_cohort: Path, people: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "judged"

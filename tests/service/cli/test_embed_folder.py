@@ -46,7 +46,7 @@ def test_vectors_of_all_photos_are_written(photos: Path, bundle: Path, tmp_path:
     assert table.schema.metadata[b"fingerprint"].decode() == held
 
 
-def test_npz_is_written_when_asked_for(photos: Path, bundle: Path, tmp_path: Path) -> None:
+def test_npz_is_written_on_request(photos: Path, bundle: Path, tmp_path: Path) -> None:
     embed_folder(photos, bundle, tmp_path / "out", "--format", "npz")
     with np.load(tmp_path / "out" / "part-000000.npz") as part:
         assert part["vector"].shape == (2, 16)
@@ -61,7 +61,7 @@ def test_broken_files_are_listed_at_the_end_and_in_a_file(
     assert (listed.path, listed.code) == ("broken.jpg", "undecodable_image")
 
 
-def test_a_second_run_takes_only_what_is_new(photos: Path, bundle: Path, tmp_path: Path) -> None:
+def test_a_second_run_embeds_only_new_photos(photos: Path, bundle: Path, tmp_path: Path) -> None:
     embed_folder(photos, bundle, tmp_path / "out")
     (photos / "c.jpg").write_bytes(photo_bytes("astronaut"))
     result = embed_folder(photos, bundle, tmp_path / "out")
@@ -70,7 +70,7 @@ def test_a_second_run_takes_only_what_is_new(photos: Path, bundle: Path, tmp_pat
     assert table["path"].to_pylist() == ["c.jpg"]
 
 
-def test_a_rejected_file_is_tried_again_only_when_asked_for(
+def test_a_rejected_file_is_tried_again_only_on_request(
     photos: Path, bundle: Path, tmp_path: Path
 ) -> None:
     embed_folder(photos, bundle, tmp_path / "out")
@@ -81,9 +81,7 @@ def test_a_rejected_file_is_tried_again_only_when_asked_for(
     assert not (tmp_path / "out" / "_rejected.csv").exists()
 
 
-def test_vectors_of_another_bundle_are_refused_in_a_line(
-    photos: Path, bundle: Path, tmp_path: Path
-) -> None:
+def test_vectors_of_another_bundle_are_refused(photos: Path, bundle: Path, tmp_path: Path) -> None:
     embed_folder(photos, bundle, tmp_path / "out")
     other = write_bundle(tmp_path / "other", seed=5)
     result = embed_folder(photos, other, tmp_path / "out")
@@ -96,7 +94,7 @@ def test_a_folder_of_vectors_reads_as_one_table(photos: Path, bundle: Path, tmp_
     assert parquet.read_table(tmp_path / "out")["path"].to_pylist() == ["a.jpg", "deep/b.jpg"]
 
 
-def test_a_photo_whose_name_is_no_text_stops_nobody(
+def test_a_photo_with_a_name_that_is_not_utf8_is_left_out(
     photos: Path, bundle: Path, tmp_path: Path
 ) -> None:
     (photos / os.fsdecode(b"caf\xe9.jpg")).write_bytes(photo_bytes("grace"))
@@ -105,7 +103,7 @@ def test_a_photo_whose_name_is_no_text_stops_nobody(
     assert len(read_rejected(tmp_path / "out" / "_rejected.csv")) == 2
 
 
-def test_a_place_that_cannot_be_written_to_is_one_line(
+def test_a_folder_that_cannot_be_written_is_one_error_line(
     photos: Path, bundle: Path, tmp_path: Path
 ) -> None:
     result = embed_folder(photos, bundle, photos / "a.jpg" / "out")

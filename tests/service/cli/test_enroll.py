@@ -1,5 +1,6 @@
-"""`likeness enroll` and `enroll-folder` say what they refuse and what they doubt."""
+"""`likeness enroll` and `enroll-folder` print refusals and warnings."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from typer.testing import CliRunner, Result
 
 from models.datasets.vectors import read_rejected
 from service.cli.app import app
-from service.cli.terminal import EXIT_SOME_FAILED
+from service.cli.terminal import EXIT_ERROR, EXIT_SOME_FAILED
 from tests.photos import mirrored, photo_bytes
 
 
@@ -18,7 +19,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def people(tmp_path: Path) -> Path:
-    """Write a folder of one subject, whose last photo is of somebody else."""
+    """Write a folder of one subject; its last photo shows another person."""
     folder = tmp_path / "people"
     (folder / "grace").mkdir(parents=True)
     photos = photo_bytes("grace"), mirrored(photo_bytes("grace")), photo_bytes("astronaut")
@@ -27,8 +28,31 @@ def people(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def photos(tmp_path: Path) -> dict[str, str]:
+    """Write a photo of a person, and a file that is not a photo."""
+    contents = {"grace": photo_bytes("grace"), "broken": b"\xff\xd8\xff broken"}
+    for name, data in contents.items():
+        (tmp_path / name).write_bytes(data)
+    return {name: str(tmp_path / name) for name in contents}
+
+
 def likeness(*words: object) -> Result:
     return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_enroll_continues_after_a_broken_photo(photos: dict[str, str]) -> None:
+    result = likeness("enroll", "grace", photos["broken"], photos["grace"], "--json")
+    assert [image["status"] for image in json.loads(result.stdout)] == ["failed", "enrolled"]
+
+
+def test_enroll_exits_with_1_if_a_photo_failed(photos: dict[str, str]) -> None:
+    assert likeness("enroll", "grace", photos["broken"]).exit_code == EXIT_SOME_FAILED
+
+
+def test_a_service_that_does_not_run_is_one_error_line(photos: dict[str, str]) -> None:
+    result = likeness("enroll", "g", photos["grace"], "--url", "http://127.0.0.1:9")
+    assert (result.exit_code, len(result.stderr.strip().splitlines())) == (EXIT_ERROR, 1)
 
 
 def test_enroll_names_the_code_of_a_refusal(people: Path) -> None:
@@ -38,7 +62,7 @@ def test_enroll_names_the_code_of_a_refusal(people: Path) -> None:
     assert "c.png  inconsistent: " in refused
 
 
-def test_enroll_shows_what_was_accepted_and_whom_a_face_resembles(people: Path) -> None:
+def test_enroll_shows_accepted_photos_and_similar_subjects(people: Path) -> None:
     photos = sorted((people / "grace").iterdir())
     accepted = likeness("enroll", "grace", *photos, "--accept-inconsistent")
     assert accepted.exit_code == 0, accepted.output

@@ -1,4 +1,4 @@
-"""`likeness enroll-folder`, into a store of its own and at a running service."""
+"""`likeness enroll-folder`, with its own store and at a running service."""
 
 import asyncio
 from pathlib import Path
@@ -58,7 +58,7 @@ async def test_every_folder_becomes_a_subject(people: Path, store: Path) -> None
 
 
 async def run(people: Path, *more: object) -> Result:
-    """Run the command in a thread: it brings an event loop of its own."""
+    """Run the command in a thread, since it has its own event loop."""
     return await asyncio.to_thread(enroll_folder, people, *more)
 
 
@@ -76,7 +76,7 @@ async def test_a_second_run_enrols_nothing_twice(people: Path, store: Path) -> N
     assert await counted(store) == (3, 6)
 
 
-async def test_a_later_run_enrols_what_is_new(people: Path, store: Path) -> None:
+async def test_a_later_run_enrols_only_new_photos(people: Path, store: Path) -> None:
     await run(people)
     (people / "new").mkdir()
     (people / "new" / "a.jpg").write_bytes(photo_bytes("grace"))
@@ -97,7 +97,7 @@ async def test_a_list_names_subjects_in_any_folders(people: Path, store: Path) -
     assert await counted(store) == (3, 6)
 
 
-async def test_photos_of_another_bundle_are_enrolled_anew(
+async def test_photos_are_enrolled_again_for_another_bundle(
     people: Path, store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await run(people)
@@ -105,7 +105,9 @@ async def test_photos_of_another_bundle_are_enrolled_anew(
     assert "6 enrolled, 0 enrolled already" in (await run(people)).output
 
 
-async def test_a_subject_may_have_a_name_that_no_url_has(tmp_path: Path, store: Path) -> None:
+async def test_a_subject_may_have_a_name_with_special_characters(
+    tmp_path: Path, store: Path
+) -> None:
     folder = tmp_path / "one" / "Ångström & Söhne, 50 %?"
     folder.mkdir(parents=True)
     (folder / "a.jpg").write_bytes(photo_bytes("grace"))
@@ -113,16 +115,16 @@ async def test_a_subject_may_have_a_name_that_no_url_has(tmp_path: Path, store: 
     assert "0 enrolled, 1 enrolled already" in (await run(tmp_path / "one")).output
 
 
-async def test_a_service_that_does_not_answer_is_a_line(people: Path) -> None:
+async def test_a_service_that_does_not_answer_is_one_error_line(people: Path) -> None:
     result = await run(people, "--url", "http://127.0.0.1:9")
     assert result.exit_code == EXIT_ERROR
     assert "does not answer" in result.output
 
 
-def test_a_busy_service_is_asked_again_and_gets_everything(
+def test_a_busy_service_gets_every_photo_in_the_end(
     people: Path, bundle: Path, tmp_path: Path
 ) -> None:
-    """Far more at once than the service lets in: it answers 429, and nothing is lost."""
+    """Send far more at once than the service accepts: it answers 429, and nothing is lost."""
     settings = {"LIKENESS_BUNDLE": str(bundle), "LIKENESS_MAX_INFLIGHT": "1"}
     with running_server(tmp_path / "served.db", settings) as server:
         result = enroll_folder(people, "--url", server.url, "--at-once", 8)

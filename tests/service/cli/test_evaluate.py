@@ -1,4 +1,4 @@
-"""`likeness evaluate` and `likeness map`, on two people of two photos."""
+"""`likeness evaluate` and `likeness map`, on two people with two photos each."""
 
 from pathlib import Path
 
@@ -63,7 +63,7 @@ def test_a_stranger_whose_photo_is_missing_is_named(bundle: Path, tmp_path: Path
     assert "gone.jpg" in result.output
 
 
-def test_evaluate_says_in_a_line_what_is_wrong(bundle: Path, tmp_path: Path) -> None:
+def test_a_mistake_is_one_error_line(bundle: Path, tmp_path: Path) -> None:
     result = likeness("evaluate", tmp_path, "--bundle", bundle)
     assert result.exit_code == EXIT_ERROR
     assert "a folder of photos for each person" in result.output

@@ -1,4 +1,4 @@
-"""Folders of the wild and names of strangers, through the commands that read and print them."""
+"""Messy folders and hostile names, in the commands that read and print them."""
 
 import asyncio
 import json
@@ -18,7 +18,7 @@ from tests.checkpoints import write_bundle
 from tests.folders import write_hostile
 from tests.photos import photo_bytes
 
-# What a terminal obeys, beyond the ends of our own lines.
+# Characters that control a terminal, except the ends of our own lines.
 OBEYED = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]")
 
 
@@ -43,7 +43,7 @@ async def enrolled() -> list[tuple[str, int]]:
         return [(one.subject, one.templates) async for one in client.subjects()]
 
 
-def test_of_a_folder_of_the_wild_only_people_are_enrolled_and_the_rest_is_listed(
+def test_only_photos_of_people_are_enrolled_from_a_messy_folder(
     tmp_path: Path,
 ) -> None:
     people, listed = write_hostile(tmp_path), tmp_path / "not-used.csv"
@@ -56,7 +56,7 @@ def test_of_a_folder_of_the_wild_only_people_are_enrolled_and_the_rest_is_listed
     assert OBEYED.search(result.output) is None
 
 
-def test_a_folder_of_the_wild_is_embedded_to_its_end(tmp_path: Path) -> None:
+def test_a_messy_folder_is_embedded_to_its_end(tmp_path: Path) -> None:
     people = write_hostile(tmp_path)
     (people / "a[" / "=cmd.jpg").write_bytes(b"\xff\xd8\xff broken")
     for _ in range(2):  # what was rejected is known by its name the next time
@@ -69,7 +69,7 @@ def test_a_folder_of_the_wild_is_embedded_to_its_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a[/b].jpg", "[bold].jpg", "x\x1b[2J\u202e.jpg", ":boom:.jpg"])
-def test_a_photo_of_any_name_is_enrolled_and_printed(tmp_path: Path, name: str) -> None:
+def test_a_photo_with_any_name_is_enrolled_and_printed(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(photo_bytes("grace"))
@@ -81,7 +81,7 @@ def test_a_photo_of_any_name_is_enrolled_and_printed(tmp_path: Path, name: str) 
     assert json.loads(as_json.stdout)[0]["status"] == "enrolled"
 
 
-def test_a_line_of_json_stays_json_whatever_is_in_it() -> None:
+def test_a_line_of_json_stays_valid_json() -> None:
     text = "\x1b[2J\x9b\u202e\U000f0000\udcff\n"
     assert OBEYED.search(visible(text)) is None
     assert json.loads(f'"{visible(text)}"') == text
@@ -94,7 +94,7 @@ def test_names_from_a_service_are_printed_as_text() -> None:
     assert "[/b]" in result.output
 
 
-def test_a_bad_row_of_a_list_is_named_and_the_others_are_enrolled(tmp_path: Path) -> None:
+def test_a_bad_row_is_named_and_the_others_are_enrolled(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes(photo_bytes("grace"))
     source = tmp_path / "list.csv"
     source.write_bytes("path;identity\nx.jpg;José\nx.jpg;\nx.jpg;a/b\n".encode("utf-16"))
@@ -107,7 +107,7 @@ def test_a_bad_row_of_a_list_is_named_and_the_others_are_enrolled(tmp_path: Path
 
 
 @pytest.mark.parametrize("command", ["enroll-folder", "embed-folder", "evaluate", "map", "train"])
-def test_every_command_says_what_a_folder_lacks(
+def test_every_command_says_what_is_missing_in_a_folder(
     tmp_path: Path, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

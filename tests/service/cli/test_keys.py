@@ -1,4 +1,4 @@
-"""`likeness keys` prints a key that signs as AWS' clients take it."""
+"""`likeness keys` prints signing keys in the form that AWS clients read."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def likeness(*words: str) -> Result:
     return CliRunner().invoke(commands, [*words])
 
 
-def test_key_that_signs_is_printed_for_the_environment_too() -> None:
+def test_a_signing_key_is_printed_as_environment_variables_too() -> None:
     made = likeness("keys", "create", "door", "--scope", "verify", "--signing")
     key, *pair = made.stdout.splitlines()
     _, key_id, secret = key.split("_", 2)
@@ -31,7 +31,7 @@ def test_key_that_signs_is_printed_for_the_environment_too() -> None:
     assert secret not in likeness("keys", "list").output
 
 
-def test_key_as_json_has_the_pair() -> None:
+def test_a_signing_key_as_json_has_both_parts() -> None:
     made = likeness("keys", "create", "door", "--scope", "verify", "--signing", "--json")
     answer = NewKeyAnswer.model_validate_json(made.stdout)
     assert answer.key == f"{answer.access_key_id}_{answer.secret_access_key}"
@@ -46,7 +46,7 @@ def test_without_a_master_key_the_command_says_what_to_set(
     assert (refused.exit_code, "LIKENESS_MASTER_KEYS_FILE" in refused.stderr) == (2, True)
 
 
-def test_first_key_and_last_one_say_that_they_close_the_service() -> None:
+def test_the_first_and_the_last_key_print_a_note() -> None:
     first = likeness("keys", "create", "shop", "--scope", "verify")
     second = likeness("keys", "create", "ops", "--scope", "admin")
     said = [

@@ -1,4 +1,4 @@
-"""`likeness map` of the gallery, in a store of its own and at a running service."""
+"""`likeness map` of the gallery, with its own store and at a running service."""
 
 import asyncio
 from collections import Counter
@@ -30,7 +30,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def store(tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Fill a store with invented vectors of the bundle, and one of another."""
+    """Fill a store with random vectors of the bundle, and one of another bundle."""
     path = tmp_path / "likeness.db"
     asyncio.run(fill(path, load_bundle(str(bundle)).fingerprint))
     monkeypatch.setenv("LIKENESS_STORE", f"sqlite:///{path}")
@@ -72,7 +72,7 @@ def test_templates_of_other_bundles_are_counted_and_left_out(store: Path, tmp_pa
     assert "1 templates of other bundles" in likeness("map", "--out", tmp_path / "map").output
 
 
-def test_the_map_of_a_gallery_names_subjects_and_links_to_no_file(
+def test_the_map_of_a_gallery_names_subjects_and_links_no_files(
     store: Path, tmp_path: Path
 ) -> None:
     likeness("map", "--out", tmp_path / "map")
@@ -89,7 +89,7 @@ def test_map_draws_the_gallery_of_a_running_service(
     assert "36 faces of 12 people" in result.output
 
 
-def test_an_empty_gallery_is_a_line(
+def test_an_empty_gallery_is_one_error_line(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LIKENESS_STORE", f"sqlite:///{tmp_path / 'empty.db'}")
@@ -99,7 +99,7 @@ def test_an_empty_gallery_is_a_line(
     assert "four faces at least" in result.output
 
 
-async def test_of_a_large_gallery_whole_subjects_are_drawn(store: Path) -> None:
+async def test_a_large_gallery_is_sampled_by_whole_subjects(store: Path) -> None:
     async with connect(None, load_settings()) as client:
         gallery = await fetch_vectors(client, most=10)
     counts = Counter(gallery.subjects)

@@ -1,4 +1,4 @@
-"""`likeness names` lists what an earlier release left, and gives it another name."""
+"""`likeness names` lists invalid names of an earlier release and renames the subjects."""
 
 import asyncio
 import sqlite3
@@ -25,7 +25,7 @@ async def enroll(url: str, *names: str) -> None:
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a file in which two subjects have one name, which the commands use too."""
+    """Return a database, set for the commands, in which two subjects have the same name."""
     file = tmp_path / "likeness.db"
     monkeypatch.setenv("LIKENESS_STORE", f"sqlite:///{file}")
     monkeypatch.setenv("LIKENESS_BUNDLE", str(write_bundle(tmp_path / "tiny")))
@@ -40,7 +40,7 @@ def likeness(*words: str) -> Result:
     return CliRunner().invoke(app, words)
 
 
-def test_subject_of_a_name_that_is_anothers_is_listed_and_renamed(store: Path) -> None:
+def test_a_subject_with_the_name_of_another_is_listed_and_renamed(store: Path) -> None:
     listed = likeness("names", "list")
     assert "Jose%CC%81  Jos\u00e9  Another subject has this name" in listed.stdout
     renamed = likeness("names", "rename", "Jose%CC%81", "Jose\u0301 of Lima")

@@ -1,4 +1,4 @@
-"""Commands where an operator makes a mistake, changes a mind, or stands in another folder."""
+"""Mistakes of operators, a change that is taken back, and commands in other folders."""
 
 import asyncio
 import os
@@ -50,7 +50,7 @@ async def switched_to(store: str) -> str | None:
         await opened.close()
 
 
-def test_a_switch_goes_back_by_the_same_command(
+def test_the_same_command_switches_back(
     tmp_path: Path, bundles: tuple[Path, Path], store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LIKENESS_STORE_IMAGES", "true")
@@ -63,7 +63,7 @@ def test_a_switch_goes_back_by_the_same_command(
         assert asyncio.run(switched_to(store)) == load_bundle(str(to)).fingerprint
 
 
-def test_commands_and_service_mean_one_default_store_wherever_they_run(
+def test_commands_and_service_use_the_same_default_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("LIKENESS_STORE")
@@ -82,7 +82,7 @@ def test_commands_and_service_mean_one_default_store_wherever_they_run(
 
 
 @pytest.mark.parametrize("password", ["secret", "sec@ret"])
-def test_a_database_out_of_reach_is_named_without_its_password(
+def test_an_unreachable_database_is_named_without_its_password(
     monkeypatch: pytest.MonkeyPatch, password: str
 ) -> None:
     monkeypatch.setenv("LIKENESS_STORE", f"postgresql://me:{password}@127.0.0.1:9/faces")
@@ -94,7 +94,7 @@ def test_a_database_out_of_reach_is_named_without_its_password(
 
 @pytest.mark.parametrize("name", ["sfaze", "old-bundles/mine", "", "ab" * 32])
 @pytest.mark.parametrize("words", [("forget", "--bundle"), ("switch", "--to"), ("reembed", "--to")])
-def test_a_bundle_that_is_nowhere_is_told_with_those_installed(
+def test_an_unknown_bundle_is_an_error_that_lists_the_installed_ones(
     tmp_path: Path, words: tuple[str, str], name: str
 ) -> None:
     (tmp_path / "old-bundles").mkdir()  # no owner of repositories on a hub
@@ -131,7 +131,7 @@ def test_a_bundle_that_is_nowhere_is_told_with_those_installed(
     ],
     ids=lambda words: " ".join(words).encode(errors="replace").decode(),
 )
-def test_what_a_user_does_wrong_is_a_line_in_every_command(
+def test_a_mistake_is_one_error_line_in_every_command(
     tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     write_people(tmp_path / "people", 2, 1)
@@ -153,7 +153,7 @@ def test_ctrl_c_ends_a_command_and_its_processes_without_a_traceback(tmp_path: P
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # Tests that run in the background have it ignored, and so have their children.
+        # Tests in the background ignore the signal, and their child processes inherit that.
         preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     ) as process:
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children")

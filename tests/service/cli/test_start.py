@@ -1,4 +1,4 @@
-"""Which libraries a command loads: those that compute only where something is computed."""
+"""Which libraries a command loads: heavy ones only if it computes something."""
 
 import json
 import os

@@ -4,11 +4,11 @@ import typer
 from service.cli.terminal import EXIT_ERROR, require
 
 
-def test_a_library_that_is_there_is_no_problem() -> None:
+def test_an_installed_library_is_accepted() -> None:
     require("json")
 
 
-def test_a_library_that_is_missing_is_named_with_the_extra_that_brings_it(
+def test_a_missing_library_is_named_with_its_extra(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(typer.Exit) as ended:

@@ -1,4 +1,4 @@
-"""`likeness train` on invented people and a tiny random encoder."""
+"""`likeness train` on synthetic people and a tiny random encoder."""
 
 import os
 import subprocess
@@ -62,18 +62,18 @@ def test_train_reads_a_list_of_paths_and_identities(
     assert smoke(listed, encoder, tmp_path / "out").exit_code == 0
 
 
-def test_train_takes_a_margin_loss(photos: Path, encoder: Path, tmp_path: Path) -> None:
+def test_train_uses_a_margin_loss(photos: Path, encoder: Path, tmp_path: Path) -> None:
     assert smoke(photos, encoder, tmp_path / "out", "--loss", "arcface").exit_code == 0
     assert "loss arcface" in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_train_says_in_a_line_what_is_wrong_with_the_photos(encoder: Path, tmp_path: Path) -> None:
+def test_photos_that_cannot_be_used_are_one_error_line(encoder: Path, tmp_path: Path) -> None:
     result = smoke(tmp_path, encoder, tmp_path / "out")
     assert result.exit_code == EXIT_ERROR
     assert "path,identity" in result.output.replace("\n", " ")
 
 
-def test_train_says_in_a_line_that_the_encoder_is_none(photos: Path, tmp_path: Path) -> None:
+def test_an_invalid_encoder_is_one_error_line(photos: Path, tmp_path: Path) -> None:
     result = smoke(photos, tmp_path, tmp_path / "out")
     assert result.exit_code == EXIT_ERROR
     assert "Traceback" not in result.output
@@ -88,7 +88,7 @@ def test_features_are_kept_in_the_users_cache(
 
 
 def test_a_hub_id_trains_and_the_bundle_refers_to_the_commit(photos: Path, tmp_path: Path) -> None:
-    """In a process of its own: the hub's client reads where its cache is only once."""
+    """Run in its own process, since the hub's client reads the place of its cache only once."""
     name = "openai/clip-vit-base-patch32"
     commit = write_hub_cache(tmp_path / "hf", name)
     environment = os.environ | {"HF_HOME": str(tmp_path / "hf")}

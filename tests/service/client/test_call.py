@@ -1,4 +1,4 @@
-"""A call before anybody sends it."""
+"""What a call holds before it is sent."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -17,8 +17,8 @@ def client() -> Iterator[httpx.Client]:
         yield client
 
 
-def test_a_call_that_is_printed_shows_neither_photos_nor_fields() -> None:
-    # No name of hexadecimal digits: the call has a random key that may contain one.
+def test_the_repr_of_a_call_shows_no_photos_and_no_fields() -> None:
+    # The name has no hexadecimal digits, since the random key of the call could contain them.
     call = calls.enroll("joan", b"photo", liveness_token="token")
     assert not {word for word in ("photo'", "joan", "token") if word in repr(call)}
 
@@ -32,14 +32,14 @@ def test_a_call_that_is_printed_shows_neither_photos_nor_fields() -> None:
         (("subjects", "Ångström"), "/subjects/%C3%85ngstr%C3%B6m"),
     ],
 )
-def test_a_path_leads_nowhere_else_whatever_a_name_is(
+def test_a_path_escapes_every_special_character(
     client: httpx.Client, parts: tuple[str, ...], shown: str
 ) -> None:
     request = Call("GET", path(*parts), lambda response: response).request(client)
     assert request.url.raw_path.decode() == shown
 
 
-def test_fields_are_written_as_the_service_reads_them() -> None:
+def test_fields_have_the_form_that_the_service_reads() -> None:
     call = calls.enroll(
         "ada",
         b"photo",
@@ -60,7 +60,7 @@ def test_a_threshold_of_zero_is_sent() -> None:
     assert calls.verify_pair(b"a", b"b", threshold=0.0).fields == {"threshold": "0.0"}
 
 
-def test_what_excuses_a_refusal_is_turned_as_an_answer_is(client: httpx.Client) -> None:
+def test_an_excused_error_is_converted_like_an_answer(client: httpx.Client) -> None:
     def nobody(refused: Refused) -> str:
         assert isinstance(refused, NotFound)
         return "nobody"

@@ -1,4 +1,4 @@
-"""Both clients at a service that runs."""
+"""Both clients, at a running service."""
 
 import inspect
 import subprocess
@@ -32,7 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 @pytest.fixture
 def client(server: RunningServer) -> Iterator[Likeness]:
-    """Give a client of an empty service."""
+    """Return a client of an empty service."""
     with Likeness(server.url) as client:
         yield client
         for subject in list(client.subjects()):
@@ -64,7 +64,7 @@ def test_a_photo_may_be_bytes_a_path_or_an_open_file(client: Likeness, tmp_path:
     assert len({tuple(answer.images[0].vector or ()) for answer in answers}) == 1
 
 
-def test_who_is_enrolled_is_verified_identified_and_deleted(client: Likeness) -> None:
+def test_a_subject_is_enrolled_verified_identified_and_deleted(client: Likeness) -> None:
     enrolled = client.enroll("grace", GRACE, metadata={"source": "test"})
     assert client.verify(AGAIN, "grace").verified
     assert [one.subject for one in client.identify(AGAIN, limit=1).candidates] == ["grace"]
@@ -76,7 +76,7 @@ def test_who_is_enrolled_is_verified_identified_and_deleted(client: Likeness) ->
         client.subject("grace")
 
 
-def test_who_is_renamed_is_known_by_the_new_name_alone(client: Likeness) -> None:
+def test_a_renamed_subject_has_only_the_new_name(client: Likeness) -> None:
     client.enroll("grace", GRACE)
     client.enroll("eileen", STRANGER)
     assert client.rename_subject("grace", "hopper").receipt.action == "renamed_to"
@@ -88,7 +88,7 @@ def test_who_is_renamed_is_known_by_the_new_name_alone(client: Likeness) -> None
     assert caught.value.problem.code == "subject_exists"
 
 
-async def test_the_same_can_be_awaited(async_client: AsyncLikeness) -> None:
+async def test_the_asyncio_client_does_the_same(async_client: AsyncLikeness) -> None:
     await async_client.enroll("grace", GRACE, accept_quality=True)
     assert (await async_client.verify(AGAIN, "grace")).verified
     assert (await async_client.identify(STRANGER)).outcome == "unknown"
@@ -97,7 +97,7 @@ async def test_the_same_can_be_awaited(async_client: AsyncLikeness) -> None:
     assert (await async_client.ready()).status == "ok"
 
 
-def test_two_photos_are_compared_where_the_caller_says(client: Likeness) -> None:
+def test_two_photos_are_compared_at_the_given_threshold(client: Likeness) -> None:
     assert client.verify_pair(GRACE, STRANGER).decision == "no_match"
     assert client.verify_pair(GRACE, STRANGER, threshold=0.05).threshold == 0.05
     strict = client.verify_pair(GRACE, AGAIN, operating_point="fmr_1e-4")
@@ -115,7 +115,7 @@ def test_rows_are_the_vectors_of_the_json(client: Likeness) -> None:
     assert got.rows[2].tolist() == images[2].vector
 
 
-def test_features_are_asked_for_by_name(client: Likeness) -> None:
+def test_features_are_returned_on_request(client: Likeness) -> None:
     assert client.embed_rows(GRACE, output="features").output == "features"
 
 
@@ -133,16 +133,14 @@ def test_a_wrong_field_is_raised_with_its_name(client: Likeness) -> None:
 
 
 @pytest.mark.parametrize("name", ["...", "Ångström & Söhne, 50 %?#", "a\\b"])
-def test_a_subject_may_have_a_name_that_is_no_path(client: Likeness, name: str) -> None:
+def test_a_subject_may_have_a_name_that_no_path_can_contain(client: Likeness, name: str) -> None:
     client.enroll(name, GRACE)
     assert client.export(name).subject == name
     assert client.delete_subject(name).subjects == 1
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/export", "a/templates/b"])
-def test_a_name_that_no_url_can_carry_is_refused_whatever_is_asked(
-    client: Likeness, name: str
-) -> None:
+def test_a_name_that_no_url_can_contain_is_refused(client: Likeness, name: str) -> None:
     client.enroll("a", GRACE, template_id="b")
     asked = (
         client.subject,
@@ -160,7 +158,7 @@ def test_a_name_that_no_url_can_carry_is_refused_whatever_is_asked(
     client.delete_subject("a")
 
 
-def test_subjects_come_from_as_many_pages_as_there_are(client: Likeness) -> None:
+def test_subjects_are_read_from_all_pages(client: Likeness) -> None:
     for name in ("ada", "bob", "cyd"):
         client.enroll(name, GRACE)
     pages = client.each(partial(calls.subjects_page, limit=1))
@@ -183,7 +181,7 @@ def test_a_folder_is_enrolled_once(client: Likeness, people: Path) -> None:
     assert sorted(again) == ["already_enrolled"] * 4 + ["failed"]
 
 
-async def test_a_list_is_enrolled_once_by_who_awaits(
+async def test_the_asyncio_client_enrols_a_list_once(
     async_client: AsyncLikeness, people: Path
 ) -> None:
     source = write_list(people, people.parent / "list.csv")
@@ -205,7 +203,7 @@ def photos_of(people: Path) -> list[Path]:
     return [*sorted(people.rglob("*.jpg")), people / "missing.jpg"]
 
 
-def test_many_photos_are_embedded_whatever_some_of_them_are(client: Likeness, people: Path) -> None:
+def test_many_photos_are_embedded_although_some_are_broken(client: Likeness, people: Path) -> None:
     done = list(client.embed_many(photos_of(people), at_once=3))
     assert sorted(photo.path for photo in done) == sorted(photos_of(people))
     problems = {photo.path.name: photo.image.problem for photo in done if photo.image.problem}
@@ -215,7 +213,7 @@ def test_many_photos_are_embedded_whatever_some_of_them_are(client: Likeness, pe
     }
 
 
-async def test_many_photos_are_embedded_by_who_awaits(
+async def test_the_asyncio_client_embeds_many_photos(
     async_client: AsyncLikeness, people: Path
 ) -> None:
     done = [photo async for photo in async_client.embed_many(photos_of(people), at_once=3)]
@@ -261,7 +259,7 @@ def test_the_key_comes_from_the_environment_unless_one_is_given(
         with Likeness(server.url) as client:
             assert list(client.subjects()) == []
         with Likeness(server.url, key=enroller) as client:
-            # It may not look what is held already, and sends everything.
+            # This key may not look up subjects, so every photo is sent.
             first = [photo.image.status for photo in client.enroll_folder(people)]
             again = [photo.image.status for photo in client.enroll_folder(people)]
             with pytest.raises(Forbidden):

@@ -1,4 +1,4 @@
-"""Both clients at a service that keeps, seals and asks for all that it can."""
+"""Both clients, at a service that stores, seals and requires as much as it can."""
 
 import threading
 from base64 import b64decode
@@ -26,7 +26,7 @@ LIVE: DecisionOptions = {"liveness_token": "living"}
 
 
 class Living(BaseHTTPRequestHandler):
-    """Answer that everybody lives."""
+    """Answer that every person is living."""
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["content-length"]))
@@ -38,7 +38,7 @@ class Living(BaseHTTPRequestHandler):
         self.wfile.write(answer)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +63,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, liveness: str) -> Iterator[
         yield running
 
 
-def test_every_method_reads_what_a_service_that_keeps_everything_answers(
+def test_every_method_reads_the_answers_of_a_service_that_stores_everything(
     server: RunningServer,
 ) -> None:
     with Likeness(server.url) as client:
@@ -86,7 +86,7 @@ def test_every_method_reads_what_a_service_that_keeps_everything_answers(
         assert client.delete_subject("hopper").subjects == 1
 
 
-async def test_what_is_kept_of_a_photo_can_be_awaited_too(server: RunningServer) -> None:
+async def test_the_asyncio_client_reads_them_too(server: RunningServer) -> None:
     async with AsyncLikeness(server.url) as client:
         await client.enroll("eileen", photo_bytes("astronaut"), **TERMS)
         (photo,) = (await client.export("eileen")).photos

@@ -1,4 +1,4 @@
-"""What is sent again, and when; nobody waits here."""
+"""Which requests are sent again, and when; the tests do not wait."""
 
 from collections.abc import Callable
 from email.utils import formatdate
@@ -26,9 +26,9 @@ SUBJECT = "ada"
 
 
 class Service:
-    """Fail in turn as it is told, then answer; hold the requests, and the waits between them.
+    """Fail with each of the failures, then answer; record the requests and the waits between them.
 
-    Its clock goes on only while a client sleeps.
+    Its clock advances only while a client sleeps.
     """
 
     def __init__(self, *failures: httpx.Response | Exception) -> None:
@@ -96,7 +96,7 @@ def list_subjects(client: Likeness) -> None:
     ],
     ids=str,
 )
-def test_a_question_is_asked_again_after_any_of_these(
+def test_a_request_is_sent_again_after_any_of_these_failures(
     failure: httpx.Response | Exception,
 ) -> None:
     service = Service(failure)
@@ -105,7 +105,7 @@ def test_a_question_is_asked_again_after_any_of_these(
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 406, 408, 409, 413, 415, 422, 431, 500])
-def test_what_will_not_get_better_is_asked_once(status: int) -> None:
+def test_a_request_that_cannot_succeed_is_sent_once(status: int) -> None:
     service = Service(refused(status, "some_code", **after(1)))
     with pytest.raises(Refused):
         list_subjects(service.client())
@@ -113,7 +113,7 @@ def test_what_will_not_get_better_is_asked_once(status: int) -> None:
 
 
 @pytest.mark.parametrize("failure", [httpx.UnsupportedProtocol("x"), httpx.LocalProtocolError("x")])
-def test_a_mistake_of_ones_own_is_made_once(failure: Exception) -> None:
+def test_an_error_of_the_caller_is_raised_at_once(failure: Exception) -> None:
     service = Service(failure)
     with pytest.raises(httpx.TransportError):
         list_subjects(service.client())
@@ -148,7 +148,7 @@ def test_the_photo_is_sent_whole_with_every_try() -> None:
         (httpx.ConnectError("refused"), 2),
         (refused(429), 2),
         (refused(503, "draining"), 2),
-        # It may have happened: then the receipt would be answered by 404.
+        # It may have been carried out; a second request would then be answered 404.
         (httpx.ReadError("reset"), 1),
         (refused(503, "store_unavailable"), 1),
         (refused(504, "http_504"), 1),
@@ -168,20 +168,20 @@ def test_a_deletion_is_sent_again_only_if_none_can_have_begun(
     assert len(service.requests) == tries
 
 
-def test_readiness_is_asked_once() -> None:
+def test_readiness_is_requested_once() -> None:
     service = Service(refused(503, "not_ready", **after(2)))
     with pytest.raises(Unavailable):
         service.client().ready()
     assert service.waits == []
 
 
-def test_waits_double_up_to_a_bound() -> None:
+def test_waits_double_up_to_a_limit() -> None:
     service = Service(*[refused(429)] * 8)
     list_subjects(service.client())
     assert service.waits == [0.25, 0.5, 1, 2, 4, 5, 5, 5]
 
 
-def test_a_wait_is_any_part_of_its_bound() -> None:
+def test_a_wait_is_a_random_part_of_its_limit() -> None:
     service = Service(*[refused(429)] * 2)
     drawn: list[tuple[float, float]] = []
 
@@ -193,7 +193,7 @@ def test_a_wait_is_any_part_of_its_bound() -> None:
     assert (drawn, service.waits) == ([(0, 0.25), (0, 0.5)], [0.125, 0.125])
 
 
-def test_retry_after_is_waited_for_and_more() -> None:
+def test_retry_after_is_added_to_the_wait() -> None:
     service = Service(refused(429, **after(7)))
     list_subjects(service.client())
     assert service.waits == [7.25]
@@ -206,7 +206,7 @@ def test_retry_after_may_be_a_date() -> None:
 
 
 @pytest.mark.parametrize("text", ["soon", "-5", "inf", "Mon, 01 Jan 2001 00:00:00 GMT"])
-def test_a_retry_after_that_says_nothing_is_no_wait(text: str) -> None:
+def test_an_unreadable_retry_after_is_ignored(text: str) -> None:
     service = Service(refused(429, **after(text)))
     list_subjects(service.client())
     assert service.waits == [0.25]
@@ -220,7 +220,7 @@ def test_a_call_is_given_up_when_its_budget_is_spent() -> None:
     assert len(service.requests) == 3
 
 
-def test_no_wait_begins_that_would_outlast_the_budget() -> None:
+def test_a_wait_longer_than_the_budget_is_not_begun() -> None:
     service = Service(refused(503, **after(3600)))
     with pytest.raises(Unavailable) as caught:
         list_subjects(service.client(budget_s=10))
@@ -234,7 +234,7 @@ def test_without_a_budget_everything_is_tried_once() -> None:
     assert service.waits == []
 
 
-async def test_both_clients_try_alike() -> None:
+async def test_both_clients_retry_in_the_same_way() -> None:
     service = Service(refused(429, **after(7)), httpx.ReadError("reset"))
     patience = Patience(clock=lambda: service.now, draw=lambda _, most: most)
 
@@ -285,14 +285,14 @@ def test_a_problem_is_raised_as_its_kind(status: int, code: str, kind: type[Refu
     ],
     ids=lambda response: f"{response.status_code} {response.text}",
 )
-def test_the_words_of_something_else_are_a_problem_too(response: httpx.Response) -> None:
+def test_an_error_of_another_program_is_a_problem_too(response: httpx.Response) -> None:
     status = response.status_code
     with pytest.raises(Refused, match=f"likeness answered {status}") as caught:
         list_subjects(Service(response).client(budget_s=0))
     assert caught.value.problem.code == f"http_{status}"
 
 
-def test_a_call_of_ones_own_is_tried_alike() -> None:
+def test_a_call_built_by_the_caller_is_retried_too() -> None:
     service = Service(httpx.ReadError("reset"))
     call = Call("GET", "/subjects", lambda response: len(response.content))
     assert service.client().ask(call) > 0

@@ -1,4 +1,4 @@
-"""A client at a service that has no time for it, and at one that dies."""
+"""A client at a full service, and at one that is killed."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -21,7 +21,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"LIKENESS_BUNDLE": str(write_bundle(tmp_path_factory.mktemp("bundle") / "tiny"))}
 
 
-def test_a_full_service_gets_everything_in_the_end(bundle: dict[str, str], tmp_path: Path) -> None:
+def test_a_full_service_gets_every_photo_in_the_end(bundle: dict[str, str], tmp_path: Path) -> None:
     photos = sorted(write_people(tmp_path / "people", people=4, photos=4).rglob("*.jpg"))
     settings = bundle | {"LIKENESS_MAX_INFLIGHT": "1"}
     waits: list[float] = []
@@ -35,7 +35,7 @@ def test_a_full_service_gets_everything_in_the_end(bundle: dict[str, str], tmp_p
         refused = busy(server)
     assert [photo.path for photo in done if photo.image.vector is None] == []
     assert len(done) == len(photos)
-    # Nobody slept, so there were refusals enough; each was told to wait a second, and would have.
+    # The client did not really wait, so it was refused often; each wait would have been a second.
     assert 0 < len(waits) == refused
     assert min(waits) >= 1
 
@@ -49,7 +49,7 @@ def busy(server: RunningServer) -> int:
 
 
 class Dying(httpx.BaseTransport):
-    """Let the server die after it has done what the first request asks; the answer is lost."""
+    """Kill the server after it has handled the first request, so that the answer is lost."""
 
     def __init__(self, die: Callable[[], None]) -> None:
         self._inner = httpx.HTTPTransport()
@@ -80,14 +80,14 @@ def test_an_enrolment_counts_once_though_the_service_was_killed(
         tries = 0
 
         def sleep(_: float) -> None:
-            """Wait once for nothing, and then until the server runs again."""
+            """Return at once the first time, and then wait until the server runs again."""
             nonlocal tries
             tries += 1
             if tries == 2:
                 stack.enter_context(running_server(store, bundle, port))
 
         client = stack.enter_context(Likeness(first.url, transport=Dying(first.kill), sleep=sleep))
-        # Without the key the answer would be that this template is there already.
+        # Without the key, the answer would be that this template exists already.
         (image,) = client.enroll("grace", photo_bytes("grace")).images
         held = [template.template_id for template in client.subject("grace").templates]
         log = client.ask(Call("GET", "/audit", parse_as(AuditAnswer))).items

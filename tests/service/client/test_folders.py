@@ -1,4 +1,4 @@
-"""Many things at work, a few at a time."""
+"""Work on many items, some at a time."""
 
 import asyncio
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import pytest
 from service.client.folders import in_tasks, in_threads
 
 
-async def test_tasks_are_handed_out_in_the_order_of_completion() -> None:
+async def test_results_of_tasks_come_in_the_order_of_completion() -> None:
     second_is_done = asyncio.Event()
 
     async def work(thing: str) -> str:
@@ -26,7 +26,7 @@ async def test_tasks_are_handed_out_in_the_order_of_completion() -> None:
     assert got == ["second", "first"]
 
 
-def test_threads_are_handed_out_in_the_order_of_completion() -> None:
+def test_results_of_threads_come_in_the_order_of_completion() -> None:
     second_is_done = Event()
 
     def work(thing: str) -> str:
@@ -42,7 +42,7 @@ def test_threads_are_handed_out_in_the_order_of_completion() -> None:
 
 
 class Endless:
-    """Count without end, and hold how far it was asked to."""
+    """Count without end, and remember the last number."""
 
     def __init__(self) -> None:
         self.taken = 0
@@ -53,7 +53,7 @@ class Endless:
             yield self.taken
 
 
-async def test_of_an_endless_list_tasks_take_what_there_is_room_for() -> None:
+async def test_tasks_take_no_more_of_an_endless_list_than_they_can_run() -> None:
     async def work(thing: int) -> int:
         return thing
 
@@ -63,14 +63,14 @@ async def test_of_an_endless_list_tasks_take_what_there_is_room_for() -> None:
     assert things.taken == 3
 
 
-def test_of_an_endless_list_threads_take_what_there_is_room_for() -> None:
+def test_threads_take_no_more_of_an_endless_list_than_they_can_run() -> None:
     things = Endless()
     with closing(in_threads(things, lambda thing: thing, 3)) as done:
         next(done)
     assert things.taken == 3
 
 
-async def test_whoever_stops_early_leaves_no_task_behind() -> None:
+async def test_a_caller_that_stops_early_leaves_no_task_behind() -> None:
     cancelled = asyncio.Event()
 
     async def work(thing: str) -> str:
@@ -87,7 +87,7 @@ async def test_whoever_stops_early_leaves_no_task_behind() -> None:
     assert cancelled.is_set()
 
 
-async def test_what_a_task_raises_ends_everything() -> None:
+async def test_an_error_of_a_task_ends_all_others() -> None:
     async def work(_: int) -> int:
         raise OSError("gone")
 
@@ -95,7 +95,7 @@ async def test_what_a_task_raises_ends_everything() -> None:
         await anext(in_tasks([1, 2], work, 2))
 
 
-def test_what_a_thread_raises_ends_everything() -> None:
+def test_an_error_of_a_thread_ends_all_others() -> None:
     def work(_: int) -> int:
         raise OSError("gone")
 
@@ -104,7 +104,7 @@ def test_what_a_thread_raises_ends_everything() -> None:
 
 
 @pytest.mark.parametrize("at_once", [0, -1])
-async def test_none_at_a_time_is_refused(at_once: int) -> None:
+async def test_zero_at_once_is_refused(at_once: int) -> None:
     async def work(thing: int) -> int:
         return thing
 
