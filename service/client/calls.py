@@ -72,7 +72,7 @@ def verify(
 def verify_pair(
     source_image: Photo, target_image: Photo, **options: Unpack[DecisionOptions]
 ) -> Call[VerifyAnswer]:
-    """Decide whether two photos show one person."""
+    """Decide whether two photos show the same person."""
     photos = [
         ("source_image", read_photo(source_image)),
         ("target_image", read_photo(target_image)),
