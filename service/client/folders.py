@@ -140,6 +140,7 @@ async def in_tasks(
     if at_once < 1:
         raise ValueError("at_once must be at least 1")
     source = aiter(items if isinstance(items, AsyncIterable) else _as_async(items))
+    done: set[asyncio.Task[R]] = set()
     running: set[asyncio.Task[R]] = set()
     try:
         while True:
@@ -153,7 +154,8 @@ async def in_tasks(
     finally:
         for task in running:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        # With those that are done: an error that is not collected here is logged as lost.
+        await asyncio.gather(*running, *done, return_exceptions=True)
 
 
 async def _next_items(source: AsyncIterator[T], most: int) -> list[T]:
