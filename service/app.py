@@ -40,19 +40,19 @@ from service.observe.traces import open_tracer
 from service.recognition.service import open_service
 from service.settings import Settings
 
-# A probe that comes alone waits for nothing; a crowd of them costs as much as four a second.
+# A single probe does not wait. Many probes at once cost no more than four a second.
 PROBES_APART_S = 0.25
 
 DESCRIPTION = """Face verification with decisions that can be defended.
 
-Photos come as multipart files or as base64 in JSON, under the same names; a single one also
-bare, the other fields in the query. Every error is `application/problem+json` with a stable
-`code`. There is no liveness detection: a photo of a photo is a photo, unless a service of the
-operator's says otherwise by a `liveness_token`."""
+Send photos as multipart files or as base64 in JSON, under the same names. A single photo can also
+be the whole body, with the other fields in the query. Every error is `application/problem+json`
+with a stable `code`. The service does not detect liveness: a photo of a photo counts as a photo,
+unless a liveness service of the operator checks a `liveness_token`."""
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Build the app; its parts open when it starts and close, in reverse, when it ends."""
+    """Build the app; its parts are opened at its start and closed, in reverse, at its end."""
     metrics = Metrics()
     gate = Gate(settings.max_inflight, metrics)
 
@@ -72,16 +72,17 @@ def create_app(settings: Settings) -> FastAPI:
     app = DocumentedApp(
         with_keys=not settings.without_keys,
         title="Likeness",
-        # Of the interface: strangers read it, and what serves it is none of their business.
+        # The version of the API; the version of the software is not public.
         version="1",
         description=DESCRIPTION,
         lifespan=lifespan,
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        # To http:// behind what ends TLS, key and all; and what it leads to is another resource.
+        # Behind a proxy that ends TLS, a redirect would send the key to http://. Besides, a path
+        # with another slash is another resource.
         redirect_slashes=False,
-        # The framework's own spans and log records hold paths and queries: subjects' names.
+        # The framework's spans and logs would contain paths and queries, with names of subjects.
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     app.state.gate = gate

@@ -1,1 +1,1 @@
-"""Interfaces of other services, in front of the same pipeline and the same store."""
+"""The APIs of other services, with the same pipeline and the same store behind them."""

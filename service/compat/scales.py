@@ -1,4 +1,4 @@
-"""Other services' numbers between 0 and 1, from ours."""
+"""Convert our scores to other services' scales, from 0 to 1."""
 
 import math
 from collections.abc import Sequence
@@ -8,33 +8,33 @@ from models.photo import DetectorName
 from models.photo.detectors import DlibDetector
 
 _DECIMALS = 5
-# Whoever sets `det_prob_threshold` has CompreFace's default in mind: 0.8 is a face beyond doubt.
+# CompreFace's default for `det_prob_threshold`: a face that is certain has at least this.
 _SURE = 0.8
-# Of dlib's score; what all but 3 % of upright faces on web photos reach, 0.4, becomes 0.95.
+# Makes 0.95 of a dlib score of 0.4, which 97 % of the upright faces on web photos reach.
 _STEEPNESS = 5.0
 
 
 def likeness(score: float, points: Sequence[OperatingPoint], probability: Logistic | None) -> float:
-    """Return how alike two faces are, 0 to 1; it never falls as the score rises.
+    """Return how similar two faces are, 0 to 1; a higher score never gives a lower result.
 
-    The calibrated probability that they are one person's, if both were equally likely
-    beforehand. Without one: straight lines, from 0 at -1 through one half at the threshold of
-    the default operating point (at 0 if there is none) to 1 at 1.
+    This is the calibrated probability that both are one person's, with even odds beforehand. A
+    bundle without it gives two straight lines: from 0 at the score -1 to one half at the threshold
+    of the default operating point (at 0 if there is none), and from there to 1 at the score 1.
     """
     if probability is not None:
         return round(probability(score), _DECIMALS)
     half = rule_at(points).threshold if points else 0.0
-    # Lower scores than -1 are of no two faces that were ever seen.
+    # A normalised score can be below -1, but that does not happen with real faces.
     score = min(max(score, -1.0), 1.0)
     share = (score - half) / (1 - half if score > half else 1 + half)
     return round((1 + share) / 2, _DECIMALS)
 
 
 def face_probability(score: float, detector: DetectorName) -> float:
-    """Return how sure a detector is, 0 to 1: 0.8 from where it takes a detection for a face.
+    """Return how sure a detector is, 0 to 1; a face that dlib is confident of has 0.8 or more.
 
-    YuNet's scores are such numbers already; dlib's are distances from a plane, and go through a
-    logistic curve, which nobody has calibrated.
+    YuNet's scores are from 0 to 1 already. dlib's scores are distances from a plane and go through
+    a logistic curve, which is not calibrated.
     """
     if detector != DlibDetector.name:
         return round(min(max(score, 0.0), 1.0), _DECIMALS)

@@ -1,4 +1,4 @@
-"""Decide who comes in, and how much and how long they may talk."""
+"""Admit requests: bound how many run, and how large and how slow their bodies may be."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -23,12 +23,12 @@ from service.observe.metrics import Metrics
 from service.settings import Settings
 
 _LINGER_S = 1.0
-# Of a request without photos: thousands of ids, or of numbers of vectors.
-_MOST_BYTES_WITHOUT_PHOTOS = 2**20
+# Enough for thousands of ids, or for the numbers of some vectors.
+_MAX_BYTES_WITHOUT_PHOTOS = 2**20
 
 
 class Gate:
-    """Hold the permits of one app, and whether it takes requests; owned by the event loop."""
+    """Hold the permits of one app, and whether it accepts requests; owned by the event loop."""
 
     def __init__(self, max_inflight: int, metrics: Metrics) -> None:
         self._max_inflight = max_inflight
@@ -50,15 +50,15 @@ class Gate:
         return isinstance(self._closed, Draining)
 
     def open(self) -> None:
-        """Take requests from now on."""
+        """Accept requests from now on."""
         self._closed = None
 
     def leave(self) -> None:
-        """Be not ready from now on, but take what is sent all the same."""
+        """Report the service as not ready from now on, but still accept requests."""
         self._leaving = True
 
     def drain(self) -> None:
-        """Take no request from now on; those that run go on."""
+        """Accept no requests from now on; running requests continue."""
         self._closed = Draining("The service is shutting down.")
 
     async def wait_idle(self) -> None:
@@ -68,24 +68,24 @@ class Gate:
     def check(self) -> None:
         """Raise NotReady before the gate opens, Draining after it closes."""
         if self._closed is not None:
-            # A new one each time: an exception that is raised again keeps its tracebacks.
+            # A new exception each time: one that is raised again collects tracebacks.
             raise type(self._closed)(self._closed.sentence)
 
     def check_ready(self) -> None:
-        """Raise also while the service still takes requests that should go elsewhere."""
+        """Raise as `check` does, and Draining once the service has been told to leave."""
         self.check()
         if self._leaving:
             raise Draining("The service is about to shut down.")
 
     def check_room(self) -> None:
-        """Raise as `check` does, and TooManyRequests while there is no permit."""
+        """Raise as `check` does, and TooManyRequests if no permit is free."""
         self.check()
         if self._inflight >= self._max_inflight:
             raise TooManyRequests(f"The service is busy with {self._inflight} requests.")
 
     @contextmanager
     def permit(self) -> Iterator[None]:
-        """Hold a permit; raises at once if `check_room` does."""
+        """Hold a permit. Raises at once if `check_room` does."""
         self.check_room()
         self._count(1)
         try:
@@ -103,7 +103,7 @@ class Gate:
 
 
 class Admission:
-    """Refuse before reading: no permit, too many bytes, too slow, wrong moment."""
+    """Refuse requests before their body is read: no permit, too large, too slow, not ready."""
 
     def __init__(
         self, app: ASGIApp, gate: Gate, settings: Settings, policies: Sequence[Policy]
@@ -134,7 +134,7 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class BodyLimits:
-    """Hold what a body may have: bytes, seconds to arrive, and whether there are photos in it."""
+    """Hold how many bytes a body may have, in how many seconds, and whether it has photos."""
 
     max_bytes: int
     timeout_s: float
@@ -143,14 +143,14 @@ class BodyLimits:
     @classmethod
     def of(cls, settings: Settings, with_photos: bool) -> Self:
         """Return the limits of a request with photos or without."""
-        most = settings.max_body_bytes
+        max_bytes = settings.max_body_bytes
         if not with_photos:
-            most = min(most, _MOST_BYTES_WITHOUT_PHOTOS)
-        return cls(most, settings.body_timeout_s, with_photos)
+            max_bytes = min(max_bytes, _MAX_BYTES_WITHOUT_PHOTOS)
+        return cls(max_bytes, settings.body_timeout_s, with_photos)
 
 
 class Body:
-    """Count and time a body while it is read, and part politely from who sends too much."""
+    """Count and time a body while it is read, and end the connection gently if it is refused."""
 
     def __init__(self, receive: Receive, send: Send, limits: BodyLimits) -> None:
         self._receive = receive
@@ -159,14 +159,14 @@ class Body:
         self._deadline: float | None = None
         self._bytes = 0
         self._complete = False
-        # From here on the connection serves this answer and is closed.
+        # The connection is closed after this answer, unless the whole body has been read.
         self._last = False
 
     def declare(self, headers: Headers) -> None:
-        """Raise BodyTooLarge if the body is announced to be too large."""
+        """Raise BodyTooLarge if the headers announce a body that is too large."""
         length = headers.get("content-length", "")
         if "transfer-encoding" in headers:
-            # How much will come is unknown: unless all of it is read, it is not waited for.
+            # The size is unknown, so the rest of a body that is refused cannot be skipped.
             self._last = True
         elif length.isdecimal() and int(length) > self._limits.max_bytes:
             self._last = True
@@ -185,7 +185,7 @@ class Body:
         except TimeoutError as exc:
             self._last = True
             raise BodyTimeout(
-                f"The request did not arrive within {self._limits.timeout_s:g} seconds."
+                f"The request's body did not arrive within {self._limits.timeout_s:g} seconds."
             ) from exc
         if message["type"] == "http.request":
             self._bytes += len(message.get("body", b""))
@@ -196,10 +196,9 @@ class Body:
         return message
 
     async def send(self, message: Message) -> None:
-        """Send a message; the last one of an answer given too early is held back a little.
+        """Send a message; hold back the last one a little if the client is still sending.
 
-        Closing while the client still sends would reset the connection, and the client
-        might never read its answer.
+        Closing then would reset the connection, and the client might never read its answer.
         """
         last = self._last and not self._complete
         if last and message["type"] == "http.response.start":
@@ -219,7 +218,7 @@ class Body:
             return
 
     def _too_large(self) -> BodyTooLarge:
-        error = BodyTooLarge(f"The request has more than {self._limits.max_bytes} bytes.")
+        error = BodyTooLarge(f"The request's body has more than {self._limits.max_bytes} bytes.")
         if not self._limits.with_photos:
             error.advice = None
         return error

@@ -1,6 +1,6 @@
-"""Read a request into typed fields: the same from multipart, from JSON and from a bare photo.
+"""Read a request into a model: the same from multipart, from JSON and from a bare photo.
 
-Photos stay in memory: no part of a body is ever written to a temporary file.
+Photos stay in memory: no part of a body is written to a temporary file.
 """
 
 import types
@@ -23,7 +23,7 @@ from service.edge.problems import field_errors, printable
 from service.errors import ClientGone, FieldError, UnsupportedBody, invalid_fields
 from service.settings import Settings
 
-# Fields of text beside the images; no route takes half as many.
+# Text fields besides the images; no route has half as many.
 _MAX_TEXT_PARTS = 32
 _PHOTO_FIELD = "image"
 _JSON: Final = b"application/json"
@@ -35,11 +35,11 @@ Values = dict[str, list[JsonValue | bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """Hold what a request says before anybody knows what it should say.
+    """Hold the fields of a request before they are checked against a model.
 
-    `values` has, per name, every value given under it: bytes for a file part or a bare photo,
-    text for a text part or a query parameter, whatever JSON there was for JSON. JSON has types
-    and is held to them where a model says `strict`; what is text, as `are_text` tells, is read.
+    `values` has all values of each name: bytes for a file part or a bare photo, text for a text
+    part or a query parameter, and any JSON value for JSON. Where a model is `strict`, JSON values
+    must have the right type; values that `are_text` are converted instead.
     """
 
     values: Mapping[str, Sequence[JsonValue | bytes]]
@@ -47,15 +47,18 @@ class Fields:
     are_text: bool = False
 
     def after(self, query: Mapping[str, Sequence[str]]) -> "Fields":
-        """Return these fields behind those of a query, which is text, and so they are all read."""
+        """Return these fields, replaced by those of a query where both have the same name.
+
+        A query is text, so the result counts as text.
+        """
         return replace(self, values={**self.values, **query}, are_text=True)
 
 
 async def read_fields(request: Request, settings: Settings) -> Fields:
     """Read the body to its end.
 
-    Raises UnsupportedBody, InvalidRequest, ClientGone, and what the admission layer raises
-    while the body is read: BodyTooLarge, BodyTimeout.
+    Raises UnsupportedBody, InvalidRequest, ClientGone, and the errors of the admission layer:
+    BodyTooLarge and BodyTimeout.
     """
     kind, options = _kind(request)
     match kind:
@@ -76,28 +79,28 @@ async def read_fields(request: Request, settings: Settings) -> Fields:
 
 
 async def read_model(request: Request, model: type[M]) -> M:
-    """Read a body of JSON without photos into a model; raises what `read_fields` does."""
+    """Read a JSON body without photos into a model. Raises what `read_fields` raises."""
     return validate(await read_json_body(request), model)
 
 
 async def read_json_body(request: Request, wanted: bytes = _JSON) -> JsonValue:
-    """Read the JSON that a body is; every body that may be JSON is read here.
+    """Read a JSON body.
 
-    `wanted` is its media type: pages of strangers can make a browser send some others without
-    asking. Raises what `read_fields` does.
+    Its media type must be `wanted`: foreign web pages can make a browser send some other types
+    without a preflight request. Raises what `read_fields` raises.
     """
     kind, options = _kind(request)
     if kind != wanted:
         raise UnsupportedBody(f"The body is not {wanted.decode()}.")
     if options.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8"):
-        raise UnsupportedBody("JSON is UTF-8; the body says it is something else.")
+        raise UnsupportedBody("JSON must be UTF-8, but the content type names another charset.")
     return read_value(await _whole(request))
 
 
 def _kind(request: Request) -> tuple[bytes, dict[bytes, bytes]]:
-    """Return the media type of a body and its parameters; raises UnsupportedBody."""
+    """Return the media type of a body and its parameters. Raises UnsupportedBody."""
     if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-        raise UnsupportedBody("The body is compressed; send it as it is.")
+        raise UnsupportedBody("The body is compressed; send it uncompressed.")
     return parse_options_header(request.headers.get("content-type"))
 
 
@@ -109,11 +112,12 @@ async def _form(request: Request, boundary: bytes, max_parts: int) -> Values:
 
 
 async def _photo(request: Request) -> Values:
-    """Read a body that is the field `image`, and the other fields from the query."""
+    """Read the field `image` from the body, and the other fields from the query."""
     photo = await _whole(request)
     values = _grouped(read_query(request.scope["query_string"], _MAX_TEXT_PARTS))
     if _PHOTO_FIELD in values:
-        raise invalid_fields([FieldError(_PHOTO_FIELD, "Is the body here, and no query parameter")])
+        message = "Is the body of this request, so it cannot be a query parameter"
+        raise invalid_fields([FieldError(_PHOTO_FIELD, message)])
     return values | {_PHOTO_FIELD: [photo]}
 
 
@@ -126,19 +130,19 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
         async for chunk in request.stream():
             yield chunk
     except ClientDisconnect as exc:
-        raise ClientGone("The client went away while sending its request.") from exc
+        raise ClientGone("The client went away while it sent its request.") from exc
 
 
 def _is_photo(kind: bytes) -> bool:
-    """Tell whether a body says it is one photo; what it really is, the decoder finds out."""
+    """Tell whether the media type is that of a photo; the decoder checks the bytes later."""
     family, _, subtype = kind.partition(b"/")
     return (family == b"image" and subtype != b"") or kind == b"application/octet-stream"
 
 
 def parse(fields: Fields, model: type[M]) -> M:
-    """Turn fields into a model; form text, query text and JSON give the very same result.
+    """Turn fields into a model; form, query and JSON give the same result.
 
-    Text that is empty is a field that was left out: no form and no query can send nothing.
+    An empty text counts as a field that was left out, because forms and queries cannot send null.
     Raises InvalidRequest, which names every wrong, unknown or repeated field.
     """
     known = {name: field for field in model.model_fields.items() for name in _names(*field)}
@@ -146,7 +150,7 @@ def parse(fields: Fields, model: type[M]) -> M:
     values: dict[str, object] = {}
     for name, given in fields.values.items():
         if name not in known:
-            errors.append(FieldError(printable(name), "There is no such field here"))
+            errors.append(FieldError(printable(name), "There is no such field"))
             continue
         field_name, info = known[name]
         key = _names(field_name, info)[0]
@@ -167,7 +171,7 @@ def parse(fields: Fields, model: type[M]) -> M:
 
 
 def validate(values: object, model: type[M], strict: bool | None = None) -> M:
-    """Return the model of some values; raises InvalidRequest, which names every wrong field."""
+    """Return the values as a model. Raises InvalidRequest, which names every wrong field."""
     try:
         return model.model_validate(values, strict=strict)
     except ValidationError as exc:
@@ -183,21 +187,21 @@ def _grouped(parts: Sequence[Part]) -> Values:
 
 
 def _flat(given: Sequence[JsonValue | bytes]) -> list[JsonValue | bytes]:
-    """Make one list of repeated parts, of a JSON list, or of the single value there is."""
+    """Make one list of repeated parts, of a JSON list, or of a single value."""
     if len(given) == 1 and isinstance(given[0], list):
         return list(given[0])
     return list(given)
 
 
 def _object(value: JsonValue | bytes, shape: Shape) -> JsonValue | bytes:
-    """Read an object that a form or a query can only send as text."""
+    """Read the JSON of an object field, which forms and queries send as text."""
     if shape != "object" or not isinstance(value, str | bytes):
         return value
     return read_json(value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value)
 
 
 def _names(name: str, field: FieldInfo) -> list[str]:
-    """Return every name a field goes by on the wire, the one it is validated by first."""
+    """Return every name of a field on the wire; the first is the one that validation uses."""
     match field.validation_alias:
         case AliasChoices(choices=choices):
             return [choice for choice in choices if isinstance(choice, str)]

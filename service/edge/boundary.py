@@ -1,4 +1,4 @@
-"""The outermost layer: request ids, what is told of each, and the answer of last resort."""
+"""The outermost layer: request ids, safe headers, log and metrics, and the last-resort answer."""
 
 import hashlib
 import logging
@@ -21,11 +21,11 @@ from service.observe.logs import REQUEST_ID, RequestRecord, log_request
 from service.observe.metrics import Metrics
 from service.observe.traces import RequestSpan
 
-# An answer that says otherwise, such as a page with a style of its own, is left as it is.
+# The defaults: an answer that sets one of these headers itself keeps its own value.
 SAFE: Mapping[str, str] = MappingProxyType(
     {
         "x-content-type-options": "nosniff",
-        # Nearly every answer is about a person.
+        # Nearly every answer is about a person, so no cache may keep it.
         "cache-control": "no-store",
         "referrer-policy": "no-referrer",
         "content-security-policy": "default-src 'none'; frame-ancestors 'none'",
@@ -36,7 +36,7 @@ SAFE: Mapping[str, str] = MappingProxyType(
 
 
 def add_safe_headers(headers: MutableHeaders) -> None:
-    """Add those that the answer does not set itself."""
+    """Add the safe headers that the answer does not set itself."""
     for name, value in SAFE.items():
         headers.setdefault(name, value)
 
@@ -44,14 +44,19 @@ def add_safe_headers(headers: MutableHeaders) -> None:
 logger = logging.getLogger("likeness")
 
 HEADER = "x-request-id"
-# What is logged and sent back must not break either.
+# A client's id is logged and sent back, so it must not break log lines or headers.
 _HARMLESS = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _CLIENT_GONE = 499
 _UNMATCHED = "unmatched"
 
 
 class Boundary:
-    """Give every request an id, tell how it went, and answer what nobody caught."""
+    """Give every request an id, record how it went, and answer unexpected errors.
+
+    Successful requests to `open_paths`, such as probes, are logged for debugging only. A request
+    that is refused before it has a route is recorded as `unmatched`, or under its path if that is
+    one of `photo_paths`.
+    """
 
     def __init__(
         self,
@@ -83,7 +88,7 @@ class Boundary:
         self, scope: Scope, receive: Receive, send: Send, request_id: str, span: RequestSpan
     ) -> None:
         started = perf_counter()
-        # A request that is never answered is one whose client went away.
+        # The status that stands if nothing is sent, because the client went away.
         code = _CLIENT_GONE
 
         async def send_with_id(message: Message) -> None:
@@ -107,7 +112,7 @@ class Boundary:
             await internal_error(request_id)(scope, receive, send_with_id)
         finally:
             state = scope["state"]
-            self._tell(
+            self._record(
                 RequestRecord(
                     request_id=request_id,
                     method=scope["method"],
@@ -120,17 +125,17 @@ class Boundary:
                 span,
             )
 
-    def _tell(self, request: RequestRecord, span: RequestSpan) -> None:
+    def _record(self, request: RequestRecord, span: RequestSpan) -> None:
         self._metrics.request(request.route, request.status, request.seconds)
         if request.problem is not None:
             self._metrics.problem(request.problem)
         span.answered(request)
-        # Probes come every few seconds; only those that fail are news.
+        # Probes come every few seconds, so only failures are logged.
         is_probe = request.route in self._open_paths and request.status < HTTPStatus.BAD_REQUEST
         log_request(request, logging.DEBUG if is_probe else logging.INFO)
 
     def _template(self, scope: Scope) -> str:
-        """Return the route's template: paths hold ids, and there are too many of them."""
+        """Return the template of the route: paths contain ids, and there are too many of them."""
         route = scope.get("route")
         if isinstance(route, Route):
             return route.path

@@ -1,7 +1,7 @@
-"""One connection: how long it may take to ask, how much, and how slowly it may listen.
+"""The limits of one connection: size and time of a request's head, and time to read an answer.
 
-uvicorn waits forever for the rest of a head, takes one of any size, queues all that is sent
-ahead, and waits forever for a client that does not read its answer.
+uvicorn waits forever for the rest of a head, accepts a head of any size, queues every request
+that is sent ahead, and waits forever for a client that does not read its answer.
 """
 
 import asyncio
@@ -20,23 +20,24 @@ from service.errors import HeadTimeout, HeadTooLarge, MalformedRequest, TooManyR
 from service.observe.metrics import Metrics
 from service.settings import Settings
 
-# Browsers and proxies send at most some 8 KiB, cookies included.
+# Browsers and proxies send heads of 8 KiB at most, with cookies.
 _MAX_HEAD_BYTES = 32 * 2**10
 _MAX_HEADERS = 100
-# Hardly anybody sends requests ahead, and each one is kept until its turn.
+# Few clients send requests ahead, and each one is kept in memory until its turn.
 _MAX_AHEAD = 8
-# Who has read next to nothing of an answer for so long reads no more.
+# A client that reads nothing of its answer for so long is disconnected.
 _STALL_S = 30.0
-# And, as who asks for nothing, after so long already makes way where connections run out.
+# When connections run out, a client makes room for another if for so long it has read nothing of
+# its answer or sent no request.
 _SLOW_S = 0.25
-# For one of them to become idle, where all are busy.
+# How often, and after how long, a new connection looks for room if all others are busy.
 _TRIES, _RETRY_S = 20, 0.1
-# For a refusal to be read by who is still sending: closing at once would reset the connection.
+# Time for the client to read a refusal: closing at once would reset the connection.
 _LINGER_S = 1.0
 
 
 class Config(uvicorn.Config):
-    """Configure uvicorn for an app of these settings."""
+    """Configure uvicorn, and hold what the connections share."""
 
     def __init__(
         self, app: Any, settings: Settings, metrics: Metrics, max_connections: int | None = None
@@ -58,15 +59,15 @@ class Config(uvicorn.Config):
         self.closed: Callable[[], None] = lambda: None
         """Called whenever a connection is closed."""
         self.idle: dict[Connection, float] = {}
-        """Since when each has had no request but some sent ahead, in the loop's time."""
+        """Since when each idle connection has no request, in the event loop's time."""
         self.unread: dict[Connection, float] = {}
-        """Since when each client has not read on."""
+        """Since when the client of each connection has read nothing, in the event loop's time."""
         self.waiting: set[Connection] = set()
-        """Those that wait for another's place."""
+        """New connections that wait until there is room."""
 
 
 class Connection(HttpToolsProtocol):
-    """Bound what a connection may cost before the app sees a request, and after it answers."""
+    """Bound what a connection costs before the app gets a request, and after it answers."""
 
     config: Config
 
@@ -84,8 +85,8 @@ class Connection(HttpToolsProtocol):
         self._in_body = False
         self._refused = False
         self._has_shown_key = False
-        self._wrong: LikenessError | None = None
-        # Heads and pieces of bodies so far, and bytes since the last that belong to none yet.
+        self._error: LikenessError | None = None
+        # The heads and body chunks so far, and the bytes since the last of them.
         self._steps = 0
         self._loose_bytes = 0
 
@@ -113,12 +114,12 @@ class Connection(HttpToolsProtocol):
         if self._refused:
             return
         if self._arrival is None and not self._busy:
-            # Even an empty line ends uvicorn's patience with an idle connection: ours begins.
+            # Any byte, even an empty line, stops uvicorn's keep-alive timer: start our own.
             limits = self.config.settings
             self._await_rest(limits.body_timeout_s if self._in_body else limits.header_timeout_s)
         steps = self._steps
         super().data_received(data)
-        # Heads, and what a chunked body can hold beside itself: extensions and trailers.
+        # Such bytes are an unfinished head, or the extensions and trailers of a chunked body.
         self._loose_bytes = self._loose_bytes + len(data) if steps == self._steps else 0
         if self._loose_bytes > _MAX_HEAD_BYTES:
             self._refuse(_too_large())
@@ -142,7 +143,7 @@ class Connection(HttpToolsProtocol):
             self._await_rest(self.config.settings.header_timeout_s)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # Behind the body come trailers. Nobody looks for them, and they pass for headers.
+        # Headers after the body are trailers, which must not pass for headers.
         if not self._in_body:
             super().on_header(name, value)
 
@@ -168,7 +169,7 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(self._wrong or MalformedRequest("This is not a request of HTTP/1.1."))
+        self._refuse(self._error or MalformedRequest("This is not an HTTP/1.1 request."))
 
     # What ends a request, and a connection
 
@@ -181,7 +182,7 @@ class Connection(HttpToolsProtocol):
             self.config.idle[self] = self.loop.time()
 
     def timeout_keep_alive_handler(self) -> None:
-        # Not `close`, which would wait for who has not even read the last answer.
+        # Not `close`, which would wait for a client that does not read its last answer.
         self.transport.abort()
 
     def _await_rest(self, seconds: float) -> None:
@@ -210,7 +211,7 @@ class Connection(HttpToolsProtocol):
             self._end("idle")
 
     def _enter(self, tries: int) -> None:
-        """Take a place, that of another connection if need be; wait for one a little, or refuse."""
+        """Admit this connection if there is room or another can end; else wait, then refuse."""
         config = self.config
         is_full = len(self.connections) - len(config.waiting) >= config.max_connections
         if is_full and not self._make_room():
@@ -219,7 +220,7 @@ class Connection(HttpToolsProtocol):
                 self._arrival = self.loop.call_later(_RETRY_S, self._enter, tries - 1)
                 return
             config.waiting.discard(self)
-            self._refuse(TooManyRequests("The service is busy on every connection."))
+            self._refuse(TooManyRequests("All connections of the service are busy."))
             return
         config.waiting.discard(self)
         config.idle[self] = self.loop.time()
@@ -227,12 +228,12 @@ class Connection(HttpToolsProtocol):
         self._await_rest(config.settings.header_timeout_s)
 
     def _make_room(self) -> bool:
-        """End the connection that is not read or idle longest, if there is one."""
+        """End the connection that has been idle or unread longest; return whether there is one."""
         config, at_least = self.config, self.loop.time() - _SLOW_S
         since = {each: at for each, at in (config.idle | config.unread).items() if at <= at_least}
         if not since:
             return False
-        # One that has shown a key only where no stranger makes way.
+        # A connection that has shown a key is ended only if no other can be.
         longest = min(since, key=lambda each: (each._has_shown_key, since[each]))
         config.idle.pop(longest, None)
         config.unread.pop(longest, None)
@@ -244,24 +245,24 @@ class Connection(HttpToolsProtocol):
         self.transport.abort()
 
     def _fail(self, error: LikenessError) -> None:
-        """Stop the parser from within one of its calls; it comes back as a bad request."""
-        self._wrong = error
+        """Stop the parser from within one of its callbacks; it then calls `send_400_response`."""
+        self._error = error
         raise ValueError(error.code)
 
     def _refuse(self, error: LikenessError) -> None:
-        """Answer what never becomes a request, and hear no more."""
+        """Answer bytes that never become a request, and read no more."""
         self._refused = True
         self._stop_awaiting()
         self.config.metrics.connection_ended(error.code)
         cycle = self.cycle
         if self.pipeline or (self._busy and not cycle.more_body):
-            # Answers keep their order: the one that is due is the last.
+            # Answers must keep their order, so the one that is due becomes the last.
             cycle.keep_alive = False
         elif self._busy and cycle.response_started:
             self.transport.close()
         else:
             if self._busy:
-                # The rest of its body never comes, and what it would answer comes too late.
+                # The rest of its body is not read, so the app gets no chance to answer it.
                 cycle.disconnected = True
                 cycle.message_event.set()
             self.transport.write(_answer(error, self.server_state))

@@ -1,4 +1,4 @@
-"""Let pages of named origins call from a browser, and no others."""
+"""Let web pages of the allowed origins call the service from a browser, and no others."""
 
 from collections.abc import Iterable
 
@@ -16,10 +16,10 @@ _HARMLESS = ("GET", "HEAD", "OPTIONS")
 
 
 class Cors(CORSMiddleware):
-    """Answer a browser's question before it sends a request, which shows no key yet.
+    """Answer preflight requests, which show no key, and refuse writes from foreign pages.
 
-    What a browser sends without asking, such as a form, is refused to pages of other origins:
-    they could not read the answer, but somebody would be enrolled.
+    A browser sends some requests, such as forms, without a preflight request. A foreign page could
+    not read the answer, but it could enrol a person.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, answer_headers: Iterable[str]) -> None:
@@ -43,16 +43,18 @@ class Cors(CORSMiddleware):
             await self.app(scope, receive, send)
 
     def preflight_response(self, request_headers: Headers) -> Response:
-        """Refuse with a problem what is refused."""
+        """Answer a preflight request; a refusal is a problem."""
         response = super().preflight_response(request_headers)
         return response if response.status_code == 200 else problem(_refusal())
 
     def _is_foreign(self, headers: Headers) -> bool:
         origin = headers.get("origin")
-        # The scheme may have been changed on the way, by what ends TLS; the host is ours.
+        # Only the host is compared: a proxy that ends TLS changes the scheme.
         ours = origin is None or origin.partition("://")[2] == headers.get("host")
         return not (ours or origin in self.allow_origins)
 
 
 def _refusal() -> MethodNotAllowed:
-    return MethodNotAllowed("Pages of this origin may not ask this from a browser.")
+    return MethodNotAllowed(
+        "Web pages of this origin may not send this request. LIKENESS_CORS_ORIGINS allows origins."
+    )

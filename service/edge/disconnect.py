@@ -1,4 +1,4 @@
-"""Stop working for a client that has gone away."""
+"""Stop the work for a client that has disconnected."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -15,9 +15,9 @@ T = TypeVar("T")
 async def run_until_disconnect(request: Request, work: Coroutine[None, None, T]) -> T:
     """Return what the work returns; cancel it when the client disconnects.
 
-    The body must have been read to its end: the watcher drops whatever else arrives. Work
-    that is cancelled is waited for, so that nothing of it outlives the request. Raises
-    ClientGone, and whatever the work raises.
+    The body must have been read to its end, because the watcher drops whatever else arrives.
+    Cancelled work is awaited, so that nothing of it outlives the request. Raises ClientGone, and
+    what the work raises.
     """
     task = asyncio.create_task(work)
     watcher = asyncio.create_task(_disconnected(request.receive))

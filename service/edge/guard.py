@@ -29,10 +29,10 @@ from service.store import ApiKey
 
 
 class Turnstile:
-    """Count who begins in each turn of the event loop; owned by that loop.
+    """Let a few requests of unknown callers begin in each turn of the event loop.
 
-    What hundreds of connections ask for at once would otherwise be done in one turn, and all who
-    are served already would wait for it at their every step.
+    Otherwise hundreds of requests would begin in one turn, and every running request would wait
+    for them. Owned by that loop.
     """
 
     def __init__(self, each_turn: int) -> None:
@@ -42,7 +42,7 @@ class Turnstile:
         self._is_turning = False
 
     async def go_through(self) -> None:
-        """Wait until it is this caller's turn; nothing has to be given back."""
+        """Wait until this request may begin; nothing has to be given back."""
         self._keep_turning()
         if self._left and not self._waiting:
             self._left -= 1
@@ -61,7 +61,7 @@ class Turnstile:
         self._left = self._each_turn
         while self._left and self._waiting:
             turn = self._waiting.popleft()
-            if not turn.done():  # else it was cancelled
+            if not turn.done():  # done if its request was cancelled
                 turn.set_result(None)
                 self._left -= 1
         if self._left < self._each_turn:
@@ -217,25 +217,25 @@ class Guard:
 
 
 async def key_id_of(request: Request) -> str | None:
-    """Return the id of the key that was shown, None if none was asked for."""
+    """Return the id of the request's key, None if it needed none."""
     key_id = request.scope.get("state", {}).get(KEY_ID)
     return key_id if isinstance(key_id, str) else None
 
 
 async def may_embed(request: Request) -> bool:
-    """Tell whether who asks may have the vectors of the photos that are sent."""
+    """Tell whether the caller may get the vectors of the photos that it sends."""
     scopes = request.scope.get("state", {}).get(_SCOPES)
     return scopes is None or "embed" in scopes
 
 
 async def may_name(request: Request) -> bool:
-    """Tell whether who asks may learn whom a face belongs to, as identifying would tell."""
+    """Tell whether the caller may learn whose face it is, as `/identify` tells."""
     scopes = request.scope.get("state", {}).get(_SCOPES)
     return scopes is None or not {"verify", "admin"}.isdisjoint(scopes)
 
 
 async def may_lower(request: Request) -> bool:
-    """Tell whether who asks may decide by less than any operating point; not without a key."""
+    """Tell whether the caller may set a threshold below all operating points; only admins may."""
     scopes = request.scope.get("state", {}).get(_SCOPES)
     return scopes is not None and "admin" in scopes
 

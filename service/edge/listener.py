@@ -1,4 +1,4 @@
-"""Accept connections: a few at a time, and none while as many are open as there may be."""
+"""Accept connections: a few at a time, and up to a limit of open connections."""
 
 import asyncio
 import errno
@@ -15,49 +15,49 @@ from service.errors import InvalidSettings
 
 logger = logging.getLogger("likeness")
 
-# The rest waits for the next turn of the event loop, so that a crowd delays no request that runs.
+# More wait for the next turn of the event loop, so that a crowd does not delay running requests.
 _AT_ONCE = 8
-# To refuse what is one too many a connection is needed, too.
+# A client that is refused needs a connection too.
 _TO_REFUSE = 8
 _PAUSE_S = 0.5
-# For what is opened later, files of the store and proofs of life among it: so many files, or a
-# share of them all where there are many.
+# Files that stay free for the store, the liveness checker and others that open some later: this
+# many, or this share of all files if that is more.
 _KEPT_FREE, _SHARE = 16, 1 / 16
 _FEWEST = 8
 _USED_UP = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 def allow_many_files() -> int:
-    """Raise how many files this process may open as far as it may; return how many that is."""
+    """Raise this process's limit of open files as far as possible, and return the limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (OSError, ValueError):
-        # Some systems name a bound here that they do not grant.
-        logger.debug("the limit of open files stays what it was", exc_info=True)
+        # Some systems report a limit that they do not grant.
+        logger.debug("the limit of open files could not be raised", exc_info=True)
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def most_connections(wanted: int, files: int) -> int:
-    """Return how many connections there may be at a time, and log it; `files` may be open at all.
+    """Return how many connections may be open at a time, and log it; `files` is the limit of files.
 
-    Raises InvalidSettings where there is room for next to none.
+    Raises InvalidSettings if that leaves too few connections.
     """
     taken = len(os.listdir("/dev/fd")) + max(_KEPT_FREE, int(_SHARE * files)) + _TO_REFUSE
     most = wanted if files < 0 else min(wanted, files - taken)
     if most < _FEWEST:
         raise InvalidSettings(
-            f"The system lets this process open {files} files, of which connections get {most}: "
-            f"allow {taken + _FEWEST} at least (`ulimit -n`, LimitNOFILE of systemd, --ulimit "
-            "nofile of docker)."
+            f"This process may open {files} files, which leaves {most} for connections. Allow at "
+            f"least {taken + _FEWEST} files (`ulimit -n`, systemd's LimitNOFILE, docker's --ulimit "
+            "nofile)."
         )
     level = logging.INFO if most == wanted else logging.WARNING
-    logger.log(level, "at most %d connections, where %d files may be open", most, files)
+    logger.log(level, "at most %d connections; at most %d open files", most, files)
     return most
 
 
 class AcceptingServer(uvicorn.Server):
-    """Be uvicorn's server, and accept its connections."""
+    """Run uvicorn, but accept connections by Acceptor."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -66,7 +66,7 @@ class AcceptingServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup([])
-        assert sockets is not None  # `bind` has opened the one that there is
+        assert sockets is not None  # the one socket that `bind` has opened
         (listener,) = sockets
         self._acceptor = Acceptor(listener, self._config, self._connection)
 
@@ -80,7 +80,7 @@ class AcceptingServer(uvicorn.Server):
 
 
 class Acceptor:
-    """Accept what comes to one socket, until it is stopped."""
+    """Accept the connections to one socket, until it is stopped."""
 
     def __init__(
         self, listener: socket.socket, config: Config, connection: Callable[[], Connection]
@@ -98,7 +98,7 @@ class Acceptor:
         self._listen()
 
     def stop(self) -> None:
-        """Accept no more."""
+        """Accept no more connections."""
         self._is_stopped = True
         self._pause()
 
@@ -130,19 +130,19 @@ class Acceptor:
                 return
             accepted.setblocking(False)
             self._open += 1
-            begun = self._loop.create_task(self._begin(accepted))
-            self._beginning.add(begun)
-            begun.add_done_callback(self._beginning.discard)
+            task = self._loop.create_task(self._begin(accepted))
+            self._beginning.add(task)
+            task.add_done_callback(self._beginning.discard)
 
     async def _begin(self, accepted: socket.socket) -> None:
         try:
             await self._loop.connect_accepted_socket(self._connection, accepted)
         except OSError:
-            # It ended before it began.
+            # The client disconnected already.
             accepted.close()
             self._closed()
 
     def _closed(self) -> None:
         self._open -= 1
-        # Its file is closed when this returns.
+        # Only after this returns is the file of the connection closed.
         self._loop.call_soon(self._listen)

@@ -1,4 +1,4 @@
-"""Read multipart, JSON and queries from a stranger: everything malformed is one typed error."""
+"""Read multipart, JSON and queries from untrusted clients; any fault is an InvalidRequest."""
 
 import json
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from python_multipart.multipart import MultipartParser, MultipartState, parse_op
 
 from service.errors import InvalidRequest
 
-# No request needs a tenth. An empty list takes 3 bytes to send and 30 times that to hold.
+# No request needs a tenth of it. An empty list is 3 bytes in JSON and 30 times as many in memory.
 _MAX_VALUES = 10_000
 _MAX_DIGITS = 20
 _BEFORE_VALUES = (b"[", b"{", b",")
@@ -19,7 +19,7 @@ _BEFORE_VALUES = (b"[", b"{", b",")
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Hold one part of a form, or one query parameter; bytes if it is a file or no text."""
+    """Hold one part of a form, or one query parameter; its value is bytes if it is not text."""
 
     name: str
     value: str | bytes
@@ -28,12 +28,12 @@ class Part:
 class PartReader:
     """Collect the parts of a multipart body in memory, chunk by chunk.
 
-    Every method raises InvalidRequest.
+    Every method can raise InvalidRequest.
     """
 
     def __init__(self, boundary: bytes, max_parts: int) -> None:
         if not boundary:
-            raise InvalidRequest("The content type multipart/form-data names no boundary.")
+            raise InvalidRequest("The content type multipart/form-data has no boundary.")
         self._max_parts = max_parts
         self._delimiter, self._delimiters = b"\r\n--" + boundary, 0
         self._parts: list[Part] = []
@@ -60,20 +60,20 @@ class PartReader:
             raise InvalidRequest("The boundary of the form is too long.") from exc
 
     def write(self, chunk: bytes) -> None:
-        """Take the next bytes of the body."""
-        # What only begins like a delimiter, and blanks behind one, are gone through byte by byte.
+        """Read the next bytes of the body."""
+        # The parser reads near-delimiters, and blanks after a delimiter, byte by byte: bound them.
         self._delimiters += chunk.count(self._delimiter)
         if self._delimiters > self._max_parts + 1:
             raise self._too_many_parts()
         try:
             self._parser.write(chunk)
         except FormParserError as exc:
-            raise InvalidRequest("The form's parts do not follow multipart/form-data.") from exc
+            raise InvalidRequest("The body is not valid multipart/form-data.") from exc
         if self._parser.state is MultipartState.BOUNDARY_PADDING:
-            raise InvalidRequest("A delimiter of the form does not end.")
+            raise InvalidRequest("A boundary of the form is not followed by a line break.")
 
     def close(self) -> list[Part]:
-        """Return the parts; a body that stops before its closing boundary is refused."""
+        """Return the parts. Raises InvalidRequest if the body ends before its closing boundary."""
         if not self._complete:
             raise InvalidRequest("The form ends before its closing boundary.")
         return self._parts
@@ -123,24 +123,24 @@ class PartReader:
 
 
 def read_json(data: bytes) -> dict[str, JsonValue]:
-    """Return the object in `data`, read as `read_value` does; raises InvalidRequest."""
+    """Return the JSON object in `data`. Raises InvalidRequest."""
     return as_object(read_value(data))
 
 
 def as_object(value: JsonValue) -> dict[str, JsonValue]:
-    """Return JSON that is an object; raises InvalidRequest."""
+    """Return a JSON value that must be an object. Raises InvalidRequest."""
     if not isinstance(value, dict):
         raise InvalidRequest("The JSON is not an object.")
     return value
 
 
 def read_value(data: bytes) -> JsonValue:
-    """Return what is in `data`; raises InvalidRequest.
+    """Return the JSON value in `data`. Raises InvalidRequest.
 
-    Names given twice, NaN and Infinity are refused: JSON readers disagree about them.
+    Repeated names, NaN and Infinity are refused, because JSON readers disagree about them.
     """
     if sum(map(data.count, _BEFORE_VALUES)) > _MAX_VALUES:
-        raise InvalidRequest(f"The JSON holds more than {_MAX_VALUES} values.")
+        raise InvalidRequest(f"The JSON has more than {_MAX_VALUES} values.")
     try:
         value: JsonValue = json.loads(
             data.decode("utf-8-sig"),
@@ -158,9 +158,9 @@ def read_value(data: bytes) -> JsonValue:
 
 
 def read_query(query: bytes, max_parts: int) -> list[Part]:
-    """Return the parameters of a query in their order; raises InvalidRequest."""
+    """Return the parameters of a query in their order. Raises InvalidRequest."""
     try:
-        # Strict: a name must not silently become another one, with a replacement character.
+        # Strict, so that no character of a name is silently replaced.
         pairs = parse_qsl(
             query.decode(), keep_blank_values=True, errors="strict", max_num_fields=max_parts
         )
@@ -172,23 +172,23 @@ def read_query(query: bytes, max_parts: int) -> list[Part]:
 
 
 def _unique(pairs: list[tuple[str, JsonValue]]) -> dict[str, JsonValue]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise InvalidRequest("The JSON gives a name twice in one object.")
-    # Half of a surrogate pair can be escaped but is no text; nobody checks names later.
-    "".join(found).encode()
-    return found
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        raise InvalidRequest("The JSON has the same name twice in one object.")
+    # JSON can escape half of a surrogate pair, which is not text: encoding it fails.
+    "".join(members).encode()
+    return members
 
 
 def _short_int(digits: str) -> int:
-    """Read a whole number; the time that takes grows with the square of its digits."""
+    """Read a whole number of few digits: the time grows with their square."""
     if len(digits) > _MAX_DIGITS:
-        raise InvalidRequest(f"The JSON holds a whole number of more than {_MAX_DIGITS} digits.")
+        raise InvalidRequest(f"The JSON has a whole number of more than {_MAX_DIGITS} digits.")
     return int(digits)
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise InvalidRequest(f"The JSON holds {name}, which is no number.")
+    raise InvalidRequest(f"The JSON contains {name}, which is not a JSON number.")
 
 
 def _text(data: bytes) -> str | bytes:

@@ -1,4 +1,4 @@
-"""Which of an app's routes a request leads to."""
+"""Find the route of a request."""
 
 from typing import Final
 
@@ -9,12 +9,12 @@ _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
 def hides_a_slash(scope: Scope) -> bool:
-    """Tell whether a path has an encoded slash, which routing would take for one between parts."""
+    """Tell whether a path has an encoded slash, which routing would take for a separator."""
     return b"%2f" in (scope.get("raw_path") or b"").lower()
 
 
 def route_of(scope: Scope) -> BaseRoute | None:
-    """Return the route at the path of a request that takes its method, None if there is none."""
+    """Return the route that takes a request's path and method, None if there is none."""
     if hides_a_slash(scope):
         return None
     for route in scope["app"].routes:
@@ -25,11 +25,11 @@ def route_of(scope: Scope) -> BaseRoute | None:
 
 
 def has_route(scope: Scope) -> bool:
-    """Tell whether there is something at the path of a request that takes its method."""
+    """Tell whether a route takes a request's path and method."""
     return route_of(scope) is not None
 
 
 def methods_at(scope: Scope) -> list[str]:
-    """Return the methods that the path of a request takes, none if there is nothing at it."""
+    """Return the methods that the path of a request takes."""
     methods = [method for method in _METHODS if has_route({**scope, "method": method})]
     return ["HEAD", *methods] if "GET" in methods else methods

@@ -1,4 +1,4 @@
-"""Render errors as `application/problem+json` (RFC 9457), without internals or input."""
+"""Answer errors as `application/problem+json` (RFC 9457), without internals or input."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -31,12 +31,12 @@ MEDIA_TYPE = "application/problem+json"
 PROBLEM = "problem"
 _FIELD_CHARACTERS = 64
 _MESSAGE_CHARACTERS = 300
-# Where a request parameter was looked for: says nothing to who fills in fields.
+# FastAPI's names for the place of a parameter, which mean nothing to a caller.
 _PLACES = frozenset({"body", "query", "path", "header", "cookie"})
 
 
-class _Answer(Response):
-    """Tell the outermost layer which problem it is; send nothing where nobody listens."""
+class _ProblemResponse(Response):
+    """Tell the outermost layer the code of the problem; send nothing if the client is gone."""
 
     def __init__(self, error: LikenessError, body: str, headers: Mapping[str, str]) -> None:
         super().__init__(body, status(error), headers, MEDIA_TYPE)
@@ -49,11 +49,11 @@ class _Answer(Response):
 
 
 def problem(error: LikenessError, request_id: str | None = None) -> Response:
-    """Return the response for an error; one that sends nothing for ClientGone."""
+    """Return the response for an error; for ClientGone it sends nothing."""
     code = status(error)
     wait_s = retry_after_s(error)
-    # A sentence about our own failure may speak of files and devices.
-    detail = error.sentence if code != 500 else "The service failed; its log tells why."
+    # The sentence of an internal error may name files and devices.
+    detail = error.sentence if code != 500 else "The service failed; its log has the reason."
     if isinstance(error, InvalidRequest):
         fields = error.errors
     else:
@@ -71,22 +71,22 @@ def problem(error: LikenessError, request_id: str | None = None) -> Response:
     headers = {} if wait_s is None else {"retry-after": str(wait_s)}
     if code == HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = "Bearer"
-    return _Answer(error, body.model_dump_json(exclude_none=True), headers)
+    return _ProblemResponse(error, body.model_dump_json(exclude_none=True), headers)
 
 
 def internal_error(request_id: str | None) -> Response:
-    """Return the last resort; what happened is in the log, under the request id."""
+    """Return the last-resort answer; the log has the details under the request id."""
     return problem(LikenessError("unexpected"), request_id)
 
 
 def request_id(scope: Scope) -> str | None:
-    """Return the id that the outermost layer gave to this request, if it did."""
+    """Return the id that the outermost layer gave to a request, None if it gave none."""
     value = scope.get("state", {}).get("request_id")
     return value if isinstance(value, str) else None
 
 
 def field_errors(errors: Sequence[Mapping[str, object]]) -> tuple[FieldError, ...]:
-    """Take names and messages from pydantic's errors and leave the input behind."""
+    """Return the names and messages of pydantic's errors, without the input."""
     return tuple(
         FieldError(
             _field_name(error.get("loc")),
@@ -97,14 +97,14 @@ def field_errors(errors: Sequence[Mapping[str, object]]) -> tuple[FieldError, ..
 
 
 def printable(name: str) -> str:
-    """Shorten a name that a caller chose, and make it safe to print and encode."""
+    """Shorten a name that a caller chose, and make it safe to print."""
     return name.encode("ascii", "backslashreplace").decode("ascii")[:_FIELD_CHARACTERS]
 
 
 def install(app: FastAPI) -> None:
-    """Answer every error of an application with a problem.
+    """Let an app answer every known error with a problem.
 
-    Errors that are none of ours reach the outermost layer, which answers internal_error.
+    Unknown errors reach the outermost layer, which answers `internal_error`.
     """
     app.add_exception_handler(LikenessError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_validation)
@@ -115,7 +115,7 @@ async def _on_error(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, LikenessError)
     if status(exc) == 500:
         logger.error("%s", exc.code, exc_info=exc)
-    # By way of its frames it holds the photos, and often itself.
+    # The frames of its traceback hold the photos, and often the error itself.
     return problem(exc.without_trace(), request_id(request.scope))
 
 
@@ -126,11 +126,11 @@ async def _on_validation(request: Request, exc: Exception) -> Response:
 
 
 async def _on_http(request: Request, exc: Exception) -> Response:
-    """Answer what the framework itself refuses in the words of our own table."""
+    """Answer the errors of the framework with our own codes."""
     assert isinstance(exc, HTTPException)
     match exc.status_code:
         case 404:
-            error: LikenessError = RouteNotFound("There is nothing at this path; see /docs.")
+            error: LikenessError = RouteNotFound("There is no route at this path; see /docs.")
         case 405:
             error = MethodNotAllowed("This path does not take this method; see /docs.")
         case code if code < 500:

@@ -1,4 +1,4 @@
-"""Run the app behind uvicorn: refuse what is unsafe, say what is served, drain, exit honestly."""
+"""Run the app: bind, check the exposure, announce, drain, and return an exit status."""
 
 import asyncio
 import gc
@@ -20,16 +20,17 @@ from service.settings import Settings
 
 logger = logging.getLogger("likeness")
 
-DEVICE_LOST_EXIT = 70  # EX_SOFTWARE: start afresh, the process cannot help itself
+DEVICE_LOST_EXIT = 70  # EX_SOFTWARE: only a new process can get the device back
 
 Announce = Callable[[str], Awaitable[None]]
 """Tell the operator that the service listens, and at which URL."""
 
 
 class Server(AcceptingServer):
-    """Say when it listens, and close the gate when the process is asked to end.
+    """Announce when the service listens, and drain it on a signal to end.
 
-    First it leaves, for as long as it is told; who asks twice does not want to wait for that.
+    After the first signal it still accepts requests for `leave_s` seconds, but reports that it is
+    not ready. A second signal skips that time.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class Server(AcceptingServer):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Handle signals to the end: uvicorn would raise them anew before the store is closed."""
+        """Handle signals here: uvicorn would raise them again before the store is closed."""
         loop = asyncio.get_running_loop()
         signals = (signal.SIGINT, signal.SIGTERM)
         for number in signals:
@@ -75,33 +76,33 @@ class Server(AcceptingServer):
 
 
 async def check_exposure(settings: Settings, keys: KeyRing) -> None:
-    """Raise InvalidSettings if nobody, or everybody, could use a service beyond the loopback.
+    """Raise InvalidSettings for a service beyond the loopback that has no valid key.
 
-    On the loopback, warn if no key is left that counts.
+    On the loopback, warn if every key is revoked.
     """
     if settings.without_keys or await keys.any():
         return
     if not settings.is_loopback:
         raise InvalidSettings(
-            f"Listening on {settings.host} lets strangers reach the service, and there is no API "
-            "key that counts: make one with `likeness keys create NAME --scope admin`, listen on "
-            "127.0.0.1, or say --without-keys if something in front checks who calls."
+            f"On {settings.host} other machines can reach the service, and it has no valid API "
+            "key. Create one with `likeness keys create NAME --scope admin`, listen on 127.0.0.1, "
+            "or use --without-keys if a proxy in front of the service checks its clients."
         )
     if await keys.has_been():
         logger.warning(
-            "Every API key is revoked, so all requests that need one are refused. Stop the "
+            "Every API key is revoked, so every request that needs one is refused. Stop the "
             "service, run `likeness keys create NAME --scope admin`, and start it again."
         )
 
 
 async def serve(app: FastAPI, settings: Settings, announce: Announce) -> int:
-    """Serve an app of these settings until told to end; return the process's exit status.
+    """Serve an app until a signal to end, and return the exit status of the process.
 
-    Raises what opening the service raises, before anything listens.
+    If the service cannot be opened, its error is raised before anything listens.
     """
     files = allow_many_files()
     listener = bind(settings)
-    # The lifespan is run here, not by uvicorn, so that a start that fails is one clear line.
+    # The lifespan runs here and not in uvicorn, so that a failed start is one clear line.
     with listener:
         async with app.router.lifespan_context(app):
             await check_exposure(settings, app.state.keys)
@@ -118,24 +119,24 @@ async def serve(app: FastAPI, settings: Settings, announce: Announce) -> int:
                 settings.leave_s,
                 lambda: announce(url),
             )
-            _keep_what_is_loaded()
+            _freeze_garbage_collection()
             async with _stop_when(app.state.device_lost, server):
                 await server.serve([listener])
     return DEVICE_LOST_EXIT if app.state.device_lost.is_set() else 0
 
 
-def _keep_what_is_loaded() -> None:
-    """Take what there is now out of every later collection of garbage.
+def _freeze_garbage_collection() -> None:
+    """Exclude all present objects from later garbage collections.
 
-    A full one would look through all of the libraries and the model, which are here to stay, and
-    stop every thread for 100 ms and more: most often when there is most to do.
+    A full collection would check the libraries and the model, which stay until the end, and stop
+    every thread for 100 ms or more, most often under load.
     """
     gc.collect()
     gc.freeze()
 
 
 def bind(settings: Settings) -> socket.socket:
-    """Take the address first: a port in use should not cost the time to load a model."""
+    """Return a socket that listens; it is opened first, so that a port in use fails at once."""
     try:
         family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
         listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
@@ -143,8 +144,8 @@ def bind(settings: Settings) -> socket.socket:
         raise InvalidSettings(
             f"Cannot listen on {settings.host}, port {settings.port}: {exc.strerror}."
         ) from exc
-    # Connections inherit it. The event loop sets it only on sockets it has opened itself, and
-    # without it every answer on a kept connection waits 40 ms for an acknowledgement.
+    # Connections inherit this option. The event loop sets it only on sockets that it opens itself.
+    # Without it, every answer on a kept connection waits 40 ms for an acknowledgement.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 

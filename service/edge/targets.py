@@ -1,4 +1,4 @@
-"""Take what a request asks for at its word: its path, its query, and HEAD for GET."""
+"""Read the target of a request exactly: its path, its query, and HEAD as GET."""
 
 from urllib.parse import unquote_to_bytes
 
@@ -10,10 +10,10 @@ from service.errors import InvalidRequest, RequestError, RouteNotFound
 
 
 class ExactTarget:
-    """Take the path and the query of a request for what they say; the innermost layer.
+    """Refuse paths with an encoded slash and queries that are not UTF-8; the innermost layer.
 
-    A slash that is encoded is part of no name, and none between the parts of a path. A parameter
-    of the query without a value counts as left out.
+    No name may contain a slash, and an encoded one does not separate the parts of a path. A query
+    parameter without a value counts as left out.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -31,10 +31,10 @@ class ExactTarget:
 
 
 class HeadAsGet:
-    """Answer HEAD as GET is answered, headers and all, without the body (RFC 9110, 9.3.2).
+    """Answer HEAD as GET, with the same headers and without the body (RFC 9110, 9.3.2).
 
-    The outermost layer: all others read the body, or write it in other words. So the log calls
-    it GET.
+    This is the outermost layer, because other layers read or change the body. So the log shows
+    such a request as GET.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -55,7 +55,7 @@ class HeadAsGet:
 
 def _fault(scope: Scope) -> RequestError | None:
     if hides_a_slash(scope):
-        return RouteNotFound("There is nothing at a path with an encoded slash; see /docs.")
+        return RouteNotFound("There is no route at a path with an encoded slash; see /docs.")
     try:
         unquote_to_bytes(scope["query_string"]).decode()
     except UnicodeDecodeError:

@@ -86,4 +86,4 @@ def test_log_of_what_strangers_repeat_is_short(guarded: Guarded) -> None:
         for _ in range(CROWD):
             assert client.get("/subjects").status_code == 401
     assert lines(guarded) - before < 100
-    assert f"where {FILES} files may be open" in guarded.log.read_text()
+    assert f"at most {FILES} open files" in guarded.log.read_text()

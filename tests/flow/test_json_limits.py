@@ -16,11 +16,11 @@ from tests.server import running_server
 GUESTS = {"LIKENESS_COMPREFACE": "true", "LIKENESS_REKOGNITION": "true"}
 # What each is refused for, in the words of the one reader.
 HOSTILE = {
-    "gives a name twice": b'{"name": "a", "scopes": ["verify"], "scopes": ["admin"]}',
+    "same name twice": b'{"name": "a", "scopes": ["verify"], "scopes": ["admin"]}',
     "more than 10000 values": b'{"scopes":[' + b"[]," * 300_000 + b"1]}",
     "nested too deeply": b'{"scopes":' + b"[" * 5000 + b"]" * 5000 + b"}",
     "more than 20 digits": b'{"scopes":' + b"9" * 900_000 + b"}",
-    "holds NaN": b'{"scopes": NaN}',
+    "contains NaN": b'{"scopes": NaN}',
     "not valid UTF-8": b'{"scopes": "\xff"}',
 }
 _WITHOUT_BODY = {("POST", "/reseal")}

@@ -1,4 +1,4 @@
-"""Say every problem in CompreFace's words: `{"message": ..., "code": ...}`."""
+"""Translate problems to CompreFace's form: `{"message": ..., "code": ...}`."""
 
 import json
 from collections.abc import Mapping
@@ -44,8 +44,8 @@ _CODES: Mapping[str, int] = MappingProxyType(
         "template_not_found": 44,
     }
 )
-# There, whatever is wrong with a request is a 400. What is none of the caller's faults, and what
-# says when to come back, keeps its status: it used to be a 400 too, and nobody could tell.
+# CompreFace answers every faulty request with 400. Faults of the service, and errors that say when
+# to try again, keep their status, so that a client can tell them apart.
 _BAD_REQUEST = frozenset(
     {
         HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -58,16 +58,16 @@ _PHOTOS = frozenset({"file", "source_image", "target_image"})
 
 
 def refusal(status: int, code: int, message: str) -> JSONResponse:
-    """Answer what only CompreFace refuses."""
+    """Return an answer that only CompreFace's API gives."""
     return JSONResponse({"message": message, "code": code}, status)
 
 
 def translate(problem: Problem) -> Translation:
-    """Return a problem as CompreFace says it."""
-    # Of a single photo, here `file`, nobody asks which one it is.
+    """Return a problem in CompreFace's form."""
+    # A photo is named only as the client named it; a single one is an element of a list here.
     sentence = problem.sentence if _PHOTOS.issuperset(problem.photos) else problem.detail
-    words = [sentence] if problem.advice is None else [sentence, problem.advice]
-    answer = json.dumps({"message": " ".join(words), "code": _code(problem)}).encode()
+    sentences = [sentence] if problem.advice is None else [sentence, problem.advice]
+    answer = json.dumps({"message": " ".join(sentences), "code": _code(problem)}).encode()
     status = HTTPStatus.BAD_REQUEST if problem.status in _BAD_REQUEST else problem.status
     return Translation(int(status), answer, "application/json")
 

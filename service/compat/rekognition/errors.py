@@ -1,4 +1,4 @@
-"""Say every problem in Rekognition's words, which the SDKs turn into typed exceptions."""
+"""Translate problems to Rekognition's errors, which the SDKs turn into typed exceptions."""
 
 import json
 from collections.abc import Mapping
@@ -40,16 +40,16 @@ _NAMES: Mapping[str, str] = MappingProxyType(
 
 
 def translate(problem: Problem) -> Translation:
-    """Return a problem as Rekognition says it: 400 for whatever the caller can mend.
+    """Return a problem in Rekognition's form.
 
-    What is none of the caller's faults, and what says when to come back, keeps its status: so
-    the SDKs try again where that helps, and nowhere else.
+    The status is 400 for faults of the caller. Faults of the service, and errors that say when to
+    try again, keep their status, so that the SDKs try again exactly where that helps.
     """
     name = _name(problem)
-    words = [problem.sentence] if problem.advice is None else [problem.sentence, problem.advice]
-    answer = {"__type": name, "Code": name, "Message": " ".join(words)}
-    mendable = problem.status < HTTPStatus.INTERNAL_SERVER_ERROR
-    if mendable and problem.status != HTTPStatus.TOO_MANY_REQUESTS:
+    sentences = [problem.sentence, *([] if problem.advice is None else [problem.advice])]
+    answer = {"__type": name, "Code": name, "Message": " ".join(sentences)}
+    is_caller_fault = problem.status < HTTPStatus.INTERNAL_SERVER_ERROR
+    if is_caller_fault and problem.status != HTTPStatus.TOO_MANY_REQUESTS:
         status = HTTPStatus.BAD_REQUEST
     else:
         status = HTTPStatus(problem.status)

@@ -1,8 +1,8 @@
-"""AWS Signature Version 4 of the services that are not S3: read what is signed, and check it.
+"""AWS Signature Version 4, as all AWS services but S3 use it: read a signature and check it.
 
-A signature is an HMAC of the whole request by a key that is derived from the secret for a day,
-a region and a service. Source: AWS, "Create a signed AWS API request" (IAM user guide). Headers
-are here as ASGI has them: pairs in the order they came, names in lower case.
+A signature is an HMAC of the whole request. Its key is derived from the secret for one day, one
+region and one service. Source: AWS, "Create a signed AWS API request" (IAM user guide). Headers
+are pairs as in ASGI: in the order of the request, with names in lower case.
 """
 
 import hashlib
@@ -22,11 +22,11 @@ ALGORITHM: Final = "AWS4-HMAC-SHA256"
 _SERVICE: Final = "rekognition"
 _END: Final = "aws4_request"
 _MOMENT: Final = "%Y%m%dT%H%M%SZ"
-_MOST_OFF: Final = timedelta(minutes=5)
+_MAX_CLOCK_SKEW: Final = timedelta(minutes=5)
 
 _AUTHORIZATION, _DATE = b"authorization", b"x-amz-date"
 _BODY_SHA256, _SESSION = b"x-amz-content-sha256", b"x-amz-security-token"
-# What would otherwise be somebody else's to choose: when, where to, and what is asked for.
+# Time, host and operation must be signed, or an attacker could change them.
 _ALWAYS_SIGNED, _SIGNED_IF_SENT = frozenset({b"host", _DATE}), frozenset({b"x-amz-target"})
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _PARTS: Final = {
@@ -38,9 +38,10 @@ _PARTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """Hold what a request says of its signature; `at` is UTC, names of headers are sorted.
+    """Hold the signature of a request, which is not checked yet.
 
-    `body_sha256` is the SHA-256 of the body, in hex, if the head gives it.
+    `at` is UTC. `headers` are the names of the signed headers, sorted. `body_sha256` is the SHA-256
+    of the body in hex, None if the head does not state it.
     """
 
     access_key_id: str
@@ -52,44 +53,45 @@ class Signature:
 
     @property
     def scope(self) -> str:
-        """Return what the signing key is derived for."""
+        """Return the scope for which the signing key is derived."""
         return f"{self.at:%Y%m%d}/{self.region}/{_SERVICE}/{_END}"
 
 
 def read_signature(headers: Headers, raw_query: bytes, now: datetime) -> Signature:
-    """Return what a request says of its signature, which is not checked yet.
+    """Return the signature of a request, which is not checked yet.
 
-    `raw_query` is as it was sent, without the question mark. Raises KeyMissing if it is not
-    signed, KeyInvalid if it cannot be right, whatever the secret is.
+    `raw_query` is the query as it was sent, without the question mark. Raises KeyMissing if the
+    request is not signed, and KeyInvalid if no secret could make the signature right.
     """
     sent = {name for name, _ in headers}
     names = {unquote_to_bytes(name).lower() for name, _ in _pairs(raw_query)}
     if b"x-amz-signature" in names or b"x-amz-algorithm" in names:
-        raise KeyInvalid("Presigned URLs are not taken; sign in the header Authorization.")
+        raise KeyInvalid("Presigned URLs are not accepted; sign in the header Authorization.")
     if _AUTHORIZATION not in sent:
         raise KeyMissing(f"The request is not signed: it has no header Authorization: {ALGORITHM}.")
     if _SESSION in sent or _SESSION in names:
-        raise KeyInvalid("There are no temporary credentials here, and no session tokens.")
+        raise KeyInvalid("Temporary credentials and session tokens are not accepted.")
     parts = _parts(_single(headers, _AUTHORIZATION))
     signed = tuple(parts["SignedHeaders"].encode().split(b";"))
     if list(signed) != sorted(set(signed)) or not sent.issuperset(signed):
-        raise KeyInvalid("SignedHeaders has to list headers that are sent, sorted, each once.")
+        raise KeyInvalid("SignedHeaders must list headers of the request, sorted, each once.")
     needed = _ALWAYS_SIGNED | _SIGNED_IF_SENT & sent
     if not needed.issubset(signed):
         missing = b", ".join(sorted(needed.difference(signed))).decode()
         raise KeyInvalid(f"The signature does not cover {missing}.")
     at = _moment(_single(headers, _DATE))
-    if abs(now - at) > _MOST_OFF:
+    if abs(now - at) > _MAX_CLOCK_SKEW:
         raise KeyInvalid(
-            f"The request was signed at {at:%H:%M:%S}, which is more than "
-            f"{_MOST_OFF.seconds // 60} minutes off: it is {now:%Y-%m-%d %H:%M:%S} UTC here."
+            f"The request was signed at {at:%H:%M:%S} UTC, more than "
+            f"{_MAX_CLOCK_SKEW.seconds // 60} minutes from the service's time, "
+            f"{now:%Y-%m-%d %H:%M:%S} UTC."
         )
     access_key_id, _, scope = parts["Credential"].partition("/")
     region = scope.split("/")[1] if scope.count("/") == 3 else ""
     read = Signature(access_key_id, at, region, signed, _stated_sha256(headers), parts["Signature"])
     if scope != read.scope or not (access_key_id and region):
         raise KeyInvalid(
-            f"The credential's scope has to be DATE/REGION/{_SERVICE}/{_END}, with the date of "
+            f"The credential's scope must be DATE/REGION/{_SERVICE}/{_END}, with the date of "
             "x-amz-date."
         )
     return read
@@ -104,9 +106,10 @@ def verify(
     headers: Headers,
     body_sha256: str,
 ) -> None:
-    """Check that a request was signed with a secret as it is, in constant time.
+    """Check the signature of a request with the secret, in constant time.
 
-    `raw_path` and `raw_query` are as they were sent, `body_sha256` is in hex. Raises KeyInvalid.
+    `raw_path` and `raw_query` are as they were sent, and `body_sha256` is in hex. Raises
+    KeyInvalid.
     """
     canonical = b"\n".join(
         (
@@ -132,13 +135,13 @@ def verify(
         key = hmac.digest(key, step.encode(), "sha256")
     if not hmac.compare_digest(key.hex(), signed.signature):
         raise KeyInvalid(
-            "The signature is not that of this request by this key: the secret is another, or "
-            "something changed the request on its way, such as a proxy its Host."
+            "The signature is wrong for this request and this key: the secret is wrong, or a proxy "
+            "changed the request, for example its Host header."
         )
 
 
 def check_body(stated: str, sha256: str) -> None:
-    """Raise KeyInvalid unless a body is the one that its head states."""
+    """Raise KeyInvalid unless a body has the hash that the head states."""
     if stated != sha256:
         raise KeyInvalid(f"{_BODY_SHA256.decode()} is not the SHA-256 of the body.")
 
@@ -148,7 +151,7 @@ def _stated_sha256(headers: Headers) -> str | None:
         return None
     stated = _single(headers, _BODY_SHA256).decode("latin-1")
     if not _SHA256.fullmatch(stated):
-        raise KeyInvalid(f"{_BODY_SHA256.decode()} has to be a SHA-256: 64 digits of hex.")
+        raise KeyInvalid(f"{_BODY_SHA256.decode()} must be a SHA-256 in hex, 64 digits.")
     return stated
 
 
@@ -162,8 +165,7 @@ def _parts(authorization: bytes) -> Mapping[str, str]:
         or not all(form.fullmatch(parts.get(name, "")) for name, form in _PARTS.items())
     ):
         raise KeyInvalid(
-            f"Authorization has to be `{ALGORITHM} Credential=..., SignedHeaders=..., "
-            "Signature=...`."
+            f"Authorization must be `{ALGORITHM} Credential=..., SignedHeaders=..., Signature=...`."
         )
     return parts
 
@@ -171,27 +173,27 @@ def _parts(authorization: bytes) -> Mapping[str, str]:
 def _single(headers: Headers, wanted: bytes) -> bytes:
     values = [value for name, value in headers if name == wanted]
     if len(values) != 1:
-        raise KeyInvalid(f"There is more than one header {wanted.decode()}.")
+        raise KeyInvalid(f"There must be exactly one header {wanted.decode()}.")
     return values[0]
 
 
 def _moment(text: bytes) -> datetime:
     try:
         moment = datetime.strptime(text.decode("ascii"), _MOMENT).replace(tzinfo=UTC)
-    except ValueError as exc:  # what is not ASCII included
+    except ValueError as exc:  # also for bytes that are not ASCII
         raise _no_moment() from exc
-    # It reads more than it writes.
+    # strptime accepts more forms than strftime writes; only that one form is valid.
     if moment.strftime(_MOMENT).encode() != text:
         raise _no_moment()
     return moment
 
 
 def _no_moment() -> KeyInvalid:
-    return KeyInvalid("x-amz-date has to be UTC, such as 20300131T235959Z.")
+    return KeyInvalid("x-amz-date must be a time in UTC, for example 20300131T235959Z.")
 
 
 def _canonical_path(raw: bytes) -> bytes:
-    """Resolve dots and doubled slashes, and encode once more what is encoded on the way."""
+    """Resolve dots and repeated slashes, and encode the path, which is encoded already, again."""
     kept: list[bytes] = []
     for segment in raw.split(b"/"):
         if segment == b"..":
@@ -218,7 +220,7 @@ def _encoded(part: bytes) -> bytes:
 
 
 def _canonical_headers(names: Sequence[bytes], headers: Headers) -> Iterator[bytes]:
-    """Join what a header that came several times says, with blanks and folds made one blank."""
+    """Join the values of a repeated header, and replace runs of white space by one space."""
     for wanted in names:
         values = (b" ".join(value.split()) for name, value in headers if name == wanted)
         yield wanted + b":" + b",".join(values)
