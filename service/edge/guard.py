@@ -27,47 +27,6 @@ from service.errors import (
 from service.settings import Settings
 from service.store import ApiKey
 
-
-class Turnstile:
-    """Let a few requests of unknown callers begin in each turn of the event loop.
-
-    Otherwise hundreds of requests would begin in one turn, and every running request would wait
-    for them. Owned by that loop.
-    """
-
-    def __init__(self, each_turn: int) -> None:
-        self._each_turn = each_turn
-        self._left = each_turn
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self._is_turning = False
-
-    async def go_through(self) -> None:
-        """Wait until this request may begin; nothing has to be given back."""
-        self._keep_turning()
-        if self._left and not self._waiting:
-            self._left -= 1
-            return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        await turn
-
-    def _keep_turning(self) -> None:
-        if not self._is_turning:
-            self._is_turning = True
-            asyncio.get_running_loop().call_soon(self._turn)
-
-    def _turn(self) -> None:
-        self._is_turning = False
-        self._left = self._each_turn
-        while self._left and self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():  # done if its request was cancelled
-                turn.set_result(None)
-                self._left -= 1
-        if self._left < self._each_turn:
-            self._keep_turning()
-
-
 HEADER = "x-api-key"
 _BEARER = "bearer "
 _KEY_NEEDED = "This request needs an API key: send it as `Authorization: Bearer` or `x-api-key`."
@@ -86,7 +45,7 @@ _PASSED_ON = (
     "the proxy checks its clients."
 )
 # Few enough that one turn of the event loop takes some milliseconds.
-_STRANGERS_A_TURN = 8
+_NEW_CALLERS_A_TURN = 8
 KEY_ID, _SCOPES = "key_id", "key_scopes"
 
 
@@ -111,7 +70,7 @@ class Guard:
         self._settings = settings
         self._policies = policies
         self._limits = KeyLimits()
-        self._turnstile = Turnstile(_STRANGERS_A_TURN)
+        self._turnstile = Turnstile(_NEW_CALLERS_A_TURN)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         keys = getattr(scope["app"].state, "keys", None) if "app" in scope else None
@@ -214,6 +173,46 @@ class Guard:
         host, settings = host_of(headers.getlist("host")), self._settings
         is_own_address = not settings.is_loopback and is_address(host)
         return is_own_address or is_own_name(host, settings.allowed_hosts)
+
+
+class Turnstile:
+    """Let a few requests of unknown callers begin in each turn of the event loop.
+
+    Otherwise hundreds of requests would begin in one turn, and every running request would wait
+    for them. Owned by that loop.
+    """
+
+    def __init__(self, each_turn: int) -> None:
+        self._each_turn = each_turn
+        self._left = each_turn
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._is_turning = False
+
+    async def go_through(self) -> None:
+        """Wait until this request may begin; nothing has to be given back."""
+        self._keep_turning()
+        if self._left and not self._waiting:
+            self._left -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        await turn
+
+    def _keep_turning(self) -> None:
+        if not self._is_turning:
+            self._is_turning = True
+            asyncio.get_running_loop().call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._is_turning = False
+        self._left = self._each_turn
+        while self._left and self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():  # done if its request was cancelled
+                turn.set_result(None)
+                self._left -= 1
+        if self._left < self._each_turn:
+            self._keep_turning()
 
 
 async def key_id_of(request: Request) -> str | None:
