@@ -61,7 +61,7 @@ def lines(guarded: Guarded) -> int:
 
 
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs", "/metrics", "/ui/app.js", "/subjects"])
-def test_answers_that_strangers_do_not_read_keep_nobody_with_a_key_waiting(
+def test_answers_that_strangers_do_not_read_do_not_delay_callers_with_a_key(
     guarded: Guarded, path: str
 ) -> None:
     guarded.ask("/subjects")

@@ -25,7 +25,7 @@ def test_codes_are_unique() -> None:
     assert len({kind.code for kind in CODED}) == len(CODED)
 
 
-def test_table_has_no_code_that_nobody_raises() -> None:
+def test_table_has_only_codes_of_errors() -> None:
     assert set(STATUS) == {kind.code for kind in CODED} | {LikenessError.code}
 
 

@@ -1,4 +1,4 @@
-"""Servers that speak others' APIs too, and these others' own clients."""
+"""Servers with the APIs of other services, and the clients of these services."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -24,7 +24,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 @pytest.fixture
 def sdk(server: RunningServer) -> Iterator[Sdk]:
-    """Return a client with nobody enrolled."""
+    """Return a client of an empty gallery."""
     sdk = Sdk(server.url)
     yield sdk
     sdk.subjects.delete_all()

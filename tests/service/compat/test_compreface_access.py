@@ -1,4 +1,4 @@
-"""Who may do what at CompreFace's paths, and when they are there at all."""
+"""Which keys CompreFace's paths need, and which setting serves them."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager

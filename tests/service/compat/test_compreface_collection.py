@@ -1,4 +1,4 @@
-"""CompreFace's face collection over either engine: what counts is listed, and found by its id."""
+"""CompreFace's face collection over either engine: examples are listed and found by id."""
 
 from collections.abc import AsyncIterator
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""What Double Take sends to CompreFace, and what it makes of the answers."""
+"""What Double Take sends to CompreFace, and how it reads the answers."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ def recognize(client: httpx.Client, photo: bytes) -> list[dict[str, Any]]:
     """Ask as its recogniser does, and read the answer as that does."""
     answer = client.post(
         "/api/v1/recognition/recognize",
-        # Whoever sets no plugins asks for one of this name.
+        # With no plugins set, it sends this name.
         params={"face_plugins": "undefined", "det_prob_threshold": 0.8},
         files={"file": ("latest.jpg", photo, "image/jpeg")},
         headers=KEY,
@@ -37,7 +37,7 @@ def _named(face: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_training_and_recognizing_name_who_is_in_front_of_the_camera(
+def test_training_and_recognizing_name_the_person_in_front_of_the_camera(
     server: RunningServer, sdk: Sdk, group: bytes
 ) -> None:
     with server.client() as client:
@@ -54,7 +54,7 @@ def test_training_and_recognizing_name_who_is_in_front_of_the_camera(
         assert front["area"] > behind["area"] > 0
 
 
-def test_removing_a_name_leaves_nobody(server: RunningServer, sdk: Sdk) -> None:
+def test_removing_the_only_name_leaves_no_subject(server: RunningServer, sdk: Sdk) -> None:
     sdk.faces.add(photo_bytes("grace"), "grace")
     with server.client() as client:
         removed = client.delete(

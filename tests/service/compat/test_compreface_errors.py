@@ -1,4 +1,4 @@
-"""Whatever layer refuses, the words are CompreFace's, and server faults are no client's."""
+"""Errors of every layer have CompreFace's form, and its status tells whose fault it is."""
 
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send

@@ -1,4 +1,4 @@
-"""CompreFace's API as it is on the wire: what its client has no call for, and what is refused."""
+"""CompreFace's API on the wire: requests that its client cannot send, and errors."""
 
 from base64 import b64encode
 from collections.abc import Iterator
@@ -177,7 +177,7 @@ def test_what_is_no_vector_is_refused(client: httpx.Client, vector: list[float])
         ("PUT", f"{SUBJECTS}/nobody", {"json": {"subject": "lovelace"}}, (404, 42)),
         ("PUT", f"{SUBJECTS}/nobody", {"json": {"subject": "a/b"}}, (400, 26)),
         ("PATCH", FACES, {}, (405, 0)),
-        # The name of nobody is not all names.
+        # An empty name does not mean all names.
         ("DELETE", f"{SUBJECTS}/", {}, (405, 0)),
         ("GET", "/api/v1/nothing", {}, (404, 0)),
         # Keys in paths are in logs.

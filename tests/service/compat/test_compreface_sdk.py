@@ -50,7 +50,7 @@ def test_stranger_is_given_the_nearest_subject_and_how_unlike_it_is(sdk: Sdk, gr
     assert face["subjects"][0]["similarity"] < UNLIKE
 
 
-def test_nobody_is_predicted_from_an_empty_collection(sdk: Sdk) -> None:
+def test_no_subject_is_predicted_from_an_empty_collection(sdk: Sdk) -> None:
     (face,) = sdk.recognition.recognize(GRACE)["result"]
     assert face["subjects"] == []
 
@@ -161,7 +161,7 @@ def test_all_examples_of_a_subject_are_deleted_and_counted(sdk: Sdk, grace: str)
     assert sdk.subjects.list() == {"subjects": ["eileen"]}
 
 
-def test_deleting_the_examples_of_no_subject_deletes_nobody(sdk: Sdk, grace: str) -> None:
+def test_deleting_the_examples_of_an_unknown_subject_deletes_nothing(sdk: Sdk, grace: str) -> None:
     assert sdk.faces.delete_all("")["code"] == 33
     assert sdk.subjects.list() == {"subjects": ["grace"]}
 
@@ -199,7 +199,7 @@ def test_two_subjects_do_not_become_one(sdk: Sdk, grace: str) -> None:
     assert sdk.subjects.list() == {"subjects": ["eileen", "grace"]}
 
 
-def test_photo_of_nobody_says_28(sdk: Sdk) -> None:
+def test_photo_without_a_face_has_the_code_28(sdk: Sdk) -> None:
     nobody = encode(picture(), "JPEG")
     for answer in (
         sdk.recognition.recognize(nobody),

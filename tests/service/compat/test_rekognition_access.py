@@ -1,4 +1,4 @@
-"""Who may do what by Rekognition's protocol, and when it is there at all."""
+"""Which keys Rekognition's operations need, and which setting serves them."""
 
 import json
 from collections.abc import Iterator

@@ -20,7 +20,7 @@ STAFF = "staff"
 
 @pytest.fixture
 def staff(aws: Any) -> Any:
-    """Return a client with one collection, in which is nobody."""
+    """Return a client with one empty collection."""
     assert aws.create_collection(CollectionId=STAFF)["StatusCode"] == 200
     return aws
 

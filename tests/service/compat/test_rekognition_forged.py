@@ -1,4 +1,4 @@
-"""Bodies under a signature that is not proved yet take nothing from callers who are known."""
+"""Bodies whose signature is not checked yet take nothing from callers with a valid key."""
 
 import hashlib
 import http.client

@@ -1,4 +1,4 @@
-"""What boto3 says of photos, unchanged, against a real server."""
+"""The operations on photos by boto3, unchanged, against a real server."""
 
 from typing import Any
 
@@ -53,7 +53,7 @@ def test_matching_face_of_a_group_is_told_from_the_other(aws: Any, group: bytes)
     assert match["Face"]["BoundingBox"]["Left"] > other["BoundingBox"]["Left"]
 
 
-def test_nobody_in_the_second_photo_is_no_error(aws: Any) -> None:
+def test_second_photo_without_a_face_is_no_error(aws: Any) -> None:
     answer = aws.compare_faces(SourceImage=GRACE, TargetImage=NOBODY)
     assert (answer["FaceMatches"], answer["UnmatchedFaces"]) == ([], [])
 

@@ -1,4 +1,4 @@
-"""Signatures of AWS' own signer are taken, and those of anything else are not."""
+"""Signatures of AWS's own signer are accepted, and changed requests are refused."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -124,7 +124,7 @@ def test_whatever_botocore_signs_is_taken(
     assert check(signed(method, path, query, headers, body)) == KEY_ID
 
 
-def test_what_is_read_says_who_when_and_what_for() -> None:
+def test_signature_has_the_key_the_time_and_the_scope() -> None:
     sent = signed()
     read = read_signature(sent.headers, sent.query, sent.signed_at)
     assert (read.access_key_id, read.region, read.at) == (KEY_ID, "local", sent.signed_at)
@@ -145,7 +145,7 @@ def test_clock_may_be_five_minutes_off_and_no_more(off: timedelta) -> None:
     assert "more than 5 minutes from" in refusal(sent, beyond).sentence
 
 
-def test_sha256_of_the_body_may_be_told() -> None:
+def test_head_may_state_the_sha256_of_the_body() -> None:
     body = b'{"Image": {}}'
     told = signed(headers=[("X-Amz-Content-Sha256", hashlib.sha256(body).hexdigest())], body=body)
     assert check(told) == KEY_ID
@@ -165,7 +165,7 @@ async def test_signature_counts_after_the_master_key_was_rotated(tmp_path: Path)
     check(sent, secret)
 
 
-# What is somebody else's
+# What is another service's
 
 CHANGES: dict[str, Callable[[Sent], Sent]] = {
     "method": lambda sent: replace(sent, method="PUT"),

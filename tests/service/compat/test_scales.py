@@ -1,4 +1,4 @@
-"""Numbers between 0 and 1 that mean the same with every bundle and detector, as the docs say."""
+"""The scales from 0 to 1 mean the same with every bundle and detector, as the docs say."""
 
 import re
 from itertools import pairwise

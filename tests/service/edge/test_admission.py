@@ -154,7 +154,7 @@ async def test_body_that_lies_about_its_length_is_counted_too() -> None:
     assert client.code == "body_too_large"
 
 
-async def test_connection_is_closed_on_who_sends_too_much() -> None:
+async def test_connection_of_a_client_that_sends_too_much_is_closed() -> None:
     client = Client(headers={"content-length": "1025"})
     client.hang_up()
     await client.run(admit(reads_all, open_gate()))

@@ -207,7 +207,7 @@ async def test_answer_that_takes_long_is_not_cut_by_the_time_for_a_head() -> Non
         assert await wire.hears_nothing_more()
 
 
-async def test_500_slow_connections_keep_nobody_from_being_served() -> None:
+async def test_500_slow_connections_do_not_keep_others_from_being_served() -> None:
     async with served(header_timeout_s=60) as (url, _), AsyncExitStack() as stack:
         slow = [await stack.enter_async_context(wired(url)) for _ in range(500)]
         for wire in slow:

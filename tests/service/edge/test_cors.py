@@ -1,4 +1,4 @@
-"""Which pages may call from a browser: none, or those that are named."""
+"""Only web pages of the allowed origins may call from a browser."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""Who shows no key, a wrong one or one without the scope gets nowhere."""
+"""Requests with no key, a wrong key or a key without the scope are refused."""
 
 import asyncio
 import base64
@@ -131,7 +131,7 @@ async def test_last_key_that_is_revoked_leaves_the_service_closed(
         ("", False),
     ],
 )
-async def test_loopback_without_keys_serves_who_calls_it_by_its_name(
+async def test_loopback_without_keys_serves_requests_that_call_it_by_its_name(
     client: httpx.AsyncClient, host: str, is_served: bool
 ) -> None:
     code = await code_of(client, "GET", "/subjects", {"host": host})
@@ -203,7 +203,7 @@ async def test_proxy_before_a_loopback_without_keys_is_refused_unless_told(
         assert await code_of(client, "GET", "/subjects", passed_on) == "200"
 
 
-async def test_proxy_before_a_service_with_keys_is_nobody_to_refuse(
+async def test_proxy_before_a_service_with_keys_is_not_refused(
     client: httpx.AsyncClient,
 ) -> None:
     shown = await make(client, "admin")
@@ -324,7 +324,9 @@ def full(app: FastAPI) -> Iterator[None]:
         yield
 
 
-async def test_full_service_asks_nobody_for_a_key(app: FastAPI, client: httpx.AsyncClient) -> None:
+async def test_full_service_refuses_before_it_looks_at_keys(
+    app: FastAPI, client: httpx.AsyncClient
+) -> None:
     await make(client, "admin")
     with full(app):
         assert await code_of(client, "POST", "/embed") == "too_many_requests"
@@ -394,7 +396,7 @@ async def test_crowd_begins_a_few_at_a_time_and_in_its_order() -> None:
     assert most == 3
 
 
-async def test_whoever_leaves_the_queue_holds_up_nobody() -> None:
+async def test_request_that_leaves_the_queue_does_not_delay_others() -> None:
     turnstile = Turnstile(1)
     first, leaves, last = (asyncio.create_task(turnstile.go_through()) for _ in range(3))
     await first

@@ -1,4 +1,4 @@
-"""Keys are checked by their secret and the store, and limited each for itself."""
+"""Keys are checked by their secret and the store, and each has its own limits."""
 
 import asyncio
 import base64

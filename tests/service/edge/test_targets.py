@@ -1,4 +1,4 @@
-"""A path, a query and HEAD mean what they say, over a real socket."""
+"""Paths, queries and HEAD are read exactly, over a real socket."""
 
 from collections.abc import Iterator
 from http.client import HTTPConnection
@@ -30,7 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
 
 @pytest.fixture(scope="module")
 def admin(server: RunningServer) -> Iterator[httpx.Client]:
-    """Return a client that shows a key which may do everything; nobody else may do anything."""
+    """Return a client that shows a key which may do everything; other clients may do nothing."""
     with server.client() as client:
         client.post("/enroll", data={"subject": "ada"}, files={"image": PHOTO})
         form = {"name": "ops", "scopes": ["admin", "verify"]}
@@ -142,7 +142,7 @@ def test_a_parameter_without_a_value_is_one_that_was_left_out(
 ) -> None:
     plain = path.partition("?")[0]
     assert admin.get(path).status_code == admin.get(plain).status_code == 200
-    # That of an empty name is not that of everybody.
+    # An empty name does not mean all names.
     faces = "/api/v1/recognition/faces?subject="
     assert (admin.delete(faces).status_code, admin.delete("/subjects?subject=").status_code) == (
         400,
