@@ -168,7 +168,7 @@ def test_signature_of_yesterday_is_refused(keyed: Keyed) -> None:
     assert send(signed(keyed, b"{}", now), b"{}").status_code == 200
     old = send(signed(keyed, b"{}", datetime(2026, 1, 1, tzinfo=UTC)), b"{}")
     assert old.json()["__type"] == "UnrecognizedClientException"
-    assert "minutes off" in json.loads(old.content)["Message"]
+    assert "minutes from" in json.loads(old.content)["Message"]
 
 
 def test_limit_of_a_key_is_used_up_by_its_holder_alone(keyed: Keyed) -> None:
