@@ -59,15 +59,15 @@ def embed_captures(
     features: dict[CaptureKind, list[Vectors]] = {kind: [] for kind in kinds}
     with Cutter(embedder.bundle.detector, framing) as cutter:
         for start in range(0, len(files), _PHOTOS_AT_ONCE):
-            some = list(cutter(files[start : start + _PHOTOS_AT_ONCE]))
-            found = [at for at, each in enumerate(some) if not isinstance(each, str)]
-            crops = [each for each in some if not isinstance(each, str)]
+            results = list(cutter(files[start : start + _PHOTOS_AT_ONCE]))
+            face_places = [at for at, each in enumerate(results) if not isinstance(each, str)]
+            crops = [each for each in results if not isinstance(each, str)]
             for kind in kinds:
-                shown = crops if kind == "none" else degrade_all(crops, framing, kind, start)
-                own, of_encoder = _embed(shown, embedder)
-                vectors[kind].append(_spread(own, found, len(some)))
-                features[kind].append(_spread(of_encoder, found, len(some)))
-            progress(start + len(some), len(files))
+                kind_crops = crops if kind == "none" else degrade_all(crops, framing, kind, start)
+                own, of_encoder = _embed(kind_crops, embedder)
+                vectors[kind].append(_spread(own, face_places, len(results)))
+                features[kind].append(_spread(of_encoder, face_places, len(results)))
+            progress(start + len(results), len(files))
     joined = {kind: np.concatenate(parts) for kind, parts in vectors.items() if parts}
     if not joined or not joined["none"].any():
         raise LikenessError("No face was found in any of these photos.")

@@ -39,7 +39,7 @@ def lay_out(vectors: Floats, go_on: Callable[[], bool] = lambda: True) -> Layout
     points = _principal(vectors)
     if len(vectors) < _FEW:
         return Layout(points, True)
-    wanted = _affinities(1 - (vectors @ vectors.T).astype(np.float64)).astype(np.float32)
+    target = _affinities(1 - (vectors @ vectors.T).astype(np.float64)).astype(np.float32)
     points = (points * (1e-4 / max(points.std(), 1e-12))).astype(np.float32)
     speed, gains = np.zeros_like(points), np.ones_like(points)
     rate = max(len(vectors) / _EXAGGERATION / 4, 10.0)
@@ -47,7 +47,7 @@ def lay_out(vectors: Floats, go_on: Callable[[], bool] = lambda: True) -> Layout
         if not go_on():
             return Layout(points, False)
         early = step < _EXAGGERATED_STEPS
-        slope = _slope(points, wanted * _EXAGGERATION if early else wanted)
+        slope = _slope(points, target * _EXAGGERATION if early else target)
         # Jacobs' delta-bar-delta: a coordinate whose gradient keeps its sign moves faster.
         gains = np.where(slope * speed < 0, gains + 0.2, np.maximum(gains * 0.8, 0.01))
         speed = (0.5 if early else 0.8) * speed - rate * gains * slope
@@ -72,7 +72,7 @@ def _affinities(distances: NDArray[np.float64]) -> NDArray[np.float64]:
     Bisection finds the width of each neighbourhood, so that all have the same perplexity.
     """
     count = len(distances)
-    wanted = np.log(min(30.0, (count - 1) / 3))
+    target = np.log(min(30.0, (count - 1) / 3))
     # Less the distance to the nearest vector, so that no weight underflows; ratios stay the same.
     distances = distances + np.diag(np.full(count, np.inf))
     distances -= distances.min(axis=1, keepdims=True)
@@ -84,17 +84,17 @@ def _affinities(distances: NDArray[np.float64]) -> NDArray[np.float64]:
         np.fill_diagonal(near, 0)
         total = near.sum(axis=1, keepdims=True)
         entropy = np.log(total) + sharpness * (near * distances).sum(axis=1, keepdims=True) / total
-        wide = entropy > wanted
+        wide = entropy > target
         low, high = np.where(wide, sharpness, low), np.where(wide, high, sharpness)
         sharpness = np.where(np.isinf(high), sharpness * 2, (low + high) / 2)
     near /= total
     return np.asarray(np.maximum((near + near.T) / (2 * count), 1e-12))
 
 
-def _slope(points: Floats, wanted: Floats) -> Floats:
+def _slope(points: Floats, target: Floats) -> Floats:
     """Return the gradient of the Kullback-Leibler divergence, `(n, 2)`."""
     squares = (points**2).sum(axis=1)
     kernel = 1 / (1 + np.maximum(squares[:, None] + squares - 2 * points @ points.T, 0))
     np.fill_diagonal(kernel, 0)
-    pull = (wanted - kernel / kernel.sum()) * kernel
+    pull = (target - kernel / kernel.sum()) * kernel
     return np.asarray(4 * (pull.sum(axis=1)[:, None] * points - pull @ points))

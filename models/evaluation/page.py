@@ -209,8 +209,10 @@ def _rejects(report: Report) -> str:
 def _rejected(report: Report) -> str:
     count = len(report.rejected)
     share = percent(report.calibration.failure_to_enrol)
-    shown = table(("photo", "reason"), ((r.image, r.reason) for r in report.rejected[:100]))
-    details = f"<details><summary>Show these photos</summary>{shown}</details>" if count else ""
+    photo_table = table(("photo", "reason"), ((r.image, r.reason) for r in report.rejected[:100]))
+    details = (
+        f"<details><summary>Show these photos</summary>{photo_table}</details>" if count else ""
+    )
     return f"<h2>Failure to enrol</h2><p>{count:,} photos, {share} of all.</p>{details}"
 
 

@@ -72,7 +72,7 @@ def examples_of(
         for at, name in enumerate(CONDITION_NAMES)
         if name in captures.degraded
     ]
-    features = np.concatenate([shown[trusted] for _, shown, _ in kinds])
+    features = np.concatenate([kind[trusted] for _, kind, _ in kinds])
     qualities = np.concatenate([np.sum(kind * references, axis=1)[trusted] for kind, *_ in kinds])
     conditions = np.repeat([at for *_, at in kinds], int(trusted.sum()))
     examples = QualityExamples(features, np.clip(qualities, 0, 1).astype(np.float32), conditions)
@@ -171,12 +171,12 @@ def summary_lines(head: QualityHead, held_out_examples: QualityExamples) -> list
     plain = held_out_examples.conditions == -1
     lines = []
     for at, name in enumerate(CONDITION_NAMES):
-        shown = held_out_examples.conditions == at
-        if not shown.any():
+        with_condition = held_out_examples.conditions == at
+        if not with_condition.any():
             continue
         detected = probabilities[:, at] >= head.thresholds[name]
         lines.append(
-            f"{name:13} detected in {np.mean(detected[shown]):.1%} of photos with it, and in "
+            f"{name:13} detected in {np.mean(detected[with_condition]):.1%} of photos with it, in "
             f"{np.mean(detected[plain]):.2%} of plain photos"
         )
     if plain.sum() < PLAIN_WANTED:
