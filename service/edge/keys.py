@@ -67,7 +67,7 @@ def make_key(
 
 
 def signing_pair(key: str) -> tuple[str, str]:
-    """Return the two parts of a key: AWS's access key id and secret access key."""
+    """Return the two parts of a key with which a client signs: the id that it sends, the secret."""
     form = _FORM.fullmatch(key)
     assert form is not None
     return f"lk_{form[1]}", form[2]
