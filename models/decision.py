@@ -366,8 +366,8 @@ def _outside_evidence(
 ) -> frozenset[ConditionName]:
     """Return the conditions under which two people match far more often than a point claims.
 
-    They must also match more often than in the same photos without the condition: what those
-    photos already show has another cause, such as two photos of one person by mistake.
+    The rate must also exceed that of the unchanged photos; otherwise the condition is not the
+    cause.
     """
     own = [rates for rates in conditions if rates.point == point.name]
     plain = max((rates.fmr.value for rates in own if rates.condition == "none"), default=0.0)

@@ -102,7 +102,7 @@ def calibrate(
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class MeasuredRates:
     """Hold rates measured at operating points: by group, by condition, and for fused photos."""
 
     groups: tuple[GroupRates, ...] = ()
@@ -122,7 +122,7 @@ def keep_unsupported_points(
     which `new` was made; its FMR stays, as an upper bound.
 
     The rates of `old` by group, by condition and for fused photos stay only at unchanged
-    thresholds. `add_evidence` adds new ones.
+    thresholds. `add_rates` adds new ones.
     """
     if old is None:
         return new
@@ -190,7 +190,7 @@ def measure_kept_points(
     )
 
 
-def add_evidence(calibration: Calibration, new: Evidence) -> Calibration:
+def add_rates(calibration: Calibration, new: MeasuredRates) -> Calibration:
     """Add rates to a calibration that were measured at the thresholds of its points.
 
     A new row replaces an old one only if it rests on at least as many comparisons. Impostor

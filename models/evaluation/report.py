@@ -26,9 +26,9 @@ from models.evaluation.captures import Captures
 from models.evaluation.comparisons import NOT_ENROLLED, Comparisons, Scores
 from models.evaluation.fusion import fusion_rates
 from models.evaluation.measure import (
-    Evidence,
     FoldAccuracy,
-    add_evidence,
+    MeasuredRates,
+    add_rates,
     calibrate,
     compare_photos,
     fold_accuracy,
@@ -83,7 +83,7 @@ class WorstError:
 
 
 @dataclass(frozen=True, slots=True)
-class RejectedPhoto:
+class UnusablePhoto:
     """Hold a photo that could not be enrolled, and the code of the error."""
 
     image: str
@@ -114,7 +114,7 @@ class Report(BaseModel):
     fusion: tuple[FusionRates, ...] = ()
     reject: tuple[RejectRates, ...] = ()
     worst: tuple[WorstError, ...]
-    rejected: tuple[RejectedPhoto, ...]
+    rejected: tuple[UnusablePhoto, ...]
     kept_calibration: Calibration | None = Field(None, exclude=True)
 
     @property
@@ -158,23 +158,25 @@ def make_report(
         calibration = shown = keep_unsupported_points(fresh, bundle.manifest.calibration, every)
     lax = operating_points(every, TABLE_TARGETS[:1])
     points = shown.operating_points
-    labelled_evidence = Evidence(
+    known = MeasuredRates(
         group_rates(labelled, every, embedded.enrolled, (*lax, *points), data),
         _condition_rates(labelled, bundle, points, data, conditions),
         _fusion_rates(labelled, embedded, bundle, calibration, data),
     )
-    unlabelled = Evidence() if strangers is None else _stranger_evidence(strangers, bundle, points)
-    to_write = add_evidence(add_evidence(calibration, labelled_evidence), unlabelled)
-    now = Evidence(
-        labelled_evidence.groups + unlabelled.groups,
-        fill_match_rates(unlabelled.conditions, labelled_evidence.conditions),
-        labelled_evidence.fusion,
+    unknown = MeasuredRates()
+    if strangers is not None:
+        unknown = _stranger_rates(strangers, bundle, points)
+    to_write = add_rates(add_rates(calibration, known), unknown)
+    now = MeasuredRates(
+        known.groups + unknown.groups,
+        fill_match_rates(unknown.conditions, known.conditions),
+        known.fusion,
     )
     return Report(
         bundle=bundle.manifest.name,
         fingerprint=bundle.fingerprint,
         folder=labelled.folder.resolve(),
-        calibration=add_evidence(shown, now) if keep_points else to_write,
+        calibration=add_rates(shown, now) if keep_points else to_write,
         fold_accuracy=fold_accuracy(labelled, embedded.vectors, bundle.cohort),
         table=_table((*lax, *points)),
         det=det_curve(every.genuine, every.impostor),
@@ -184,7 +186,7 @@ def make_report(
         fusion=now.fusion,
         reject=_reject(embedded, bundle, every, to_write),
         worst=worst_errors(labelled, every),
-        rejected=tuple(RejectedPhoto(*item) for item in sorted(embedded.rejected.items())),
+        rejected=tuple(UnusablePhoto(*item) for item in sorted(embedded.rejected.items())),
         kept_calibration=to_write if keep_points else None,
     )
 
@@ -208,16 +210,16 @@ def measure_strangers(bundle: Bundle, strangers: StrangerSet) -> tuple[Calibrati
     points.
     """
     own = own_calibration(bundle)
-    now = _stranger_evidence(strangers, bundle, own.operating_points)
+    now = _stranger_rates(strangers, bundle, own.operating_points)
     shown = {"groups": now.groups, "conditions": fill_match_rates(now.conditions, own.conditions)}
-    return own.model_copy(update=shown), add_evidence(own, now)
+    return own.model_copy(update=shown), add_rates(own, now)
 
 
-def _stranger_evidence(
+def _stranger_rates(
     strangers: StrangerSet, bundle: Bundle, points: Sequence[OperatingPoint]
-) -> Evidence:
+) -> MeasuredRates:
     groups = strangers.group_rates(bundle.cohort, points)
-    return Evidence(groups, strangers.condition_rates(bundle.cohort, points))
+    return MeasuredRates(groups, strangers.condition_rates(bundle.cohort, points))
 
 
 def _condition_rates(

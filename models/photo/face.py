@@ -123,29 +123,32 @@ class Face:
 class Detector(Protocol):
     """Find faces in images; an instance is used by one thread at a time.
 
-    The properties are scores. From `confident` on, a detection counts as a face. Only upright
-    faces reach `upright`. A face found in the turned photo replaces one found in the photo as it
-    is only if its score is at least `turned`, or `upside_down` after a half turn, and is higher by
-    `lead`.
+    All properties but the name are scores. They decide which detections are faces, and whether a
+    face found in the turned photo replaces one found in the photo as it is.
     """
 
     @property
     def name(self) -> str: ...
 
     @property
-    def confident(self) -> float: ...
+    def confident(self) -> float:
+        """Return the score from which a detection counts as a face."""
 
     @property
-    def upright(self) -> float: ...
+    def upright(self) -> float:
+        """Return the score from which a face is surely upright, so that the photo is not turned."""
 
     @property
-    def turned(self) -> float: ...
+    def turned(self) -> float:
+        """Return the least score of a face in the photo after a quarter turn."""
 
     @property
-    def upside_down(self) -> float: ...
+    def upside_down(self) -> float:
+        """Return the least score of a face in the photo after a half turn."""
 
     @property
-    def lead(self) -> float: ...
+    def lead(self) -> float:
+        """Return by how much a face in the turned photo must score above the photo as it is."""
 
     def template(self, name: TemplateName) -> Points | None:
         """Return where the landmarks lie in a crop of margin 0, in units of the crop's side.

@@ -27,7 +27,7 @@ class Lora:
 class Plan:
     """Hold the photos, the encoder and the options of a run, and the folder of the new bundle.
 
-    `evaluation` are more labelled sets to evaluate on; photos of theirs are not trained on.
+    `evaluation` are more labelled sets to evaluate on; their photos are not trained on.
     `encoder` is a built-in name, a folder or a hub id; with `lora` it is adapted first. If it is
     a bundle with a head, training begins with that head unless `fresh_head` is set. `weights` is
     a folder with the networks that are otherwise installed.

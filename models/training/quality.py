@@ -1,8 +1,8 @@
 """Train a quality head, which estimates from features how well a person will be recognised.
 
 Photos of known people, plain and under conditions, give both targets: the condition, and the
-cosine with the mean of the person's other plain photos, which blur or a mask lowers. Photos of
-unknown people give the condition only. They also show the head plain faces that it must not
+cosine with the mean of the person's other plain photos. Blur or a mask lowers this cosine. Photos
+of unknown people give the condition only. They also show the head plain faces that it must not
 mistake for a condition: children, for example, have soft faces.
 """
 

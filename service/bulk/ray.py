@@ -248,14 +248,14 @@ async def open_ray(settings: Settings, cluster: Cluster) -> AsyncIterator[RayEng
     bundle = await asyncio.to_thread(load_bundle_of, settings)
     with cluster_connection(cluster.address):
         yield RayEngine(
-            _anywhere(settings, cluster.gpus),
+            _portable_settings(settings, cluster.gpus),
             origin_of(bundle),
             plan_workers(cluster),
             cluster.gpus,
         )
 
 
-def _anywhere(settings: Settings, gpus: float) -> Settings:
+def _portable_settings(settings: Settings, gpus: float) -> Settings:
     """Return settings that mean the same on another machine, in another working folder."""
     changes: dict[str, object] = {}
     bundle = settings.bundle

@@ -17,9 +17,10 @@ class Signature(Protocol):
         """Return the id of the key that the request claims to be signed with."""
 
     async def check(self, secret: str, receive: Receive) -> Receive:
-        """Check the signature with the secret of its key, and return what receives the body.
+        """Check the signature, and return the ASGI callable that reads the body.
 
-        Raises KeyInvalid, and what reading the body raises.
+        `secret` is the secret of the key that signed. Raises KeyInvalid, and what reading the
+        body raises.
         """
 
 

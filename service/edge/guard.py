@@ -102,10 +102,10 @@ class Guard:
     async def _admit(
         self, keys: KeyRing, scope: Scope, need: Need, body: Body, stack: ExitStack
     ) -> Receive:
-        """Return what receives the body of a request that may come in, or raise the refusal."""
+        """Return the ASGI callable that reads the body, or raise why the request is refused."""
         headers = Headers(scope=scope)
         if self._settings.without_keys:
-            self._check_way(headers)
+            self._refuse_proxy(headers)
             if not self._is_known(headers):
                 raise HostNotAllowed(_UNKNOWN_NAME)
             return body.receive
@@ -132,7 +132,7 @@ class Guard:
         if shown is not None and not (
             need.ignores_foreign_keys and await self._is_open(keys, headers)
         ):
-            return await keys.holder(shown)
+            return await keys.authenticate(shown)
         if shown is None and not await self._is_open(keys, headers):
             is_strange = self._settings.is_loopback and not self._is_known(headers)
             raise KeyMissing(_KEY_NEEDED + _NAMES_WITHOUT_KEY if is_strange else _KEY_NEEDED)
@@ -156,14 +156,17 @@ class Guard:
         return key, await signature.check(secret, receive)
 
     async def _is_open(self, keys: KeyRing, headers: Headers) -> bool:
-        """Tell whether the request needs no key yet. Raises ProxyNotAllowed for one by proxy."""
-        if not self._settings.is_loopback or await keys.has_been():
+        """Tell whether the request needs no key yet.
+
+        Raises ProxyNotAllowed if a proxy passed the request on.
+        """
+        if not self._settings.is_loopback or await keys.ever_had_key():
             return False
-        self._check_way(headers)
+        self._refuse_proxy(headers)
         return self._is_known(headers)
 
-    def _check_way(self, headers: Headers) -> None:
-        """Raise ProxyNotAllowed if a proxy passed on what only this machine may ask."""
+    def _refuse_proxy(self, headers: Headers) -> None:
+        """Raise ProxyNotAllowed if a proxy passed on a request that only this machine may send."""
         settings = self._settings
         if settings.is_loopback and not settings.behind_proxy and is_passed_on(headers):
             raise ProxyNotAllowed(_PASSED_ON)
@@ -228,7 +231,7 @@ async def may_embed(request: Request) -> bool:
 
 
 async def may_name(request: Request) -> bool:
-    """Tell whether the caller may learn whose face it is, as `/identify` tells."""
+    """Tell whether the caller may see subjects' names, as in answers of `/identify`."""
     scopes = request.scope.get("state", {}).get(_SCOPES)
     return scopes is None or not {"verify", "admin"}.isdisjoint(scopes)
 

@@ -21,7 +21,7 @@ from starlette.types import Scope as AsgiScope
 from service.errors import KeyBusy, KeyInvalid, NoMasterKey
 from service.schemas.requests import SCOPES, Scope
 from service.store import ApiKey, Store, Vault
-from service.store.vault import to_sign
+from service.store.vault import signing_use
 
 # The id that finds the key, and its secret of 256 bits.
 _FORM = re.compile(r"lk_([0-9a-f]{16})_([A-Za-z0-9_-]{43})")
@@ -61,7 +61,7 @@ def make_key(
         per_s,
         at_once,
         now,
-        signing=None if vault is None else vault.wrap(raw, to_sign(key_id)),
+        signing=None if vault is None else vault.wrap(raw, signing_use(key_id)),
     )
     return record, f"lk_{key_id}_{secret}"
 
@@ -87,28 +87,28 @@ class KeyRing:
         self._store = store
         self.vault = vault or Vault()
         self._right: OrderedDict[str, tuple[bytes, bytes]] = OrderedDict()
-        self._has_been = False
+        self._ever_had_key = False
         # Unknown keys use few of the store's readers; the others stay free for remembered keys.
         self._unknown = asyncio.Semaphore(_UNKNOWN_AT_ONCE)
         # A lock for each key with a slow digest: guesses at it delay no other key.
         self._deriving: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def any(self) -> bool:
+    async def has_valid_key(self) -> bool:
         """Tell whether there is a valid key."""
         return any(key.revoked_at is None for key in await self._store.keys())
 
-    async def has_been(self) -> bool:
+    async def ever_had_key(self) -> bool:
         """Tell whether there has ever been a key, valid or revoked; once true, it stays true."""
-        if not self._has_been:
-            self._has_been = bool(await self._store.keys())
-        return self._has_been
+        if not self._ever_had_key:
+            self._ever_had_key = bool(await self._store.keys())
+        return self._ever_had_key
 
     def remembers(self, shown: str) -> bool:
         """Tell whether this key was right before; it may have been revoked since."""
         form = _FORM.fullmatch(shown)
         return form is not None and self._was_right(form[1], _digest(form[2]))
 
-    async def holder(self, shown: str) -> ApiKey:
+    async def authenticate(self, shown: str) -> ApiKey:
         """Return the record of a key that was shown. Raises KeyInvalid, StoreUnavailable."""
         form = _FORM.fullmatch(shown)
         if form is None:

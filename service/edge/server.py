@@ -80,7 +80,7 @@ async def check_exposure(settings: Settings, keys: KeyRing) -> None:
 
     On the loopback, warn if every key is revoked.
     """
-    if settings.without_keys or await keys.any():
+    if settings.without_keys or await keys.has_valid_key():
         return
     if not settings.is_loopback:
         raise InvalidSettings(
@@ -88,7 +88,7 @@ async def check_exposure(settings: Settings, keys: KeyRing) -> None:
             "key. Create one with `likeness keys create NAME --scope admin`, listen on 127.0.0.1, "
             "or use --without-keys if a proxy in front of the service checks its clients."
         )
-    if await keys.has_been():
+    if await keys.ever_had_key():
         logger.warning(
             "Every API key is revoked, so every request that needs one is refused. Stop the "
             "service, run `likeness keys create NAME --scope admin`, and start it again."

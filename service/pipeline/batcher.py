@@ -228,7 +228,10 @@ class Batcher(Generic[R]):
         return jobs
 
     def _retry_later(self) -> None:
-        """Embed the sample after a while: an instance that is not ready gets no requests to try."""
+        """Embed the sample after a while.
+
+        A replica that is not ready gets no requests, so the sample tests whether it works again.
+        """
         if self._sample is not None and self._retry is None:
             self._retry = self._loop.call_later(self._retry_s, self._try_sample, self._sample)
 

@@ -61,7 +61,7 @@ class AuditEntry:
     digest: str
 
 
-def seal(event: Event, number: int, previous: str, at: datetime) -> AuditEntry:
+def next_entry(event: Event, number: int, previous: str, at: datetime) -> AuditEntry:
     """Make the entry that follows the entry with the digest `previous`."""
     subject = None if event.subject is None else subject_sha256(event.subject)
     counts = dict(event.counts or {})
@@ -107,5 +107,5 @@ def _digest(
     previous: str,
 ) -> str:
     moment = at.astimezone(UTC).isoformat(timespec="microseconds")
-    sealed = [number, moment, action, subject, key_id, dict(counts), previous]
-    return hashlib.sha256(json.dumps(sealed, sort_keys=True).encode()).hexdigest()
+    fields = [number, moment, action, subject, key_id, dict(counts), previous]
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

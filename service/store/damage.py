@@ -77,7 +77,7 @@ class SubjectReader:
 
     def cipher(self, vault: Vault, *key: Any) -> Cipher:
         """Return the cipher of the subject's values, a LostKeyCipher if the key is damaged."""
-        cipher = self.read("key", lambda: vault.cipher(WrappedKey.read(*key)), None)
+        cipher = self.read("key", lambda: vault.cipher(WrappedKey.from_row(*key)), None)
         return LostKeyCipher() if cipher is None else cipher
 
 

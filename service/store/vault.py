@@ -98,7 +98,7 @@ class WrappedKey:
     use: str = ""
 
     @classmethod
-    def held(
+    def from_row_or_none(
         cls, key_id: str | None, master: str | None, blob: bytes | None, use: str
     ) -> "WrappedKey | None":
         """Return the key of a row, None if the row has no key or the key was destroyed."""
@@ -107,10 +107,13 @@ class WrappedKey:
         return cls(key_id, master, blob, use)
 
     @classmethod
-    def read(
+    def from_row(
         cls, key_id: str | None, master: str | None, blob: bytes | None
     ) -> "WrappedKey | None":
-        """Return the key of a row, None if it has none. Raises StoreDamaged if it is missing."""
+        """Return the key of a row, None if the row has no key.
+
+        Raises StoreDamaged if the key was destroyed or lost.
+        """
         if key_id is None:
             return None
         if master is None or blob is None:
@@ -130,7 +133,7 @@ class Vault:
         self.current = master_id(masters[0]) if masters else None
 
     @property
-    def knows(self) -> frozenset[str]:
+    def master_ids(self) -> frozenset[str]:
         """Return the ids of the master keys of this vault."""
         return frozenset(self._masters)
 
@@ -204,12 +207,12 @@ class Vault:
 
     def check(self, in_use: Sequence[str]) -> None:
         """Raise InvalidSettings if the vault lacks a master key that the database uses."""
-        missing = sorted(set(in_use) - self.knows)
+        missing = sorted(set(in_use) - self.master_ids)
         if not missing:
             return
         given = (
-            f"the settings give {', '.join(sorted(self.knows))}"
-            if self.knows
+            f"the settings give {', '.join(sorted(self.master_ids))}"
+            if self.master_ids
             else "the settings give none"
         )
         raise InvalidSettings(
@@ -249,12 +252,12 @@ def of_photo(image_sha256: str) -> str:
     return f"photo\0{image_sha256}"
 
 
-def to_sign(api_key: str) -> str:
+def signing_use(api_key: str) -> str:
     """Return the use of the key that holds the signing secret of an API key."""
     return f"signs\0{api_key}"
 
 
-def to_turn(space: int) -> str:
+def rotation_use(space: int) -> str:
     """Return the use of the key that holds the seed of a search table's rotation."""
     return f"turns\0{space}"
 

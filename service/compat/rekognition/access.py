@@ -87,11 +87,12 @@ class SignedRequest:
         return self.signature.access_key_id
 
     async def check(self, secret: str, receive: Receive) -> Receive:
-        """Check the signature with the secret of its key, and return what receives the body.
+        """Check the signature, and return the ASGI callable that reads the body.
 
-        If the head states the SHA-256 of the body, the signature is checked before the body is
-        read, and the body is compared with it at its end. Otherwise the whole body is read first,
-        as one of the unverified bodies. Raises KeyInvalid, and what reading the body raises.
+        `secret` is the secret of the key that signed. If the head states the SHA-256 of the body,
+        the signature is checked before the body is read, and the body is compared with it at its
+        end. Otherwise the whole body is read first, as one of the unverified bodies. Raises
+        KeyInvalid, and what reading the body raises.
         """
         stated = self.signature.body_sha256
         body = _HashedBody(receive, stated)
@@ -162,9 +163,8 @@ class _UnverifiedBody:
 class UnverifiedBodies:
     """Read bodies whose sender is not proved yet, and bound their number and their bytes.
 
-    If there is one body or one byte too many, the key with most of them loses its oldest body.
-    Honest callers are done soon, callers that keep their place lose it, and a key id that is
-    abused costs the other keys nothing. Owned by the event loop.
+    Over a limit, the oldest body of the key with the most bodies is dropped, so one abused key id
+    cannot block others. Owned by the event loop.
     """
 
     def __init__(self, max_bodies: int, max_bytes: int) -> None:

@@ -1,10 +1,10 @@
 """The migration to version 8 of a PostgreSQL database: a search that stops when it may.
 
-How many rows of pgvector's graph a search must read depends on the probe. A search that has found
-one row much nearer than the others has rarely missed a nearer one. If all rows are about equally
-near, as they are for an unknown person, it often has. So a function in the database reads the
-graph in batches of `hnsw.ef_search` rows and checks after each batch whether to stop: if the
-nearest row is much nearer than the fortieth. The condition is weaker in later batches.
+How many rows of pgvector's graph a search must read depends on the probe. The nearest row found
+so far may not be the nearest of all. If one row is clearly nearest, it is nearly always right; if
+all are equally near, as they are for an unknown person, often not. So a function in the database
+reads the graph in batches of `hnsw.ef_search` rows and checks after each batch whether to stop: if
+the nearest row is much nearer than the fortieth. The condition is weaker in later batches.
 """
 
 from typing import Any

@@ -9,7 +9,7 @@ from service.store.postgres.migrations import Connection
 from service.store.postgres.queries import utc
 from service.store.postgres.spaces import add_key
 from service.store.records import ApiKey
-from service.store.vault import WrappedKey, to_sign
+from service.store.vault import WrappedKey, signing_use
 
 _KEYS = """SELECT keys.key_id, name, scopes, salt, digest, per_s, at_once, created_at, revoked_at,
     signing_key_id, master, wrapped
@@ -91,5 +91,5 @@ def _key(
         at_once,
         utc(created_at),
         None if revoked_at is None else utc(revoked_at),
-        WrappedKey.held(signing_key_id, master, wrapped, to_sign(key_id)),
+        WrappedKey.from_row_or_none(signing_key_id, master, wrapped, signing_use(key_id)),
     )

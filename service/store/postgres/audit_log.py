@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from datetime import datetime
 
-from service.store.audit import START, AuditEntry, Event, seal
+from service.store.audit import START, AuditEntry, Event, next_entry
 from service.store.damage import counts_of, damage_events, read_or_none
 from service.store.postgres.migrations import Connection
 from service.store.postgres.queries import utc
@@ -24,7 +24,7 @@ async def append(connection: Connection, event: Event, now: datetime) -> AuditEn
         "SELECT number, digest FROM likeness.audit ORDER BY number DESC LIMIT 1"
     )
     number, previous = await last.fetchone() or (0, START)
-    entry = seal(event, number + 1, previous, now)
+    entry = next_entry(event, number + 1, previous, now)
     await connection.execute(
         f"INSERT INTO likeness.audit ({_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s)",
         [

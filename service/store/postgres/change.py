@@ -112,16 +112,16 @@ async def add_vector(
         WHERE subject = %s AND template_id = %s""",
         [subject, template_id],
     )
-    held = await found.fetchall()
-    if not held:
+    templates = await found.fetchall()
+    if not templates:
         raise await not_found(connection, subject)
-    if any(made_by == fingerprint for made_by, _ in held):
+    if any(made_by == fingerprint for made_by, _ in templates):
         return False
-    whose = await sealed_subject_row(connection, spaces, subject)
-    _, image = held[0]
-    about = whose.owner.vector(template_id, image, fingerprint)
-    sealed = whose.cipher.seal(Vector(vector).to_binary(), about)
-    made = await connection.execute(
+    row = await sealed_subject_row(connection, spaces, subject)
+    _, image = templates[0]
+    about = row.owner.vector(template_id, image, fingerprint)
+    sealed = row.cipher.seal(Vector(vector).to_binary(), about)
+    inserted = await connection.execute(
         """INSERT INTO likeness.templates (template_id, subject, fingerprint, image_sha256,
         quality, created_at, expires_at, vector)
         SELECT template_id, subject, %s, image_sha256, coalesce(%s, quality), %s, expires_at, %s
@@ -136,9 +136,9 @@ async def add_vector(
             subject,
         ],
     )
-    ((number,),) = await made.fetchall()
+    ((number,),) = await inserted.fetchall()
     # After the row, which keeps the collection from being deleted until the commit.
-    space = await spaces.within(connection, whose.owner.collection, fingerprint, len(vector))
+    space = await spaces.within(connection, row.owner.collection, fingerprint, len(vector))
     await spaces.add(connection, space, number, vector)
     await append(connection, Event("reembedded", subject, by, {"templates": 1}), now)
     return True

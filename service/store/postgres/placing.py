@@ -115,7 +115,7 @@ def _opened(rows: Sequence[Any], vault: Vault, fingerprint: str) -> list[_Block]
     for collection, subject, template_id, number, image, blob, *key in rows:
         about = Owner(subject, collection).vector(template_id, image, fingerprint)
         try:
-            wrapped = WrappedKey.read(*key)
+            wrapped = WrappedKey.from_row(*key)
             vector = vector_of(vault.cipher(wrapped), blob, about)
         except StoreDamaged:
             continue  # reported when a request reads it

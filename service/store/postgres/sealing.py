@@ -21,8 +21,8 @@ from service.store.vault import (
     Vault,
     WrappedKey,
     of_photo,
-    to_sign,
-    to_turn,
+    rotation_use,
+    signing_use,
 )
 
 # Reads one index entry for each master key, however many keys there are.
@@ -75,7 +75,7 @@ async def make_ready(connection: Connection, vault: Vault, now: datetime) -> Non
 
 async def _opens_one(connection: Connection, vault: Vault, master: str) -> bool:
     """Tell whether an unknown master key id is damaged, because the vault decrypts its key."""
-    if master in vault.knows:
+    if master in vault.master_ids:
         return False
     found = await connection.execute(
         f"SELECT {_KEY} FROM likeness.data_keys WHERE master = %s LIMIT 1", [master], binary=True
@@ -149,8 +149,8 @@ def _wrapped(
 def use_of(api_key: str | None, space: int | None) -> str:
     """Return the use of a key, by the API key or the search table it belongs to, if any."""
     if api_key is not None:
-        return to_sign(api_key)
-    return "" if space is None else to_turn(space)
+        return signing_use(api_key)
+    return "" if space is None else rotation_use(space)
 
 
 async def clear_subjects(connection: Connection, limit: int) -> list[str]:

@@ -210,5 +210,5 @@ def _vector(
     *key: Any,
 ) -> NDArray[np.float32]:
     about = Owner(subject, space.collection).vector(template_id, image, made_by)
-    cipher = vault.cipher(WrappedKey.read(*key) if key else None)
+    cipher = vault.cipher(WrappedKey.from_row(*key) if key else None)
     return vector_of(cipher, blob, about, space.dimension)

@@ -29,7 +29,7 @@ from service.store.postgres.collections import hold
 from service.store.postgres.database import Database
 from service.store.postgres.migrations import VACUUM_SOON, Connection
 from service.store.postgres.orthogonal import Turn, turn_of
-from service.store.vault import KEY_BYTES, Vault, WrappedKey, to_turn
+from service.store.vault import KEY_BYTES, Vault, WrappedKey, rotation_use
 
 # Among a million faces pgvector's defaults (16, 64, and ef_search 40) find the nearest face in
 # fewer than nine of ten searches; these values and `likeness.nearest` find it in 99 of 100.
@@ -194,7 +194,9 @@ class Spaces:
             return None
         number, key_id, master, blob = row
         name = collection, fingerprint, dimension
-        return await self._turned(number, name, WrappedKey(key_id, master, blob, to_turn(number)))
+        return await self._turned(
+            number, name, WrappedKey(key_id, master, blob, rotation_use(number))
+        )
 
     async def _turned(self, number: int, name: _Name, wrapped: WrappedKey) -> Space:
         turn = self._turns.get(wrapped.key_id)
@@ -234,7 +236,7 @@ class Spaces:
         ((number,),) = await found.fetchall()
         space = Space(number, *name)
         if sealed:
-            wrapped = self.vault.wrap(secrets.token_bytes(KEY_BYTES), to_turn(number))
+            wrapped = self.vault.wrap(secrets.token_bytes(KEY_BYTES), rotation_use(number))
             await add_key(connection, wrapped)
             space = await self._turned(number, name, wrapped)
         await connection.execute(

@@ -11,7 +11,7 @@ from service.store.sqlite.audit_log import append
 from service.store.sqlite.queries import stamp
 from service.store.sqlite.sealing import add_key
 from service.store.sqlite.writer import WriteResult
-from service.store.vault import WrappedKey, to_sign
+from service.store.vault import WrappedKey, signing_use
 
 _KEYS = """SELECT keys.key_id, name, scopes, salt, digest, per_s, at_once, created_at, revoked_at,
     signing_key_id, master, wrapped
@@ -96,5 +96,5 @@ def _key(
         at_once,
         read_or_none(lambda: moment_of(created_at)) or LONG_AGO,
         None if revoked_at is None else read_or_none(lambda: moment_of(revoked_at)) or LONG_AGO,
-        WrappedKey.held(signing_key_id, master, wrapped, to_sign(key_id)),
+        WrappedKey.from_row_or_none(signing_key_id, master, wrapped, signing_use(key_id)),
     )

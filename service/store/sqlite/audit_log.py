@@ -5,7 +5,7 @@ import sqlite3
 from collections.abc import Sequence
 from datetime import datetime
 
-from service.store.audit import START, AuditEntry, Event, seal
+from service.store.audit import START, AuditEntry, Event, next_entry
 from service.store.damage import LONG_AGO, counts_of, damage_events, moment_of, read_or_none
 from service.store.records import Damage
 from service.store.sqlite.queries import stamp
@@ -19,7 +19,7 @@ def append(connection: sqlite3.Connection, event: Event, now: datetime) -> Audit
         "SELECT number, digest FROM audit ORDER BY number DESC LIMIT 1"
     ).fetchall()
     number, previous = last[0] if last else (0, START)
-    entry = seal(event, number + 1, previous, now)
+    entry = next_entry(event, number + 1, previous, now)
     connection.execute(
         f"INSERT INTO audit ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (

@@ -3,7 +3,7 @@
 import sqlite3
 
 from service.store.unbound import AT_ONCE, bind_key, bind_row, bind_vector
-from service.store.vault import Owner, Vault, WrappedKey, to_sign
+from service.store.vault import Owner, Vault, WrappedKey, signing_use
 
 
 def bind(connection: sqlite3.Connection, vault: Vault) -> None:
@@ -50,7 +50,7 @@ def _bind_signing(connection: sqlite3.Connection, vault: Vault, key_id: str) -> 
         (key_id,),
     ).fetchall()
     for api_key, *key in rows:
-        bound = bind_key(vault, WrappedKey(*key), to_sign(api_key))
+        bound = bind_key(vault, WrappedKey(*key), signing_use(api_key))
         connection.execute(
             "UPDATE data_keys SET master = ?, wrapped = ? WHERE key_id = ?",
             (bound.master, bound.blob, key_id),

@@ -103,16 +103,16 @@ def add_vector(
     Raises SubjectNotFound, TemplateNotFound, DegenerateVector.
     """
     check_vector(vector)
-    held = connection.execute(
+    templates = connection.execute(
         "SELECT fingerprint, image_sha256 FROM templates WHERE subject = ? AND template_id = ?",
         (subject, template_id),
     ).fetchall()
-    if not held:
+    if not templates:
         raise not_found(connection, subject)
-    if any(made_by == fingerprint for made_by, _ in held):
+    if any(made_by == fingerprint for made_by, _ in templates):
         return WriteResult(False)
-    whose = sealed_subject_row(connection, vault, subject)
-    about = whose.owner.vector(template_id, held[0][1], fingerprint)
+    row = sealed_subject_row(connection, vault, subject)
+    about = row.owner.vector(template_id, templates[0][1], fingerprint)
     connection.execute(
         "INSERT INTO templates (template_id, subject, fingerprint, image_sha256, quality, "
         "created_at, expires_at, vector) SELECT template_id, subject, ?, image_sha256, "
@@ -122,7 +122,7 @@ def add_vector(
             fingerprint,
             None if quality is None else json.dumps(quality),
             stamp(now),
-            whose.cipher.seal(vector.astype(FLOAT32).tobytes(), about),
+            row.cipher.seal(vector.astype(FLOAT32).tobytes(), about),
             template_id,
         ),
     )

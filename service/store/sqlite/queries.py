@@ -267,7 +267,7 @@ def _read(vault: Vault, rows: Iterable[Any], damaged: list[Damage]) -> Iterator[
     for _, *key, template_id, subject, image, made_by, blob, expires_at, collection in rows:
         about = Owner(subject, collection).vector(template_id, image, made_by)
         try:
-            vector = _numbers(vault.cipher(WrappedKey.read(*key)), blob, about)
+            vector = _numbers(vault.cipher(WrappedKey.from_row(*key)), blob, about)
             expires = moment_of(expires_at)
         except StoreDamaged:
             reader = SubjectReader(subject)

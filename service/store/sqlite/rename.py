@@ -38,8 +38,8 @@ def rename(
     held.check_whole()
     owner = Owner(to, held.owner.collection)
     # Photos first: a trigger deletes them with their last template.
-    photos = _taken(connection, "photos", _PHOTO, subject)
-    templates = _taken(connection, "templates", _TEMPLATE, subject)
+    photos = _take_rows(connection, "photos", _PHOTO, subject)
+    templates = _take_rows(connection, "templates", _TEMPLATE, subject)
     connection.execute(
         "UPDATE subjects SET subject = ?, odd_name = 0, metadata = ?, terms = ? WHERE subject = ?",
         (
@@ -73,15 +73,15 @@ def _bound(
     return (*of_template, reseal_value(held.cipher, vector, before, after), *rest)
 
 
-def _taken(
+def _take_rows(
     connection: sqlite3.Connection, table: str, columns: str, subject: str
 ) -> list[tuple[Any, ...]]:
     """Delete the rows of a subject, and return them in their order."""
-    whose = (subject,)
+    parameters = (subject,)
     rows = connection.execute(
-        f"SELECT {columns} FROM {table} WHERE subject = ? ORDER BY number", whose
+        f"SELECT {columns} FROM {table} WHERE subject = ? ORDER BY number", parameters
     ).fetchall()
-    connection.execute(f"DELETE FROM {table} WHERE subject = ?", whose)
+    connection.execute(f"DELETE FROM {table} WHERE subject = ?", parameters)
     return rows
 
 

@@ -11,7 +11,7 @@ from service.store.sqlite.binding import bind
 from service.store.sqlite.queries import subject_row_of
 from service.store.sqlite.writer import WriteResult
 from service.store.subject_row import SubjectRow
-from service.store.vault import Owner, Vault, WrappedKey, of_photo, to_sign
+from service.store.vault import Owner, Vault, WrappedKey, of_photo, signing_use
 
 
 def make_ready(connection: sqlite3.Connection, vault: Vault, now: datetime) -> None:
@@ -46,7 +46,7 @@ def make_ready(connection: sqlite3.Connection, vault: Vault, now: datetime) -> N
 
 def _opens_one(connection: sqlite3.Connection, vault: Vault, master: str) -> bool:
     """Tell whether an unknown master key id is damaged, because the vault decrypts its key."""
-    if master in vault.knows:
+    if master in vault.master_ids:
         return False
     row = connection.execute(
         "SELECT key_id, master, wrapped, "
@@ -58,7 +58,7 @@ def _opens_one(connection: sqlite3.Connection, vault: Vault, master: str) -> boo
 
 
 def _wrapped(key_id: str, master: str, blob: bytes, api_key: str | None) -> WrappedKey:
-    return WrappedKey(key_id, master, blob, "" if api_key is None else to_sign(api_key))
+    return WrappedKey(key_id, master, blob, "" if api_key is None else signing_use(api_key))
 
 
 def _check_keys(connection: sqlite3.Connection) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from service.store import ApiKey, Store, Vault
-from service.store.vault import to_sign
+from service.store.vault import signing_use
 from tests.contracts.store.samples import MASTER, Clock
 
 
@@ -30,7 +30,9 @@ class KeyContract:
     async def test_key_that_signs_is_kept_with_its_secret_wrapped(
         self, store: Store, clock: Clock
     ) -> None:
-        given = replace(key("one", clock), signing=Vault([MASTER]).wrap(bytes(32), to_sign("one")))
+        given = replace(
+            key("one", clock), signing=Vault([MASTER]).wrap(bytes(32), signing_use("one"))
+        )
         await store.add_key(given)
         assert await store.key("one") == given
         assert await store.keys() == [given]

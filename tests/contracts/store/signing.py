@@ -7,7 +7,7 @@ import pytest
 from service.edge.keys import KeyRing, make_key, signing_pair
 from service.errors import InvalidSettings, StoreDamaged
 from service.store import Store, Vault, open_store
-from service.store.vault import WrappedKey, to_sign
+from service.store.vault import WrappedKey, signing_use
 from tests.contracts.store.inside import everything, run
 from tests.contracts.store.samples import MASTER, OTHER_MASTER, Clock
 from tests.contracts.store.seal import opened
@@ -61,7 +61,7 @@ class SigningContract:
         access_key_id, secret = await add_signer(store, clock)
         await store.close()
         ((key_id, master, blob),) = run(url, "SELECT key_id, master, wrapped FROM data_keys")
-        use = to_sign(access_key_id.removeprefix("lk_"))
+        use = signing_use(access_key_id.removeprefix("lk_"))
         old = Vault([MASTER]).bind(WrappedKey(key_id, master, blob, use), "")
         run(url, "UPDATE data_keys SET wrapped = ?", old.blob)
         run(url, "INSERT INTO unbound VALUES (?)", key_id)

@@ -24,8 +24,8 @@ from models.errors import LikenessError
 from models.evaluation.captures import embed_captures
 from models.evaluation.comparisons import Comparisons, all_pairs
 from models.evaluation.measure import (
-    Evidence,
-    add_evidence,
+    MeasuredRates,
+    add_rates,
     compare_photos,
     fold_accuracy,
     keep_unsupported_points,
@@ -243,15 +243,17 @@ def test_only_what_rests_on_as_much_replaces_what_was_measured_at_a_kept_point(
     pairs: int, left: int
 ) -> None:
     at = "fmr_1e-2"
-    new = Evidence((of_group("north", at, pairs),), under("dark", at, pairs), (fused(at, pairs),))
-    measured = add_evidence(keep_unsupported_points(calibration(), held(), FEW), new)
+    new = MeasuredRates(
+        (of_group("north", at, pairs),), under("dark", at, pairs), (fused(at, pairs),)
+    )
+    measured = add_rates(keep_unsupported_points(calibration(), held(), FEW), new)
     assert pairs_of(measured, at) == ({left}, {left}, {left})
     assert pairs_of(measured, "fmr_1e-3") == ({1000}, {1000}, {1000})
 
 
 def test_what_was_measured_at_a_replaced_threshold_is_dropped() -> None:
     new = calibration(point("fmr_1e-2", 0.2))
-    measured = add_evidence(keep_unsupported_points(new, held(), FEW), Evidence())
+    measured = add_rates(keep_unsupported_points(new, held(), FEW), MeasuredRates())
     assert pairs_of(measured, "fmr_1e-2") == (set(), set(), set())
     assert pairs_of(measured, "fmr_1e-3") == ({1000}, {1000}, {1000})
 
@@ -262,20 +264,20 @@ def test_what_was_measured_below_a_raised_threshold_is_dropped() -> None:
 
 
 def test_more_strangers_under_fewer_conditions_replace_nothing() -> None:
-    measured = add_evidence(held(), Evidence(conditions=under("blurred", "fmr_1e-2", 5000)))
+    measured = add_rates(held(), MeasuredRates(conditions=under("blurred", "fmr_1e-2", 5000)))
     assert set(measured.conditions) == set(held().conditions)
 
 
 def test_more_strangers_take_over_the_match_rates_of_known_people() -> None:
-    new = Evidence(conditions=under("dark", "fmr_1e-2", 5000, data="strangers"))
-    rows = [row for row in add_evidence(held(), new).conditions if row.point == "fmr_1e-2"]
+    new = MeasuredRates(conditions=under("dark", "fmr_1e-2", 5000, data="strangers"))
+    rows = [row for row in add_rates(held(), new).conditions if row.point == "fmr_1e-2"]
     assert {(row.impostor_pairs, row.data) for row in rows} == {(5000, "strangers")}
     assert {(row.match_rate, row.match_data) for row in rows} == {(0.9, "old")}
 
 
 def test_new_groups_are_added_and_rows_of_no_point_left_out() -> None:
-    new = Evidence(tuple(of_group("south", at, 5) for at in ("fmr_1e-1", "fmr_1e-2")))
-    measured = add_evidence(held(), new)
+    new = MeasuredRates(tuple(of_group("south", at, 5) for at in ("fmr_1e-1", "fmr_1e-2")))
+    measured = add_rates(held(), new)
     assert [(row.group, row.point) for row in measured.groups] == [
         ("north", "fmr_1e-2"),
         ("north", "fmr_1e-3"),

@@ -33,7 +33,7 @@ async def store() -> AsyncIterator[Store]:
 async def test_key_is_found_by_what_was_shown_once(store: Store) -> None:
     kept, shown = new_key()
     await store.add_key(kept)
-    assert await KeyRing(store).holder(shown) == kept
+    assert await KeyRing(store).authenticate(shown) == kept
 
 
 def test_nothing_that_is_kept_shows_the_key() -> None:
@@ -50,25 +50,25 @@ async def test_wrong_secret_of_a_right_id_does_not_count(store: Store) -> None:
     _, other = new_key()
     await store.add_key(kept)
     ring = KeyRing(store)
-    await ring.holder(shown)  # is remembered
+    await ring.authenticate(shown)  # is remembered
     with pytest.raises(KeyInvalid):
-        await ring.holder(f"lk_{kept.key_id}_{secret_of(other)}")
+        await ring.authenticate(f"lk_{kept.key_id}_{secret_of(other)}")
 
 
 @pytest.mark.parametrize("shown", ["", "lk_", "hunter2", "lk_0123456789abcdef_short", "ü" * 50])
 async def test_what_has_not_the_form_of_a_key_does_not_count(store: Store, shown: str) -> None:
     with pytest.raises(KeyInvalid):
-        await KeyRing(store).holder(shown)
+        await KeyRing(store).authenticate(shown)
 
 
 async def test_revoked_key_does_not_count_where_it_was_just_used(store: Store) -> None:
     kept, shown = new_key()
     await store.add_key(kept)
     ring = KeyRing(store)
-    await ring.holder(shown)
+    await ring.authenticate(shown)
     await store.revoke_key(kept.key_id)
     with pytest.raises(KeyInvalid):
-        await ring.holder(shown)
+        await ring.authenticate(shown)
 
 
 def earlier_key() -> tuple[ApiKey, str]:
@@ -87,10 +87,10 @@ async def test_key_of_an_earlier_release_counts_and_is_derived_once(
     await store.add_key(kept)
     ring = KeyRing(store)
     with pytest.raises(KeyInvalid):
-        await ring.holder(f"lk_{kept.key_id}_{secret_of(new_key()[1])}")
-    assert await ring.holder(shown) == kept
+        await ring.authenticate(f"lk_{kept.key_id}_{secret_of(new_key()[1])}")
+    assert await ring.authenticate(shown) == kept
     monkeypatch.delattr("hashlib.scrypt")
-    assert await ring.holder(shown) == kept
+    assert await ring.authenticate(shown) == kept
 
 
 async def test_guesses_at_one_key_keep_no_other_waiting(store: Store) -> None:
@@ -99,24 +99,24 @@ async def test_guesses_at_one_key_keep_no_other_waiting(store: Store) -> None:
         await store.add_key(kept)
     ring = KeyRing(store)
     guess = f"lk_{attacked.key_id}_{secret_of(new_key()[1])}"
-    guesses = [asyncio.create_task(ring.holder(guess)) for _ in range(20)]
+    guesses = [asyncio.create_task(ring.authenticate(guess)) for _ in range(20)]
     await asyncio.sleep(0)
     for kept, shown in others:
-        assert await ring.holder(shown) == kept
+        assert await ring.authenticate(shown) == kept
     assert not guesses[-1].done()
     for task in guesses:
         task.cancel()
     await asyncio.gather(*guesses, return_exceptions=True)
 
 
-async def test_revoked_key_does_not_count_and_has_been(store: Store) -> None:
+async def test_revoked_key_is_not_valid_but_was_there(store: Store) -> None:
     ring = KeyRing(store)
-    assert (await ring.any(), await ring.has_been()) == (False, False)
+    assert (await ring.has_valid_key(), await ring.ever_had_key()) == (False, False)
     kept, _ = new_key()
     await store.add_key(kept)
-    assert (await ring.any(), await ring.has_been()) == (True, True)
+    assert (await ring.has_valid_key(), await ring.ever_had_key()) == (True, True)
     await store.revoke_key(kept.key_id)
-    assert (await ring.any(), await ring.has_been()) == (False, True)
+    assert (await ring.has_valid_key(), await ring.ever_had_key()) == (False, True)
 
 
 def new_signer() -> tuple[ApiKey, str]:
@@ -128,7 +128,7 @@ async def test_key_that_signs_has_one_secret_for_both_ways(store: Store) -> None
     await store.add_key(kept)
     ring = KeyRing(store, Vault([MASTER]))
     assert await ring.signer(signing_pair(shown)[0]) == (kept, secret_of(shown))
-    assert await ring.holder(shown) == kept
+    assert await ring.authenticate(shown) == kept
 
 
 async def test_signer_that_does_not_count_is_refused_in_the_same_words(store: Store) -> None:

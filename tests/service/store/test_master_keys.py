@@ -31,7 +31,7 @@ def test_first_key_seals_and_all_open(tmp_path: Path) -> None:
     ):
         vault = open_vault(load_settings(**given))
         assert vault.current == master_id(MASTER)
-        assert vault.knows == {master_id(MASTER), master_id(OTHER_MASTER)}
+        assert vault.master_ids == {master_id(MASTER), master_id(OTHER_MASTER)}
 
 
 def test_new_key_is_one_that_is_read() -> None:

@@ -69,7 +69,7 @@ def test_key_of_an_unknown_master_key_names_it() -> None:
 
 def test_destroyed_key_opens_nothing() -> None:
     with pytest.raises(StoreDamaged, match="destroyed"):
-        WrappedKey.read("id", None, None)
+        WrappedKey.from_row("id", None, None)
 
 
 def test_vault_without_a_key_in_use_names_the_keys_it_has() -> None:
