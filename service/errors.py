@@ -186,10 +186,16 @@ class AccessError(ServiceError):
     """The caller may not do this."""
 
 
-_NEW_KEY = (
-    "If you have none, create one on the machine with the store, with the settings of the "
-    "service: `likeness keys create NAME --scope admin`. If the store is a file, stop the service "
-    "first."
+def _new_key(scope: str) -> str:
+    return (
+        "If you have none, create one on the machine with the store, with the settings of the "
+        f"service: `likeness keys create NAME --scope {scope}`. If the store is a file, stop the "
+        "service first."
+    )
+
+
+_NEW_KEY: Final = (
+    f"{_new_key('SCOPE')} SCOPE is `verify`, `enroll`, `embed` or `admin`; repeat --scope for more."
 )
 
 
@@ -206,9 +212,14 @@ class KeyInvalid(AccessError):
 
 
 class KeyForbidden(AccessError):
+    """Name the scope that the key lacks, with advice how to get a key that has it."""
+
     code = "key_forbidden"
     status = 403
-    advice = f"Use a key with this scope. {_NEW_KEY}"
+
+    def __init__(self, scope: str, sentence: str | None = None) -> None:
+        super().__init__(f"The key lacks the scope `{scope}`." if sentence is None else sentence)
+        self.advice = f"Use a key with the scope `{scope}`. {_new_key(scope)}"
 
 
 class KeyBusy(AccessError):
@@ -389,7 +400,7 @@ class StoreError(ServiceError):
 class SubjectNotFound(StoreError):
     code = "subject_not_found"
     status = 404
-    sentence = "There is no subject with this id."
+    sentence = "There is no subject with this name."
 
 
 class SubjectExists(StoreError):
@@ -435,7 +446,7 @@ class CollectionExists(StoreError):
 class SubjectElsewhere(StoreError):
     code = "subject_elsewhere"
     status = 409
-    sentence = "The subject is in another collection. Choose another id, or delete it there."
+    sentence = "The subject is in another collection. Choose another name, or delete it there."
 
 
 class IdempotencyConflict(StoreError):

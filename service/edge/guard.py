@@ -257,4 +257,4 @@ def _shown(headers: Headers) -> str | None:
 
 def _check_scope(key: ApiKey, need: Need) -> None:
     if need.scope is not None and need.scope not in key.scopes:
-        raise KeyForbidden(f"The key lacks the scope `{need.scope}`.")
+        raise KeyForbidden(need.scope)

@@ -40,7 +40,7 @@ def check_floor(field: str, threshold: float, floor: float, decimals: int) -> No
         raise ThresholdTooLow(
             f"{field}: Below {least:.{decimals}f}, the threshold of the laxest operating point, it "
             "is not known how many strangers match. Send that or more, or use a key with the "
-            "scope `admin`."
+            "scopes `verify` and `admin`."
         )
 
 

@@ -269,7 +269,7 @@ class DecisionBody(LivenessTokenBody):
         examples=[0.2],
         description="a threshold of your own, without error rates and doubts; two identical photos "
         "have a similarity of about 0.7. It must not be below the threshold of the laxest "
-        "operating point of `GET /model`, unless the key has the scope `admin`",
+        "operating point of `GET /model`, unless the key has the scopes `verify` and `admin`",
     )
     policy: FacePolicy | None = Field(None, description="what to do if a photo shows several faces")
 

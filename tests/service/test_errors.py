@@ -4,7 +4,7 @@ import pytest
 
 from models.errors import LikenessError, NoFace, OutOfMemory
 from service import errors
-from service.errors import STATUS, QueueFull, SubjectNotFound, retry_after_s, status
+from service.errors import STATUS, KeyForbidden, QueueFull, SubjectNotFound, retry_after_s, status
 
 
 def every(kind: type[LikenessError] = LikenessError) -> Iterator[type[LikenessError]]:
@@ -47,6 +47,14 @@ def test_waiting_is_advised_exactly_where_it_helps(kind: type[LikenessError]) ->
 
 def test_numbers_out_of_memory_may_be_tried_again() -> None:
     assert retry_after_s(OutOfMemory("x")) == 5
+
+
+def test_a_key_without_a_scope_is_advised_to_get_that_scope() -> None:
+    error = KeyForbidden("verify")
+    assert error.sentence == "The key lacks the scope `verify`."
+    assert error.advice is not None
+    assert "a key with the scope `verify`" in error.advice
+    assert "--scope verify`" in error.advice
 
 
 def test_status_of_examples() -> None:

@@ -106,7 +106,7 @@ class FaceCollection:
 
     async def _check_collection(self, subject: str) -> None:
         if (await self.store.templates_of(subject)).collection != _COLLECTION:
-            raise SubjectNotFound("There is no subject with this name.")
+            raise SubjectNotFound
 
     @property
     def _all_lacking(self) -> Change:

@@ -84,7 +84,7 @@ async def read_photos(request: Request, service: Service, model: type[M]) -> M:
 async def context_of(service: Service, options: Options, may_embed: bool) -> FaceContext:
     """Return what answers a request. Raises KeyForbidden for vectors that the key may not get."""
     if options.wants_vectors and not may_embed:
-        raise KeyForbidden("The plugin `calculator` needs a key with the scope `embed`.")
+        raise KeyForbidden("embed", "The plugin `calculator` needs a key with the scope `embed`.")
     if not options.detect_faces:
         reason = "Faces are always detected; LIKENESS_DETECTOR=none takes each photo as a face"
         raise invalid_fields([FieldError("detect_faces", reason)])

@@ -1,7 +1,8 @@
 import pytest
 
 from models.decision import OperatingPoint, Rate
-from service.recognition.thresholds import alarm_point
+from service.errors import ThresholdTooLow
+from service.recognition.thresholds import alarm_point, check_floor
 
 
 def point(name: str, threshold: float, fmr: float) -> OperatingPoint:
@@ -19,6 +20,11 @@ def test_larger_gallery_needs_a_stricter_point(gallery: int, name: str) -> None:
     chosen = alarm_point(POINTS, gallery)
     assert chosen is not None
     assert chosen.name == name
+
+
+def test_too_low_a_threshold_names_every_scope_that_a_lower_one_needs() -> None:
+    with pytest.raises(ThresholdTooLow, match="scopes `verify` and `admin`"):
+        check_floor("threshold", 0.1, floor=0.2, decimals=4)
 
 
 def test_without_points_there_is_no_alarm() -> None:
