@@ -123,6 +123,7 @@ class VectorFolder:
         for left in folder.glob("*.partial"):
             left.unlink()
         self._rejected = {row.path: row for row in read_rejected(self.rejected_path)}
+        self._added = 0
         self._next = 1 + max((_number(part) for part in self._paths()), default=-1)
         with atomic_write(folder / "_about.json") as file:
             file.write(json.dumps(self._as_dict(), indent=2).encode() + b"\n")
@@ -135,6 +136,11 @@ class VectorFolder:
     def rejected(self) -> list[RejectedFile]:
         """Return the files that have no vector, sorted by path."""
         return [self._rejected[path] for path in sorted(self._rejected)]
+
+    @property
+    def added(self) -> int:
+        """Return how many vectors this run has added."""
+        return self._added
 
     def embedded_paths(self) -> set[str]:
         """Return the paths of the files that have a vector."""
@@ -152,6 +158,7 @@ class VectorFolder:
             with atomic_write(self._folder / f"part-{self._next:06}.{self._format}") as file:
                 write(file, rows, self._about)
             self._next += 1
+            self._added += len(rows)
         write_rejected(self.rejected_path, self.rejected)
 
     def _check(self) -> None:

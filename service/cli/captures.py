@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 PhotosNote = Annotated[
     str | None,
-    typer.Option("--of", help="One sentence about the photos; it is kept in the bundle."),
+    typer.Option("--data", "--of", help="One sentence about the photos; it is kept in the bundle."),
 ]
 OutFolder = Annotated[
     Path | None, typer.Option("--out", help="Folder for a new copy of the bundle.")

@@ -40,7 +40,7 @@ def build(
         ),
     ],
     bundle: BundleName = None,
-    of: PhotosNote = None,
+    data: PhotosNote = None,
     out_folder: OutFolder = None,
     write: InPlace = False,
 ) -> None:
@@ -64,7 +64,7 @@ def build(
     captures = capture_photos(_one_of_each_folder(contents), embedder)
     built = build_cohort(captures)
     target = write_revised(source, embedder.bundle.manifest, out_folder)
-    card = write_cohort(target, built, of or f"photos of {photos.name}")
+    card = write_cohort(target, built, data or f"photos of {photos.name}")
     changes: dict[str, object] = {"cohort": card, "calibration": None}
     write_manifest(target, read_manifest(target).model_copy(update=changes))
     show(

@@ -120,7 +120,8 @@ def embed_folder(
             photo_progress,
         )
     )
-    show(f"{len(vectors.embedded_paths()):,} vectors in {out_folder}")
+    total, new = len(vectors.embedded_paths()), vectors.added
+    show(f"{total:,} vectors in {out_folder}: {new:,} new, {total - new:,} already there")
     print_left_out(contents.unusable, contents.notes())
     print_rejected(vectors.rejected, vectors.rejected_path)
     exit_status([*contents.unusable, *vectors.rejected])

@@ -16,7 +16,6 @@ from service.cli.local import connect
 from service.cli.outputs import check_file
 from service.cli.terminal import (
     SHOWN,
-    File,
     Json,
     Outside,
     Url,
@@ -77,7 +76,7 @@ def warning_lines(image: EnrolledImage) -> list[str]:
 
 def enroll(
     subject: Annotated[str, typer.Argument(help="Name of the subject.")],
-    files: list[File],
+    files: Annotated[list[Path], typer.Argument(help="Photos of the subject.")],
     url: Url = None,
     as_json: Json = False,
     accept_quality: AcceptQuality = False,

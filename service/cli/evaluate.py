@@ -10,7 +10,7 @@ import typer
 from models.datasets.vectors import UNREADABLE, RejectedFile
 from models.decision import CONDITION_NAMES
 from models.errors import ImageError
-from service.cli.captures import capture_photos, open_embedder
+from service.cli.captures import PhotosNote, capture_photos, open_embedder
 from service.cli.outputs import check_bundle_named, check_folder
 from service.cli.terminal import (
     BundleName,
@@ -79,9 +79,7 @@ def evaluate(
         typer.Option(help="Measure how blur, masks, dark glasses and so on change the rates."),
     ] = True,
     bundle: BundleName = None,
-    data: Annotated[
-        str | None, typer.Option(help="One sentence about the photos; it is kept in the bundle.")
-    ] = None,
+    data: PhotosNote = None,
     report: Annotated[Path, typer.Option(help="Folder for report.json and report.html.")] = Path(
         "evaluation"
     ),

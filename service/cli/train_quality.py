@@ -29,7 +29,7 @@ def train_quality(
         typer.Option(exists=True, file_okay=False, help="More photos, of people without names."),
     ] = None,
     bundle: BundleName = None,
-    of: PhotosNote = None,
+    data: PhotosNote = None,
     out_folder: OutFolder = None,
     write: InPlace = False,
     outside: Outside = False,
@@ -56,7 +56,7 @@ def train_quality(
     more = [] if unnamed is None else [capture_photos(unnamed.photos, embedder)]
     head, judged = quality.train_quality((known, labelled.people), more)
     target = write_revised(source, embedder.bundle.manifest, out_folder)
-    card = write_quality(target, head, of or f"photos of {photos.name}")
+    card = write_quality(target, head, data or f"photos of {photos.name}")
     write_manifest(target, read_manifest(target).model_copy(update={"quality": card}))
     for row in quality.summary_lines(head, judged):
         show(row)

@@ -61,7 +61,7 @@ def test_the_target_of_the_result_has_to_be_named(crowd: Path, with_cohort: Path
 
 def test_a_bare_encoder_gets_a_cohort_in_a_bundle_that_loads(crowd: Path, tmp_path: Path) -> None:
     bare, out = write_vision_only(tmp_path / "bare"), tmp_path / "bundle"
-    result = likeness("cohort", "build", crowd, "--bundle", bare, "--out", out)
+    result = likeness("cohort", "build", crowd, "--bundle", bare, "--data", "many", "--out", out)
     assert result.exit_code == 0, result.output
     assert len(load_bundle(str(out)).cohort.faces) > 0
 
@@ -88,11 +88,12 @@ def test_evaluation_measures_by_the_cohort_and_under_every_condition(
     (crowd / "groups.csv").write_text("\n".join(["image,who", *rows]))
     result = likeness(
         *("evaluate", people, "--strangers", crowd / "groups.csv", "--bundle", with_cohort),
-        *("--report", tmp_path / "report", "--out", tmp_path / "measured"),
+        *("--report", tmp_path / "report", "--out", tmp_path / "measured", "--of", "a crowd"),
     )
     assert result.exit_code == 0, result.output
     calibration = manifest(tmp_path / "measured").calibration
     assert calibration is not None
+    assert calibration.data == "a crowd"
     assert {row.group for row in calibration.groups if row.data} == {"who everybody"}
     conditions = {row.condition for row in calibration.conditions}
     assert conditions >= {"none", "blurred", "masked", "dark_glasses", "small"}

@@ -66,6 +66,7 @@ def test_a_second_run_embeds_only_new_photos(photos: Path, bundle: Path, tmp_pat
     (photos / "c.jpg").write_bytes(photo_bytes("astronaut"))
     result = embed_folder(photos, bundle, tmp_path / "out")
     assert "3 vectors" in result.output
+    assert "1 new, 2 already there" in result.output
     table = parquet.read_table(tmp_path / "out" / "part-000001.parquet")
     assert table["path"].to_pylist() == ["c.jpg"]
 
