@@ -306,7 +306,7 @@ def choose_bundle(source: str | None, folder: Path = BUILTIN_FOLDER) -> tuple[st
     best = min(rates, key=lambda name: rates[name])
     others = ", ".join(f"`{name}` {rates[name]:.1%}" for name in rates if name != best)
     return best, (
-        f"it rejects {rates[best]:.1%} of genuine comparisons at FMR 1e-4 on LFW View 1, "
+        f"because it rejects {rates[best]:.1%} of genuine comparisons at FMR 1e-4 on LFW View 1, "
         f"the fewest of the installed bundles ({others})"
     )
 

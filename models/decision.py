@@ -329,7 +329,7 @@ def rule_at(
         return Rule(threshold, threshold, None, probability)
     if not points:
         raise Uncalibrated(
-            "This bundle has no operating points, so no threshold can be defended; pass "
+            "This bundle has no operating points, so no threshold was measured; pass "
             "`threshold`, or calibrate the bundle on labelled photos."
         )
     ordered = sorted(points, key=lambda point: point.threshold)

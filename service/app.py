@@ -43,7 +43,7 @@ from service.settings import Settings
 # A single probe does not wait. Many probes at once cost no more than four a second.
 PROBES_APART_S = 0.25
 
-DESCRIPTION = """Face verification with decisions that can be defended.
+DESCRIPTION = """Face verification with measured error rates.
 
 Send photos as multipart files or as base64 in JSON, under the same names. A single photo can also
 be the whole body, with the other fields in the query. Every error is `application/problem+json`

@@ -126,7 +126,11 @@ def read_photo_file(path: Path) -> bytes:
         if not S_ISREG(found.st_mode):
             raise OSError(None, "This is not a regular file.", str(path))
         if found.st_size > _MOST_BYTES:
-            raise OSError(None, f"The file has {found.st_size:,} bytes.", str(path))
+            raise OSError(
+                None,
+                f"The file has {found.st_size:,} bytes; at most {_MOST_BYTES:,} are allowed.",
+                str(path),
+            )
         return path.read_bytes()
     except ValueError as exc:
         raise OSError(None, "No file can have this name.", str(path)) from exc

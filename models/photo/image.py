@@ -147,7 +147,9 @@ class _Tiff(TiffImageFile):
         for tag in (STRIPOFFSETS, TILEOFFSETS):
             parts = self.tag_v2.get(tag)
             if isinstance(parts, tuple) and len(parts) > _MAX_STRIPS:
-                raise UndecodableImage(f"The TIFF file has {len(parts)} strips.")
+                raise UndecodableImage(
+                    f"The TIFF file has {len(parts)} strips; at most {_MAX_STRIPS} are allowed."
+                )
         super()._setup()
         if self._planar_configuration == 2 and self.tag_v2.get(BITSPERSAMPLE, (8,))[0] == 16:
             # Pillow ignores here that the samples of a plane have two bytes.

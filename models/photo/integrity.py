@@ -99,14 +99,16 @@ def check_scans(data: bytes, start: int, pixels: int) -> None:
 
     Bytes that only look like a scan or the end do not count, such as in comments.
     """
+    most = min(MAX_SCANS, MAX_DRAWN // max(pixels, 1))
     scans = 1
     for segments, (code, _) in enumerate(_segments(data, start), 1):
         if code == _END:
             return
         scans += code == _SCAN
-        if scans > MAX_SCANS or scans * pixels > MAX_DRAWN or segments > _MAX_SEGMENTS:
+        if scans > most or segments > _MAX_SEGMENTS:
             raise UndecodableImage(
-                f"The JPEG file is drawn in {scans} scans and {segments} segments or more."
+                f"The JPEG file has {scans} scans and {segments} segments or more; at its size, at "
+                f"most {most} scans and {_MAX_SEGMENTS} segments are allowed."
             )
 
 

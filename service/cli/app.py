@@ -1,4 +1,4 @@
-"""Face verification with decisions that can be defended."""
+"""Face verification with measured error rates."""
 
 from typing import Annotated
 

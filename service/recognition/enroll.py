@@ -230,7 +230,7 @@ def refuse_without_terms(*, required: bool) -> None:
     if required:
         message = "Required for each enrolment."
         raise InvalidRequest(
-            "This service enrols no one without consent and purpose.",
+            "Each enrolment at this service requires `consent` and `purpose`.",
             [FieldError(name, message) for name in ("consent", "purpose")],
         )
 

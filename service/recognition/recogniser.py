@@ -138,14 +138,15 @@ async def bundle_for(
             f"The gallery's {candidates[name]:,} templates were made by the bundle `{name}`, which "
             "is an extra now: pip install dlib-bin face-recognition-models. Or set "
             f"LIKENESS_BUNDLE={choose_bundle(None)[0]} to begin with an empty gallery; the old "
-            "templates stay, and answer 409 until their subjects are enrolled again."
+            "templates stay, and requests for them are answered 409 until their subjects are "
+            "enrolled again."
         )
     best, reason = choose_bundle(None)
     if name == best:
         return BundleChoice(None)
     return BundleChoice(
         name,
-        f"the gallery's {candidates[name]:,} templates were made with it; `{best}` is better: "
+        f"the gallery's {candidates[name]:,} templates were made with it; `{best}` is better, "
         f"{reason}. `likeness reembed --to {best}` and `likeness switch --to {best}` bring the "
         "gallery over",
     )

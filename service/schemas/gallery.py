@@ -28,7 +28,9 @@ class DamageAnswer(Answer):
     part: str = Field(
         examples=["vector"], description="key, metadata, terms, times, quality, vector or photo"
     )
-    reason: str = Field(examples=["Its seal cannot be opened."])
+    reason: str = Field(
+        examples=["It cannot be decrypted: it was changed, or moved from another place."]
+    )
     template_id: str | None = Field(None, description="the template that it belongs to, if any")
     fingerprint: str | None = Field(
         None, description="fingerprint of the bundle that made the template"

@@ -80,7 +80,7 @@ __all__ = [
 _SQLITE = "sqlite:///"
 _SUPPORTED = (
     "`postgresql://user:password@host/database`, `sqlite:///relative.db`, "
-    "`sqlite:////absolute.db` and `sqlite:///:memory:`"
+    "`sqlite:////absolute.db` or `sqlite:///:memory:`"
 )
 
 
@@ -123,12 +123,12 @@ async def open_store(url: str, clock: Clock = utc_now, vault: Vault | None = Non
         return await PostgresStore.open(url, clock, vault)
     if scheme != "sqlite":
         raise InvalidSettings(
-            f"The store must be a URL such as {_SUPPORTED}; "
+            f"LIKENESS_STORE must be a URL of the form {_SUPPORTED}; "
             + (f"`{scheme}` is not supported." if scheme else "this is not a URL.")
         )
     name = url.removeprefix(_SQLITE)
     if name in (url, "") or name.endswith("/"):
         raise InvalidSettings(
-            f"The SQLite URL names no file. It needs three or four slashes: {_SUPPORTED}."
+            f"The SQLite URL in LIKENESS_STORE names no file. The forms are {_SUPPORTED}."
         )
     return await asyncio.to_thread(SqliteStore, name, clock, vault)

@@ -143,6 +143,7 @@ async def test_other_url_is_refused_and_says_what_is_supported(url: str, says: s
     with pytest.raises(InvalidSettings) as caught:
         await open_store(url)
     assert says in caught.value.sentence
+    assert "LIKENESS_STORE" in caught.value.sentence
     assert "sqlite:///relative.db" in caught.value.sentence
     assert "hunter2" not in caught.value.sentence
 
