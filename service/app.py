@@ -36,7 +36,7 @@ from service.edge.keys import KeyRing
 from service.edge.problems import install
 from service.edge.targets import ExactTarget, HeadAsGet
 from service.observe.metrics import Metrics
-from service.observe.traces import open_tracer
+from service.observe.traces import NO_TELEMETRY, open_tracer
 from service.recognition.service import open_service
 from service.settings import Settings
 
@@ -82,8 +82,7 @@ def create_app(settings: Settings) -> FastAPI:
         # Behind a proxy that ends TLS, a redirect would send the key to http://. Besides, a path
         # with another slash is another resource.
         redirect_slashes=False,
-        # The framework's spans and logs would contain paths and queries, with names of subjects.
-        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
+        telemetry=NO_TELEMETRY,
     )
     app.state.gate = gate
     app.state.metrics = metrics

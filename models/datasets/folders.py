@@ -124,7 +124,7 @@ def read_photo_file(path: Path) -> bytes:
     try:
         found = path.stat()
         if not S_ISREG(found.st_mode):
-            raise OSError(None, "This is not a regular file.", str(path))
+            raise OSError(None, "This is not a regular file", str(path))
         if found.st_size > _MOST_BYTES:
             raise OSError(
                 None,

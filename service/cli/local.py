@@ -103,9 +103,12 @@ async def store_in_process(settings: "Settings") -> AsyncIterator[httpx.AsyncBas
     from fastapi import FastAPI
 
     from service.api import audit, keys, names, subjects
+    from service.edge.boundary import Boundary
     from service.edge.keys import KeyRing
     from service.edge.problems import install
     from service.edge.targets import ExactTarget
+    from service.observe.metrics import Metrics
+    from service.observe.traces import NO_TELEMETRY
     from service.store import open_store
     from service.store.master_keys import open_vault
 
@@ -113,12 +116,13 @@ async def store_in_process(settings: "Settings") -> AsyncIterator[httpx.AsyncBas
     vault = await asyncio.to_thread(open_vault, settings)
     store = await open_store(settings.store, vault=vault)
     try:
-        app = FastAPI(openapi_url=None, redirect_slashes=False)
+        app = FastAPI(openapi_url=None, redirect_slashes=False, telemetry=NO_TELEMETRY)
         app.state.store, app.state.keys = store, KeyRing(store, vault)
         install(app)
         for module in (audit, keys, names, subjects):
             app.include_router(module.router)
         app.add_middleware(ExactTarget)
+        app.add_middleware(Boundary, metrics=Metrics())
         yield httpx.ASGITransport(app)
     finally:
         await store.close()

@@ -1,5 +1,6 @@
 """`likeness serve`: start the service."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,12 +28,17 @@ def serve(
     from service.recognition.model_card import describe
     from service.store import place_of
 
-    async def announce(url: str) -> None:
+    async def announce(url: str) -> Callable[[], None]:
         opened: Service = app.state.service
-        print_card(describe(opened, await opened.active()))
-        show(place_of(settings.store), title="store    ")
+        card = describe(opened, await opened.active())
         pages = f"   pages: {url}/ui" if settings.ui else ""
-        show(f"{url}   documentation: {url}/docs{pages}", title="listening")
+
+        def print_all() -> None:
+            print_card(card)
+            show(place_of(settings.store), title="store    ")
+            show(f"{url}   documentation: {url}/docs{pages}", title="listening")
+
+        return print_all
 
     configure_logs(settings)
     app = create_app(settings)

@@ -22,8 +22,8 @@ logger = logging.getLogger("likeness")
 
 DEVICE_LOST_EXIT = 70  # EX_SOFTWARE: only a new process can get the device back
 
-Announce = Callable[[str], Awaitable[None]]
-"""Tell the operator that the service listens, and at which URL."""
+Announce = Callable[[str], Awaitable[Callable[[], None]]]
+"""Prepare what the operator is told when the service listens at a URL; the result prints it."""
 
 
 class Server(AcceptingServer):
@@ -38,7 +38,7 @@ class Server(AcceptingServer):
         config: Config,
         gate: Gate,
         leave_s: float,
-        announce: Callable[[], Awaitable[None]],
+        announce: Callable[[], None],
     ) -> None:
         super().__init__(config)
         self._gate = gate
@@ -47,7 +47,7 @@ class Server(AcceptingServer):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        await self._announce()
+        self._announce()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -117,7 +117,7 @@ async def serve(app: FastAPI, settings: Settings, announce: Announce) -> int:
                 ),
                 app.state.gate,
                 settings.leave_s,
-                lambda: announce(url),
+                await announce(url),
             )
             _freeze_garbage_collection()
             async with _stop_when(app.state.device_lost, server):

@@ -19,6 +19,7 @@ from service.observe.logs import RequestRecord
 from service.settings import Settings
 
 if TYPE_CHECKING:
+    from fastapi.telemetry import TelemetryConfig
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.trace import Span
 
@@ -26,6 +27,14 @@ logger = logging.getLogger("likeness")
 
 SPAN: Final[ContextVar[object | None]] = ContextVar("span", default=None)
 """The span of the request that this code serves; only a tracer knows its type."""
+
+NO_TELEMETRY: Final["TelemetryConfig"] = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "auto_configure": False,
+}
+"""FastAPI's own telemetry, off: its spans and records hold paths, which hold subjects' names."""
 
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import socket
+from collections.abc import Callable
 
 import pytest
 
@@ -47,8 +48,8 @@ async def test_start_on_the_loopback_warns_if_all_keys_are_revoked(
     await store.close()
 
 
-async def say_nothing(url: str) -> None:
-    return
+async def say_nothing(url: str) -> Callable[[], None]:
+    return lambda: None
 
 
 async def test_a_port_in_use_is_a_clear_error() -> None:
@@ -70,8 +71,8 @@ def test_an_answer_does_not_wait_for_an_acknowledgement() -> None:
 async def test_a_lost_device_ends_the_process_with_a_status_of_its_own() -> None:
     app = create_app(settings())
 
-    async def lose(url: str) -> None:
-        asyncio.get_running_loop().call_soon(app.state.service.device_lost.set)
+    async def lose(url: str) -> Callable[[], None]:
+        return app.state.service.device_lost.set  # type: ignore[no-any-return]
 
     assert await serve(app, settings(), lose) == DEVICE_LOST_EXIT
 
@@ -80,10 +81,13 @@ async def test_what_is_loaded_is_not_looked_through_for_garbage() -> None:
     app = create_app(settings())
     looked_through: list[object] = []
 
-    async def look(url: str) -> None:
+    def look() -> None:
         looked_through.extend(each for each in gc.get_objects() if each is app.state.service)
         asyncio.get_running_loop().call_soon(app.state.service.device_lost.set)
 
-    await serve(app, settings(), look)
+    async def announce(url: str) -> Callable[[], None]:
+        return look
+
+    await serve(app, settings(), announce)
     gc.unfreeze()
     assert looked_through == []

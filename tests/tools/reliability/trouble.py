@@ -1,6 +1,7 @@
 """Run a real server in which another process can cause faults."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from multiprocessing.context import ForkServerContext
@@ -90,8 +91,8 @@ def serve_troubled(trouble: Trouble) -> None:
         app.state.store, app.state.keys = service.store, KeyRing(service.store)
         print(f"listening {url}")
 
-    async def announce(url: str) -> None:
-        begun.append(asyncio.ensure_future(take_over(url)))
+    async def announce(url: str) -> Callable[[], None]:
+        return lambda: begun.append(asyncio.ensure_future(take_over(url)))
 
     asyncio.run(serve(app, settings, announce))
 
