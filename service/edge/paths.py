@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from fastapi.routing import iter_route_contexts
 from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
@@ -17,10 +18,11 @@ def route_of(scope: Scope) -> BaseRoute | None:
     """Return the route that takes a request's path and method, None if there is none."""
     if hides_a_slash(scope):
         return None
-    for route in scope["app"].routes:
-        match, found = route.matches(scope)
+    # An app lists an included router as one route; the contexts are the routes inside it.
+    for context in iter_route_contexts(scope["app"].routes):
+        match, _ = context.matches(scope)
         if match is Match.FULL:
-            return found.get("route", route)  # type: ignore[no-any-return]
+            return context.original_route
     return None
 
 

@@ -57,6 +57,15 @@ async def code_of(
     return str(response.json().get("code", response.status_code))
 
 
+async def test_a_refused_request_is_counted_under_the_template_of_its_route(
+    client: httpx.AsyncClient,
+) -> None:
+    admin = await make(client, "admin")
+    assert await code_of(client, "GET", "/subjects/ada") == "key_missing"
+    page = (await client.get("/metrics", headers=admin)).text
+    assert 'likeness_requests_total{code="401",route="/subjects/{subject}"} 1.0' in page
+
+
 async def test_first_key_closes_the_loopback(client: httpx.AsyncClient) -> None:
     assert await code_of(client, "GET", "/subjects") == "200"
     await make(client, "admin")
