@@ -9,6 +9,7 @@ from time import perf_counter
 from types import MappingProxyType
 from uuid import uuid4
 
+from opentelemetry.trace import Span
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
@@ -19,7 +20,7 @@ from service.edge.guard import KEY_ID
 from service.edge.problems import PROBLEM, internal_error
 from service.observe.logs import REQUEST_ID, RequestRecord, log_request
 from service.observe.metrics import Metrics
-from service.observe.traces import RequestSpan
+from service.observe.traces import add_outcome, request_span
 
 # The defaults: an answer that sets one of these headers itself keeps its own value.
 SAFE: Mapping[str, str] = MappingProxyType(
@@ -79,13 +80,13 @@ class Boundary:
         scope.setdefault("state", {})["request_id"] = request_id
         token = REQUEST_ID.set(request_id)
         try:
-            with self._metrics.tracer.request(headers) as span:
+            with request_span(self._metrics.tracer, headers) as span:
                 await self._serve(scope, receive, send, request_id, span)
         finally:
             REQUEST_ID.reset(token)
 
     async def _serve(
-        self, scope: Scope, receive: Receive, send: Send, request_id: str, span: RequestSpan
+        self, scope: Scope, receive: Receive, send: Send, request_id: str, span: Span
     ) -> None:
         started = perf_counter()
         # The status that stands if nothing is sent, because the client went away.
@@ -125,11 +126,11 @@ class Boundary:
                 span,
             )
 
-    def _record(self, request: RequestRecord, span: RequestSpan) -> None:
+    def _record(self, request: RequestRecord, span: Span) -> None:
         self._metrics.request(request.route, request.status, request.seconds)
         if request.problem is not None:
             self._metrics.problem(request.problem)
-        span.answered(request)
+        add_outcome(span, request)
         # Probes come every few seconds, so only failures are logged.
         is_probe = request.route in self._open_paths and request.status < HTTPStatus.BAD_REQUEST
         log_request(request, logging.DEBUG if is_probe else logging.INFO)

@@ -8,6 +8,7 @@ from time import perf_counter, time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
+from opentelemetry.trace import NoOpTracer, Tracer
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import Metric
@@ -15,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from models.decision import Outcome
 from service.errors import STATUS
-from service.observe.traces import NullTracer, Tracer
+from service.observe.traces import add_stage
 
 if TYPE_CHECKING:
     from models.photo.quality import Quality
@@ -152,7 +153,7 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        self.tracer: Tracer = NullTracer()
+        self.tracer: Tracer = NoOpTracer()
         self._registry = CollectorRegistry()
         self._requests = self._counter("likeness_requests_total")
         # Known labels start at 0, so that a rate sees the first increase too.
@@ -216,7 +217,7 @@ class Metrics:
         finally:
             seconds = perf_counter() - started
             self.stage(stage, seconds)
-            self.tracer.stage(stage, started, seconds)
+            add_stage(self.tracer, stage, started, seconds)
 
     def stages(self, times: StageTimes, faces: int) -> None:
         """Observe all stages of one photo, and the number of faces in it."""

@@ -8,10 +8,10 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from opentelemetry.trace import Span, get_current_span
 
 from models.errors import LikenessError
 from service.observe.metrics import DropReason, FailReason
-from service.observe.traces import SPAN
 
 R = TypeVar("R")
 Crop = NDArray[np.uint8]
@@ -23,14 +23,14 @@ class EncodedCrop(Generic[R]):
 
     A pass that failed and was repeated in parts counts as waiting. `started` is of
     `time.perf_counter`. `sharers` are the trace spans of the requests whose crops shared the
-    pass, None for a request without a span.
+    pass.
     """
 
     row: R
     started: float
     queue_s: float
     forward_s: float
-    sharers: tuple[object, ...]
+    sharers: tuple[Span, ...]
 
     @property
     def batch_size(self) -> int:
@@ -47,9 +47,9 @@ class Job(Generic[R]):
     deadline: float
     future: asyncio.Future[EncodedCrop[R]]
     queued_at: float = field(default_factory=perf_counter)
-    span: object = field(default_factory=SPAN.get)
+    span: Span = field(default_factory=get_current_span)
 
-    def succeed(self, row: R, started: float, seconds: float, sharers: tuple[object, ...]) -> None:
+    def succeed(self, row: R, started: float, seconds: float, sharers: tuple[Span, ...]) -> None:
         """Answer the caller with the row, unless the caller has gone."""
         if not self.future.done():
             queue_s = started - self.queued_at

@@ -9,6 +9,7 @@ from models.embedder import Row
 from models.errors import LikenessError, naming
 from models.photo import FacePolicy
 from service.observe.metrics import Metrics, StageTimes
+from service.observe.traces import add_stage
 from service.pipeline.batcher import Batcher, EncodedCrop
 from service.pipeline.decode import Caller, DecodePool, FaceReport, PreparedCrop
 
@@ -129,10 +130,10 @@ class Pipeline:
             ("detect", times.detect_s),
             ("align", times.align_s),
         ):
-            tracer.stage(stage, started, seconds)
+            add_stage(tracer, stage, started, seconds)
             started += seconds
-        tracer.stage("queue", encoded.started - times.queue_s, times.queue_s)
-        tracer.stage("forward", encoded.started, times.forward_s, encoded.sharers)
+        add_stage(tracer, "queue", encoded.started - times.queue_s, times.queue_s)
+        add_stage(tracer, "forward", encoded.started, times.forward_s, encoded.sharers)
 
 
 def _first_of(error: BaseException) -> BaseException:

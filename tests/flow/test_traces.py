@@ -10,9 +10,16 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import NoOpTracer
 
 from service.errors import InvalidSettings
-from service.observe.traces import SPAN, NullTracer, OtelTracer, open_otel, open_tracer
+from service.observe.traces import (
+    add_stage,
+    close_exporter,
+    open_exporter,
+    open_tracer,
+    request_span,
+)
 from service.settings import Settings
 from tests.in_process import opened
 from tests.otlp import Collected, collector
@@ -93,12 +100,12 @@ def test_no_name_of_a_subject_is_sent(collected: Collected) -> None:
 async def test_a_forward_pass_links_to_the_requests_that_shared_it() -> None:
     exporter, provider = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    tracer, encoder = OtelTracer(provider), Encoder()
+    tracer, encoder = provider.get_tracer("likeness"), Encoder()
 
     async def request(number: int) -> None:
-        with tracer.request({}):
+        with request_span(tracer, {}):
             done = await batcher.submit(crop(number))
-            tracer.stage("forward", done.started, done.forward_s, done.sharers)
+            add_stage(tracer, "forward", done.started, done.forward_s, done.sharers)
 
     async with batching(encoder) as batcher:
         alone = await occupy(batcher, encoder)
@@ -118,9 +125,9 @@ async def test_a_forward_pass_links_to_the_requests_that_shared_it() -> None:
 
 async def test_nothing_is_traced_where_nobody_collects() -> None:
     async with open_tracer(Settings()) as tracer:
-        with tracer.request({"traceparent": f"00-{TRACE}-{CALLER}-01"}):
-            assert SPAN.get() is None
-        assert isinstance(tracer, NullTracer)
+        with request_span(tracer, {"traceparent": f"00-{TRACE}-{CALLER}-01"}) as span:
+            assert not span.is_recording()
+        assert isinstance(tracer, NoOpTracer)
 
 
 async def test_traces_that_cannot_be_sent_stop_the_start_only_if_asked_for(
@@ -129,7 +136,7 @@ async def test_traces_that_cannot_be_sent_stop_the_start_only_if_asked_for(
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
     async with open_tracer(Settings()) as tracer:
-        assert isinstance(tracer, NullTracer)
+        assert isinstance(tracer, NoOpTracer)
     with pytest.raises(InvalidSettings, match="http/protobuf"):
         async with open_tracer(Settings(traces=True)):
             pass
@@ -139,11 +146,12 @@ def test_a_collector_that_is_gone_does_not_hold_up_the_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1")
-    tracer = open_otel(patience_s=0.1)
-    with tracer.request({}):
-        tracer.stage("read", perf_counter(), 0.1)
+    provider, exporter = open_exporter()
+    tracer = provider.get_tracer("likeness")
+    with request_span(tracer, {}):
+        add_stage(tracer, "read", perf_counter(), 0.1)
     started = perf_counter()
-    tracer.close()
+    close_exporter(provider, exporter, patience_s=0.1)
     # By itself the exporter tries for half a minute.
     assert perf_counter() - started < 15
 
