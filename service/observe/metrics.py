@@ -9,10 +9,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from opentelemetry.trace import NoOpTracer, Tracer
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+)
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
 
 from models.decision import Outcome
 from service.errors import STATUS
@@ -126,13 +130,13 @@ _FACES = (0, 1, 2, 3, 5, 10, 20)
 # Finer at the top, where the thresholds are.
 _SCORES = tuple(step / 20 for step in range(-4, 16)) + tuple(step / 40 for step in range(32, 41))
 _MARGINS = (-0.5, -0.2, -0.1, -0.05, -0.02, 0.0, 0.02, 0.05, 0.1, 0.2)
-# Each has an edge at the value where `models.photo.quality` reports an issue.
-_QUALITY = {
-    "face_px": (32, 48, 64, 96, 128, 192, 256, 384, 512, 1024),
-    "sharpness": (2, 4, 6, 8, 12, 16, 24, 32, 48),
-    "brightness": (16, 40, 64, 96, 128, 160, 192, 225),
-    "misfit": (0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3),
-}
+# All measures share one scale, because a histogram has only one: ratios below 1, sharpness,
+# brightness and pixels. It has an edge at each value where `models.photo.quality` reports an issue.
+_QUALITY = (
+    0.02, 0.04, 0.06, 0.08, 0.1, 0.15, 0.2, 0.3, 2, 4, 6, 8, 12, 16, 24, 32, 40, 48, 64, 96, 128,
+    160, 192, 225, 256, 384, 512, 1024,
+)  # fmt: skip
+_MEASURES = ("face_px", "sharpness", "brightness", "misfit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.tracer: Tracer = NoOpTracer()
+        # A switch of the whole process, which runs one app.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._requests = self._counter("likeness_requests_total")
         # Known labels start at 0, so that a rate sees the first increase too.
@@ -162,7 +168,9 @@ class Metrics:
         self._stage_seconds = self._histogram("likeness_stage_seconds", _STAGE_S)
         self._inflight = self._gauge("likeness_inflight")
         self._faces = self._histogram("likeness_faces_found", _FACES)
-        self._quality = HistogramByLabel("likeness_quality", _QUALITY, self._registry)
+        self._quality = self._histogram("likeness_quality", _QUALITY)
+        for measure in _MEASURES:
+            self._quality.labels(measure)
         self._queue_depth = self._gauge("likeness_queue_depth")
         self._batch_size = self._histogram("likeness_batch_size", _SIZES)
         self._batch_seconds = self._histogram("likeness_batch_seconds", _STAGE_S)
@@ -234,8 +242,8 @@ class Metrics:
 
     def quality(self, face: "Quality") -> None:
         """Observe the quality measures of a face."""
-        for measure in _QUALITY:
-            self._quality.observe(measure, getattr(face, measure))
+        for measure in _MEASURES:
+            self._quality.labels(measure).observe(getattr(face, measure))
 
     def decided(self, decision: Outcome, similarity: float, threshold: float) -> None:
         """Count a decision and observe its similarity and margin."""
@@ -329,7 +337,7 @@ class Metrics:
 
     def render(self) -> bytes:
         """Return all metrics in Prometheus' text format, of content type CONTENT_TYPE."""
-        return generate_latest(CreatedSeriesFilter(self._registry))
+        return generate_latest(self._registry)
 
     def _counter(self, name: str, label_values: Iterable[str] = ()) -> Counter:
         info = CATALOGUE[name]
@@ -364,44 +372,3 @@ class QueueMetrics:
         """Set the number of faces that wait in this queue."""
         self._metrics.queue_grew(depth - self._depth)
         self._depth = depth
-
-
-class HistogramByLabel(Collector):
-    """Observe one histogram whose buckets differ by the value of its only label.
-
-    Pixels and ratios need different buckets; the library allows one set of buckets per histogram.
-    """
-
-    def __init__(
-        self, name: str, buckets: Mapping[str, Sequence[float]], registry: CollectorRegistry
-    ) -> None:
-        info = CATALOGUE[name]
-        self._histograms = {
-            value: Histogram(name, info.help_text, info.labels, buckets=edges, registry=None)
-            for value, edges in buckets.items()
-        }
-        for value, histogram in self._histograms.items():
-            histogram.labels(value)
-        registry.register(self)
-
-    def observe(self, value: str, amount: float) -> None:
-        """Observe an amount for one value of the label."""
-        self._histograms[value].labels(value).observe(amount)
-
-    def collect(self) -> Iterable[Metric]:
-        first, *others = (metric for each in self._histograms.values() for metric in each.collect())
-        first.samples += [sample for other in others for sample in other.samples]
-        return [first]
-
-
-class CreatedSeriesFilter(CollectorRegistry):
-    """Collect a registry without its `_created` series; the library's own switch is global."""
-
-    def __init__(self, registry: CollectorRegistry) -> None:
-        super().__init__()
-        self._inner = registry
-
-    def collect(self) -> Iterator[Metric]:
-        for metric in self._inner.collect():
-            metric.samples = [s for s in metric.samples if not s.name.endswith("_created")]
-            yield metric

@@ -74,7 +74,7 @@ def test_margin_to_the_threshold_is_observed() -> None:
     assert inside - value(metrics, "likeness_score_margin_bucket", le="0.0") == 1
 
 
-def test_each_measure_of_quality_has_a_scale_of_its_own() -> None:
+def test_the_scale_of_quality_has_edges_for_each_measure() -> None:
     metrics = Metrics()
     metrics.quality(Quality(100, 7, 130, 40, 0, 0.05, 1, ()))
     found = {
