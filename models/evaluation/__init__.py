@@ -6,8 +6,7 @@
 More is measured apart: `strangers` the false matches within groups of people, `captures` and
 `conditions` photos under poor conditions such as blur, `fusion` several photos of one person, and
 `reject` what rejecting poor photos changes. `report` collects the results, and `page` renders them
-as HTML.
+as HTML; the pages' text and style are in the templates beside it.
 
-`face_map` draws how faces cluster (`layout` places them), and `conventions` finds which pixels a
-face network expects.
+`face_map` draws how faces cluster, and `conventions` finds which pixels a face network expects.
 """

@@ -1,20 +1,23 @@
-"""Draw a map of face vectors (t-SNE) and measure how well people separate."""
+"""Draw a map of face vectors and measure how well people separate."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import LikenessError
+from models.evaluation.page import load_template
 
 # With more points, t-SNE takes minutes and the points cover each other.
 MOST_POINTS = 5000
+_FEW = 10
 _NAMED = 20
+
+Method = Literal["t-SNE", "principal components"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class FaceMap:
     people: list[str]
     files: list[str]
     silhouette: float | None
+    method: Method
 
 
 def make_map(
@@ -40,8 +44,6 @@ def make_map(
     The same vectors always give the same map. Of more than MOST_POINTS vectors, MOST_POINTS are
     drawn at random. Raises LikenessError if there are fewer than 4.
     """
-    from sklearn.manifold import TSNE
-
     if len(vectors) < 4:
         raise LikenessError(f"A map needs at least four faces; there are {len(vectors)}.")
     if len(vectors) > MOST_POINTS:
@@ -49,10 +51,48 @@ def make_map(
         kept.sort()
         vectors = vectors[kept]
         people, files = [people[at] for at in kept], [files[at] for at in kept]
+    layout = lay_out(vectors)
+    score = silhouette(vectors, people)
+    return FaceMap(layout.points, list(people), list(files), score, layout.method)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Hold `points` `(n, 2)` float32; `complete` is false if scikit-learn was missing."""
+
+    points: NDArray[np.float32]
+    method: Method
+    complete: bool = True
+
+
+def lay_out(vectors: NDArray[np.float32]) -> Layout:
+    """Lay out unit vectors `(n, d)` by t-SNE over cosines (van der Maaten and Hinton 2008).
+
+    Fewer than 10 vectors, or all without scikit-learn, are placed by their principal components.
+    The same vectors always give the same map.
+    """
+    points = _principal(vectors)
+    if len(vectors) < _FEW:
+        return Layout(points, "principal components")
+    try:
+        from sklearn.manifold import TSNE
+        from threadpoolctl import threadpool_limits
+    except ImportError:
+        return Layout(points, "principal components", complete=False)
+    points *= 1e-4 / max(points.std(), 1e-12)
     perplexity = min(30.0, (len(vectors) - 1) / 3)
-    layout = TSNE(metric="cosine", init="random", perplexity=perplexity, random_state=seed)
-    points = np.asarray(layout.fit_transform(vectors), np.float32)
-    return FaceMap(points, list(people), list(files), silhouette(vectors, people))
+    # Threads that wait for busy cores make it many times slower, and their sums differ.
+    with threadpool_limits(1, "openmp"):
+        placed = TSNE(metric="cosine", init=points, perplexity=perplexity).fit_transform(vectors)
+    return Layout(np.asarray(placed, np.float32), "t-SNE")
+
+
+def _principal(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the first two principal components, `(n, 2)`."""
+    centred = vectors - vectors.sum(axis=0) / max(len(vectors), 1)
+    # Thousands of vectors have far fewer dimensions, so this is faster than decomposing them.
+    _, axes = np.linalg.eigh(centred.T @ centred)
+    return np.asarray(centred @ axes[:, :-3:-1], np.float32)
 
 
 def silhouette(vectors: NDArray[np.float32], people: Sequence[str]) -> float | None:
@@ -111,9 +151,9 @@ def render(face_map: FaceMap, folder: Path | None = None) -> str:
         "colours": [_css(at) for at in range(len(names))],
         "links": [(folder / f).absolute().as_uri() for f in face_map.files] if folder else [],
     }
-    # A name that contains `</script>` must not end the script.
-    text = json.dumps(data).replace("<", "\\u003c")
-    return PAGE.replace("CAPTION", escape(caption(face_map))).replace("DATA", text)
+    return load_template("map.html.j2").render(
+        caption=caption(face_map), method=face_map.method, data=data
+    )
 
 
 def _hue(number: int) -> float:
@@ -129,72 +169,3 @@ def _rgb(number: int) -> tuple[float, float, float]:
 
 def _css(number: int) -> str:
     return f"hsl({360 * _hue(number):.0f} 60% {32 + 12 * (number % 3)}%)"
-
-
-PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Map of faces</title>
-<style>
-body { margin: 0; font: 14px system-ui, sans-serif; color: #0f172a; overflow: hidden }
-header { position: absolute; padding: .7rem 1rem; background: #fffc }
-#tip { position: absolute; pointer-events: none; background: #0f172a; color: #fff;
-  padding: .25rem .5rem; border-radius: .25rem; display: none }
-input { margin-left: 1rem; font: inherit } canvas { display: block; cursor: grab }
-</style></head><body>
-<header><b>CAPTION</b><input id="search" placeholder="Find a person" aria-label="Find a person">
-</header><div id="tip"></div><canvas id="map"></canvas>
-<script>
-const data = DATA;
-const canvas = document.getElementById("map"), tip = document.getElementById("tip");
-const search = document.getElementById("search"), ink = canvas.getContext("2d");
-const xs = data.points.map(p => p[0]), ys = data.points.map(p => p[1]);
-const low = [Math.min(...xs), Math.min(...ys)], high = [Math.max(...xs), Math.max(...ys)];
-let scale = 1, x0 = 0, y0 = 0, held = null, near = -1, moved = false;
-function fit() {
-  canvas.width = innerWidth; canvas.height = innerHeight;
-  const width = high[0] - low[0] || 1, height = high[1] - low[1] || 1;
-  scale = 0.86 * Math.min(innerWidth / width, innerHeight / height);
-  x0 = innerWidth / 2 - scale * (low[0] + high[0]) / 2;
-  y0 = innerHeight / 2 + scale * (low[1] + high[1]) / 2;
-  draw();
-}
-function at(i) { return [x0 + scale * xs[i], y0 - scale * ys[i]]; }
-function draw() {
-  ink.clearRect(0, 0, canvas.width, canvas.height);
-  const wanted = search.value.toLowerCase(), person = near < 0 ? -1 : data.people[near];
-  for (let i = 0; i < xs.length; i++) {
-    const [x, y] = at(i), owner = data.people[i];
-    const found = !wanted || data.names[owner].toLowerCase().includes(wanted);
-    ink.globalAlpha = !found || (person >= 0 && owner !== person) ? 0.12 : 0.9;
-    ink.fillStyle = data.colours[owner];
-    ink.beginPath(); ink.arc(x, y, owner === person ? 6 : 4, 0, 7); ink.fill();
-  }
-}
-function nearest(x, y) {
-  let best = -1, least = 100;
-  for (let i = 0; i < xs.length; i++) {
-    const [px, py] = at(i), d = (px - x) ** 2 + (py - y) ** 2;
-    if (d < least) { least = d; best = i; }
-  }
-  return best;
-}
-canvas.onpointerdown = e => { held = [e.clientX - x0, e.clientY - y0]; moved = false; };
-onpointerup = () => { held = null; };
-canvas.onpointermove = e => {
-  if (held) { x0 = e.clientX - held[0]; y0 = e.clientY - held[1]; moved = true; draw(); return; }
-  const now = nearest(e.clientX, e.clientY);
-  tip.style.display = now < 0 ? "none" : "block";
-  if (now >= 0) {
-    tip.textContent = data.names[data.people[now]] + ": " + data.files[now];
-    tip.style.left = e.clientX + 12 + "px"; tip.style.top = e.clientY + 12 + "px";
-  }
-  if (now !== near) { near = now; draw(); }
-};
-canvas.onclick = () => { if (!moved && near >= 0 && data.links.length) open(data.links[near]); };
-canvas.addEventListener("wheel", e => {
-  e.preventDefault();
-  const by = Math.exp(-e.deltaY / 500);
-  x0 = e.clientX - by * (e.clientX - x0); y0 = e.clientY - by * (e.clientY - y0);
-  scale *= by; draw();
-}, { passive: false });
-search.oninput = draw; onresize = fit; fit();
-</script></body></html>
-"""

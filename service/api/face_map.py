@@ -4,10 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
-from models.evaluation.layout import MOST_VECTORS
 from service.edge.disconnect import run_until_disconnect
 from service.errors import TooManyRequests
-from service.recognition.face_map import draw_map
+from service.recognition.face_map import MOST_TEMPLATES, draw_map
 from service.recognition.service import ServiceDep
 from service.schemas.gallery import MapAnswer
 
@@ -22,13 +21,14 @@ async def gallery_map(
         str | None, Query(max_length=256, description="`next` of the previous map")
     ] = None,
     limit: Annotated[
-        int, Query(ge=4, le=MOST_VECTORS, description="most templates")
-    ] = MOST_VECTORS,
+        int, Query(ge=4, le=MOST_TEMPLATES, description="most templates")
+    ] = MOST_TEMPLATES,
 ) -> MapAnswer:
-    """Map templates so that similar ones lie together (t-SNE), in the order of subjects' names.
+    """Map templates so that similar ones lie together, in the order of subjects' names.
 
-    One map is drawn at a time, since it takes a core for seconds. `likeness map` draws thousands
-    of templates.
+    The method is t-SNE; it is principal components for fewer than ten templates, and where
+    scikit-learn is not installed. One map is drawn at a time, since it takes a core for seconds.
+    `likeness map` draws thousands of templates.
     """
     drawing = request.app.state.map_drawing
     if drawing.locked():

@@ -1,20 +1,19 @@
 """Draw a map of a part of the gallery while the service runs."""
 
 import asyncio
-import threading
 from dataclasses import dataclass
-from time import monotonic
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.evaluation.layout import Layout, lay_out
+from models.evaluation.face_map import Layout, lay_out
 from service.errors import SubjectNotFound
 from service.recognition.service import Service
 from service.schemas.gallery import MapAnswer, MapPointAnswer
 from service.store import GalleryTemplate, SubjectSummary
 
-_LONGEST_S = 10.0
+# t-SNE takes a second or two for so many.
+MOST_TEMPLATES = 500
 _PAGE = 100
 
 
@@ -53,6 +52,7 @@ async def draw_map(service: Service, after: str | None, limit: int) -> MapAnswer
             for (subject, template), (x, y) in zip(kept, layout.points, strict=True)
         ],
         others=sum(template.fingerprint != fingerprint for _, template in named),
+        method=layout.method,
         complete=layout.complete,
         next=page.next,
     )
@@ -75,12 +75,9 @@ async def _whole_subjects(service: Service, after: str | None, limit: int) -> Su
 
 
 async def _lay_out(vectors: NDArray[np.float32]) -> Layout:
-    """Compute in a thread; it stops after the current step if cancelled or out of time."""
-    cancelled = threading.Event()
-    end = monotonic() + _LONGEST_S
+    """Compute in a thread, and wait for it even if cancelled: a thread cannot be stopped."""
+    drawing = asyncio.create_task(asyncio.to_thread(lay_out, vectors))
     try:
-        return await asyncio.to_thread(
-            lay_out, vectors, lambda: not cancelled.is_set() and monotonic() < end
-        )
+        return await asyncio.shield(drawing)
     finally:
-        cancelled.set()
+        await asyncio.wait({drawing})

@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from datetime import datetime
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,7 +144,13 @@ class MapAnswer(Answer):
     others: int = Field(
         examples=[0], description="templates of other bundles, which the map leaves out"
     )
+    method: Literal["t-SNE", "principal components"] = Field(
+        examples=["t-SNE"],
+        description="how the points were placed; fewer than ten are placed by their principal "
+        "components",
+    )
     complete: bool = Field(
-        description="false if the time ran out: similar faces may be too far apart"
+        description="false if principal components replace t-SNE, because scikit-learn is not "
+        "installed: similar faces may be too far apart"
     )
     next: str | None = Field(None, description="pass as `after` to map the subjects that follow")

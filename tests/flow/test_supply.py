@@ -60,6 +60,23 @@ def test_what_the_project_asks_for_is_locked(extra: str) -> None:
     assert names - entries("service").keys() - entries(extra).keys() == set()
 
 
+def test_what_is_installed_includes_every_file_that_is_not_code() -> None:
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    installed = {
+        path
+        for package, patterns in tool["package-data"].items()
+        for pattern in patterns
+        for path in (ROOT / package).glob(pattern)
+    }
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "models", "service"], cwd=ROOT, capture_output=True, check=True
+    )
+    paths = [ROOT / name for name in listed.stdout.decode().split("\0") if name]
+    not_code = {path for path in paths if path.suffix not in {".py", ".md"}}
+    assert {path.name for path in not_code} >= {"report.html.j2", "map.html.j2"}
+    assert not_code <= installed
+
+
 def test_libraries_for_gpus_come_only_with_a_torch_for_them() -> None:
     assert [name for name in entries("service") if name.startswith(("nvidia", "triton"))] == []
     assert {"nvidia-cudnn-cu13", "triton"} <= entries("torch-cuda").keys()

@@ -33,7 +33,8 @@ function describe(map, people, canvas, host) {
   return [
     title,
     element("p", {}, "Similar templates lie together. Long distances on the map have no meaning. ",
-      map.complete ? null : "The time ran out before the map was finished. ",
+      `The templates are placed by ${map.method}. `,
+      map.complete ? null : "Similar ones may be too far apart, because scikit-learn is not installed. ",
       map.others ? `${map.others} templates of other bundles are not shown.` : null),
     canvas,
     table("Subjects on the map", ["Subject", "Templates", "Nearest other subject"],

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,14 @@ def test_the_page_asks_nothing_of_the_network(page: str) -> None:
 
 def test_names_of_files_are_escaped(page: str) -> None:
     assert not re.search(r"<\d+>", page)
+
+
+def test_a_hostile_name_stays_a_name(report: Report) -> None:
+    name = "</title><script>x</script>\"'{{ 7 * 7 }}"
+    hostile = report.model_copy(update={"bundle": name})
+    page = render(hostile)
+    assert "<script" not in page
+    assert unescape(page).count(name) == 2
 
 
 def test_photos_are_referred_to_where_they_lie(page: str, folder: Path) -> None:

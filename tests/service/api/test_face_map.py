@@ -1,5 +1,6 @@
 """A map shows a limited part of the gallery, and one map is drawn at a time."""
 
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,11 +71,20 @@ async def test_templates_of_a_subject_lie_together(gallery: Gallery) -> None:
     for subject in ("ada", "eileen", "grace"):
         await gallery.add(subject, 5)
     drawn = await gallery.map()
-    assert drawn.complete
+    assert (drawn.method, drawn.complete) == ("t-SNE", True)
     places = np.array([(point.x, point.y) for point in drawn.points]).reshape(3, 5, 2)
     centres = places.mean(axis=1)
     apart = np.linalg.norm(places[:, :, None] - centres, axis=3)
     assert (apart.argmin(axis=2) == np.arange(3)[:, None]).all()
+
+
+async def test_a_map_without_scikit_learn_says_what_it_shows(
+    gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sklearn.manifold", None)
+    await gallery.add("ada", 12)
+    drawn = await gallery.map()
+    assert (drawn.method, drawn.complete) == ("principal components", False)
 
 
 async def test_subjects_that_do_not_fit_are_on_the_next_map(gallery: Gallery) -> None:

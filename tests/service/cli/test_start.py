@@ -14,7 +14,10 @@ import pytest
 from tests.people import write_people
 from tests.photos import photo_bytes
 
-HEAVY = ("torch", "transformers", "cv2", "openvino", "onnx", "PIL", "scipy", "psycopg", "uvicorn")
+HEAVY = (
+    *("torch", "transformers", "cv2", "openvino", "onnx", "PIL", "scipy", "sklearn", "jinja2"),
+    *("psycopg", "uvicorn"),
+)
 # Runs commands one after the other, up to the first that loads something heavy.
 PROGRAM = f"""
 import json, sys
