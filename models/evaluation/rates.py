@@ -7,6 +7,7 @@ intervals come from a bootstrap that draws people, not comparisons.
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,8 @@ ERRORS_WANTED = 30
 # The data says nothing about a lower rate, so no point is offered there.
 ERRORS_NEEDED = 3
 CURVE_STEPS = 81
+# The shares of photos that are rejected, lowest quality first.
+REJECTED_SHARES = (0.0, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 # In a normal distribution, 95 % lies within this many standard deviations of the mean.
 _DEVIATIONS_OF_95_PERCENT = 1.959964
 _BLOCK = 256
@@ -220,3 +223,33 @@ def rate_curve(comparisons: Comparisons, steps: int = CURVE_STEPS) -> RateCurve:
         fmr=tuple(fmr.round(8).tolist()),
         fnmr=tuple(fnmr.round(6).tolist()),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class RejectRates:
+    """Hold the FNMR at a threshold after a share of the photos, worst first, is rejected."""
+
+    share: float
+    fnmr: float
+
+
+def reject_rates(
+    comparisons: Comparisons, qualities: NDArray[np.float32], threshold: float
+) -> tuple[RejectRates, ...]:
+    """Reject photos by their qualities `(n,)`, lowest first, and measure the FNMR of the rest.
+
+    Grother and Tabassi, Performance of Biometric Quality Measures, 2007.
+    A comparison is dropped if either of its photos is rejected. Random qualities leave the FNMR
+    as it is; perfect ones lower it by the share of rejected photos.
+    """
+    same = comparisons.same
+    photos, failed = comparisons.photos[same], comparisons.scores[same] < threshold
+    rank = np.empty(len(qualities))
+    rank[np.argsort(qualities, kind="stable")] = np.arange(len(qualities))
+    worst = rank[photos].min(axis=1)
+    rows = []
+    for share in REJECTED_SHARES:
+        kept = worst >= share * len(qualities)
+        if kept.any():
+            rows.append(RejectRates(share, float(np.mean(failed[kept]))))
+    return tuple(rows)

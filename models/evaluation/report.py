@@ -22,8 +22,8 @@ from models.decision import (
     default_point,
 )
 from models.errors import LikenessError
-from models.evaluation.captures import Captures
 from models.evaluation.comparisons import NOT_ENROLLED, Comparisons, Scores
+from models.evaluation.conditions import Captures
 from models.evaluation.fusion import fusion_rates
 from models.evaluation.measure import (
     FoldAccuracy,
@@ -36,8 +36,14 @@ from models.evaluation.measure import (
     keep_unsupported_points,
     measure_kept_points,
 )
-from models.evaluation.rates import ERRORS_NEEDED, FMR_TARGETS, operating_points, point_name
-from models.evaluation.reject import RejectRates, reject_rates
+from models.evaluation.rates import (
+    ERRORS_NEEDED,
+    FMR_TARGETS,
+    RejectRates,
+    operating_points,
+    point_name,
+    reject_rates,
+)
 from models.evaluation.strangers import StrangerSet, condition_rates_of, fill_match_rates
 
 TABLE_TARGETS = (1e-1, *FMR_TARGETS)

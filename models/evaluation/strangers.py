@@ -23,7 +23,7 @@ from models.decision import (
     Rate,
 )
 from models.errors import LikenessError
-from models.evaluation.captures import CaptureKind, Captures
+from models.evaluation.conditions import CaptureKind, Captures
 
 Mask = NDArray[np.bool_]
 

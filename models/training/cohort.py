@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.cohort import Cohort, Vectors
 from models.errors import LikenessError
-from models.evaluation.captures import Captures
+from models.evaluation.conditions import Captures
 
 # The numbers of clusters of plain faces and of the faces under each condition.
 CLUSTERS = 300

@@ -19,7 +19,7 @@ from torch.nn import functional
 from models.cohort import Vectors
 from models.decision import CONDITION_NAMES, ConditionName
 from models.errors import LikenessError
-from models.evaluation.captures import Captures
+from models.evaluation.conditions import Captures
 from models.photo.quality_head import (
     QualityHead,
     condition_logits,

@@ -11,7 +11,7 @@ from service.cli.terminal import bar, settings_from
 if TYPE_CHECKING:
     from models.decision import ConditionName
     from models.embedder import Embedder
-    from models.evaluation.captures import Captures
+    from models.evaluation.conditions import Captures
 
 PhotosNote = Annotated[
     str | None,
@@ -44,7 +44,7 @@ def capture_photos(
 ) -> "Captures":
     """Embed photos as they are and under conditions (by default all), and show the progress."""
     from models.decision import CONDITION_NAMES
-    from models.evaluation.captures import embed_captures
+    from models.evaluation.conditions import embed_captures
 
     chosen = CONDITION_NAMES if conditions is None else conditions
     with bar("under conditions" if chosen else "embedding") as progress:

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from models.decision import CONDITION_NAMES, ConditionName
 from models.embedder import Embedder, Row
 from models.errors import LikenessError
-from models.evaluation.captures import embed_captures
-from models.evaluation.conditions import degrade, degrade_all
+from models.evaluation.conditions import degrade, degrade_all, embed_captures
 from models.photo.face import Framing
 from tests.photos import photo_bytes
 

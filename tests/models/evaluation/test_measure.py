@@ -21,8 +21,8 @@ from models.decision import (
 )
 from models.embedder import Embedder
 from models.errors import LikenessError
-from models.evaluation.captures import embed_captures
 from models.evaluation.comparisons import Comparisons, all_pairs
+from models.evaluation.conditions import embed_captures
 from models.evaluation.measure import (
     MeasuredRates,
     add_rates,

@@ -6,6 +6,7 @@ from models.bundle import BUILTIN_FOLDER, BUILTIN_NAMES, read_manifest
 from models.cohort import LOWEST_SCORE
 from models.evaluation.comparisons import NOT_ENROLLED, Comparisons, all_pairs
 from models.evaluation.rates import (
+    REJECTED_SHARES,
     Bootstrap,
     equal_error_rate,
     fmr_at,
@@ -15,6 +16,7 @@ from models.evaluation.rates import (
     pair_accuracy,
     proportion,
     rate_curve,
+    reject_rates,
     threshold_at,
 )
 
@@ -301,3 +303,28 @@ def test_the_curve_of_a_built_in_bundle_passes_through_its_operating_points(name
         after = int(np.searchsorted(curve.thresholds, point.threshold))
         assert curve.fmr[after] - 1e-8 <= point.fmr.value <= curve.fmr[after - 1] + 1e-8
         assert curve.fnmr[after - 1] - 1e-6 <= point.fnmr.value <= curve.fnmr[after] + 1e-6
+
+
+# Errors after rejecting photos, counted by hand
+
+
+def unrecognised() -> Comparisons:
+    """Return 100 people with two photos each; those of the first ten are not recognised."""
+    people = np.arange(100)
+    scores = np.where(people < 10, 0.1, 0.9).astype(np.float32)
+    return Comparisons(scores, people, people, np.stack([2 * people, 2 * people + 1], 1))
+
+
+def test_perfect_qualities_leave_no_errors() -> None:
+    qualities = np.where(np.arange(200) < 20, 0.1, 0.9).astype(np.float32)
+    rates = {row.share: row.fnmr for row in reject_rates(unrecognised(), qualities, 0.5)}
+    assert rates[0.0] == pytest.approx(0.1)
+    assert rates[0.05] == pytest.approx(5 / 95)
+    assert rates[0.1] == 0
+
+
+def test_random_qualities_leave_the_rate_as_it_is() -> None:
+    qualities = np.random.default_rng(0).random(200).astype(np.float32)
+    rates = [row.fnmr for row in reject_rates(unrecognised(), qualities, 0.5)]
+    assert len(rates) == len(REJECTED_SHARES)
+    assert all(0.05 < rate < 0.15 for rate in rates)

@@ -14,7 +14,7 @@ from models.datasets.features import VectorSet
 from models.datasets.labelled import LabelledSet
 from models.decision import ConditionRates, GroupRates, OperatingPoint, Rate
 from models.errors import LikenessError
-from models.evaluation.captures import Captures
+from models.evaluation.conditions import Captures
 from models.evaluation.page import percent, render
 from models.evaluation.report import Report, det_curve, make_report, measure_strangers
 from models.evaluation.strangers import GroupedPhotos, StrangerSet

@@ -12,7 +12,7 @@ from models.datasets.crops import cut
 from models.datasets.vectors import UNREADABLE
 from models.decision import ConditionRates, OperatingPoint, Rate
 from models.errors import LikenessError
-from models.evaluation.captures import Captures
+from models.evaluation.conditions import Captures
 from models.evaluation.strangers import (
     GroupedPhotos,
     StrangerPairs,

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from models.cohort import Cohort
 from models.errors import LikenessError
-from models.evaluation.captures import Captures
+from models.evaluation.conditions import Captures
 from models.training.cohort import FEWEST_PEOPLE, build_cohort, one_photo_each
 
 Vectors = NDArray[np.float32]

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from models.decision import CONDITION_NAMES, ConditionName
 from models.errors import LikenessError
-from models.evaluation.captures import CaptureKind, Captures
+from models.evaluation.conditions import CaptureKind, Captures
 from models.photo.quality_head import QualityHead
 from models.training.quality import QualityExamples, summary_lines, train_quality
 
