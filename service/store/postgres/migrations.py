@@ -1,18 +1,19 @@
-"""The schema of a PostgreSQL database, as numbered migrations."""
+"""Bring a PostgreSQL database to the schema of this release: a new one at once, an old in steps."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
 from psycopg import AsyncConnection, errors
 
 from service.errors import StoreUnavailable
 from service.store.names import is_odd, plain_key_name
-from service.store.postgres.add_cohorts import add_cohorts
-from service.store.postgres.add_collections import add_collections
-from service.store.postgres.add_nearest import add_nearest
+from service.store.postgres.schema import NEAREST, SCHEMA, VERSION
+from service.store.postgres.schema import VACUUM_SOON as VACUUM_SOON
+from service.store.versions import missing_steps
 
 Connection = AsyncConnection[Any]
-Migration = Callable[[Connection], Awaitable[None]]
+Step = Callable[[Connection], Awaitable[None]]
 
 # The first with iterative scans, which find more rows if the nearest have expired.
 OLDEST_PGVECTOR = (0, 8)
@@ -21,194 +22,24 @@ OLDEST_PGVECTOR = (0, 8)
 _LOCK = 0x4C494B454E455353
 
 
-async def create_schema(connection: Connection) -> None:
-    """Create version 1.
+async def add_cohorts(connection: Connection) -> None:
+    """Create version 9, which searches by scores instead of cosines.
 
-    A template's id names a photo of a subject; all bundles' templates of the photo share it. A
-    photo is kept as long as a template of it. A vector is stored once, in full precision; each
-    bundle has its own search table (see `spaces`), so that no query compares vectors of two
-    bundles.
-
-    Triggers keep the counts, because every answer of /identify contains the gallery's size, and to
-    count rows takes longer in a larger gallery. Counts have 64 rows, chosen by subject, so that
-    writers do not wait for each other.
+    The search tables are dropped and made again from `templates` when a service names the cohort
+    (see `placing`), which is then recorded here.
     """
     for statement in (
-        """CREATE TABLE likeness.subjects (
-            subject text COLLATE "C" PRIMARY KEY,
-            created_at timestamptz NOT NULL,
-            metadata text NOT NULL
-        )""",
-        """CREATE TABLE likeness.templates (
-            number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-            template_id text COLLATE "C" NOT NULL,
-            subject text COLLATE "C" NOT NULL REFERENCES likeness.subjects,
-            fingerprint text COLLATE "C" NOT NULL,
-            image_sha256 text COLLATE "C" NOT NULL,
-            quality text NOT NULL,
-            created_at timestamptz NOT NULL,
-            expires_at timestamptz,
-            vector vector NOT NULL,
-            UNIQUE (template_id, fingerprint),
-            UNIQUE (subject, image_sha256, fingerprint)
-        )""",
-        """CREATE TABLE likeness.photos (
-            number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-            subject text COLLATE "C" NOT NULL REFERENCES likeness.subjects,
-            image_sha256 text COLLATE "C" NOT NULL,
-            photo bytea NOT NULL,
-            UNIQUE (subject, image_sha256)
-        )""",
-        # Photos are compressed already.
-        "ALTER TABLE likeness.photos ALTER COLUMN photo SET STORAGE EXTERNAL",
-        """CREATE FUNCTION likeness.forget_photos() RETURNS trigger LANGUAGE plpgsql AS $$
-            BEGIN
-                DELETE FROM likeness.photos USING gone
-                WHERE photos.subject = gone.subject AND photos.image_sha256 = gone.image_sha256
-                    AND NOT EXISTS (SELECT 1 FROM likeness.templates
-                        WHERE templates.subject = gone.subject
-                            AND templates.image_sha256 = gone.image_sha256);
-                RETURN NULL;
-            END $$""",
-        """CREATE TRIGGER forget_photos AFTER DELETE ON likeness.templates
-            REFERENCING OLD TABLE AS gone
-            FOR EACH STATEMENT EXECUTE FUNCTION likeness.forget_photos()""",
-        """CREATE TABLE likeness.switched (
-            single boolean PRIMARY KEY CHECK (single),
-            fingerprint text COLLATE "C" NOT NULL
-        )""",
-        """CREATE TABLE likeness.spaces (
-            space integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-            fingerprint text COLLATE "C" NOT NULL,
-            dimension integer NOT NULL,
-            UNIQUE (fingerprint, dimension)
-        )""",
-        """CREATE TABLE likeness.idempotency (
-            key text COLLATE "C" PRIMARY KEY,
-            request_sha256 text NOT NULL,
-            outcome text NOT NULL,
-            created_at timestamptz NOT NULL
-        )""",
-        "CREATE INDEX ON likeness.idempotency (created_at)",
-        """CREATE TABLE likeness.counts (
-            shard integer PRIMARY KEY,
-            subjects bigint NOT NULL DEFAULT 0,
-            templates bigint NOT NULL DEFAULT 0
-        ) WITH (fillfactor = 10)""",
-        "INSERT INTO likeness.counts (shard) SELECT generate_series(0, 63)",
-        *(_counting(table) for table in ("subjects", "templates")),
-        *(
-            f"""CREATE TRIGGER count_{event.lower()} AFTER {event} ON likeness.{table}
-            REFERENCING {rows} TABLE AS changed
-            FOR EACH STATEMENT EXECUTE FUNCTION likeness.count_{table}()"""
-            for table in ("subjects", "templates")
-            for event, rows in (("INSERT", "NEW"), ("DELETE", "OLD"))
-        ),
-    ):
-        await connection.execute(statement)
-
-
-def _counting(table: str) -> str:
-    return f"""CREATE FUNCTION likeness.count_{table}() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN
-            UPDATE likeness.counts
-            SET {table} = {table} + CASE TG_OP WHEN 'INSERT' THEN rows ELSE -rows END
-            FROM (
-                SELECT hashtextextended(subject, 0) & 63 AS of_subject, count(*) AS rows
-                FROM changed GROUP BY 1
-            ) AS each
-            WHERE shard = of_subject;
-            RETURN NULL;
-        END $$"""
-
-
-async def add_keys(connection: Connection) -> None:
-    """Create version 2, with API keys."""
-    await connection.execute(
-        """CREATE TABLE likeness.keys (
-            number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-            key_id text COLLATE "C" NOT NULL UNIQUE,
-            name text NOT NULL,
-            scopes text[] NOT NULL,
-            salt bytea NOT NULL,
-            digest bytea NOT NULL,
-            per_s double precision,
-            at_once integer,
-            created_at timestamptz NOT NULL,
-            revoked_at timestamptz
-        )"""
-    )
-
-
-async def index_expiry(connection: Connection) -> None:
-    """Create version 3, with an index to find expired templates."""
-    await connection.execute(
-        "CREATE INDEX ON likeness.templates (expires_at) WHERE expires_at IS NOT NULL"
-    )
-
-
-async def add_audit(connection: Connection) -> None:
-    """Create version 4, with the audit log."""
-    await connection.execute(
-        """CREATE TABLE likeness.audit (
-            number bigint PRIMARY KEY,
-            at timestamptz NOT NULL,
-            action text NOT NULL,
-            subject_sha256 text,
-            key_id text,
-            counts text NOT NULL,
-            previous text NOT NULL,
+        "DELETE FROM likeness.spaces",
+        # So that a replica of an earlier release cannot make a table that this release searches.
+        "ALTER TABLE likeness.spaces RENAME COLUMN dimension TO vector_dimension",
+        """CREATE TABLE likeness.cohorts (
+            fingerprint text COLLATE "C" PRIMARY KEY,
             digest text NOT NULL
-        )"""
-    )
-
-
-async def add_seals(connection: Connection) -> None:
-    """Create version 5, with encryption keys and with the terms of a subject.
-
-    Values that may be encrypted are bytes, encrypted or not; vectors are in pgvector's binary
-    format. The id of a destroyed key stays. So after the restore of an old backup, today's keys
-    show which subjects were erased since. Encrypted and clear vectors have separate search tables.
-    """
-    for statement in (
-        """CREATE TABLE likeness.data_keys (
-            key_id text COLLATE "C" PRIMARY KEY,
-            master text COLLATE "C",
-            wrapped bytea,
-            CHECK ((master IS NULL) = (wrapped IS NULL))
         )""",
-        "CREATE INDEX ON likeness.data_keys (master)",
-        """ALTER TABLE likeness.subjects
-            ADD COLUMN key_id text COLLATE "C" REFERENCES likeness.data_keys,
-            ADD COLUMN terms bytea,
-            ALTER COLUMN metadata TYPE bytea USING convert_to(metadata, 'UTF8')""",
-        "CREATE INDEX ON likeness.subjects (key_id)",
-        """ALTER TABLE likeness.templates
-            ALTER COLUMN vector TYPE bytea USING vector_send(vector)""",
-        "ALTER TABLE likeness.templates ALTER COLUMN vector SET STORAGE EXTERNAL",
-        """ALTER TABLE likeness.spaces
-            ADD COLUMN key_id text COLLATE "C" REFERENCES likeness.data_keys,
-            DROP CONSTRAINT spaces_fingerprint_dimension_key""",
-        """CREATE UNIQUE INDEX ON likeness.spaces (fingerprint, dimension, (key_id IS NULL))""",
-        """CREATE FUNCTION likeness.destroy_keys() RETURNS trigger LANGUAGE plpgsql AS $$
-            BEGIN
-                UPDATE likeness.data_keys SET master = NULL, wrapped = NULL
-                FROM gone WHERE data_keys.key_id = gone.key_id;
-                RETURN NULL;
-            END $$""",
-        """CREATE TRIGGER destroy_keys AFTER DELETE ON likeness.subjects
-            REFERENCING OLD TABLE AS gone
-            FOR EACH STATEMENT EXECUTE FUNCTION likeness.destroy_keys()""",
+        "DROP FUNCTION likeness.nearest(integer, halfvec, integer, text)",
+        NEAREST,
     ):
         await connection.execute(statement)
-
-
-async def add_signing(connection: Connection) -> None:
-    """Create version 7, with API keys whose secret is kept, to check signatures."""
-    await connection.execute(
-        """ALTER TABLE likeness.keys
-        ADD COLUMN signing_key_id text COLLATE "C" REFERENCES likeness.data_keys"""
-    )
 
 
 async def list_unbound(connection: Connection) -> None:
@@ -281,12 +112,6 @@ async def mark_names(connection: Connection) -> None:
     )
 
 
-# The next run of autovacuum removes deleted rows, instead of waiting until a fifth of all rows are
-# deleted; it also removes them from indexes, which it would skip while few rows are deleted.
-VACUUM_SOON = """autovacuum_vacuum_threshold = 0, autovacuum_vacuum_scale_factor = 0,
-    vacuum_index_cleanup = on"""
-
-
 async def vacuum_soon(connection: Connection) -> None:
     """Create version 13, in which deleted rows soon leave the tables, however large they are."""
     tables = ["subjects", "templates", "photos", "data_keys", "idempotency", "request_templates"]
@@ -296,48 +121,38 @@ async def vacuum_soon(connection: Connection) -> None:
         await connection.execute(f"ALTER TABLE likeness.{table} SET ({VACUUM_SOON})")
 
 
-MIGRATIONS: tuple[Migration, ...] = (
-    create_schema,
-    add_keys,
-    index_expiry,
-    add_audit,
-    add_seals,
-    add_collections,
-    add_signing,
-    add_nearest,
-    add_cohorts,
-    list_unbound,
-    link_requests,
-    mark_names,
-    vacuum_soon,
+STEPS: Final[Mapping[int, Step]] = MappingProxyType(
+    {9: add_cohorts, 10: list_unbound, 11: link_requests, 12: mark_names, 13: vacuum_soon}
 )
+"""Each step by the version that it makes; a step that was released does not change."""
 
 
-async def migrate(connection: Connection, migrations: Sequence[Migration] = MIGRATIONS) -> None:
-    """Apply the missing migrations, each in its own transaction.
+async def migrate(connection: Connection, steps: Mapping[int, Step] = STEPS) -> None:
+    """Create the schema in a new database, or apply the missing steps to an old one.
 
-    Raises StoreUnavailable if the database is newer than this release, of another program,
-    without pgvector or not in UTF-8.
+    Raises StoreUnavailable if the database is newer than this release, older than it upgrades, of
+    another program, without pgvector or not in UTF-8.
     """
     await connection.execute("SELECT pg_advisory_lock(%s)", [_LOCK])
     try:
         await _check_encoding(connection)
         await _add_pgvector(connection)
         version = await _version(connection)
-        if version > len(migrations):
-            raise StoreUnavailable(
-                f"The database has version {version}, and this release knows {len(migrations)} "
-                "at most: a newer release wrote it. Start that release, or restore a backup."
-            )
-        for number, migration in enumerate(migrations[version:], version + 1):
+        if not version:
             async with connection.transaction():
-                await migration(connection)
+                await connection.execute(SCHEMA)
+                await connection.execute("INSERT INTO likeness.schema VALUES (%s)", [VERSION])
+            version = VERSION
+        for number, step in missing_steps(version, steps):
+            async with connection.transaction():
+                await step(connection)
                 await connection.execute("UPDATE likeness.schema SET version = %s", [number])
     finally:
         await connection.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
 
 
 async def _version(connection: Connection) -> int:
+    """Return the version of the schema, 0 if there is none."""
     found = await connection.execute(
         "SELECT to_regnamespace('likeness') IS NOT NULL, to_regclass('likeness.schema') IS NOT NULL"
     )
@@ -347,10 +162,7 @@ async def _version(connection: Connection) -> int:
             "The database has a schema `likeness` of another program. Name another database."
         )
     if not is_ours:
-        async with connection.transaction():
-            await connection.execute("CREATE SCHEMA likeness")
-            await connection.execute("CREATE TABLE likeness.schema (version integer NOT NULL)")
-            await connection.execute("INSERT INTO likeness.schema VALUES (0)")
+        return 0
     ((version,),) = await (
         await connection.execute("SELECT version FROM likeness.schema")
     ).fetchall()
