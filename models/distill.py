@@ -14,19 +14,21 @@ feature maps of the teacher from its patch tokens (Romero et al. 2015, FitNets);
 hints a transformer needs several times more photos.
 """
 
-import argparse
 import csv
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Final
 
 import numpy as np
 import torch
+import typer
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from typer import Argument, Option
 
 from models.bundle import save_weights
 from models.datasets.atomic import atomic_write
@@ -62,6 +64,9 @@ class Schedule:
     warm_up_steps: int = 200
     average: float = 0.998
     watch_steps: int = 500
+
+
+SCHEDULE: Final = Schedule()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,38 +182,55 @@ class Run:
         self.step += 1
 
 
-def train(arguments: argparse.Namespace) -> None:
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+Init = Annotated[Path | None, Option(help="Folder of an earlier encoder/ and head.safetensors.")]
+
+
+@app.command("run")
+def train(
+    crops: Annotated[Path, Option(help="Crops to train on.")],
+    watch: Annotated[Path, Option(help="Crops of a labelled set, to measure progress.")],
+    watch_folder: Annotated[Path, Option(help="Folder of that set, with its CSV files.")],
+    work: Annotated[Path, Option(help="Folder of the checkpoint and the log.")],
+    init: Init = None,
+    minutes: Annotated[float, Option(help="Stop after so many minutes.")] = 60,
+    steps: Annotated[int, Option(help="Stop after so many steps.")] = sys.maxsize,
+    watch_steps: Annotated[
+        int, Option(help="Steps from one measurement to the next.")
+    ] = SCHEDULE.watch_steps,
+    decay: Annotated[bool, Option("--decay", help="Let the learning rate fall to zero.")] = False,
+    batch: Annotated[int, Option(help="Crops per step.")] = SCHEDULE.batch,
+    rate: Annotated[float, Option(help="Highest learning rate.")] = SCHEDULE.rate,
+    device: Annotated[str, Option(help="cpu, cuda or cuda:N.")] = "cpu",
+) -> None:
     """Train for some minutes or steps, from the last checkpoint if there is one."""
-    schedule = Schedule(
-        batch=arguments.batch, rate=arguments.rate, watch_steps=arguments.watch_steps
-    )
-    work = arguments.work
+    schedule = Schedule(batch=batch, rate=rate, watch_steps=watch_steps)
     work.mkdir(parents=True, exist_ok=True)
-    crops = CropSet.load(arguments.crops).crops
-    watch = WatchSet(read_labelled(arguments.watch_folder), CropSet.load(arguments.watch))
-    run = Run(new_student(arguments.init), schedule, work, arguments.device)
+    trained_on = CropSet.load(crops).crops
+    watched = WatchSet(read_labelled(watch_folder), CropSet.load(watch))
+    run = Run(new_student(init), schedule, work, device)
     teacher = Teacher()
     weights, jitter = LossWeights(), Jitter()
-    first, started, seconds = run.step, time.monotonic(), arguments.minutes * 60
+    first, started, seconds = run.step, time.monotonic(), minutes * 60
     torch.manual_seed(run.step)
     losses: list[tuple[float, float]] = []
     marked = started
-    for batch in batches(crops, schedule.batch, seed=run.step):
+    for pixels in batches(trained_on, schedule.batch, seed=run.step):
         elapsed = time.monotonic() - started
-        if elapsed > seconds or run.step - first >= arguments.steps:
+        if elapsed > seconds or run.step - first >= steps:
             break
-        rate = schedule.rate * min(1, (run.step - first + 1) / schedule.warm_up_steps)
-        if arguments.decay:
-            rate *= 1 - elapsed / seconds
-        loss, cosine = batch_loss(run.worker, teacher, batch.to(run.device), weights, jitter)
-        run.advance(loss, rate)
+        rate_now = schedule.rate * min(1, (run.step - first + 1) / schedule.warm_up_steps)
+        if decay:
+            rate_now *= 1 - elapsed / seconds
+        loss, cosine = batch_loss(run.worker, teacher, pixels.to(run.device), weights, jitter)
+        run.advance(loss, rate_now)
         losses.append((float(loss.detach()), cosine))
         if run.step % schedule.watch_steps == 0:
             speed = len(losses) * schedule.batch / (time.monotonic() - marked)
-            _report(run, watch, rate, losses, speed, work)
+            _report(run, watched, rate_now, losses, speed, work)
             losses, marked = [], time.monotonic()
     if losses:
-        _report(run, watch, 0.0, losses, 0.0, work)
+        _report(run, watched, 0.0, losses, 0.0, work)
 
 
 def _report(
@@ -233,66 +255,38 @@ def _report(
     print("  ".join(f"{n} {v}" for n, v in zip(LOG_FIELDS, row, strict=True)), flush=True)
 
 
-def export(arguments: argparse.Namespace) -> None:
+@app.command()
+def export(
+    work: Annotated[Path, Option(help="Folder of the run.")],
+    out: Annotated[Path, Option(help="Folder of the bundle.")],
+    init: Init = None,
+) -> None:
     """Write the averaged student as `encoder/` and `head.safetensors`, in float16.
 
     The student needs crops of STUDENT_SIZE and STUDENT_MARGIN with the template `arcface`. Write
     this into `bundle.json`, and measure the bundle again.
     """
-    student = Run(new_student(arguments.init), Schedule(), arguments.work, "cpu").average
+    student = Run(new_student(init), SCHEDULE, work, "cpu").average
     head = Head.from_tensors(student.head.state_dict())
-    save_weights(arguments.out, ClipEncoder(student.encoder.half()), head.half())
+    save_weights(out, ClipEncoder(student.encoder.half()), head.half())
 
 
-def cut_crops(arguments: argparse.Namespace) -> None:
+@app.command("crops")
+def cut_crops(
+    photos: Annotated[Path, Argument(help="Folder of photos.")],
+    out: Annotated[Path, Option(help="File of the crops.")],
+) -> None:
     """Cut the crops of a folder of photos, and print how many photos have none."""
     crops = cut(
-        photos_in(arguments.photos),
-        arguments.photos,
+        photos_in(photos),
+        photos,
         DetectorSource("yunet"),
         Framing(CROP_SIZE, CROP_MARGIN, "arcface"),
     )
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    crops.save(arguments.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    crops.save(out)
     print(f"{len(crops.names)} crops, {len(crops.rejected)} photos without a crop")
 
 
-def main(command_line: Sequence[str] | None = None) -> None:
-    """Read the command line and run its subcommand."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    commands = parser.add_subparsers(required=True)
-    command = commands.add_parser("crops", help=cut_crops.__doc__)
-    command.add_argument("photos", type=Path)
-    command.add_argument("--out", type=Path, required=True)
-    command.set_defaults(do=cut_crops)
-    command = commands.add_parser("run", help=train.__doc__)
-    command.add_argument("--crops", type=Path, required=True)
-    command.add_argument(
-        "--watch", type=Path, required=True, help="crops of a labelled set, to measure progress"
-    )
-    command.add_argument(
-        "--watch-folder", type=Path, required=True, help="folder of that set, with its CSV files"
-    )
-    command.add_argument("--work", type=Path, required=True)
-    command.add_argument(
-        "--init", type=Path, help="folder of an earlier encoder/ and head.safetensors"
-    )
-    command.add_argument("--minutes", type=float, default=60)
-    command.add_argument("--steps", type=int, default=sys.maxsize)
-    command.add_argument("--watch-steps", type=int, default=Schedule().watch_steps)
-    command.add_argument("--decay", action="store_true", help="let the learning rate fall to zero")
-    command.add_argument("--batch", type=int, default=192)
-    command.add_argument("--rate", type=float, default=1e-3)
-    command.add_argument("--device", default="cpu")
-    command.set_defaults(do=train)
-    command = commands.add_parser("export", help=export.__doc__)
-    command.add_argument("--work", type=Path, required=True)
-    command.add_argument("--init", type=Path, help="the same as for `run`")
-    command.add_argument("--out", type=Path, required=True)
-    command.set_defaults(do=export)
-    arguments = parser.parse_args(command_line)
-    arguments.do(arguments)
-
-
 if __name__ == "__main__":
-    main()
+    app()

@@ -7,10 +7,12 @@ photos. The photos are decoded, detected and aligned exactly as the service does
 `likeness evaluate` measures the same and also writes a report.
 """
 
-import argparse
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Argument, Option
 
 from models.bundle import (
     Bundle,
@@ -63,26 +65,28 @@ def write_revised(source: str, manifest: Manifest, out: Path | None = None) -> P
     return target
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the command line, measure the bundle, print the calibration, and write it on request."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("bundle", help="name of a built-in bundle, or a folder")
-    parser.add_argument("--photos", type=Path, required=True, help="folder of labelled photos")
-    parser.add_argument("--data", required=True, help="a sentence that says what the photos are")
-    parser.add_argument(
-        "--write", action="store_true", help="write the calibration into the bundle"
-    )
-    options = parser.parse_args(arguments)
-    bundle = load_bundle(options.bundle)
-    labelled = read_labelled(options.photos)
-    vectors = embed_photos(labelled, bundle)
-    every = compare_photos(labelled, vectors, bundle.cohort)
-    fresh = calibrate(labelled, vectors, options.data, every, bundle.cohort)
-    calibration = keep_unsupported_points(fresh, bundle.manifest.calibration, every)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+def main(
+    bundle: Annotated[str, Argument(help="Name of a built-in bundle, or a folder.")],
+    photos: Annotated[Path, Option(help="Folder of labelled photos.")],
+    data: Annotated[str, Option(help="A sentence that says what the photos are.")],
+    write: Annotated[
+        bool, Option("--write", help="Write the calibration into the bundle.")
+    ] = False,
+) -> None:
+    """Measure a bundle on labelled photos, and print its calibration."""
+    loaded, labelled = load_bundle(bundle), read_labelled(photos)
+    vectors = embed_photos(labelled, loaded)
+    every = compare_photos(labelled, vectors, loaded.cohort)
+    fresh = calibrate(labelled, vectors, data, every, loaded.cohort)
+    calibration = keep_unsupported_points(fresh, loaded.manifest.calibration, every)
     print(calibration.model_dump_json(indent=2))
-    if options.write:
-        write_calibration(options.bundle, bundle, calibration)
+    if write:
+        write_calibration(bundle, loaded, calibration)
 
 
 if __name__ == "__main__":
-    main()
+    app()

@@ -1,18 +1,25 @@
 """Train a head on labelled photos, offline, and write a bundle.
 
+    python -m models.train PHOTOS --out BUNDLE
+    python -m models.train PHOTOS --out BUNDLE --evaluate-on view1 --lora 8
+
     photos -> features of the frozen encoder (cached) -> people split in three parts -> head
            -> rates on people that were not trained on -> bundle, model card, curves
 
-The command is `likeness train`. With `lora` the encoder is first adapted to the same people.
+With `--lora` the encoder is first adapted to the same people. The knobs are in
+`models/training/options.py`. `likeness train` does the same and also prints the error rates.
 """
 
-import sys
+import subprocess
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import typer
 
 from models.bundle import (
     Bundle,
@@ -25,9 +32,10 @@ from models.bundle import (
 )
 from models.cohort import NO_COHORT, write_cohort
 from models.datasets.features import Extractor, FeatureCache, FeatureSet, apply_head, cache_key
-from models.datasets.labelled import LabelledSet, select
+from models.datasets.labelled import LabelledSet, read_people, read_protocol, select
 from models.datasets.spreadsheets import write_table
 from models.embedder import Embedder
+from models.encoder.device import choose_device, choose_precision
 from models.encoder.head import Head
 from models.errors import LikenessError
 from models.evaluation.page import render
@@ -36,8 +44,17 @@ from models.training.card import curves_csv, draw_curves, model_card
 from models.training.head import Features, HeadLearner
 from models.training.loop import Identities, Training
 from models.training.lora import adapt_encoder
-from models.training.plan import Listener, Plan, TrainingResult
-from models.training.split import Leak, Split, find_leaks, split_people
+from models.training.options import Inputs, Lora, Options, with_knobs
+from models.training.plan import (
+    Epoch,
+    Leak,
+    Listener,
+    Plan,
+    Split,
+    TrainingResult,
+    find_leaks,
+    split_people,
+)
 
 SMOKE_PEOPLE, SMOKE_PHOTOS, SMOKE_EPOCHS = 16, 8, 5
 NOT_GOOD_FOR = (
@@ -55,6 +72,41 @@ class FeatureSets:
     evaluation: tuple[FeatureSet, ...]
 
 
+def read_plan(inputs: Inputs, options: Options, lora: Lora, cache: Path) -> Plan:
+    """Read the photos and choose the device. Raises LikenessError.
+
+    `cache` is the folder for features if `inputs` names none.
+    """
+    device = choose_device(inputs.device)
+    return Plan(
+        photos=read_people(inputs.photos, inputs.outside),
+        out=inputs.out,
+        cache=inputs.cache or cache,
+        encoder=inputs.encoder,
+        evaluation=tuple(
+            read_protocol(folder, outside=inputs.outside) for folder in inputs.evaluate_on or ()
+        ),
+        options=options,
+        fresh_head=inputs.fresh_head,
+        lora=lora,
+        device=device,
+        precision=choose_precision(device),
+        commit=commit(),
+    )
+
+
+def commit() -> str | None:
+    """Return the commit of the running code, None outside a checkout."""
+    git = subprocess.run(
+        ["git", "rev-parse", "HEAD"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return git.stdout.strip() or None
+
+
 def train(plan: Plan, listener: Listener) -> TrainingResult:
     """Train, evaluate, and write the bundle, its model card and its curves.
 
@@ -66,21 +118,31 @@ def train(plan: Plan, listener: Listener) -> TrainingResult:
             "The new bundle would overwrite the bundle that its encoder comes from."
         )
     plan.run.mkdir(parents=True, exist_ok=True)
+
+    # The encoder that gives the features, and the head to start with.
     source, bundle = plan.encoder, load_bundle(plan.encoder, weights=plan.weights)
     start = None if plan.fresh_head else bundle.head
     if start is not None:
         plan = replace(plan, options=replace(plan.options, dimension=start.dimension))
+
+    # The features of all photos, and the people that train, validate and test.
     features = extract_features(plan, bundle, listener)
     leaks = [leak for other in features.evaluation for leak in find_leaks(features.photos, other)]
     _list_unused(plan, features, leaks, listener)
     split = _split(plan, features.photos, leaks)
-    if plan.lora is not None:
-        source, start = adapt_encoder(plan, plan.lora, start, split, listener)
+
+    # The encoder, adapted to these people.
+    if plan.lora.rank:
+        source, start = adapt_encoder(plan, start, split, listener)
         features = extract_features(plan, load_bundle(source, weights=plan.weights), listener)
+
+    # The head, epoch by epoch.
     training, learner = _head_training(plan, start, features.photos, split)
     for epoch in training.epochs():
         listener.epoch("head", epoch, training.fmr)
     head = learner.head()
+
+    # The bundle, its error rates, its card and its curves.
     bundle = _write(plan, source, head)
     reports = _reports(plan, bundle, head, features, split)
     result = TrainingResult(
@@ -167,9 +229,7 @@ def _write(plan: Plan, source: str, head: Head) -> Bundle:
     manifest = Manifest(
         name=plan.out.resolve().name,
         encoder=(
-            bundle.manifest.encoder
-            if plan.lora is not None
-            else copy_encoder(bundle, source, plan.out)
+            bundle.manifest.encoder if plan.lora.rank else copy_encoder(bundle, source, plan.out)
         ),
         head=head.widths,
         pixels=replace(bundle.manifest.pixels, mirror=True),
@@ -252,7 +312,7 @@ def smoke_plan(plan: Plan) -> Plan:
         photos=_few(plan.photos),
         evaluation=tuple(_few(labelled) for labelled in plan.evaluation),
         options=replace(plan.options, epochs=SMOKE_EPOCHS, batch=32),
-        lora=None if plan.lora is None else replace(plan.lora, epochs=1),
+        lora=replace(plan.lora, epochs=1),
     )
 
 
@@ -264,5 +324,29 @@ def _few(labelled: LabelledSet) -> LabelledSet:
     return select(labelled, np.concatenate(places))
 
 
+class PrintedLines:
+    """Print the notes and the epochs of a run."""
+
+    def note(self, line: str) -> None:
+        print(line, flush=True)
+
+    def progress(self, what: str, done: int, of: int) -> None: ...
+
+    def epoch(self, stage: Literal["encoder", "head"], epoch: Epoch, fmr: float) -> None:
+        print(epoch.line(stage, fmr), flush=True)
+
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command()
+@with_knobs
+def main(inputs: Inputs, options: Options, lora: Lora) -> None:
+    """Train a head on a frozen encoder, measure it on other people, and write a bundle."""
+    plan = read_plan(inputs, options, lora, Path.home() / ".cache" / "likeness" / "features")
+    train(smoke_plan(plan) if inputs.smoke else plan, PrintedLines())
+    print((plan.out / "README.md").read_text())
+
+
 if __name__ == "__main__":
-    sys.exit("This module has no command line. Use: likeness train PHOTOS --out BUNDLE")
+    app()

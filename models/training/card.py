@@ -14,8 +14,7 @@ import numpy as np
 from models.bundle import Manifest, licences_of
 from models.evaluation.page import interval, percent
 from models.evaluation.report import Report
-from models.training.loop import Epoch
-from models.training.plan import Plan, TrainingResult
+from models.training.plan import Epoch, Plan, TrainingResult
 
 LIBRARIES = ("torch", "transformers", "numpy")
 LOSS, TAR, ACCURACY = "#475569", "#1a7f5a", "#c2410c"
@@ -45,7 +44,7 @@ def model_card(plan: Plan, manifest: Manifest, result: TrainingResult) -> str:
 
 def _what(plan: Plan, manifest: Manifest) -> str:
     pixels = manifest.pixels
-    adapted = "" if plan.lora is None else f", adapted with LoRA of rank {plan.lora.rank}"
+    adapted = f", adapted with LoRA of rank {plan.lora.rank}" if plan.lora.rank else ""
     widths = " x ".join(str(width) for width in manifest.head or ())
     return (
         f"Encoder `{plan.encoder}`{adapted}, on faces of {pixels.size} pixels with a margin of "

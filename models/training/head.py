@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from models.embedder import unit_vectors
 from models.encoder.head import Head
-from models.training.loop import Options
+from models.training.options import Options
 
 
 @dataclass(frozen=True, slots=True)

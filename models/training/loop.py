@@ -22,8 +22,9 @@ from models.datasets.labelled import pair_places
 from models.errors import LikenessError
 from models.evaluation.comparisons import compare
 from models.evaluation.rates import fnmr_at, threshold_at
-from models.training.loss import IdentityLoss, LossName
-from models.training.split import Split
+from models.training.loss import IdentityLoss
+from models.training.options import Options
+from models.training.plan import Epoch, Split
 
 _PAIRS = 1_000_000
 # A rate that rests on fewer false matches depends too much on chance.
@@ -46,47 +47,6 @@ class TarMetric:
         enrolled = np.ones(len(vectors), bool)
         comparisons = compare(vectors, self._identities, enrolled, *self._pairs)
         return 1 - fnmr_at(comparisons.genuine, threshold_at(comparisons.impostor, self.fmr))
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Hold the options of a training run.
-
-    `balance` 0 draws every photo equally often, 1 every person. `noise` is the share of wrong
-    labels that the user expects: that share of each batch, with the highest losses, is ignored.
-    A run stops after `patience` epochs without progress.
-    """
-
-    loss: LossName = "cross_entropy"
-    hidden: int = 512
-    dimension: int = 128
-    epochs: int = 60
-    batch: int = 256
-    rate: float = 1e-3
-    weight_decay: float = 0.05
-    dropout: float = 0.1
-    scale: float = 16.0
-    margin: float | None = None
-    balance: float = 0.5
-    noise: float = 0.0
-    patience: int = 15
-    seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """Hold the results of one epoch; epoch 0 is the state before the first step.
-
-    `accuracy` is the accuracy of the classifier on held-out photos.
-    """
-
-    number: int
-    rate: float
-    loss: float | None
-    accuracy: float | None
-    tar: float
-    best: bool
-    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,9 @@ from models.encoder.head import Head
 from models.encoder.pixels import PixelSpec, standardise
 from models.errors import LikenessError
 from models.training.augment import Jitter, random_views, recolour
-from models.training.loop import Identities, Options, Training
-from models.training.plan import Listener, Lora, Plan
-from models.training.split import Split
+from models.training.loop import Identities, Training
+from models.training.options import Lora, Options
+from models.training.plan import Listener, Plan, Split
 
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
 _EVALUATED_AT_ONCE = 64
@@ -68,7 +68,7 @@ class LoraLearner:
             r=lora.rank,
             lora_alpha=2 * lora.rank,
             target_modules=list(_ATTENTION),
-            lora_dropout=0.05,
+            lora_dropout=lora.dropout,
         )
         with warnings.catch_warnings():
             # peft calls transformers in a way that transformers 6 will drop.
@@ -133,7 +133,7 @@ class LoraLearner:
 
 
 def adapt_encoder(
-    plan: Plan, lora: Lora, start: Head | None, split: Split, listener: Listener
+    plan: Plan, start: Head | None, split: Split, listener: Listener
 ) -> tuple[str, Head]:
     """Adapt the encoder of a plan and write it to `plan.out` as a bundle without a head.
 
@@ -146,6 +146,7 @@ def adapt_encoder(
             "LoRA needs an encoder with attention, such as CLIP; this encoder has none."
         )
     pixels = bundle.manifest.pixels
+    lora = plan.lora
     options = replace(plan.options, epochs=lora.epochs, batch=lora.batch, rate=lora.rate)
     crops = _crops(plan, bundle, split)
     learner = LoraLearner(bundle.encoder, pixels, crops, lora, options, plan.device, start)

@@ -1,12 +1,10 @@
 """Compute losses that pull the vectors of one person together."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-LossName = Literal["cross_entropy", "arcface", "cosface"]
+from models.training.options import LossName
 
 ARCFACE_DEGREES, COSFACE_COSINE = 28.6, 0.35
 # Every data set has wrong labels, so the target of a class is less than certain.

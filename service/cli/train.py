@@ -1,17 +1,15 @@
 """`likeness train`: train a head on labelled photos and write a bundle."""
 
 import os
-import subprocess
-from enum import StrEnum
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
-import typer
 from rich.markup import escape
 
+from models.training.options import Inputs, Lora, Options, with_knobs
 from service.cli.outputs import check_folder
 from service.cli.terminal import (
-    Outside,
     err,
     exit_status,
     print_left_out,
@@ -24,80 +22,11 @@ from service.cli.terminal import (
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from models.training.loop import Epoch
-    from models.training.plan import TrainingResult
+    from models.training.plan import Epoch, TrainingResult
 
 
-class Loss(StrEnum):
-    """Name a loss function."""
-
-    CROSS_ENTROPY = "cross_entropy"
-    ARCFACE = "arcface"
-    COSFACE = "cosface"
-
-
-def train(
-    photos: Annotated[
-        Path,
-        typer.Argument(exists=True, help="One folder per person, or a CSV path,identity."),
-    ],
-    out_folder: Annotated[Path, typer.Option("--out", help="Folder for the new bundle.")] = Path(
-        "bundle"
-    ),
-    encoder: Annotated[
-        str, typer.Option(help="Encoder of the features: built-in name, folder or hub id.")
-    ] = "builtin",
-    evaluate_on: Annotated[
-        list[Path] | None,
-        typer.Option(
-            exists=True,
-            file_okay=False,
-            help="Labelled photos for another evaluation; their people are left out of the "
-            "training. Repeat it for more; the first one sets the operating points.",
-        ),
-    ] = None,
-    loss: Annotated[
-        Loss, typer.Option(help="Cross-entropy, or a margin loss.")
-    ] = Loss.CROSS_ENTROPY,
-    epochs: Annotated[int, typer.Option(min=1, help="Largest number of epochs.")] = 60,
-    patience: Annotated[
-        int,
-        typer.Option(min=1, help="Stop after so many epochs without a better validation result."),
-    ] = 15,
-    batch: Annotated[int, typer.Option(min=2, help="Photos per step.")] = 256,
-    rate: Annotated[float, typer.Option(min=0, help="Highest learning rate.")] = 1e-3,
-    dimension: Annotated[
-        int, typer.Option(min=2, help="Length of the vectors, for a fresh head.")
-    ] = 128,
-    balance: Annotated[
-        float, typer.Option(min=0, max=1, help="0 draws photos evenly, 1 draws people evenly.")
-    ] = 0.5,
-    noise: Annotated[
-        float,
-        typer.Option(min=0, max=0.5, help="Share of the photos that may have wrong labels."),
-    ] = 0.0,
-    fresh_head: Annotated[
-        bool,
-        typer.Option("--fresh-head", help="Do not start with the head of the bundle."),
-    ] = False,
-    lora: Annotated[
-        int,
-        typer.Option(min=0, help="First adapt the encoder's attention, with LoRA of this rank."),
-    ] = 0,
-    lora_epochs: Annotated[int, typer.Option(min=1, help="Epochs of that adaptation.")] = 5,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same head.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    cache: Annotated[
-        Path | None, typer.Option(help="Folder for features. Default: in the user's cache.")
-    ] = None,
-    smoke: Annotated[
-        bool,
-        typer.Option(
-            "--smoke", help="Use a few people and epochs, to see whether everything works."
-        ),
-    ] = False,
-    outside: Outside = False,
-) -> None:
+@with_knobs
+def train(inputs: Inputs, options: Options, lora: Lora) -> None:
     """Train a head on a frozen encoder, measure it on other people, and write a bundle.
 
     Photos are prepared as the service prepares them, once; later runs read their features from a
@@ -105,47 +34,19 @@ def train(
     used are listed, and the exit status is then 1.
     """
     require("matplotlib", "pytorch_metric_learning", "peft")
-    check_folder(out_folder)
-    from models.datasets.labelled import read_people, read_protocol
-    from models.encoder.device import choose_device, choose_precision
-    from models.train import smoke_plan
+    check_folder(inputs.out)
+    from models.train import read_plan, smoke_plan
     from models.train import train as run
-    from models.training.loop import Options
-    from models.training.plan import Lora, Plan
 
-    labelled = read_people(photos, outside)
-    evaluation = tuple(read_protocol(folder, outside=outside) for folder in evaluate_on or ())
-    for each in (labelled, *evaluation):
+    plan = read_plan(inputs, options, lora, user_cache() / "features")
+    plan = replace(plan, weights=settings_from().weights)
+    labelled_sets = (plan.photos, *plan.evaluation)
+    for each in labelled_sets:
         print_left_out(each.unusable, each.notes)
-    chosen = choose_device(device)
-    plan = Plan(
-        photos=labelled,
-        out=out_folder,
-        cache=cache or user_cache() / "features",
-        encoder=encoder,
-        evaluation=evaluation,
-        options=Options(
-            loss=loss.value,
-            dimension=dimension,
-            epochs=epochs,
-            patience=patience,
-            batch=batch,
-            rate=rate,
-            balance=balance,
-            noise=noise,
-            seed=seed,
-        ),
-        fresh_head=fresh_head,
-        lora=Lora(rank=lora, epochs=lora_epochs) if lora else None,
-        device=chosen,
-        precision=choose_precision(chosen),
-        commit=commit(),
-        weights=settings_from().weights,
-    )
     with TrainingDisplay() as display:
-        trained = run(smoke_plan(plan) if smoke else plan, display)
-    print_trained(trained, out_folder)
-    exit_status([row for each in (labelled, *evaluation) for row in each.unusable])
+        trained = run(smoke_plan(plan) if inputs.smoke else plan, display)
+    print_trained(trained, inputs.out)
+    exit_status([row for each in labelled_sets for row in each.unusable])
 
 
 class TrainingDisplay:
@@ -173,13 +74,7 @@ class TrainingDisplay:
         self._progress.update(self._tasks[what], completed=done, total=of)
 
     def epoch(self, stage: Literal["encoder", "head"], epoch: "Epoch", fmr: float) -> None:
-        loss = "  before" if epoch.loss is None else f"{epoch.loss:8.4f}"
-        accuracy = "" if epoch.accuracy is None else f"  classifier {epoch.accuracy:6.1%}"
-        show(
-            f"{stage} epoch {epoch.number:3}  loss {loss}{accuracy}  "
-            f"TAR at FMR {fmr:g} {epoch.tar:6.1%}{'  best' if epoch.best else ''}",
-            to=err,
-        )
+        show(epoch.line(stage, fmr), to=err)
 
 
 def print_trained(trained: "TrainingResult", folder: Path) -> None:
@@ -206,15 +101,3 @@ def user_cache() -> Path:
     """Return the cache folder of the user (XDG Base Directory)."""
     folder = os.environ.get("XDG_CACHE_HOME")
     return (Path(folder) if folder else Path.home() / ".cache") / "likeness"
-
-
-def commit() -> str | None:
-    """Return the commit of the running code, None outside a checkout."""
-    git = subprocess.run(
-        ["git", "rev-parse", "HEAD"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return git.stdout.strip() or None

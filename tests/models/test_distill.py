@@ -15,7 +15,7 @@ from torch import Tensor
 from models.bundle import load_bundle, save_weights, write_manifest
 from models.datasets.crops import CropSet
 from models.datasets.labelled import read_labelled
-from models.distill import Run, Schedule, WatchSet, batches, main, optimizers
+from models.distill import Run, Schedule, WatchSet, app, batches, optimizers
 from models.embedder import Embedder, Row
 from models.encoder.clip import ClipEncoder
 from models.encoder.pixels import PixelSpec
@@ -92,7 +92,7 @@ def test_a_killed_run_goes_on_from_its_step(data: Path, tmp_path: Path) -> None:
         first_line = process.stdout.readline()
         process.kill()
     killed_at = checkpointed_step(tmp_path)
-    main(run_command(data, tmp_path, 2))
+    app(run_command(data, tmp_path, 2), standalone_mode=False)
     assert first_line.startswith("step 1 ")
     assert killed_at >= 1
     assert checkpointed_step(tmp_path) == killed_at + 2
@@ -102,7 +102,7 @@ def test_a_killed_run_goes_on_from_its_step(data: Path, tmp_path: Path) -> None:
 def test_a_run_logs_what_it_measures(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main(run_command(data, tmp_path, 1))
+    app(run_command(data, tmp_path, 1), standalone_mode=False)
     line = capsys.readouterr().out.splitlines()[0]
     for field in ("images 4", "loss", "cosine", "accuracy", "tar_1e-3"):
         assert field in line
@@ -112,8 +112,11 @@ def test_an_exported_run_is_served_with_the_vectors_of_its_average(
     data: Path, tmp_path: Path
 ) -> None:
     work, out = tmp_path / "work", tmp_path / "bundle"
-    main(run_command(data, work, 2))
-    main(["export", "--work", str(work), "--init", str(data / "init"), "--out", str(out)])
+    app(run_command(data, work, 2), standalone_mode=False)
+    app(
+        ["export", "--work", str(work), "--init", str(data / "init"), "--out", str(out)],
+        standalone_mode=False,
+    )
     spec = PixelSpec(STUDENT_SIZE, STUDENT_MARGIN, mirror=True)
     write_manifest(out, tiny_manifest(head=(32, 512, 128), pixels=spec))
     served = Embedder(load_bundle(str(out)), CPU, "fp32")
@@ -141,7 +144,9 @@ def test_photos_are_cut_into_crops_to_learn_from(
     photos.mkdir()
     (photos / "a.jpg").write_bytes(photo_bytes("grace"))
     (photos / "b.png").write_bytes(encode(picture(), "PNG"))
-    main(["crops", str(photos), "--out", str(tmp_path / "work" / "crops.npy")])
+    app(
+        ["crops", str(photos), "--out", str(tmp_path / "work" / "crops.npy")], standalone_mode=False
+    )
     assert capsys.readouterr().out == "1 crops, 1 photos without a crop\n"
     assert CropSet.load(tmp_path / "work" / "crops.npy").crops.shape == (1, 160, 160, 3)
 

@@ -6,7 +6,7 @@ import pytest
 from models.bundle import Calibration, load_bundle, read_manifest, write_manifest
 from models.decision import OperatingPoint, Rate
 from models.errors import LikenessError
-from models.evaluate import main, write_calibration
+from models.evaluate import app, write_calibration
 from tests.checkpoints import write_vision_only
 
 RATE = Rate(0.1, 0.05, 0.2)
@@ -16,7 +16,10 @@ def test_the_measurement_is_written_into_the_bundle_when_asked(
     labelled_folder: Path, tiny_bundle_folder: Path, tmp_path: Path
 ) -> None:
     bundle = Path(shutil.copytree(tiny_bundle_folder, tmp_path / "bundle"))
-    main([str(bundle), "--photos", str(labelled_folder), "--data", "six photos", "--write"])
+    app(
+        [str(bundle), "--photos", str(labelled_folder), "--data", "six photos", "--write"],
+        standalone_mode=False,
+    )
     written = read_manifest(bundle).calibration
     assert written is not None
     assert (written.data, written.images) == ("six photos", 6)
@@ -32,7 +35,10 @@ def test_six_photos_written_into_a_bundle_leave_its_operating_points_standing(
     point = OperatingPoint("fmr_1e-4", 0.9, RATE, RATE)
     old = six_photos_calibration.model_copy(update={"operating_points": (point,)})
     write_manifest(bundle, read_manifest(bundle).model_copy(update={"calibration": old}))
-    main([str(bundle), "--photos", str(labelled_folder), "--data", "six photos", "--write"])
+    app(
+        [str(bundle), "--photos", str(labelled_folder), "--data", "six photos", "--write"],
+        standalone_mode=False,
+    )
     written = read_manifest(bundle).calibration
     assert written is not None
     assert [(kept.name, kept.threshold) for kept in written.operating_points] == [("fmr_1e-4", 0.9)]
@@ -42,7 +48,10 @@ def test_the_measurement_is_printed_and_nothing_written_unless_asked(
     labelled_folder: Path, tiny_bundle_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = (tiny_bundle_folder / "bundle.json").read_bytes()
-    main([str(tiny_bundle_folder), "--photos", str(labelled_folder), "--data", "six photos"])
+    app(
+        [str(tiny_bundle_folder), "--photos", str(labelled_folder), "--data", "six photos"],
+        standalone_mode=False,
+    )
     assert Calibration.model_validate_json(capsys.readouterr().out).images == 6
     assert (tiny_bundle_folder / "bundle.json").read_bytes() == before
 

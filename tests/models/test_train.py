@@ -16,10 +16,9 @@ from models.datasets.features import embed
 from models.datasets.labelled import read_folder, read_people, select
 from models.encoder.clip import ClipEncoder
 from models.errors import LikenessError
-from models.train import smoke_plan, train
-from models.training.loop import Epoch, Options
-from models.training.plan import Lora, Plan, TrainingResult
-from models.training.split import Shares
+from models.train import SMOKE_EPOCHS, smoke_plan, train
+from models.training.options import Lora, Options, Shares
+from models.training.plan import Epoch, Plan, TrainingResult
 from tests.checkpoints import write_bundle, write_full
 from tests.people import PEOPLE, PHOTOS, write_people
 
@@ -284,8 +283,12 @@ def test_a_smoke_run_uses_a_few_photos_of_each_person(base: Plan) -> None:
     assert len(few.images) == PEOPLE * PHOTOS + 1  # and the broken one: no more were asked for
 
 
-def test_the_module_run_as_a_program_names_the_command_to_use() -> None:
-    program = [sys.executable, "-m", "models.train"]
-    result = subprocess.run(program, capture_output=True, text=True, check=False)
-    assert result.returncode == 1
-    assert "likeness train" in result.stderr
+def test_the_module_is_a_program_that_trains(photos: Path, base: Plan, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    program = [sys.executable, "-m", "models.train", str(photos), "--out", str(out), "--smoke"]
+    knobs = ["--encoder", base.encoder, "--cache", str(base.cache), "--loss", "arcface"]
+    result = subprocess.run([*program, *knobs], capture_output=True, text=True, check=True)
+    epochs = [line for line in result.stdout.splitlines() if line.startswith("head epoch")]
+    assert len(epochs) == SMOKE_EPOCHS + 1
+    assert "loss arcface" in result.stdout
+    assert load_bundle(str(out)).manifest.calibration is not None

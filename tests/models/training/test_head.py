@@ -3,7 +3,7 @@ import torch
 
 from models.encoder.head import Head
 from models.training.head import Features, HeadLearner, fold_scale, unfold_scale
-from models.training.loop import Options
+from models.training.options import Options
 
 
 def test_a_folded_head_does_to_raw_features_what_the_other_does_to_standardised() -> None:

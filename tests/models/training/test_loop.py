@@ -12,8 +12,9 @@ from torch import Tensor
 
 from models.errors import LikenessError
 from models.training.head import Features, HeadLearner
-from models.training.loop import Epoch, Identities, Options, Training
-from models.training.loss import LossName
+from models.training.loop import Identities, Training
+from models.training.options import LossName, Options
+from models.training.plan import Epoch
 
 OPTIONS = Options(hidden=64, dimension=32, epochs=12, batch=64, rate=1e-2, seed=3)
 WIDTH, SIGNAL = 40, 12

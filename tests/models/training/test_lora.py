@@ -8,9 +8,8 @@ from torch import Tensor
 
 from models.encoder.clip import ClipEncoder
 from models.encoder.pixels import PixelSpec, standardise
-from models.training.loop import Options
 from models.training.lora import Crops, LoraLearner
-from models.training.plan import Lora
+from models.training.options import Lora, Options
 from tests.checkpoints import SIZE, vision_network
 
 OPTIONS = Options(hidden=16, dimension=8)

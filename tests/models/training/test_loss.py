@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from models.training.loss import IdentityLoss, LossName
+from models.training.loss import IdentityLoss
+from models.training.options import LossName
 
 NAMES: tuple[LossName, ...] = get_args(LossName)
 

@@ -22,9 +22,8 @@ from models.encoder.device import choose_precision
 from models.evaluation.measure import calibrate
 from models.evaluation.page import interval, percent
 from models.train import train
-from models.training.loop import Epoch, Options
-from models.training.loss import LossName
-from models.training.plan import Plan
+from models.training.options import LossName, Options
+from models.training.plan import Epoch, Plan
 from tests.tools.bench.machine import describe_machine, markdown
 
 POINTS = ("fmr_1e-2", "fmr_1e-3", "fmr_1e-4")

@@ -12,7 +12,8 @@ from models.bundle import load_bundle
 from models.datasets.features import Extractor, FeatureSet
 from models.embedder import Embedder
 from models.errors import LikenessError
-from models.training.split import Leak, Shares, Split, find_leaks, split_people
+from models.training.options import Shares
+from models.training.plan import Leak, Split, find_leaks, split_people
 from tests.photos import jpeg
 
 PEOPLE = np.repeat(np.arange(40), 10)
