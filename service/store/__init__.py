@@ -39,7 +39,8 @@ from service.store.records import (
     Terms,
     check_ahead,
 )
-from service.store.sqlite.store import MEMORY, SqliteStore
+from service.store.sql.store import SqlStore
+from service.store.sqlite.engine import MEMORY, SqliteEngine
 from service.store.vault import Vault
 
 __all__ = [
@@ -118,9 +119,10 @@ async def open_store(url: str, clock: Clock = utc_now, vault: Vault | None = Non
     scheme = url.partition("://")[0] if "://" in url else ""
     if scheme in ("postgresql", "postgres"):
         # Imported only here: the driver takes a third of a second.
-        from service.store.postgres.store import PostgresStore
+        from service.store.postgres.database import Database
+        from service.store.postgres.engine import PostgresEngine
 
-        return await PostgresStore.open(url, clock, vault)
+        return await SqlStore.open(PostgresEngine(await Database.open(url), vault), clock)
     if scheme != "sqlite":
         raise InvalidSettings(
             f"LIKENESS_STORE must be a URL of the form {_SUPPORTED}; "
@@ -131,4 +133,4 @@ async def open_store(url: str, clock: Clock = utc_now, vault: Vault | None = Non
         raise InvalidSettings(
             f"The SQLite URL in LIKENESS_STORE names no file. The forms are {_SUPPORTED}."
         )
-    return await asyncio.to_thread(SqliteStore, name, clock, vault)
+    return await SqlStore.open(await asyncio.to_thread(SqliteEngine, name, vault), clock)

@@ -97,8 +97,9 @@ def counts_of(text: str) -> dict[str, int]:
     return _read(_COUNTS, text)
 
 
-def scopes_of(text: str) -> list[str]:
-    return _read(_SCOPES, text)
+def scopes_of(stored: str | Sequence[str]) -> list[str]:
+    """Return the scopes of an API key; SQLite stores lists as JSON."""
+    return _read(_SCOPES, stored) if isinstance(stored, str) else list(stored)
 
 
 def read_or_none(read: Callable[[], T | None]) -> T | None:
@@ -128,12 +129,14 @@ def read_outcome(outcome: str) -> EnrolmentResult | None:
     return EnrolmentResult(tuple(EnrolledTemplate(*each) for each in templates), replayed=True)
 
 
-def moment_of(text: str | None) -> datetime | None:
-    """Parse a time that is stored as text. Raises StoreDamaged."""
-    if text is None:
+def moment_of(stored: str | datetime | None) -> datetime | None:
+    """Return a stored time in UTC; SQLite stores times as text. Raises StoreDamaged."""
+    if stored is None:
         return None
+    if isinstance(stored, datetime):
+        return stored.astimezone(UTC)
     try:
-        return datetime.fromisoformat(text)
+        return datetime.fromisoformat(stored)
     except ValueError as exc:
         raise StoreDamaged("It is not a time.") from exc
 

@@ -13,8 +13,7 @@ from models.cohort import Cohort, Vectors
 from service.errors import StoreDamaged
 from service.store.cohorts import fitting, logged_placing
 from service.store.postgres.migrations import Connection
-from service.store.postgres.queries import vector_of
-from service.store.postgres.spaces import LOCK, Space, Spaces
+from service.store.postgres.spaces import LOCK, Space, Spaces, vector_of
 from service.store.vault import Owner, Vault, WrappedKey
 
 _ROWS_AT_ONCE: Final = 4096

@@ -20,8 +20,7 @@ from models.cohort import Cohort
 from service.store.damage import SubjectReader
 from service.store.postgres.database import Database
 from service.store.postgres.migrations import Connection
-from service.store.postgres.queries import vector_of
-from service.store.postgres.spaces import Space
+from service.store.postgres.spaces import Space, vector_of
 from service.store.records import Candidate, Clock, Damage
 from service.store.vault import Owner, Vault, WrappedKey
 

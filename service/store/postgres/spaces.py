@@ -13,6 +13,7 @@ recorded; for another cohort the tables are made again (see `placing`).
 
 import asyncio
 import secrets
+import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -23,13 +24,13 @@ from pgvector import Vector
 from psycopg import errors
 
 from models.cohort import Cohort, Vectors, index_query
-from service.errors import StoreUnavailable
+from service.errors import CollectionNotFound, StoreDamaged, StoreUnavailable
 from service.store.cohorts import Cohorts
-from service.store.postgres.collections import hold
+from service.store.damage import checked
 from service.store.postgres.database import Database
 from service.store.postgres.migrations import VACUUM_SOON, Connection
 from service.store.postgres.orthogonal import Turn, turn_of
-from service.store.vault import KEY_BYTES, Vault, WrappedKey, rotation_use
+from service.store.vault import KEY_BYTES, Cipher, Vault, WrappedKey, rotation_use
 
 # Among a million faces pgvector's defaults (16, 64, and ef_search 40) find the nearest face in
 # fewer than nine of ten searches; these values and `likeness.nearest` find it in 99 of 100.
@@ -211,7 +212,7 @@ class Spaces:
         self, connection: Connection, collection: str, fingerprint: str, dimension: int
     ) -> Space:
         if collection:
-            await hold(connection, collection)
+            await _hold(connection, collection)
         await connection.execute(LOCK)
         found = await self._find(connection, collection, fingerprint, dimension)
         if found is not None:
@@ -306,9 +307,32 @@ async def insert(
     )
 
 
+async def _hold(connection: Connection, collection: str) -> None:
+    """Lock a collection against deletion until the commit. Raises CollectionNotFound."""
+    found = await connection.execute(
+        "SELECT FROM likeness.collections WHERE collection = %s FOR KEY SHARE", [collection]
+    )
+    if not found.rowcount:
+        raise CollectionNotFound
+
+
 async def add_key(connection: Connection, key: WrappedKey) -> None:
     """Insert a key."""
     await connection.execute(
         "INSERT INTO likeness.data_keys (key_id, master, wrapped) VALUES (%s, %s, %s)",
         [key.key_id, key.master, key.blob],
     )
+
+
+def vector_of(
+    cipher: Cipher, blob: bytes, about: str, dimension: int | None = None
+) -> NDArray[np.float32]:
+    """Decrypt a blob with the associated data `about` to a (d,) float32 unit vector.
+
+    Raises StoreDamaged, also for a wrong dimension.
+    """
+    try:
+        vector = np.asarray(Vector.from_binary(cipher.open(blob, about)).to_numpy(), np.float32)
+    except (ValueError, struct.error) as exc:
+        raise StoreDamaged("It is not in the form of a vector.") from exc
+    return checked(vector, dimension)

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from service.cli.app import app as commands
-from service.store.sqlite.store import SqliteStore
+from service.store.sql.store import SqlStore
 
 SUBJECT = "ada-lovelace"
 # A provider for the whole process, as `opentelemetry-instrument` sets one.
@@ -49,11 +49,11 @@ def test_the_framework_writes_no_spans_of_ours() -> None:
 def test_an_unexpected_error_of_a_store_command_is_one_clear_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def fail(store: SqliteStore) -> None:
+    async def fail(store: SqlStore) -> None:
         raise RuntimeError("The disk says no.")
 
     monkeypatch.setenv("LIKENESS_STORE", f"sqlite:///{tmp_path}/likeness.db")
-    monkeypatch.setattr(SqliteStore, "keys", fail)
+    monkeypatch.setattr(SqlStore, "keys", fail)
     failed = CliRunner().invoke(commands, ["keys", "list"])
     assert (failed.exit_code, "error" in failed.stderr) == (2, True)
     assert "The disk says no." not in failed.stdout

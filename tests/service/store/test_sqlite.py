@@ -18,7 +18,8 @@ import pytest
 
 from service.errors import InvalidSettings, StoreInUse, StoreUnavailable
 from service.store import Idempotency, Store, Vault, open_store
-from service.store.sqlite.store import SqliteStore
+from service.store.sql.store import SqlStore
+from service.store.sqlite.engine import SqliteEngine
 from tests.contracts.store.damage import SealedDamageContract
 from tests.contracts.store.inside import run
 from tests.contracts.store.samples import MASTER, Clock, names_found, template, vector_of
@@ -314,7 +315,8 @@ async def test_full_disk_refuses_to_enrol_and_still_erases(tmp_path: Path) -> No
 
 
 async def test_deletion_that_cannot_clean_the_log_says_so(path: Path) -> None:
-    store = SqliteStore(str(path), Clock(), Vault(), busy_timeout_s=0.01)
+    engine = SqliteEngine(str(path), Vault(), busy_timeout_s=0.01)
+    store = await SqlStore.open(engine, Clock())
     await store.enroll("ada", [template("one")])
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN")
