@@ -11,14 +11,14 @@ from service.api.store import StoreDep
 from service.errors import FieldError, SubjectNotFound, invalid_fields
 from service.schemas.gallery import OddNamesAnswer
 from service.schemas.requests import StoredName
-from service.store import Store
+from service.store.protocol import Gallery
 
 router = APIRouter(prefix="/names", tags=["gallery"])
 # The names that earlier releases accepted.
 _EARLIER_NAME: Final = re.compile(r"[^\x00-\x1f\x7f/\ud800-\udfff]{1,256}")
 
 
-async def subject_named(store: Store, given: str, field: str = "subject") -> str:
+async def subject_named(store: Gallery, given: str, field: str = "subject") -> str:
     """Return the stored name of the subject that a request names.
 
     A name is stored in one normal form. A subject of an earlier release whose name has no such

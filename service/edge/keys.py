@@ -20,7 +20,8 @@ from starlette.types import Scope as AsgiScope
 
 from service.errors import KeyBusy, KeyInvalid, NoMasterKey
 from service.schemas.requests import SCOPES, Scope
-from service.store import ApiKey, Store, Vault
+from service.store import ApiKey, Vault
+from service.store.protocol import Keys
 from service.store.vault import signing_use
 
 # The id that finds the key, and its secret of 256 bits.
@@ -83,7 +84,7 @@ class KeyRing:
     earlier releases have a salt and a digest by scrypt, which is slow to compute.
     """
 
-    def __init__(self, store: Store, vault: Vault | None = None) -> None:
+    def __init__(self, store: Keys, vault: Vault | None = None) -> None:
         self._store = store
         self.vault = vault or Vault()
         self._right: OrderedDict[str, tuple[bytes, bytes]] = OrderedDict()

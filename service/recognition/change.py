@@ -17,7 +17,8 @@ from service.recognition.shadow import Tally
 from service.schemas.admin import ChangeAnswer, DecisionPair, ReembeddedAnswer, ShadowAnswer
 from service.schemas.recognition import RateAnswer
 from service.schemas.requests import ReembedRequest, SwitchRequest
-from service.store import Change, Deletion, Photo, Store
+from service.store import Change, Deletion, Photo
+from service.store.protocol import Changes
 
 
 async def active_and_other(service: Service) -> tuple[Recogniser, Recogniser]:
@@ -90,7 +91,7 @@ async def switch(service: Service, form: SwitchRequest, by: str | None) -> Chang
 
 
 async def switch_store(
-    store: Store, serving: str, to: str, accept_missing: bool, by: str | None
+    store: Changes, serving: str, to: str, accept_missing: bool, by: str | None
 ) -> None:
     """Let the bundle of the fingerprint `to` serve, although no bundle may be loaded here.
 
@@ -115,7 +116,7 @@ async def forget(service: Service, form: SwitchRequest, by: str | None) -> Delet
     return await service.store.forget(form.fingerprint, by)
 
 
-async def _check_complete(store: Store, old: str, new: str, accept_missing: bool) -> None:
+async def _check_complete(store: Changes, old: str, new: str, accept_missing: bool) -> None:
     lack = await store.lack(Change(old, new))
     if lack.templates and not accept_missing:
         raise ChangeIncomplete(

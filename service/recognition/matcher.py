@@ -22,7 +22,8 @@ from service.pipeline.pipeline import Probe
 from service.recognition.recogniser import Recogniser
 from service.recognition.thresholds import agreement_floor
 from service.schemas.requests import VerifyRequest
-from service.store import Candidate, GalleryTemplate, Store, SubjectTemplates
+from service.store import Candidate, GalleryTemplate, SubjectTemplates
+from service.store.protocol import Gallery
 
 # A search compares all templates of at least this many subjects that the store suggests.
 _MIN_COMPARED: Final = 10
@@ -96,7 +97,7 @@ class Matcher:
     """Compare photos by one bundle; `policy` applies to requests that name none."""
 
     recogniser: Recogniser
-    store: Store
+    store: Gallery
     metrics: Metrics
     policy: FacePolicy
 

@@ -23,7 +23,7 @@ from service.recognition.thresholds import rule_of
 from service.schemas.recognition import VerifyAnswer
 from service.schemas.requests import VerifyRequest
 from service.settings import Settings
-from service.store import Store
+from service.store.protocol import Gallery
 
 logger = logging.getLogger("likeness")
 
@@ -63,7 +63,7 @@ class Shadow:
     def __init__(
         self,
         recognisers: tuple[Recogniser, Recogniser],
-        store: Store,
+        store: Gallery,
         settings: Settings,
         metrics: Metrics,
     ) -> None:
@@ -138,7 +138,7 @@ class Shadow:
 async def open_shadow(
     first: Recogniser,
     second: Recogniser | None,
-    store: Store,
+    store: Gallery,
     settings: Settings,
     metrics: Metrics,
 ) -> AsyncIterator[Shadow | None]:

@@ -5,7 +5,7 @@ import logging
 
 from service.errors import StoreError
 from service.observe.metrics import Metrics
-from service.store import Store
+from service.store.protocol import Gallery
 
 logger = logging.getLogger("likeness")
 
@@ -13,7 +13,7 @@ logger = logging.getLogger("likeness")
 _PER_TRANSACTION = 500
 
 
-async def sweep(store: Store) -> int:
+async def sweep(store: Gallery) -> int:
     """Erase all expired templates; return how many there were. Raises StoreError."""
     erased = 0
     while True:
@@ -23,7 +23,7 @@ async def sweep(store: Store) -> int:
             return erased
 
 
-async def sweep_forever(store: Store, every_s: float, metrics: Metrics) -> None:
+async def sweep_forever(store: Gallery, every_s: float, metrics: Metrics) -> None:
     """Sweep every `every_s` seconds until cancelled; a sweep that fails is tried again then."""
     while True:
         try:

@@ -1,4 +1,4 @@
-"""The protocol that every engine of the store implements."""
+"""The protocols of the store: one for each concern, and `Store` for all of them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol
@@ -33,19 +33,14 @@ from service.store.records import (
 )
 
 
-class Store(Protocol):
-    """Keep subjects and their templates; every method raises StoreUnavailable.
+class Gallery(Protocol):
+    """Keep subjects and their templates.
 
     A template's id names a photo of a subject: the templates that several bundles made of one
     photo share the id and the expiry, and are deleted together. A photo is kept only if it is
     given, and as long as a template of it. A subject is in one collection and is searched only
     with the other subjects of that collection. The default collection is named "" and always
-    exists. A method that takes a subject finds it in any collection. Every change is in the audit
-    log, with the id of the API key `by` which it was requested.
-
-    A damaged value is left out of every answer. It is named in the log, in the audit log and in
-    the description of its subject; everything else is served. To repair it, delete the subject or
-    enrol the photo again. Methods that need the value to answer raise StoreDamaged.
+    exists. A method that takes a subject finds it in any collection.
     """
 
     async def enroll(
@@ -76,6 +71,10 @@ class Store(Protocol):
         """Return the unexpired templates of a subject. Raises SubjectNotFound."""
         ...
 
+    async def templates_of_each(self, subjects: Sequence[str]) -> list[SubjectTemplates]:
+        """Return the unexpired templates of several subjects; unknown subjects are left out."""
+        ...
+
     async def compare_by(self, fingerprint: str, cohort: Cohort, dimension: int = 0) -> None:
         """Search the templates of a bundle by the scores of its cohort from now on.
 
@@ -85,10 +84,6 @@ class Store(Protocol):
         before it enrols or searches. Without a call, a fingerprint is searched by cosines. If a
         dimension is given, vectors of the bundle with another dimension count as damaged.
         """
-        ...
-
-    async def templates_of_each(self, subjects: Sequence[str]) -> list[SubjectTemplates]:
-        """Return the unexpired templates of several subjects; unknown subjects are left out."""
         ...
 
     async def search(
@@ -169,6 +164,10 @@ class Store(Protocol):
         """Tell whether a collection has an unexpired template that another bundle made."""
         ...
 
+
+class Collections(Protocol):
+    """Keep the named collections of subjects."""
+
     async def create_collection(self, name: str, by: str | None = None) -> Collection:
         """Create a collection. Raises CollectionExists."""
         ...
@@ -188,6 +187,10 @@ class Store(Protocol):
         is erased too, or raises CollectionNotFound. Raises CollectionNotFound.
         """
         ...
+
+
+class Changes(Protocol):
+    """Change from one bundle to another: add its templates, then let it serve."""
 
     async def lacking(
         self, change: Change, after: int, limit: int, collection: str | None = None
@@ -244,12 +247,9 @@ class Store(Protocol):
         """Erase every template of a bundle, and the subjects that have no other template."""
         ...
 
-    async def reseal(self, limit: int, by: str | None = None) -> ResealCounts:
-        """Encrypt keys by the current master key and unencrypted subjects, at most `limit` of both.
 
-        Raises NoMasterKey.
-        """
-        ...
+class Keys(Protocol):
+    """Keep API keys."""
 
     async def add_key(self, key: ApiKey, by: str | None = None) -> None:
         """Keep an API key; it is valid in every process when this returns."""
@@ -270,12 +270,34 @@ class Store(Protocol):
         """
         ...
 
+
+class AuditLog(Protocol):
+    """Keep the log of all changes, and know the damaged values."""
+
     async def audit(self, after: int, limit: int) -> list[AuditEntry]:
         """Return entries of the audit log after a number, at most `limit`, oldest first."""
         ...
 
     async def damage(self) -> tuple[Damage, ...]:
         """Return the damaged values that this process has met and that are still damaged."""
+        ...
+
+
+class Store(Gallery, Collections, Changes, Keys, AuditLog, Protocol):
+    """Keep everything in one database; every method raises StoreUnavailable.
+
+    Every change is in the audit log, with the id of the API key `by` which it was requested.
+
+    A damaged value is left out of every answer. It is named in the log, in the audit log and in
+    the description of its subject; everything else is served. To repair it, delete the subject or
+    enrol the photo again. Methods that need the value to answer raise StoreDamaged.
+    """
+
+    async def reseal(self, limit: int, by: str | None = None) -> ResealCounts:
+        """Encrypt keys by the current master key and unencrypted subjects, at most `limit` of both.
+
+        Raises NoMasterKey.
+        """
         ...
 
     async def ping(self) -> None:

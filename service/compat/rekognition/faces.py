@@ -47,7 +47,7 @@ from service.recognition.recogniser import Recogniser
 from service.recognition.service import Service
 from service.recognition.thresholds import agreement_floor, check_floor
 from service.recognition.vetting import VettingStandard, harmful_issues
-from service.store import Store
+from service.store.protocol import Gallery
 
 # Rekognition's default, in per cent.
 _DEFAULT_THRESHOLD: Final = 80.0
@@ -117,7 +117,7 @@ def from_metadata(metadata: Mapping[str, str]) -> Face:
     return Face.model_validate_json(metadata[_METADATA_NAME])
 
 
-async def find_face(store: Store, collection: str, face_id: str) -> StoredFace | None:
+async def find_face(store: Gallery, collection: str, face_id: str) -> StoredFace | None:
     """Return the face with an id, None if the collection has no such face."""
     for _ in range(_ATTEMPTS):
         try:
@@ -132,7 +132,7 @@ async def find_face(store: Store, collection: str, face_id: str) -> StoredFace |
     return None
 
 
-async def erase_face(store: Store, collection: str, face_id: str, by: str | None) -> bool:
+async def erase_face(store: Gallery, collection: str, face_id: str, by: str | None) -> bool:
     """Erase the face with an id; return False if the collection has no such face."""
     for _ in range(_ATTEMPTS):
         stored = await find_face(store, collection, face_id)
