@@ -89,8 +89,6 @@ def connect(name: str, busy_timeout_s: float) -> sqlite3.Connection:
     return connection
 
 
-T = TypeVar("T")
-
 MEMORY: Final = ":memory:"
 
 _READERS: Final = 2
@@ -321,11 +319,7 @@ class SqliteEngine:
         return writer
 
     async def read(self, query: Work[T]) -> T:
-        if self._is_memory:
-            return await self.write(query)
-        return await self._in_thread(
-            partial(self._readers.ask, lambda c: run_now(query(self._session(c))))
-        )
+        return await self._ask(lambda c: run_now(query(self._session(c))))
 
     async def write(
         self,
@@ -346,11 +340,10 @@ class SqliteEngine:
     async def load(self) -> list[Damage]:
         damaged: list[Damage] = []
 
-        def fill(connection: sqlite3.Connection) -> WriteResult[None]:
+        def fill(connection: sqlite3.Connection) -> None:
             self._index.apply((), all_entries(connection, self.vault, damaged))
-            return WriteResult(None)
 
-        await self._submit(fill)
+        await self._ask(fill)
         # Another program may be reading the file; the next deletion erases too.
         with suppress(StoreUnavailable):
             await self._submit(lambda _: WriteResult(None, erases=True))
@@ -389,6 +382,11 @@ class SqliteEngine:
 
     def _session(self, connection: sqlite3.Connection) -> SqliteSession:
         return SqliteSession(connection, self.vault, self._statements)
+
+    async def _ask(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        if self._is_memory:
+            return await self._submit(lambda c: WriteResult(query(c)))
+        return await self._in_thread(partial(self._readers.ask, query))
 
     async def _submit(
         self, job: Callable[[sqlite3.Connection], WriteResult[T]], *, makes_room: bool = False
