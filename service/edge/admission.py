@@ -33,21 +33,10 @@ class Gate:
     def __init__(self, max_inflight: int, metrics: Metrics) -> None:
         self._max_inflight = max_inflight
         self._metrics = metrics
-        self._inflight = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
+        self.inflight = 0
+        """How many permits are taken."""
         self._closed: Draining | NotReady | None = NotReady("The service is starting.")
         self._leaving = False
-
-    @property
-    def inflight(self) -> int:
-        """Return how many permits are taken."""
-        return self._inflight
-
-    @property
-    def draining(self) -> bool:
-        """Tell whether the service is shutting down."""
-        return isinstance(self._closed, Draining)
 
     def open(self) -> None:
         """Accept requests from now on."""
@@ -60,10 +49,6 @@ class Gate:
     def drain(self) -> None:
         """Accept no requests from now on; running requests continue."""
         self._closed = Draining("The service is shutting down.")
-
-    async def wait_idle(self) -> None:
-        """Wait until no permit is taken."""
-        await self._idle.wait()
 
     def check(self) -> None:
         """Raise NotReady before the gate opens, Draining after it closes."""
@@ -80,8 +65,8 @@ class Gate:
     def check_room(self) -> None:
         """Raise as `check` does, and TooManyRequests if no permit is free."""
         self.check()
-        if self._inflight >= self._max_inflight:
-            raise TooManyRequests(f"The service is busy with {self._inflight} requests.")
+        if self.inflight >= self._max_inflight:
+            raise TooManyRequests(f"The service is busy with {self.inflight} requests.")
 
     @contextmanager
     def permit(self) -> Iterator[None]:
@@ -94,12 +79,8 @@ class Gate:
             self._count(-1)
 
     def _count(self, change: int) -> None:
-        self._inflight += change
-        self._metrics.inflight(self._inflight)
-        if self._inflight:
-            self._idle.clear()
-        else:
-            self._idle.set()
+        self.inflight += change
+        self._metrics.inflight(self.inflight)
 
 
 class Admission:

@@ -1,10 +1,12 @@
-"""Check which key a request is made with, before anything of it is read."""
+"""Check which key and host a request names, before anything of it is read."""
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import ExitStack
-from typing import Annotated
+from ipaddress import ip_address
+from typing import Annotated, Final
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from starlette.datastructures import Headers
@@ -12,7 +14,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.edge.access import Need, Policy, need_of
 from service.edge.admission import Body, BodyLimits, Gate
-from service.edge.hosts import host_of, is_address, is_own_name, is_passed_on
 from service.edge.keys import KEY_USE, KeyLimits, KeyRing
 from service.edge.paths import route_of
 from service.edge.problems import problem, request_id
@@ -24,7 +25,7 @@ from service.errors import (
     ProxyNotAllowed,
     ServiceError,
 )
-from service.settings import Settings
+from service.settings import Settings, is_loopback
 from service.store import ApiKey
 
 HEADER = "x-api-key"
@@ -47,6 +48,7 @@ _PASSED_ON = (
 # Few enough that one turn of the event loop takes some milliseconds.
 _NEW_CALLERS_A_TURN = 8
 KEY_ID, _SCOPES = "key_id", "key_scopes"
+_PROXY_HEADERS: Final = frozenset({"forwarded", "via", "x-real-ip"})
 
 
 class Guard:
@@ -258,3 +260,37 @@ def _shown(headers: Headers) -> str | None:
 def _check_scope(key: ApiKey, need: Need) -> None:
     if need.scope is not None and need.scope not in key.scopes:
         raise KeyForbidden(need.scope)
+
+
+def is_address(host: str) -> bool:
+    """Tell whether a host is an IP address; unlike a name, it cannot be made to lead elsewhere."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def host_of(headers: Iterable[str]) -> str:
+    """Return the host of the only Host header, without the port; empty if there is none."""
+    try:
+        (header,) = headers
+        host = urlsplit(f"//{header}").hostname or ""
+    except ValueError:
+        return ""
+    return host.removesuffix(".")
+
+
+def is_own_name(host: str, allowed: Collection[str] = ()) -> bool:
+    """Tell whether a host is a name of the loopback or one that is allowed; `*` allows all.
+
+    Any web page can let its own name lead to the loopback of a visitor; the browser then takes
+    the page and the service for one origin, but still sends the page's name as the host.
+    Browsers resolve names that end in `localhost` to the loopback themselves (RFC 6761).
+    """
+    return is_loopback(host) or host.endswith(".localhost") or host in allowed or "*" in allowed
+
+
+def is_passed_on(names: Iterable[str]) -> bool:
+    """Tell from the names of a request's headers, in lower case, whether a proxy passed it on."""
+    return any(name in _PROXY_HEADERS or name.startswith("x-forwarded-") for name in names)

@@ -26,12 +26,7 @@ def route_of(scope: Scope) -> BaseRoute | None:
     return None
 
 
-def has_route(scope: Scope) -> bool:
-    """Tell whether a route takes a request's path and method."""
-    return route_of(scope) is not None
-
-
 def methods_at(scope: Scope) -> list[str]:
     """Return the methods that the path of a request takes."""
-    methods = [method for method in _METHODS if has_route({**scope, "method": method})]
+    methods = [method for method in _METHODS if route_of({**scope, "method": method}) is not None]
     return ["HEAD", *methods] if "GET" in methods else methods

@@ -121,15 +121,6 @@ async def test_probes_are_served_while_draining(path: str) -> None:
     assert client.status == 200
 
 
-async def test_drained_service_is_idle_when_the_last_permit_is_back() -> None:
-    gate = open_gate()
-    with gate.permit():
-        waiting = asyncio.create_task(gate.wait_idle())
-        await asyncio.sleep(0)
-        assert not waiting.done()
-    await asyncio.wait_for(waiting, 1)
-
-
 async def test_announced_body_is_refused_before_reading() -> None:
     client = Client(headers={"content-length": "1025"})
     client.hang_up()

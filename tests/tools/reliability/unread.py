@@ -18,7 +18,7 @@ from time import perf_counter
 
 import httpx
 
-from service.edge.listener import allow_many_files
+from service.edge.server import allow_many_files
 from tests.checkpoints import write_bundle
 from tests.server import RunningServer, running_server
 from tests.tools.bench.machine import resident_mb
