@@ -14,15 +14,15 @@ from service.errors import FieldError, InvalidRequest, LowQuality
 from service.pipeline.decode import Caller
 from service.pipeline.pipeline import Probe, check_any_usable
 from service.recognition.recogniser import Recogniser
-from service.recognition.render import (
-    duplicate_warning,
-    enrolled_image,
-    failed_image,
-    problem_answer,
-)
+from service.recognition.render import face_answer, problem_answer
 from service.recognition.service import Service
 from service.recognition.vetting import VettingStandard, find_duplicates, low_quality, vet
-from service.schemas.recognition import EnrollAnswer
+from service.schemas.recognition import (
+    DuplicateCheckAnswer,
+    EnrollAnswer,
+    EnrolledImage,
+    ProblemAnswer,
+)
 from service.schemas.requests import EnrollRequest
 from service.store import Idempotency, NewTemplate, Terms, check_ahead, utc_now
 
@@ -75,7 +75,7 @@ async def enroll_photos(
         service, recogniser, form.subject, list(usable.values())
     )
     images = [
-        failed_image(place, probe)
+        EnrolledImage(image=place, status="failed", problem=problem_answer(probe))
         for place, probe in enumerate(probes)
         if isinstance(probe, LikenessError)
     ]
@@ -83,17 +83,17 @@ async def enroll_photos(
     for (place, probe), stored, near in zip(usable.items(), stored_here, duplicates, strict=True):
         warnings = [problem_answer(doubt) for doubt in doubts[place]]
         if check is not None and near:
-            warnings.append(duplicate_warning(check))
+            warnings.append(_duplicate_warning(check))
         for warning in warnings if stored.created else ():
             service.metrics.enrolment_warned(warning.code)
         images.append(
-            enrolled_image(
-                place,
-                probe,
-                stored.template_id,
-                created=stored.created,
+            EnrolledImage(
+                image=place,
+                status="enrolled" if stored.created else "already_enrolled",
+                template_id=stored.template_id,
+                face=face_answer(probe),
                 warnings=warnings,
-                possible_duplicates=near if may_name else (),
+                possible_duplicates=near if may_name else [],
             )
         )
     answer = EnrollAnswer(
@@ -103,6 +103,16 @@ async def enroll_photos(
         duplicate_check=check,
     )
     return answer, any(stored.created for stored in enrolled.templates)
+
+
+def _duplicate_warning(check: DuplicateCheckAnswer) -> ProblemAnswer:
+    """Return the warning about a photo that resembles another subject."""
+    return ProblemAnswer(
+        code="possible_duplicate",
+        detail=f"Another subject has this face: a similarity of {check.threshold:.3f} or more, "
+        f"by mistake in at most {check.fpir_bound:.2%} of enrolments.",
+        advice="Find out whether one person is enrolled under two names.",
+    )
 
 
 async def _probe_usable(

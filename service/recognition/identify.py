@@ -5,7 +5,14 @@ from models.errors import FingerprintMismatch
 from service.pipeline.decode import Caller
 from service.recognition.matcher import FusedCandidate
 from service.recognition.recogniser import Recogniser
-from service.recognition.render import identify_answer
+from service.recognition.render import (
+    evidence_answer,
+    face_answer,
+    fpir_bound,
+    point_answer,
+    took_answer,
+    unused_photo_answer,
+)
 from service.recognition.service import Service
 from service.recognition.thresholds import rule_of
 from service.schemas.recognition import CandidateAnswer, IdentifyAnswer
@@ -15,8 +22,9 @@ from service.schemas.requests import IdentifyRequest
 async def identify_photo(
     service: Service, form: IdentifyRequest, caller: Caller, may_lower: bool
 ) -> IdentifyAnswer:
-    """Find the subjects whose templates reach the threshold; `unknown` if there are none.
+    """Find the subjects whose templates reach the threshold.
 
+    Candidates with doubts only are `inconclusive`; no candidate is `unknown`.
     A caller that `may_lower` the threshold may send one below the laxest operating point.
     """
     recogniser = await service.active()
@@ -36,13 +44,20 @@ async def identify_photo(
         for candidate in subjects
         if candidate.similarity >= rule.threshold
     ]
-    return identify_answer(
-        rule,
-        candidates,
-        probe,
-        recogniser.fingerprint,
+    sure = any(not candidate.doubts for candidate in candidates)
+    point, first = rule.point, probe.probes[0]
+    return IdentifyAnswer(
+        outcome="identified" if sure else "inconclusive" if candidates else "unknown",
+        candidates=candidates,
+        threshold=rule.threshold,
+        operating_point=None if point is None else point_answer(point),
         gallery=gallery,
-        evidence=recogniser.bundle.evidence,
+        fpir_bound=None if point is None else fpir_bound(point, gallery),
+        face=face_answer(first),
+        unused=[unused_photo_answer(photo) for photo in probe.unused],
+        evidence=evidence_answer(recogniser.bundle.evidence, point),
+        fingerprint=recogniser.fingerprint,
+        took=took_answer(first),
     )
 
 

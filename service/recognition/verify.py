@@ -1,7 +1,14 @@
 """Verify: decide whether photos show a subject, or whether two photos show one person."""
 
+from models.decision import explain
 from service.pipeline.decode import Caller
-from service.recognition.render import verify_answer
+from service.recognition.render import (
+    evidence_answer,
+    face_answer,
+    point_answer,
+    took_answer,
+    unused_photo_answer,
+)
 from service.recognition.service import Service
 from service.recognition.thresholds import rule_of
 from service.schemas.recognition import VerifyAnswer
@@ -21,10 +28,27 @@ async def verify_photos(
     comparison = await service.matcher(recogniser).compare(form, caller)
     decision = rule.decide(comparison.similarity, comparison.conditions)
     service.metrics.decided(decision.outcome, comparison.similarity, rule.threshold)
-    return verify_answer(
-        decision,
-        comparison,
-        recogniser.fingerprint,
+    point = decision.point
+    return VerifyAnswer(
+        verified=decision.outcome == "match",
+        decision=decision.outcome,
+        similarity=decision.similarity,
+        cosine=comparison.cosine,
+        probability=decision.probability,
+        threshold=decision.threshold,
+        floor=decision.floor,
+        operating_point=None if point is None else point_answer(point),
+        comparisons=comparison.templates,
+        fmr_bound=None if point is None else point.fmr.value,
+        doubts=list(decision.doubts),
+        evidence=evidence_answer(recogniser.bundle.evidence, point),
+        explanation=explain(
+            decision, comparison.templates, 1 if form.subject is None else len(comparison.probes)
+        ),
         subject=form.subject,
-        evidence=recogniser.bundle.evidence,
+        template_id=comparison.template_id,
+        faces=[face_answer(probe) for probe in comparison.probes],
+        unused=[unused_photo_answer(photo) for photo in comparison.unused],
+        fingerprint=recogniser.fingerprint,
+        took=[took_answer(probe) for probe in comparison.probes],
     )

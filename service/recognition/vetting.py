@@ -17,7 +17,7 @@ from service.errors import EnrolmentError, Inconsistent, LowQuality, SubjectNotF
 from service.pipeline.pipeline import Probe
 from service.recognition.matcher import outliers
 from service.recognition.recogniser import Recogniser
-from service.recognition.render import duplicate_check_answer
+from service.recognition.render import fpir_bound
 from service.recognition.service import Service
 from service.recognition.thresholds import agreement_floor, alarm_point
 from service.schemas.recognition import CandidateAnswer, DuplicateCheckAnswer
@@ -212,7 +212,13 @@ async def find_duplicates(
                 if candidate.similarity >= point.threshold
             ]
         )
-    return duplicates, duplicate_check_answer(point, gallery)
+    check = DuplicateCheckAnswer(
+        operating_point=point.name,
+        threshold=point.threshold,
+        gallery=gallery,
+        fpir_bound=fpir_bound(point, gallery),
+    )
+    return duplicates, check
 
 
 async def _stored_templates(
