@@ -18,7 +18,6 @@ from typing import Generic, TypeVar
 from models.errors import DeviceLost, LikenessError
 from service.errors import DeadlinePassed, Draining, EncoderStalled, EncoderStopped, QueueFull
 from service.observe.metrics import DropReason
-from service.pipeline.batch_limit import BatchLimit
 from service.pipeline.encoder_thread import EncoderThread
 from service.pipeline.fair_queue import FairQueue
 from service.pipeline.forward import Forward
@@ -64,8 +63,7 @@ class Batcher(Generic[R]):
         self._on_fatal = on_fatal
         self._loop = asyncio.get_running_loop()
         self._thread: EncoderThread[Crop, R | LikenessError] = EncoderThread(embed, watchdog_s)
-        self._limit = BatchLimit(max_batch)
-        self._forward: Forward[R] = Forward(self._thread, self._limit, self._observer)
+        self._forward: Forward[R] = Forward(self._thread, max_batch, self._observer)
         self._queue: FairQueue[Job[R]] = FairQueue()
         self._running: set[Job[R]] = set()
         self._has_jobs, self._batch_full, self._idle = (
@@ -84,7 +82,7 @@ class Batcher(Generic[R]):
     @property
     def limit(self) -> int:
         """Return the largest batch that memory allows now."""
-        return self._limit.value
+        return self._forward.limit.value
 
     @property
     def alive(self) -> bool:
@@ -222,7 +220,7 @@ class Batcher(Generic[R]):
                 self._drop(job, "cancelled")
             elif job.deadline <= now:
                 self._expire(job)
-        jobs = [self._queue.pop() for _ in range(self._limit.full(len(self._queue)))]
+        jobs = [self._queue.pop() for _ in range(self._forward.limit.full(len(self._queue)))]
         self._running.update(jobs)
         self._update_events()
         return jobs
