@@ -33,7 +33,7 @@ from models.bundle import (
 from models.cohort import NO_COHORT, write_cohort
 from models.datasets.features import Extractor, FeatureCache, FeatureSet, apply_head, cache_key
 from models.datasets.labelled import LabelledSet, read_people, read_protocol, select
-from models.datasets.spreadsheets import write_table
+from models.datasets.tables import write_table
 from models.embedder import Embedder
 from models.encoder.device import choose_device, choose_precision
 from models.encoder.head import Head

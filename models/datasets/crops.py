@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 
 from models.datasets.folders import read_photo_file
-from models.datasets.vectors import UNREADABLE
+from models.datasets.tables import UNREADABLE
 from models.errors import LikenessError
 from models.photo.crop import crop_face
 from models.photo.detectors import DetectorSource

@@ -6,7 +6,7 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Final
 
-from models.datasets.vectors import UNREADABLE, RejectedFile
+from models.datasets.tables import UNREADABLE, RejectedFile
 from models.errors import LikenessError
 
 _OF_CAMERAS = (".jpg", ".jpeg", ".jfif", ".heic", ".heif", ".avif")

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from models.datasets.folders import PHOTO_SUFFIXES, is_file, is_text
 from models.datasets.names import remove_invisible
 from models.datasets.people import describe_no_rows, list_people, path_below, rows_below
-from models.datasets.tables import Row, Table, read_table
-from models.datasets.vectors import UNREADABLE, RejectedFile
+from models.datasets.tables import UNREADABLE, RejectedFile, Row, Table, read_table
 from models.errors import LikenessError
 
 # For a folder without a list of pairs, this many of each kind are drawn, as in LFW's View 2.

@@ -7,8 +7,7 @@ from pathlib import Path, PurePosixPath
 
 from models.datasets.folders import contents_of, describe_no_photos, is_file, is_text
 from models.datasets.names import as_name
-from models.datasets.tables import Row, Table, read_table
-from models.datasets.vectors import UNREADABLE, RejectedFile
+from models.datasets.tables import UNREADABLE, RejectedFile, Row, Table, read_table
 from models.errors import LikenessError
 
 _BAD_NAME = "invalid_name"

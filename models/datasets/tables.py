@@ -1,29 +1,45 @@
-"""Read CSV lists row by row, from any program: a bad row does not spoil the others."""
+"""Read CSV lists from any program, and write lists that every spreadsheet program reads.
+
+A bad row does not spoil the others. What cannot be used is a `RejectedFile`, and a list of these
+is a CSV too.
+"""
 
 import codecs
 import csv
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import astuple, dataclass, fields
 from io import StringIO
 from pathlib import Path
 from unicodedata import category
 
-from models.datasets.vectors import RejectedFile
+from models.datasets.atomic import atomic_write
 from models.errors import LikenessError
 
+UNREADABLE = "unreadable"  # the code of a file that cannot be read; others are those of errors
 _BAD_ROW = "invalid_row"
 
 # No name, path or group is longer.
 _LONGEST = 4096
 # A quoted cell can have several lines, but an unclosed quotation mark must not consume the rest.
 _MOST_LINES = 50
+# Spreadsheets take such a cell for a formula, after blanks and with full-width signs too.
+_FORMULA = re.compile(r"[\s']*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 _SEPARATORS = (",", ";", "\t")
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig", "UTF-8"),
     (codecs.BOM_UTF16_LE, "utf-16", "UTF-16"),
     (codecs.BOM_UTF16_BE, "utf-16", "UTF-16"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedFile:
+    """Say why a file was rejected: the code of the error and its sentence."""
+
+    path: str
+    code: str
+    sentence: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,3 +197,45 @@ def _wrong(columns: Sequence[str], cells: Sequence[str], needed: Sequence[str]) 
         if name in needed and any(category(character) == "Cc" for character in cell):
             return f"`{name}` contains a control character."
     return None
+
+
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write a CSV completely or not at all, with every cell escaped by `escape_formula`."""
+    text = StringIO()
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows([escape_formula(cell) for cell in row] for row in rows)
+    with atomic_write(path) as file:
+        # File names can contain bytes that are not UTF-8; they are written unchanged.
+        file.write(text.getvalue().encode(errors="surrogateescape"))
+
+
+def escape_formula(cell: str) -> str:
+    """Put a quotation mark before a cell that a spreadsheet would take for a formula."""
+    return f"'{cell}" if _FORMULA.match(cell) else cell
+
+
+def unescape_formula(cell: str) -> str:
+    """Undo `escape_formula`."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def write_rejected(path: Path, rows: Sequence[RejectedFile]) -> None:
+    """Write the list as a CSV and replace an earlier one; without rows, delete it."""
+    if not rows:
+        path.unlink(missing_ok=True)
+        return
+    names = [field.name for field in fields(RejectedFile)]
+    write_table(path, names, (astuple(row) for row in sorted(rows, key=lambda row: row.path)))
+
+
+def read_rejected(path: Path) -> list[RejectedFile]:
+    """Read the list that `write_rejected` wrote; raises LikenessError for any other file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        try:
+            rows = [(row["path"], row["code"], row["sentence"]) for row in csv.DictReader(file)]
+            return [RejectedFile(*(unescape_formula(cell) for cell in row)) for row in rows]
+        except (LookupError, AttributeError, csv.Error) as exc:
+            raise LikenessError(f"{path} is not a list of rejected files; remove it.") from exc

@@ -4,62 +4,27 @@ A run can be killed at any time: every file is written completely or not at all,
 goes on from there.
 """
 
-import csv
 import fcntl
 import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, get_args
+from typing import TYPE_CHECKING, BinaryIO, Literal
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.datasets.atomic import atomic_write
-from models.datasets.spreadsheets import unescape_formula, write_table
+from models.datasets.tables import RejectedFile, read_rejected, write_rejected
 from models.errors import LikenessError
 
 if TYPE_CHECKING:
     from models.photo.face import Box
 
-UNREADABLE = "unreadable"  # the code of a file that cannot be read; others are those of errors
-
-
-@dataclass(frozen=True, slots=True)
-class RejectedFile:
-    """Say why a file was rejected: the code of the error and its sentence."""
-
-    path: str
-    code: str
-    sentence: str
-
-
-def write_rejected(path: Path, rows: Sequence[RejectedFile]) -> None:
-    """Write the list as a CSV and replace an earlier one; without rows, delete it."""
-    if not rows:
-        path.unlink(missing_ok=True)
-        return
-    names = [field.name for field in fields(RejectedFile)]
-    write_table(path, names, (astuple(row) for row in sorted(rows, key=lambda row: row.path)))
-
-
-def read_rejected(path: Path) -> list[RejectedFile]:
-    """Read the list that `write_rejected` wrote; raises LikenessError for any other file."""
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        try:
-            rows = [(row["path"], row["code"], row["sentence"]) for row in csv.DictReader(file)]
-            return [RejectedFile(*(unescape_formula(cell) for cell in row)) for row in rows]
-        except (LookupError, AttributeError, csv.Error) as exc:
-            raise LikenessError(f"{path} is not a list of rejected files; remove it.") from exc
-
-
 Format = Literal["parquet", "npz"]
-FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 @dataclass(frozen=True, slots=True)

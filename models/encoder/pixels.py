@@ -15,9 +15,6 @@ Triple = tuple[float, float, float]
 
 CLIP_MEAN: Triple = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD: Triple = (0.26862954, 0.26130258, 0.27577711)
-# dlib subtracts a mean colour and divides by 256; scaled here to colours of 0 to 1.
-DLIB_MEAN: Triple = (122.782 / 255, 117.001 / 255, 104.298 / 255)
-DLIB_STD: Triple = (256 / 255, 256 / 255, 256 / 255)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from models.cohort import Cohort, Vectors
 from models.datasets.people import describe_no_rows, rows_with_files
-from models.datasets.tables import read_table
-from models.datasets.vectors import RejectedFile
+from models.datasets.tables import RejectedFile, read_table
 from models.decision import (
     ConditionRates,
     GroupRates,

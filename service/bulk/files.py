@@ -7,15 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from models.datasets.folders import FolderContents, contents_of, is_text, require_photos
-from models.datasets.vectors import (
-    UNREADABLE,
-    Format,
-    RejectedFile,
-    VectorFolder,
-    VectorOrigin,
-    VectorRow,
-    exclusive_writer,
-)
+from models.datasets.tables import UNREADABLE, RejectedFile
+from models.datasets.vectors import Format, VectorFolder, VectorOrigin, VectorRow, exclusive_writer
 from models.photo import FacePolicy
 
 Row = VectorRow | RejectedFile

@@ -13,7 +13,8 @@ import torch
 
 from models.bundle import Bundle
 from models.datasets.folders import read_photo_file
-from models.datasets.vectors import UNREADABLE, RejectedFile, VectorOrigin, VectorRow
+from models.datasets.tables import UNREADABLE, RejectedFile
+from models.datasets.vectors import VectorOrigin, VectorRow
 from models.embedder import Embedder
 from models.encoder.device import choose_device
 from models.errors import LikenessError

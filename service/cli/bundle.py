@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from models.errors import LikenessError
-from service.cli.outputs import check_new
-from service.cli.terminal import err, fail, settings_from, show
+from service.cli.terminal import check_new, err, fail, settings_from, show
 
 if TYPE_CHECKING:
     from models.encoder.pixels import PixelSpec

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from models.datasets.folders import contents_of, read_photo_file
-from models.datasets.vectors import UNREADABLE, RejectedFile, write_rejected
+from models.datasets.tables import UNREADABLE, RejectedFile, write_rejected
 from service.cli.local import connect, show_store
-from service.cli.outputs import check_file
 from service.cli.terminal import (
     Url,
+    check_file,
     exit_status,
     fail,
     finish,

@@ -12,8 +12,7 @@ from service.cli.captures import (
     capture_photos,
     open_embedder,
 )
-from service.cli.outputs import check_target
-from service.cli.terminal import BundleName, exit_status, print_left_out, show
+from service.cli.terminal import BundleName, check_target, exit_status, print_left_out, show
 
 if TYPE_CHECKING:
     from models.datasets.folders import FolderContents

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.outputs import check_folder
 from service.cli.terminal import (
     BundleName,
+    check_folder,
     exit_status,
     fail,
     finish,

@@ -11,14 +11,14 @@ import typer
 from rich.progress import Progress
 
 from models.datasets.people import identity_of
-from models.datasets.vectors import RejectedFile, write_rejected
+from models.datasets.tables import RejectedFile, write_rejected
 from service.cli.local import connect
-from service.cli.outputs import check_file
 from service.cli.terminal import (
     SHOWN,
     Json,
     Outside,
     Url,
+    check_file,
     err,
     exit_status,
     finish,

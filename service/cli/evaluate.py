@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from models.datasets.vectors import UNREADABLE, RejectedFile
+from models.datasets.tables import UNREADABLE, RejectedFile
 from models.decision import CONDITION_NAMES
 from models.errors import ImageError
 from service.cli.captures import PhotosNote, capture_photos, open_embedder
-from service.cli.outputs import check_bundle_named, check_folder
 from service.cli.terminal import (
     BundleName,
     Outside,
     bar,
+    check_bundle_named,
+    check_folder,
     err,
     exit_status,
     fail,

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli.local import connect
-from service.cli.outputs import check_folder
 from service.cli.terminal import (
     BundleName,
     Outside,
     Url,
     bar,
+    check_folder,
     err,
     exit_status,
     finish,

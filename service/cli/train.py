@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from rich.markup import escape
 
 from models.training.options import Inputs, Lora, Options, with_knobs
-from service.cli.outputs import check_folder
 from service.cli.terminal import (
+    check_folder,
     err,
     exit_status,
     print_left_out,

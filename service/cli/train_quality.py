@@ -12,8 +12,14 @@ from service.cli.captures import (
     capture_photos,
     open_embedder,
 )
-from service.cli.outputs import check_target
-from service.cli.terminal import BundleName, Outside, exit_status, print_left_out, show
+from service.cli.terminal import (
+    BundleName,
+    Outside,
+    check_target,
+    exit_status,
+    print_left_out,
+    show,
+)
 
 
 def train_quality(

@@ -29,7 +29,7 @@ def read_file(path: Path) -> bytes | ProblemAnswer:
 
 def unreadable(sentence: str) -> ProblemAnswer:
     """Return the problem of a photo that was not sent, since there are no bytes to send."""
-    from models.datasets.vectors import UNREADABLE
+    from models.datasets.tables import UNREADABLE
 
     return ProblemAnswer(code=UNREADABLE, detail=sentence)
 

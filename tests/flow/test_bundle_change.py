@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from models.bundle import load_bundle
-from models.datasets.vectors import read_rejected
+from models.datasets.tables import read_rejected
 from service.cli.app import EXIT_ERROR, app
 from service.settings import Settings
 from tests.in_process import opened

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from models.datasets.people import list_people, path_below
-from models.datasets.spreadsheets import escape_formula, unescape_formula, write_table
-from models.datasets.tables import read_table
+from models.datasets.tables import escape_formula, read_table, unescape_formula, write_table
 from models.errors import LikenessError
 
 ROWS = "path,identity\nx.jpg,José\ny.jpg,Zoë\n"

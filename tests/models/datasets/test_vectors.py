@@ -1,21 +1,19 @@
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
 from pyarrow import dataset
 
+from models.datasets.tables import RejectedFile, read_rejected, write_rejected
 from models.datasets.vectors import (
-    FORMATS,
     Format,
-    RejectedFile,
     VectorFolder,
     VectorOrigin,
     VectorRow,
     exclusive_writer,
-    read_rejected,
-    write_rejected,
 )
 from models.errors import LikenessError
 from models.photo.face import Box
@@ -28,13 +26,13 @@ def row(path: str) -> VectorRow:
     return VectorRow(path, "0" * 64, vector, Box(1, 2, 30, 40), 0.5)
 
 
-@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("format_", get_args(Format))
 def test_what_was_added_is_done_for_the_next_run(tmp_path: Path, format_: Format) -> None:
     VectorFolder(tmp_path / "out", ABOUT, format_).add([row("b.jpg"), row("a.jpg")])
     assert VectorFolder(tmp_path / "out", ABOUT, format_).embedded_paths() == {"a.jpg", "b.jpg"}
 
 
-@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("format_", get_args(Format))
 def test_later_parts_leave_earlier_ones_alone(tmp_path: Path, format_: Format) -> None:
     for name in ("a.jpg", "b.jpg", "c.jpg"):
         VectorFolder(tmp_path / "out", ABOUT, format_).add([row(name)])

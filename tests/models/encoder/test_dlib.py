@@ -6,8 +6,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from models.bundle import BUILTIN_FOLDER, read_manifest
 from models.encoder.dlib import DLIB_WEIGHTS, DlibResNet, load_dlib_resnet
-from models.encoder.pixels import DLIB_MEAN, DLIB_STD, stack, standardise
+from models.encoder.pixels import stack, standardise
 from models.errors import InvalidBundle
 from models.weights import dlib_file
 
@@ -33,7 +34,8 @@ def original() -> "face_recognition_model_v1":
 
 @torch.inference_mode()
 def descriptors(network: DlibResNet, crops: list[Pixels]) -> NDArray[np.float32]:
-    pixels = standardise(stack(crops).float(), DLIB_MEAN, DLIB_STD)
+    spec = read_manifest(BUILTIN_FOLDER / "dlib").pixels
+    pixels = standardise(stack(crops).float(), spec.mean, spec.std)
     return np.asarray(network(pixels).numpy(), np.float32)
 
 

@@ -4,11 +4,10 @@ import torch
 from numpy.typing import NDArray
 from transformers import CLIPImageProcessorPil
 
+from models.bundle import BUILTIN_FOLDER, read_manifest
 from models.encoder.pixels import (
     CLIP_MEAN,
     CLIP_STD,
-    DLIB_MEAN,
-    DLIB_STD,
     PixelSpec,
     stack,
     standardise,
@@ -72,9 +71,10 @@ def test_standardised_pixels_follow_the_formula() -> None:
 
 
 def test_dlibs_constants_are_dlibs_formula() -> None:
+    spec = read_manifest(BUILTIN_FOLDER / "dlib").pixels
     pixels = torch.tensor([10.0, 20.0, 30.0]).view(1, 3, 1, 1)
     wanted = (pixels - torch.tensor([122.782, 117.001, 104.298]).view(1, 3, 1, 1)) / 256
-    torch.testing.assert_close(standardise(pixels, DLIB_MEAN, DLIB_STD), wanted)
+    torch.testing.assert_close(standardise(pixels, spec.mean, spec.std), wanted)
 
 
 def test_standardising_keeps_the_precision_it_is_given() -> None:

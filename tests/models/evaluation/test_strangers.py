@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from models.cohort import NO_COHORT, Cohort
 from models.datasets.crops import cut
-from models.datasets.vectors import UNREADABLE
+from models.datasets.tables import UNREADABLE
 from models.decision import ConditionRates, OperatingPoint, Rate
 from models.errors import LikenessError
 from models.evaluation.conditions import Captures

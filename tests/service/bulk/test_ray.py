@@ -15,7 +15,7 @@ import pytest
 from pyarrow import Table, parquet
 from typer.testing import CliRunner
 
-from models.datasets.vectors import read_rejected
+from models.datasets.tables import read_rejected
 from models.errors import InvalidBundle, LikenessError
 from service.bulk.ray import BlockResult, Worker, WorkerSettings, checked_result
 from service.cli.app import EXIT_ERROR, app

@@ -9,7 +9,7 @@ from pyarrow import parquet
 from typer.testing import CliRunner, Result
 
 from models.bundle import load_bundle
-from models.datasets.vectors import read_rejected
+from models.datasets.tables import read_rejected
 from service.cli.app import EXIT_ERROR, app
 from service.cli.terminal import EXIT_SOME_FAILED
 from tests.checkpoints import write_bundle

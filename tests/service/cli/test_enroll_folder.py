@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from models.datasets.vectors import read_rejected
+from models.datasets.tables import read_rejected
 from service.cli.app import EXIT_ERROR, app
 from service.cli.terminal import EXIT_SOME_FAILED
 from service.store import open_store

@@ -12,7 +12,7 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from models.datasets.people import list_people
-from models.datasets.spreadsheets import escape_formula, unescape_formula
+from models.datasets.tables import escape_formula, unescape_formula
 from models.errors import LikenessError
 from service.cli.app import app
 from service.cli.terminal import EXIT_SOME_FAILED, is_printed, show, visible
