@@ -270,21 +270,17 @@ class AdaptiveBatches(Generic[T, R]):
         done = 0
         while done < len(items):
             part = items[done : done + self.size]
-            result = self._attempt(part)
-            if result is None:
-                # Here the traceback of the failed batch is gone, so its memory is free.
-                self._shrink(len(part))
+            try:
+                result = self._run(part)
+            except OutOfMemory:
+                if len(part) == 1:
+                    raise
+            else:
+                done += len(part)
+                yield result
                 continue
-            done += len(part)
-            yield result
-
-    def _attempt(self, part: Sequence[T]) -> R | None:
-        try:
-            return self._run(part)
-        except OutOfMemory:
-            if len(part) == 1:
-                raise
-            return None
+            # Here the traceback of the failed batch is gone, so its memory is free.
+            self._shrink(len(part))
 
     def _shrink(self, failed: int) -> None:
         self.size = failed // 2

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from service.api.store import StoreDep
+from service.api.store import AfterNumber, PageLimit, StoreDep
 from service.edge.guard import By
 from service.schemas.admin import AuditAnswer, EntryAnswer, ResealedAnswer
 
@@ -12,11 +12,7 @@ router = APIRouter()
 
 
 @router.get("/audit", tags=["audit"])
-async def audit(
-    store: StoreDep,
-    after: Annotated[int, Query(ge=0, le=2**62, description="`next` of the previous page")] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
-) -> AuditAnswer:
+async def audit(store: StoreDep, after: AfterNumber = 0, limit: PageLimit = 100) -> AuditAnswer:
     """List the changes to the gallery and its keys, oldest first, one page at a time."""
     entries = await store.audit(after, limit)
     return AuditAnswer(

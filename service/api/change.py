@@ -1,13 +1,12 @@
 """A change of bundle over HTTP: show what is lacking, embed again, switch, forget."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from pydantic import JsonValue
 
 from service.api.names import subject_named
 from service.api.openapi import json_body, links, request_body
 from service.api.recognition import read_form
+from service.api.store import AfterNumber, PageLimit
 from service.edge.body import read_model
 from service.edge.disconnect import run_until_disconnect
 from service.edge.guard import By
@@ -39,9 +38,7 @@ async def change_of_bundle(service: ServiceDep) -> ChangeAnswer:
 
 @router.get("/lacking", responses={200: links(reembed=_FIRST)})
 async def lacking(
-    service: ServiceDep,
-    after: Annotated[int, Query(ge=0, le=2**62, description="`next` of the previous page")] = 0,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    service: ServiceDep, after: AfterNumber = 0, limit: PageLimit = 100
 ) -> LackingAnswer:
     """List the templates that the other bundle lacks, one page at a time."""
     active, other = await change.active_and_other(service)

@@ -3,10 +3,10 @@
 from fastapi import APIRouter, Request
 
 from service.api.openapi import json_body, links
-from service.api.store import StoreDep, VaultDep
+from service.api.store import StoreDep
 from service.edge.body import read_model
 from service.edge.guard import By
-from service.edge.keys import make_key, signing_pair
+from service.edge.keys import KeyRing, make_key, signing_pair
 from service.errors import KeyNotFound
 from service.schemas.admin import KeyAnswer, KeysAnswer, NewKeyAnswer
 from service.schemas.requests import NewKeyRequest
@@ -21,11 +21,12 @@ router = APIRouter(prefix="/keys", tags=["keys"])
     responses={201: links(revoke_key={"path.key_id": "$response.body#/key_id"})},
     openapi_extra=json_body(NewKeyRequest),
 )
-async def create_key(request: Request, store: StoreDep, vault: VaultDep, by: By) -> NewKeyAnswer:
+async def create_key(request: Request, store: StoreDep, by: By) -> NewKeyAnswer:
     """Create a key; it is valid at once, and only this answer shows it."""
     form = await read_model(request, NewKeyRequest)
-    signer = vault if form.signing else None
-    stored, key = make_key(form.name, form.scopes, form.per_s, form.at_once, utc_now(), signer)
+    keys: KeyRing = request.app.state.keys
+    vault = keys.vault if form.signing else None
+    stored, key = make_key(form.name, form.scopes, form.per_s, form.at_once, utc_now(), vault)
     await store.add_key(stored, by)
     access_key_id, secret = signing_pair(key) if form.signing else (None, None)
     return NewKeyAnswer(

@@ -4,10 +4,10 @@ import re
 from contextlib import suppress
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Depends, Path
 
 from models.datasets.names import as_id
-from service.api.store import StoreDep
+from service.api.store import AfterName, PageLimit, StoreDep
 from service.errors import FieldError, SubjectNotFound, invalid_fields
 from service.schemas.gallery import OddNamesAnswer
 from service.schemas.requests import StoredName
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/names", tags=["gallery"])
 _EARLIER_NAME: Final = re.compile(r"[^\x00-\x1f\x7f/\ud800-\udfff]{1,256}")
 
 
-async def subject_named(store: Gallery, given: str, field: str = "subject") -> str:
+async def subject_named(store: Gallery, given: str) -> str:
     """Return the stored name of the subject that a request names.
 
     A name is stored in one normal form. A subject of an earlier release whose name has no such
@@ -32,7 +32,7 @@ async def subject_named(store: Gallery, given: str, field: str = "subject") -> s
         with suppress(SubjectNotFound):
             return (await store.subject(given)).subject
     if not name:
-        raise invalid_fields([FieldError(field, message)])
+        raise invalid_fields([FieldError("subject", message)])
     return name
 
 
@@ -45,11 +45,7 @@ SubjectInPath = Annotated[str, Depends(_subject_in_path)]
 
 @router.get("")
 async def odd_names(
-    store: StoreDep,
-    after: Annotated[
-        str | None, Query(max_length=256, description="`next` of the previous page")
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    store: StoreDep, after: AfterName = None, limit: PageLimit = 100
 ) -> OddNamesAnswer:
     """List subjects with an invalid name of an earlier release, so that they can be renamed.
 

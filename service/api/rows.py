@@ -1,8 +1,7 @@
 """Answer with binary rows of numbers instead of JSON, for clients that read arrays."""
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from fastapi import Response
@@ -63,55 +62,37 @@ def rows_document() -> dict[str, JsonValue]:
 _WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 
 
-@dataclass(frozen=True, slots=True)
-class _Range:
-    """Hold one range of media types, such as `image/*`, and its weight, 0 to 1."""
-
-    name: str
-    weight: float
-
-    def precision(self, media: str) -> int | None:
-        """Return how exactly the range matches a media type, 0 to 2; None if it does not."""
-        family = media.partition("/")[0]
-        names = ("*/*", f"{family}/*", media)
-        return names.index(self.name) if self.name in names else None
-
-
 def preferred_type(accept: str, offers: Sequence[str]) -> str:
     """Return the offered media type to which `accept` gives the highest weight.
 
     If weights are equal, the more exact match wins, then the first offer. An empty header gets
     the first offer. Raises NotAcceptable.
     """
-    ranges = _ranges(accept)
-    if not ranges:
+    weights = _weights(accept)
+    if not weights:
         return offers[0]
-    weights = [_weigh(ranges, offer) for offer in offers]
-    best = max(weights)
+    ranks = [_rank(weights, offer) for offer in offers]
+    best = max(ranks)
     if best[0] == 0:
         raise NotAcceptable(
             f"The Accept header allows none of the available types: {', '.join(offers)}."
         )
-    return offers[weights.index(best)]
+    return offers[ranks.index(best)]
 
 
-def _ranges(accept: str) -> list[_Range]:
-    """Read an Accept header; malformed ranges are ignored."""
-    ranges: list[_Range] = []
+def _weights(accept: str) -> dict[str, float]:
+    """Return the weight, 0 to 1, of each range of an Accept header; ignore malformed ranges."""
+    weights: dict[str, float] = {}
     for element in accept.lower().split(","):
         name, *parameters = (part.strip() for part in element.split(";"))
-        weights = [p.removeprefix("q=") for p in parameters if p.startswith("q=")] or ["1"]
-        if "/" in name and _WEIGHT.fullmatch(weights[0]):
-            ranges.append(_Range(name, float(weights[0])))
-    return ranges
+        weight = next((p.removeprefix("q=") for p in parameters if p.startswith("q=")), "1")
+        if "/" in name and _WEIGHT.fullmatch(weight):
+            weights[name] = max(float(weight), weights.get(name, 0.0))
+    return weights
 
 
-def _weigh(ranges: Sequence[_Range], media: str) -> tuple[float, int]:
-    """Return the weight of the range that matches a media type most exactly, and its precision."""
-    matches = [
-        (precision, each.weight)
-        for each in ranges
-        if (precision := each.precision(media)) is not None
-    ]
-    precision, weight = max(matches, default=(0, 0.0))
-    return weight, precision
+def _rank(weights: Mapping[str, float], media: str) -> tuple[float, int]:
+    """Return the weight of the range that matches a media type most exactly, and how exactly."""
+    names = ("*/*", f"{media.partition('/')[0]}/*", media)
+    matches = [(weights[name], exact) for exact, name in enumerate(names) if name in weights]
+    return matches[-1] if matches else (0.0, 0)

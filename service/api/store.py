@@ -1,11 +1,10 @@
-"""The store and the vault that routes use; these routes run without an encoder."""
+"""What the routes of the store share: the store and the parameters of a page."""
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Query, Request
 
-from service.edge.keys import KeyRing
-from service.store import Store, Vault
+from service.store import Store
 
 
 async def store_of(request: Request) -> Store:
@@ -17,12 +16,9 @@ async def store_of(request: Request) -> Store:
     return store
 
 
-async def vault_of(request: Request) -> Vault:
-    """Return the vault of the app that serves this request."""
-    keys = request.app.state.keys
-    assert isinstance(keys, KeyRing)
-    return keys.vault
-
-
 StoreDep = Annotated[Store, Depends(store_of)]
-VaultDep = Annotated[Vault, Depends(vault_of)]
+
+_AFTER = "`next` of the previous page"
+AfterNumber = Annotated[int, Query(ge=0, le=2**62, description=_AFTER)]
+AfterName = Annotated[str | None, Query(max_length=256, description=_AFTER)]
+PageLimit = Annotated[int, Query(ge=1, le=1000)]

@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 from service.api.names import SubjectInPath, subject_named
 from service.api.openapi import json_body, links
-from service.api.store import StoreDep
+from service.api.store import AfterName, PageLimit, StoreDep
 from service.edge.body import read_model
 from service.edge.guard import By
 from service.schemas.gallery import (
@@ -26,11 +26,7 @@ _RENAMED: dict[str, JsonValue] = {"path.subject": "$response.body#/subject"}
 
 @router.get("/subjects")
 async def subjects(
-    store: StoreDep,
-    after: Annotated[
-        str | None, Query(max_length=256, description="`next` of the previous page")
-    ] = None,
-    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    store: StoreDep, after: AfterName = None, limit: PageLimit = 100
 ) -> SubjectsAnswer:
     """List the subjects in the order of their names, one page at a time."""
     return SubjectsAnswer.model_validate(await store.subjects(after, limit))

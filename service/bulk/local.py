@@ -61,8 +61,11 @@ class FileResult:
 
 
 @dataclass(frozen=True, slots=True)
-class BulkPipeline:
-    """Probe many files with `threads` decoding threads and batches of up to `batch` faces."""
+class LocalEngine:
+    """Embed many files in this process, by the service's own pipeline.
+
+    `threads` decode, and a batch has up to `batch` faces.
+    """
 
     embedder: Embedder
     pool: DecodePool
@@ -71,9 +74,21 @@ class BulkPipeline:
     batch: int
 
     @property
+    def origin(self) -> VectorOrigin:
+        return origin_of(self.embedder.bundle)
+
+    @property
     def width(self) -> int:
         """Return how many files are processed at a time: one batch runs while the next fills."""
         return self.threads + 2 * self.batch
+
+    async def embed(
+        self, root: Path, names: Sequence[str], policy: FacePolicy
+    ) -> AsyncGenerator[Row]:
+        files = (root / name for name in names)
+        async with aclosing(self.probe_files(files, policy)) as results:
+            async for result in results:
+                yield as_row(result, root)
 
     async def probe_files(
         self, files: Iterable[Path], policy: FacePolicy
@@ -121,9 +136,9 @@ def batch_size(settings: Settings, on_gpu: bool) -> int:
 
 
 @asynccontextmanager
-async def open_bulk(
+async def open_local(
     settings: Settings, cores: int | None = None, callers: int = 1
-) -> AsyncIterator[BulkPipeline]:
+) -> AsyncIterator[LocalEngine]:
     """Open a decode pool and a batcher that are tuned for files rather than for requests.
 
     `cores` is how many cores to use, all by default; `callers` is how many callers may probe
@@ -154,35 +169,7 @@ async def open_bulk(
         await batcher.warm(np.zeros((size, size, 3), np.uint8))
         await pool.warm()
         pipeline = Pipeline(pool, batcher, embedder.template, Metrics(), threads)
-        yield BulkPipeline(embedder, pool, pipeline, threads, batch)
-
-
-@dataclass(frozen=True, slots=True)
-class LocalEngine:
-    """Embed photos by the service's own pipeline, in this process."""
-
-    bulk: BulkPipeline
-
-    @property
-    def origin(self) -> VectorOrigin:
-        return origin_of(self.bulk.embedder.bundle)
-
-    async def embed(
-        self, root: Path, names: Sequence[str], policy: FacePolicy
-    ) -> AsyncGenerator[Row]:
-        files = [root / name for name in names]
-        async with aclosing(self.bulk.probe_files(files, policy)) as results:
-            async for result in results:
-                yield as_row(result, root)
-
-
-@asynccontextmanager
-async def open_local(
-    settings: Settings, cores: int | None = None, callers: int = 1
-) -> AsyncIterator[LocalEngine]:
-    """Load the bundle and start the threads; `cores` and `callers` are as in `open_bulk`."""
-    async with open_bulk(settings, cores, callers) as bulk:
-        yield LocalEngine(bulk)
+        yield LocalEngine(embedder, pool, pipeline, threads, batch)
 
 
 def origin_of(bundle: Bundle) -> VectorOrigin:

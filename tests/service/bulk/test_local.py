@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.bulk.local import BulkPipeline, FileResult, Rejection, decode_threads, open_bulk
+from service.bulk.local import FileResult, LocalEngine, Rejection, decode_threads, open_local
 from service.pipeline.pipeline import Probe
 from service.settings import load_settings
 from tests.checkpoints import write_bundle
@@ -16,10 +16,10 @@ from tests.people import write_people
 
 
 @pytest.fixture
-async def bulk(tmp_path: Path) -> AsyncIterator[BulkPipeline]:
+async def bulk(tmp_path: Path) -> AsyncIterator[LocalEngine]:
     bundle = write_bundle(tmp_path / "bundle")
     settings = load_settings(bundle=str(bundle), decode_threads=2, max_batch=4)
-    async with open_bulk(settings) as opened:
+    async with open_local(settings) as opened:
         yield opened
 
 
@@ -31,16 +31,16 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     return [*sorted(folder.rglob("*.*")), folder / "gone.jpg"]
 
 
-async def probe(bulk: BulkPipeline, files: list[Path]) -> list[FileResult]:
+async def probe(bulk: LocalEngine, files: list[Path]) -> list[FileResult]:
     return [result async for result in bulk.probe_files(files, "largest")]
 
 
-async def test_every_file_has_one_result(bulk: BulkPipeline, photos: list[Path]) -> None:
+async def test_every_file_has_one_result(bulk: LocalEngine, photos: list[Path]) -> None:
     assert sorted(result.file for result in await probe(bulk, photos)) == sorted(photos)
 
 
 async def test_a_file_that_cannot_be_used_harms_only_itself(
-    bulk: BulkPipeline, photos: list[Path]
+    bulk: LocalEngine, photos: list[Path]
 ) -> None:
     failed = {
         result.file.name: result.outcome.code
@@ -54,14 +54,12 @@ async def test_a_file_that_cannot_be_used_harms_only_itself(
     }
 
 
-async def test_the_digest_is_that_of_the_bytes(bulk: BulkPipeline, photos: list[Path]) -> None:
+async def test_the_digest_is_that_of_the_bytes(bulk: LocalEngine, photos: list[Path]) -> None:
     (result,) = await probe(bulk, photos[:1])
     assert result.sha256 == sha256(photos[0].read_bytes()).hexdigest()
 
 
-async def test_vectors_are_those_of_the_photos_alone(
-    bulk: BulkPipeline, photos: list[Path]
-) -> None:
+async def test_vectors_are_those_of_the_photos_alone(bulk: LocalEngine, photos: list[Path]) -> None:
     many = {result.file: result.outcome for result in await probe(bulk, photos)}
     (alone,) = await probe(bulk, photos[5:6])
     together = many[alone.file]
@@ -70,7 +68,7 @@ async def test_vectors_are_those_of_the_photos_alone(
     assert float(alone.outcome.row.vector @ together.row.vector) > 0.999
 
 
-async def test_only_so_many_files_are_under_way(bulk: BulkPipeline, photos: list[Path]) -> None:
+async def test_only_so_many_files_are_under_way(bulk: LocalEngine, photos: list[Path]) -> None:
     begun = 0
 
     def files() -> Iterator[Path]:

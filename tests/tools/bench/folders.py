@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ImageOps
 
-from service.bulk.local import BulkPipeline, open_bulk
+from service.bulk.local import LocalEngine, open_local
 from service.pipeline.decode import Caller
 from service.settings import load_settings
 from tests.photos import Name, jpeg, open_photo
@@ -38,9 +38,7 @@ def write_photos(folder: Path, count: int) -> list[Path]:
     return files
 
 
-async def measure(
-    bulk: BulkPipeline, files: Sequence[Path], rounds: int
-) -> list[tuple[float, ...]]:
+async def measure(bulk: LocalEngine, files: Sequence[Path], rounds: int) -> list[tuple[float, ...]]:
     """Return photos per second of decode pool, encoder and whole, one row per round."""
     rates: list[tuple[float, ...]] = []
     share = len(files) // rounds
@@ -55,7 +53,7 @@ async def measure(
 
 
 async def decode_alone(
-    bulk: BulkPipeline, files: Sequence[Path]
+    bulk: LocalEngine, files: Sequence[Path]
 ) -> tuple[float, list[NDArray[np.uint8]]]:
     started = perf_counter()
     prepared = [bulk.pool.prepare(file.read_bytes(), "largest", Caller()) for file in files]
@@ -63,7 +61,7 @@ async def decode_alone(
     return len(files) / (perf_counter() - started), crops
 
 
-def encode_alone(bulk: BulkPipeline, crops: Sequence[NDArray[np.uint8]]) -> float:
+def encode_alone(bulk: LocalEngine, crops: Sequence[NDArray[np.uint8]]) -> float:
     started = perf_counter()
     for at in range(0, len(crops), bulk.batch):
         bulk.embedder(crops[at : at + bulk.batch])
@@ -76,7 +74,7 @@ async def table(bundles: Sequence[str], count: int, rounds: int, threads: int | 
     with tempfile.TemporaryDirectory() as folder:
         files = write_photos(Path(folder), count)
         for name in bundles:
-            async with open_bulk(load_settings(bundle=name, decode_threads=threads)) as bulk:
+            async with open_local(load_settings(bundle=name, decode_threads=threads)) as bulk:
                 rates = await measure(bulk, files, rounds)
                 shared = bulk.embedder.device.type == "cpu"
                 decoders = bulk.threads

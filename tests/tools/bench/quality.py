@@ -21,7 +21,7 @@ from models.datasets.labelled import LabelledSet, read_protocol, select
 from models.decision import Rule, rule_at
 from models.evaluation.page import percent
 from models.photo.quality import HARMFUL, Quality, QualityLimits, issues
-from service.bulk.local import open_bulk
+from service.bulk.local import open_local
 from service.pipeline.pipeline import Probe
 from service.settings import load_settings
 from tests.tools.bench.machine import describe_machine, markdown
@@ -47,7 +47,7 @@ class EmbeddedPhotos:
 
 async def measure(files: Mapping[Path, int], bundle: str | None) -> tuple[EmbeddedPhotos, Rule]:
     """Embed photos, given the person on each; also return the bundle's default rule."""
-    async with open_bulk(load_settings(bundle=bundle)) as bulk:
+    async with open_local(load_settings(bundle=bundle)) as bulk:
         made = [
             (result.file, result.outcome)
             async for result in bulk.probe_files(files, "largest")
