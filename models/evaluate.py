@@ -22,7 +22,7 @@ from models.bundle import (
     load_bundle,
     write_manifest,
 )
-from models.datasets.features import embed_photos
+from models.datasets.features import embed
 from models.datasets.labelled import read_labelled
 from models.errors import LikenessError
 from models.evaluation.measure import calibrate, compare_photos, keep_unsupported_points
@@ -79,7 +79,7 @@ def main(
 ) -> None:
     """Measure a bundle on labelled photos, and print its calibration."""
     loaded, labelled = load_bundle(bundle), read_labelled(photos)
-    vectors = embed_photos(labelled, loaded)
+    vectors = embed(labelled, loaded).vectors
     every = compare_photos(labelled, vectors, loaded.cohort)
     fresh = calibrate(labelled, vectors, data, every, loaded.cohort)
     calibration = keep_unsupported_points(fresh, loaded.manifest.calibration, every)

@@ -101,11 +101,6 @@ def apply_head(labelled: LabelledSet, photos: FeatureSet, head: Head | None) -> 
     return VectorSet(vectors, features, degenerate | photos.rejected)
 
 
-def embed_photos(labelled: LabelledSet, bundle: Bundle) -> NDArray[np.float32]:
-    """Return unit vectors `(n, d)` in the order of the images; zeros for images without one."""
-    return embed(labelled, bundle).vectors
-
-
 class FeatureCache:
     """Store the result of each photo in a folder, by the SHA-256 of its bytes.
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.bundle import Bundle, Calibration, load_bundle
-from models.datasets.features import embed_photos
+from models.datasets.features import embed
 from models.datasets.labelled import LabelledSet, read_labelled
 from models.embedder import Embedder
 from models.evaluation.measure import calibrate
@@ -123,7 +123,7 @@ def six_photos(labelled_folder: Path) -> LabelledSet:
 
 @pytest.fixture(scope="session")
 def six_vectors(six_photos: LabelledSet, sface_bundle: Bundle) -> Vectors:
-    return embed_photos(six_photos, sface_bundle)
+    return embed(six_photos, sface_bundle).vectors
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from models.bundle import Bundle, Calibration
 from models.cohort import NO_COHORT
-from models.datasets.features import embed_photos
+from models.datasets.features import embed
 from models.datasets.labelled import LabelledSet, read_labelled
 from models.decision import (
     ConditionName,
@@ -340,7 +340,7 @@ def web_photos(faces: Path, tmp_path_factory: pytest.TempPathFactory) -> Labelle
 def test_people_in_web_photos_are_told_apart_at_the_default_point(
     web_photos: LabelledSet, sface_bundle: Bundle
 ) -> None:
-    vectors = embed_photos(web_photos, sface_bundle)
+    vectors = embed(web_photos, sface_bundle).vectors
     enrolled = np.linalg.norm(vectors, axis=1) > 0
     every = all_pairs(vectors, web_photos.people, enrolled, sface_bundle.cohort)
     threshold = rule_at(sface_bundle.operating_points).threshold
