@@ -7,7 +7,6 @@ import typer
 
 from service.cli.local import connect_store
 from service.cli.terminal import Url, fail, finish, settings_from, show
-from service.client.call import Call, parse_as
 from service.schemas.admin import AuditAnswer
 
 audit_app = typer.Typer(no_args_is_help=True, help="Print and verify the audit log.")
@@ -20,7 +19,7 @@ def list_(url: Url = None) -> None:
     async def list_all() -> None:
         async with (
             connect_store(url, settings_from()) as likeness,
-            aclosing(likeness.each(_page)) as log,
+            aclosing(likeness.each("/audit", AuditAnswer)) as log,
         ):
             async for entry in log:
                 show(entry.model_dump_json())
@@ -52,7 +51,7 @@ def verify(
             fail("Entry 0 of the audit log is not the one of the receipt.")
         async with (
             connect_store(url, settings_from()) as likeness,
-            aclosing(likeness.each(_page)) as log,
+            aclosing(likeness.each("/audit", AuditAnswer)) as log,
         ):
             async for entry in log:
                 if first_break([AuditEntry(**entry.model_dump())], last + 1, digest) is not None:
@@ -67,10 +66,6 @@ def verify(
         fail(f"The audit log ends with entry {last}, before the entry of the receipt.")
     show(f"{last:,} entries, none was changed; the receipt of the last one:")
     show(f"{last}:{digest}")
-
-
-def _page(after: int | None) -> Call[AuditAnswer]:
-    return Call("GET", "/audit", parse_as(AuditAnswer), params={"after": after or 0, "limit": 1000})
 
 
 def _receipt(text: str) -> tuple[int, str]:

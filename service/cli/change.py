@@ -25,9 +25,9 @@ from service.cli.terminal import (
     show,
 )
 from service.client.aio import AsyncLikeness
-from service.client.call import Call, parse_as
 from service.client.errors import NotFound, RejectedPhoto
 from service.client.folders import in_tasks
+from service.client.requests import RequestParts
 from service.schemas.admin import ChangeAnswer, LackingAnswer, LackingTemplate, ReembeddedAnswer
 from service.schemas.gallery import DeletedAnswer
 
@@ -60,7 +60,7 @@ class Reembedder:
 
     async def run(self, advance: Callable[[], None]) -> ReembedResult:
         """Embed all templates that can be embedded. Raises Refused and TransportError."""
-        lacking = self._likeness.each(_lacking)
+        lacking = self._likeness.each("/change/lacking", LackingAnswer, limit=100)
         async with aclosing(in_tasks(lacking, self._one, self._at_once)) as done:
             async for _ in done:
                 advance()
@@ -83,28 +83,23 @@ class Reembedder:
                 )
                 return
         try:
-            await self._likeness.ask(_reembed(template, photo))
+            await self._reembed(template, photo)
             self._result.embedded += 1
         except NotFound:
             self._result.deleted += 1  # deleted meanwhile
         except RejectedPhoto as rejected:
             self._add_missing(template, rejected.problem.code, rejected.problem.detail)
 
+    async def _reembed(self, template: LackingTemplate, photo: bytes | None) -> None:
+        names = {"subject": template.subject, "template_id": template.template_id}
+        parts: RequestParts = (
+            {"json": names} if photo is None else {"data": names, "files": [("image", photo)]}
+        )
+        await self._likeness.ask("POST", "/change/reembed", ReembeddedAnswer, **parts)
+
     def _add_missing(self, template: LackingTemplate, code: str, sentence: str) -> None:
         name = f"{template.subject}/{template.template_id}"
         self._result.missing.append(RejectedFile(name, code, sentence))
-
-
-def _lacking(after: int | None) -> Call[LackingAnswer]:
-    return Call("GET", "/change/lacking", parse_as(LackingAnswer), params={"after": after or 0})
-
-
-def _reembed(template: LackingTemplate, photo: bytes | None) -> Call[ReembeddedAnswer]:
-    names = {"subject": template.subject, "template_id": template.template_id}
-    route, read = "/change/reembed", parse_as(ReembeddedAnswer)
-    if photo is None:
-        return Call("POST", route, read, json=names)
-    return Call("POST", route, read, fields=names, photos=[("image", photo)])
 
 
 def by_digest(folder: Path) -> dict[str, Path]:
@@ -123,7 +118,6 @@ AcceptMissing = Annotated[
 
 # A shorter hexadecimal number could be a name.
 _SHORTEST_FINGERPRINT = 8
-_CHANGE = Call("GET", "/change", parse_as(ChangeAnswer))
 
 
 def reembed(
@@ -158,7 +152,7 @@ def reembed(
             files = {} if photos is None else await asyncio.to_thread(by_digest, photos)
             with photo_progress("embedding", 0, change.lacking) as advance:
                 result = await Reembedder(likeness, at_once, files).run(advance)
-            return result, await likeness.ask(_CHANGE)
+            return result, await likeness.ask("GET", "/change", ChangeAnswer)
 
     result, change = finish(work())
     write_rejected(missing, result.missing)
@@ -179,8 +173,7 @@ def switch(to: Bundle, url: Url = None, accept_missing: AcceptMissing = False) -
     async def ask(at: str) -> None:
         async with _changing(at, to) as (likeness, before, fingerprint):
             form = {"fingerprint": fingerprint, "accept_missing": accept_missing}
-            switch = Call("POST", "/change/switch", parse_as(ChangeAnswer), json=form)
-            change = await likeness.ask(switch)
+            change = await likeness.ask("POST", "/change/switch", ChangeAnswer, json=form)
         _print_shadow(before)
         show(f"{change.serving[:12]}, no longer {change.other[:12]}", title="serving")
 
@@ -242,7 +235,7 @@ def forget(bundle: Bundle, url: Url = None, accept_missing: AcceptMissing = Fals
             form = {"fingerprint": fingerprint, "accept_missing": accept_missing}
             # Sent twice, it would answer that there was nothing to erase.
             return await likeness.ask(
-                Call("POST", "/change/forget", parse_as(DeletedAnswer), json=form, repeatable=False)
+                "POST", "/change/forget", DeletedAnswer, repeatable=False, json=form
             )
 
     deleted = finish(ask())
@@ -274,7 +267,7 @@ async def _changing(
         if settings.next_bundle is None:
             settings = settings.model_copy(update={"next_bundle": name})
     async with connect(url, settings) as likeness:
-        change = await likeness.ask(_CHANGE)
+        change = await likeness.ask("GET", "/change", ChangeAnswer)
         matches = [each for each in (change.serving, change.other) if each.startswith(name)]
         if len(name) >= _SHORTEST_FINGERPRINT and len(matches) == 1:
             fingerprint = matches[0]

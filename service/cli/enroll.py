@@ -28,8 +28,8 @@ from service.cli.terminal import (
     show,
     show_json,
 )
-from service.client.calls import EnrolOptions
 from service.client.folders import EnrolledPhoto, people_in
+from service.client.requests import EnrolOptions
 from service.schemas.recognition import EnrolledImage
 
 AcceptQuality = Annotated[

@@ -1,7 +1,7 @@
 """`likeness keys`: create, list and revoke API keys, in the store or at a service."""
 
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -17,10 +17,8 @@ from service.cli.terminal import (
     show_json,
     visible,
 )
-from service.client.call import Call, parse_as, path
+from service.client.requests import path
 from service.schemas.admin import KeyAnswer, KeysAnswer, NewKeyAnswer
-
-_KEYS: Final = Call("GET", "/keys", parse_as(KeysAnswer))
 
 keys_app = typer.Typer(no_args_is_help=True, help="Create, list and revoke API keys.")
 
@@ -67,11 +65,11 @@ def create(
             "at_once": at_once,
             "signing": signing,
         }
-        # Sent twice, it would make two keys, and one of them would never be shown.
-        call = Call("POST", "/keys", parse_as(NewKeyAnswer), json=form, repeatable=False)
         async with connect_store(url, settings_from()) as likeness:
-            existing = (await likeness.ask(_KEYS)).items
-            return await likeness.ask(call), not existing
+            existing = (await likeness.ask("GET", "/keys", KeysAnswer)).items
+            # Sent twice, it would make two keys, and one of them would never be shown.
+            key = await likeness.ask("POST", "/keys", NewKeyAnswer, repeatable=False, json=form)
+            return key, not existing
 
     key, is_first = finish(ask())
     if is_first:
@@ -96,7 +94,7 @@ def list_(url: Url = None, as_json: Json = False) -> None:
 
     async def ask() -> KeysAnswer:
         async with connect_store(url, settings_from()) as likeness:
-            return await likeness.ask(_KEYS)
+            return await likeness.ask("GET", "/keys", KeysAnswer)
 
     keys = finish(ask())
     if as_json:
@@ -130,9 +128,11 @@ def revoke(
     async def ask() -> tuple[KeyAnswer, bool]:
         async with connect_store(url, settings_from()) as likeness:
             valid = [
-                key.key_id for key in (await likeness.ask(_KEYS)).items if key.revoked_at is None
+                key.key_id
+                for key in (await likeness.ask("GET", "/keys", KeysAnswer)).items
+                if key.revoked_at is None
             ]
-            revoked = await likeness.ask(Call("DELETE", path("keys", key_id), parse_as(KeyAnswer)))
+            revoked = await likeness.ask("DELETE", path("keys", key_id), KeyAnswer)
             return revoked, valid == [key_id]
 
     key, was_last = finish(ask())

@@ -4,7 +4,6 @@ import typer
 
 from service.cli.local import connect_store
 from service.cli.terminal import Url, finish, settings_from, show
-from service.client.call import Call, parse_as
 from service.schemas.admin import ResealedAnswer
 
 master_key_app = typer.Typer(
@@ -33,7 +32,7 @@ def rotate(url: Url = None) -> None:
         rewrapped = sealed = 0
         async with connect_store(url, settings_from()) as likeness:
             while True:
-                step = await likeness.ask(Call("POST", "/reseal", parse_as(ResealedAnswer)))
+                step = await likeness.ask("POST", "/reseal", ResealedAnswer)
                 rewrapped, sealed = rewrapped + step.rewrapped, sealed + step.sealed
                 if not step.left:
                     return ResealedAnswer(rewrapped=rewrapped, sealed=sealed, left=0)

@@ -8,8 +8,6 @@ import typer
 
 from service.cli.local import connect_store
 from service.cli.terminal import Json, Url, finish, settings_from, show
-from service.client.call import Call, parse_as
-from service.client.calls import rename_subject
 from service.schemas.gallery import OddNamesAnswer, RenamedAnswer
 
 names_app = typer.Typer(
@@ -25,7 +23,7 @@ def list_(url: Url = None, as_json: Json = False) -> None:
         count = 0
         async with (
             connect_store(url, settings_from()) as likeness,
-            aclosing(likeness.each(_page)) as subjects,
+            aclosing(likeness.each("/names", OddNamesAnswer)) as subjects,
         ):
             async for subject in subjects:
                 count += 1
@@ -48,13 +46,6 @@ def rename(
 
     async def ask() -> RenamedAnswer:
         async with connect_store(url, settings_from()) as likeness:
-            return await likeness.ask(rename_subject(unquote(name), to))
+            return await likeness.rename_subject(unquote(name), to)
 
     show(f"renamed  {finish(ask()).subject}")
-
-
-def _page(after: str | None) -> Call[OddNamesAnswer]:
-    params: dict[str, str | int] = {"limit": 1000}
-    if after is not None:
-        params["after"] = after
-    return Call("GET", "/names", parse_as(OddNamesAnswer), params=params)

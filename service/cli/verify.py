@@ -6,7 +6,7 @@ import typer
 
 from service.cli.local import connect
 from service.cli.terminal import File, Json, Url, finish, settings_from, show, show_json
-from service.client.calls import DecisionOptions
+from service.client.requests import DecisionOptions
 from service.schemas.recognition import VerifyAnswer
 
 EXIT_NO_MATCH, EXIT_INCONCLUSIVE = 1, 3

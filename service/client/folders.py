@@ -1,4 +1,4 @@
-"""Send many photos from a disk: list them, run some requests at a time, report each photo."""
+"""Read photos from a disk, one or many, and run some requests at a time."""
 
 import asyncio
 from collections.abc import (
@@ -12,20 +12,20 @@ from collections.abc import (
 )
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha256
 from itertools import islice
 from operator import itemgetter
+from os import PathLike
 from pathlib import Path
-from typing import Generic, TypeVar, Unpack
+from typing import BinaryIO, TypeVar
 
-from service.client.call import Call
-from service.client.calls import EmbedOptions, EnrolOptions, embed_photo, enroll_photo
-from service.client.photos import AnyPath, is_text, read_file, unreadable
 from service.schemas.recognition import EmbeddedImage, EnrolledImage, ProblemAnswer
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+AnyPath = str | PathLike[str]
+Photo = bytes | AnyPath | BinaryIO
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +46,6 @@ class EmbeddedPhoto:
 
 
 @dataclass(frozen=True, slots=True)
-class LocalAnswer(Generic[T]):
-    """Hold an answer that is known without a request to the service."""
-
-    answer: T
-
-
-@dataclass(frozen=True, slots=True)
 class PhotoToEnrol:
     """Hold a photo to enrol, and the SHA-256 of the photos its subject has templates of."""
 
@@ -60,33 +53,16 @@ class PhotoToEnrol:
     subject: str
     enrolled: frozenset[str]
 
-    def step(
-        self, **options: Unpack[EnrolOptions]
-    ) -> Call[EnrolledPhoto] | LocalAnswer[EnrolledPhoto]:
-        """Read the photo and return the request to send, or the answer if none is needed."""
+    def read(self) -> bytes | EnrolledImage:
+        """Return the bytes to send, or the result of a photo that is not sent."""
         if not is_text(self.subject):
-            problem = unreadable("The subject's name is not UTF-8.")
-            return LocalAnswer(self._result(_failed(problem)))
+            return _failed(_unreadable("The subject's name is not UTF-8."))
         photo = read_file(self.path)
         if isinstance(photo, ProblemAnswer):
-            return LocalAnswer(self._result(_failed(photo)))
+            return _failed(photo)
         if sha256(photo).hexdigest() in self.enrolled:
-            return LocalAnswer(self._result(EnrolledImage(image=0, status="already_enrolled")))
-        return enroll_photo(self.subject, photo, **options).then(self._result)
-
-    def _result(self, image: EnrolledImage) -> EnrolledPhoto:
-        return EnrolledPhoto(self.path, self.subject, image)
-
-
-def embedding(
-    path: Path, **options: Unpack[EmbedOptions]
-) -> Call[EmbeddedPhoto] | LocalAnswer[EmbeddedPhoto]:
-    """Read a photo and return the request to send, or the answer if none is needed."""
-    photo = read_file(path)
-    if isinstance(photo, ProblemAnswer):
-        image = EmbeddedImage(image=0, status="failed", problem=photo)
-        return LocalAnswer(EmbeddedPhoto(path, image))
-    return embed_photo(photo, **options).then(partial(EmbeddedPhoto, path))
+            return EnrolledImage(image=0, status="already_enrolled")
+        return photo
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +102,38 @@ def people_in(source: AnyPath, outside: bool = False) -> PhotosOfPeople:
 
 def _failed(problem: ProblemAnswer) -> EnrolledImage:
     return EnrolledImage(image=0, status="failed", problem=problem)
+
+
+def read_photo(photo: AnyPath | BinaryIO) -> bytes:
+    """Return the bytes of a photo's file. Raises OSError if it cannot be read."""
+    return _read(Path(photo)) if isinstance(photo, str | PathLike) else photo.read()
+
+
+def read_file(path: Path) -> bytes | ProblemAnswer:
+    """Return the bytes of a photo file, or the problem if it cannot be read."""
+    try:
+        return _read(path)
+    except OSError as error:
+        return _unreadable(error.strerror or "The file cannot be read.")
+
+
+def is_text(name: str) -> bool:
+    """Tell whether a name is UTF-8, so that it can be sent to a service."""
+    from models.datasets import folders
+
+    return folders.is_text(name)
+
+
+def _read(path: Path) -> bytes:
+    from models.datasets.folders import read_photo_file
+
+    return read_photo_file(path)
+
+
+def _unreadable(sentence: str) -> ProblemAnswer:
+    from models.datasets.tables import UNREADABLE
+
+    return ProblemAnswer(code=UNREADABLE, detail=sentence)
 
 
 async def in_tasks(

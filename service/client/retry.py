@@ -7,7 +7,6 @@ from time import monotonic
 
 import httpx
 
-from service.client.call import Call
 from service.client.errors import Busy, Refused, Unavailable
 from service.errors import StoreUnavailable
 
@@ -33,17 +32,20 @@ class Patience:
 
 
 class Tries:
-    """Count the failures of one request since it was first sent."""
+    """Count the failures of one request since it was first sent.
 
-    def __init__(self, patience: Patience, call: Call[object]) -> None:
+    A `repeatable` request has the same effect and the same answer when it is sent twice.
+    """
+
+    def __init__(self, patience: Patience, repeatable: bool) -> None:
         self._patience = patience
-        self._call = call
+        self._repeatable = repeatable
         self._until = patience.clock() + patience.budget_s
         self._failures = 0
 
     def wait_s(self, failure: Refused | httpx.TransportError) -> float | None:
         """Return how long to wait before the next try, None if there should be none."""
-        if not (self._call.patient and _may_help(failure, self._call.repeatable)):
+        if not _may_help(failure, self._repeatable):
             return None
         patience = self._patience
         limit_s = min(patience.most_s, patience.first_s * 2.0 ** min(self._failures, 32))

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.client import Likeness, calls
+from service.client import Likeness
 from service.client.aio import AsyncLikeness
-from service.client.call import Call, parse_as
 from service.client.errors import Forbidden, Invalid, NotFound, Refused, RejectedPhoto
 from service.schemas.admin import NewKeyAnswer
+from service.schemas.gallery import SubjectsAnswer
 from tests.people import write_list
 from tests.photos import mirrored, photo_bytes
 from tests.server import RunningServer, running_server
@@ -161,7 +161,7 @@ def test_a_name_that_no_url_can_contain_is_refused(client: Likeness, name: str) 
 def test_subjects_are_read_from_all_pages(client: Likeness) -> None:
     for name in ("ada", "bob", "cyd"):
         client.enroll(name, GRACE)
-    pages = client.each(partial(calls.subjects_page, limit=1))
+    pages = client.each("/subjects", SubjectsAnswer, limit=1)
     assert [subject.subject for subject in pages] == ["ada", "bob", "cyd"]
 
 
@@ -194,9 +194,9 @@ async def test_the_asyncio_client_enrols_a_list_once(
     assert sorted(again) == ["already_enrolled"] * 4 + ["failed"]
 
 
-def new_key(*scopes: str) -> Call[NewKeyAnswer]:
+def new_key(client: Likeness, *scopes: str) -> str:
     form = {"name": "test", "scopes": list(scopes)}
-    return Call("POST", "/keys", parse_as(NewKeyAnswer), json=form, repeatable=False)
+    return client.ask("POST", "/keys", NewKeyAnswer, repeatable=False, json=form).key
 
 
 def photos_of(people: Path) -> list[Path]:
@@ -250,9 +250,9 @@ def test_the_key_comes_from_the_environment_unless_one_is_given(
 ) -> None:
     with running_server(tmp_path / "likeness.db") as server:
         with Likeness(server.url) as client:
-            admin = client.ask(new_key("admin")).key
+            admin = new_key(client, "admin")
         with Likeness(server.url, key=admin) as client:
-            enroller = client.ask(new_key("enroll")).key
+            enroller = new_key(client, "enroll")
         with pytest.raises(Forbidden), Likeness(server.url) as client:
             client.model()
         monkeypatch.setenv("LIKENESS_API_KEY", admin)

@@ -9,7 +9,7 @@ import pytest
 
 from service.client import Likeness
 from service.client.aio import AsyncLikeness
-from service.client.calls import DecisionOptions, EnrolOptions
+from service.client.requests import DecisionOptions, EnrolOptions
 from service.store.master_keys import new_master_key
 from tests.photos import mirrored, photo_bytes
 from tests.server import RunningServer, running_server

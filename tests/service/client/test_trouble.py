@@ -8,7 +8,6 @@ import httpx
 import pytest
 
 from service.client import Likeness
-from service.client.call import Call, parse_as
 from service.schemas.admin import AuditAnswer
 from tests.checkpoints import write_bundle
 from tests.people import write_people
@@ -90,7 +89,7 @@ def test_an_enrolment_counts_once_though_the_service_was_killed(
         # Without the key, the answer would be that this template exists already.
         (image,) = client.enroll("grace", photo_bytes("grace")).images
         held = [template.template_id for template in client.subject("grace").templates]
-        log = client.ask(Call("GET", "/audit", parse_as(AuditAnswer))).items
+        log = client.ask("GET", "/audit", AuditAnswer).items
     assert tries == 2
     assert (image.status, [image.template_id]) == ("enrolled", held)
     assert [entry.action for entry in log] == ["enrolled"]
