@@ -2,7 +2,7 @@
 
 So if a replica with another cohort inserted a row, the index may suggest it late or needlessly,
 but its score is correct. A function in the database decides how many rows of the index to read
-(see `add_nearest` and `add_cohorts`).
+(see `schema`).
 """
 
 import asyncio

@@ -97,10 +97,11 @@ _DETAIL: Final = (
 )
 _EXPORT: Final = _DETAIL.add_columns(_PHOTO)
 
+_AFTER: Final = bindparam("after", type_=String())
 _page = (
     select(subjects)
     .where(subjects.c.collection == bindparam("collection"))
-    .where(subjects.c.subject > bindparam("after"))
+    .where(or_(_AFTER.is_(None), subjects.c.subject > _AFTER))
     .order_by(subjects.c.subject)
     .limit(bindparam("limit"))
     .cte("page")
@@ -200,7 +201,7 @@ async def subjects_page(
     session: Session, after: str | None, limit: int, collection: str
 ) -> Page[SubjectSummary]:
     """Return at most `limit` subjects of a collection after an id, in code point order."""
-    rows = await session.rows(_PAGE, collection=collection, after=after or "", limit=limit + 1)
+    rows = await session.rows(_PAGE, collection=collection, after=after, limit=limit + 1)
     found = [list(own) for _, own in groupby(rows, key=lambda row: str(row[0]))]
     items = tuple(_summary(session.vault, own) for own in found[:limit])
     return Page(items, items[-1].subject if len(found) > limit else None)

@@ -210,7 +210,10 @@ class InList(ColumnElement[bool]):
 @compiles(InList, "sqlite")
 def _in_json(element: InList, compiler: SQLCompiler, **options: Any) -> str:
     column = compiler.process(element.column, **options)
-    return f"{column} IN (SELECT value FROM json_each({compiler.process(element.values)}))"
+    values = compiler.process(element.values)
+    # SQLite's JSON ends a text at NUL, so that character is written as %00 (see SqliteSession).
+    decoded = "replace(replace(value, '%00', char(0)), '%25', '%')"
+    return f"{column} IN (SELECT {decoded} FROM json_each({values}))"
 
 
 @compiles(InList, "postgresql")

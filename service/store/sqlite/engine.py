@@ -414,4 +414,6 @@ def _stored(value: object) -> Any:
     """Return the stored form of a parameter: times sort as text, lists are JSON."""
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat(timespec="microseconds")
-    return json.dumps(value) if isinstance(value, list) else value
+    if isinstance(value, list):
+        return json.dumps([each.replace("%", "%25").replace("\0", "%00") for each in value])
+    return value

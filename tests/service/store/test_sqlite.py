@@ -347,3 +347,21 @@ async def test_keys_that_were_lost_are_not_taken_for_erasure(path: Path) -> None
     with pytest.raises(StoreUnavailable, match="1 subjects without their keys"):
         await open_store(url, vault=Vault([MASTER]))
     assert run(url, "SELECT subject FROM subjects") == [("ada",)]
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a%00b", "100%", "%25", "\0"])
+async def test_name_with_any_character_is_erased_with_its_collection_alone(
+    path: Path, name: str
+) -> None:
+    store = await open_store(f"sqlite:///{path}")
+    await store.create_collection("visitors")
+    await store.enroll("a", [template("kept")])
+    await store.enroll(name, [template("one")], collection="visitors")
+    assert [each.subject for each in await store.templates_of_each([name, "a"])] == sorted(
+        [name, "a"]
+    )
+    gone = await store.delete_collection("visitors")
+    assert (gone.subjects, gone.templates) == (1, 1)
+    page = await store.subjects(None, 9)
+    assert [each.subject for each in page.items] == ["a"]
+    await store.close()
