@@ -20,7 +20,6 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
-from pydantic import BaseModel
 
 from models.photo import FacePolicy
 from service.client.errors import (
@@ -67,7 +66,7 @@ from service.schemas.recognition import (
 
 T = TypeVar("T")
 R = TypeVar("R")
-M = TypeVar("M", bound=BaseModel)
+M = TypeVar("M", bound="Answer")
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -110,7 +109,21 @@ class RequestParts(TypedDict, total=False):
     headers: Mapping[str, str]
 
 
-class Page(Protocol[T_co]):
+class Answer(Protocol):
+    """Be read from JSON, as pydantic's models are."""
+
+    @classmethod
+    def model_validate_json(cls, json_data: bytes, /) -> Self: ...
+
+
+class ForImages(Answer, Protocol[T_co]):
+    """Hold one answer for each photo of a request."""
+
+    @property
+    def images(self) -> Sequence[T_co]: ...
+
+
+class Page(Answer, Protocol[T_co]):
     """Hold the items of a page, and the cursor of the next page; None after the last."""
 
     @property
@@ -118,9 +131,6 @@ class Page(Protocol[T_co]):
 
     @property
     def next(self) -> str | int | None: ...
-
-    @classmethod
-    def model_validate_json(cls, json_data: bytes, /) -> Self: ...
 
 
 class Connection(Protocol):
@@ -198,7 +208,9 @@ class Requests:
     ) -> EnrolledImage:
         """Store a subject's face from one photo; a photo that cannot be used is an answer too."""
         try:
-            return (await self.enroll(subject, image, **options)).images[0]
+            fields, headers = {"subject": subject, **options}, {"idempotency-key": uuid4().hex}
+            read = _first_image(EnrollAnswer)
+            return await self._post("/enroll", read, _several(image), fields, headers)
         except (RejectedPhoto, Invalid) as refused:
             return EnrolledImage(image=0, status="failed", problem=_problem_of(refused))
 
@@ -214,7 +226,8 @@ class Requests:
     async def embed_photo(self, image: Photo, **options: Unpack[EmbedOptions]) -> EmbeddedImage:
         """Return the vector of one photo; a photo that cannot be used is an answer too."""
         try:
-            return (await self.embed(image, **options)).images[0]
+            read = _first_image(EmbedAnswer)
+            return await self._post("/embed", read, _several(image), options)
         except (RejectedPhoto, Invalid) as refused:
             return EmbeddedImage(image=0, status="failed", problem=_problem_of(refused))
 
@@ -363,9 +376,7 @@ class Requests:
         """Yield the items of all pages; a page is requested when the one before is used up."""
         params: dict[str, str | int] = {"limit": limit}
         while True:
-            page = await self._send(
-                "GET", route, lambda got: answer.model_validate_json(got.content), params=params
-            )
+            page = await self._send("GET", route, _json(answer), params=params)
             for item in page.items:
                 yield item
             if page.next is None:
@@ -448,6 +459,11 @@ def _several(image: Photo | Sequence[Photo]) -> list[tuple[str, Photo]]:
 
 def _json(answer: type[M]) -> Callable[[httpx.Response], M]:
     return lambda response: answer.model_validate_json(response.content)
+
+
+def _first_image(answer: type[ForImages[T]]) -> Callable[[httpx.Response], T]:
+    """Return a function that reads the answer for the only photo of a request."""
+    return lambda response: answer.model_validate_json(response.content).images[0]
 
 
 def _read(response: httpx.Response, read: Callable[[httpx.Response], T]) -> T:

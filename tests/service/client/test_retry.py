@@ -292,6 +292,27 @@ def test_an_error_of_another_program_is_a_problem_too(response: httpx.Response) 
     assert caught.value.problem.code == f"http_{status}"
 
 
+@pytest.mark.parametrize(
+    ("answer", "send"),
+    [
+        (
+            {"subject": "ada", "images": [], "fingerprint": "f"},
+            lambda client: client.enroll_photo("ada", b"photo"),
+        ),
+        (
+            {"images": [], "output": "vector", "dimension": 128, "fingerprint": "f"},
+            lambda client: client.embed_photo(b"photo"),
+        ),
+    ],
+    ids=["enroll", "embed"],
+)
+def test_an_answer_without_the_photo_is_a_problem(
+    answer: dict[str, object], send: Callable[[Likeness], object]
+) -> None:
+    with pytest.raises(Refused, match="likeness answered 200"):
+        send(Service(httpx.Response(200, json=answer)).client(budget_s=0))
+
+
 def test_any_other_request_is_retried_too() -> None:
     service = Service(httpx.ReadError("reset"))
     assert service.client().ask("GET", "/subjects", SubjectsAnswer).items == []
