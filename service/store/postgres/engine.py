@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from pgvector import HalfVector, Vector
 from sqlalchemy import Dialect
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
-from sqlalchemy.sql.base import Executable
 
 from models.cohort import Cohort
 from service.errors import StoreDamaged, StoreUnavailable, SubjectNotFound
@@ -20,8 +19,8 @@ from service.store.postgres.database import Database
 from service.store.postgres.migrations import Connection
 from service.store.postgres.spaces import Space, Spaces, vector_of
 from service.store.records import Candidate, Damage
-from service.store.sql.session import Statements, Work
-from service.store.vault import Cipher, ClearCipher, Owner, Vault, WrappedKey, rotation_use
+from service.store.sql.session import Statement, Statements, Work
+from service.store.vault import ClearCipher, Owner, Vault, WrappedKey, rotation_use
 
 T = TypeVar("T")
 
@@ -58,17 +57,17 @@ class PostgresSession:
         self._statements = statements
         self._spaces = spaces
 
-    async def rows(self, statement: Executable, **parameters: object) -> Sequence[Any]:
+    async def rows(self, statement: Statement, **parameters: object) -> Sequence[Any]:
         text, constants = self._statements.of(statement)
         found = await self._connection.execute(text, {**constants, **parameters}, binary=True)
         return await found.fetchall()
 
-    async def run(self, statement: Executable, **parameters: object) -> int:
+    async def run(self, statement: Statement, **parameters: object) -> int:
         text, constants = self._statements.of(statement)
         return (await self._connection.execute(text, {**constants, **parameters})).rowcount
 
     async def run_each(
-        self, statement: Executable, parameters: Sequence[Mapping[str, object]]
+        self, statement: Statement, parameters: Sequence[Mapping[str, object]]
     ) -> None:
         text, constants = self._statements.of(statement)
         await self._connection.cursor().executemany(
@@ -88,10 +87,7 @@ class PostgresSession:
     def encode(self, vector: NDArray[np.float32]) -> bytes:
         return Vector(vector).to_binary()
 
-    def vector_of(
-        self, cipher: Cipher, blob: bytes, about: str, dimension: int | None = None
-    ) -> NDArray[np.float32]:
-        return vector_of(cipher, blob, about, dimension)
+    vector_of = staticmethod(vector_of)
 
     async def add_to_index(
         self,

@@ -8,8 +8,7 @@ from psycopg import AsyncConnection, errors
 
 from service.errors import StoreUnavailable
 from service.store.names import is_odd, plain_key_name
-from service.store.postgres.schema import NEAREST, SCHEMA, VERSION
-from service.store.postgres.schema import VACUUM_SOON as VACUUM_SOON
+from service.store.postgres.schema import NEAREST, SCHEMA, VACUUM_SOON, VERSION
 from service.store.versions import missing_steps
 
 Connection = AsyncConnection[Any]

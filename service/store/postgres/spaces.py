@@ -28,8 +28,9 @@ from service.errors import CollectionNotFound, StoreDamaged, StoreUnavailable
 from service.store.cohorts import Cohorts
 from service.store.damage import checked
 from service.store.postgres.database import Database
-from service.store.postgres.migrations import VACUUM_SOON, Connection
+from service.store.postgres.migrations import Connection
 from service.store.postgres.orthogonal import Turn, turn_of
+from service.store.postgres.schema import VACUUM_SOON
 from service.store.vault import KEY_BYTES, Cipher, Vault, WrappedKey, rotation_use
 
 # Among a million faces pgvector's defaults (16, 64, and ef_search 40) find the nearest face in

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import bindparam, select
 
 from service.store.audit import START, AuditEntry, Event, next_entry
 from service.store.damage import LONG_AGO, counts_of, damage_events, moment_of, read_or_none
 from service.store.records import Damage
 from service.store.sql.session import AUDIT_LOCK, Session
-from service.store.sql.tables import audit
+from service.store.sql.tables import audit, insert_row
 
 _LAST: Final = select(audit.c.number, audit.c.digest).order_by(audit.c.number.desc()).limit(1)
-_APPEND: Final = insert(audit).values({column.name: bindparam(column.name) for column in audit.c})
+_APPEND: Final = insert_row(audit)
 _READ: Final = (
     select(audit)
     .where(audit.c.number > bindparam("after"))

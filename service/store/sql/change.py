@@ -25,7 +25,7 @@ from service.store.sql.read import UNEXPIRED, not_found, subject_row
 from service.store.sql.sealing import sealed_subject_row
 from service.store.sql.session import Session
 from service.store.sql.tables import photos, subjects, switched, templates
-from service.store.sql.write import ADD_TEMPLATE, lock_subject
+from service.store.sql.write import ADD_TEMPLATE, HAS_NO_TEMPLATE, lock_subject
 from service.store.vault import of_photo
 
 _new = templates.alias("of_new_bundle")
@@ -107,9 +107,7 @@ _SWITCH: Final = (
     )
 )
 _FORGET: Final = delete(templates).where(templates.c.fingerprint == bindparam("fingerprint"))
-_DELETE_EMPTY: Final = delete(subjects).where(
-    ~exists().where(templates.c.subject == subjects.c.subject)
-)
+_DELETE_EMPTY: Final = delete(subjects).where(HAS_NO_TEMPLATE)
 
 
 async def lacking(

@@ -3,8 +3,7 @@
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import BigInteger, bindparam, cast, delete, func, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import bindparam, delete, select
 
 from service.errors import CollectionExists, CollectionNotFound
 from service.store.audit import Event
@@ -12,23 +11,19 @@ from service.store.damage import LONG_AGO, moment_of, read_or_none
 from service.store.records import Collection, Counts, Deletion, Page
 from service.store.sql.audit_log import append
 from service.store.sql.session import InList, Session
-from service.store.sql.tables import collections, counts, subjects, templates
+from service.store.sql.tables import collections, counts, insert_row, subjects, templates, total
 
 # Subjects that one transaction erases; enrolments in the collection wait for its end.
 AT_ONCE: Final = 500
 
-_CREATE: Final = (
-    insert(collections)
-    .values(collection=bindparam("collection"), created_at=bindparam("created_at"))
-    .on_conflict_do_nothing()
-)
+_CREATE: Final = insert_row(collections).on_conflict_do_nothing()
 _IS_NAMED: Final = collections.c.collection == bindparam("name")
 _COUNTED: Final = (
     select(
         collections.c.collection,
         collections.c.created_at,
-        cast(func.coalesce(func.sum(counts.c.subjects), 0), BigInteger),
-        cast(func.coalesce(func.sum(counts.c.templates), 0), BigInteger),
+        total(counts.c.subjects),
+        total(counts.c.templates),
     )
     .outerjoin(counts, counts.c.collection == collections.c.collection)
     .group_by(collections.c.collection, collections.c.created_at)

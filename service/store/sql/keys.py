@@ -4,26 +4,18 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import bindparam, func, insert, null, select, update
+from sqlalchemy import bindparam, func, null, select, update
 
 from service.store.audit import Event
 from service.store.damage import LONG_AGO, moment_of, read_or_none, scopes_of
 from service.store.records import ApiKey
 from service.store.sql.audit_log import append
 from service.store.sql.session import Session
-from service.store.sql.tables import data_keys, keys
+from service.store.sql.tables import data_keys, insert_row, keys
 from service.store.vault import WrappedKey, signing_use
 
-_ADD_DATA_KEY: Final = insert(data_keys).values(
-    {column.name: bindparam(column.name) for column in data_keys.c}
-)
-_ADD: Final = insert(keys).values(
-    {
-        column.name: bindparam(column.name)
-        for column in keys.c
-        if column.name not in ("number", "revoked_at")
-    }
-)
+_ADD_DATA_KEY: Final = insert_row(data_keys)
+_ADD: Final = insert_row(keys, "number", "revoked_at")
 _KEYS: Final = select(
     *(column for column in keys.c if column.name != "number"),
     data_keys.c.master,

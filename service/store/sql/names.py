@@ -13,6 +13,7 @@ from service.store.names import odd_name
 from service.store.records import OddName, Page
 from service.store.sql.audit_log import append
 from service.store.sql.read import is_known, subject_row
+from service.store.sql.sealing import VECTORS
 from service.store.sql.session import InList, Session
 from service.store.sql.tables import subjects, templates
 from service.store.sql.write import lock_subject
@@ -26,18 +27,7 @@ _ODD: Final = select(subjects.c.subject).where(_IS_ODD).order_by(subjects.c.subj
 _ODD_PAGE: Final = _ODD.where(subjects.c.subject > bindparam("after")).limit(bindparam("limit"))
 _CLEAR: Final = update(subjects).where(InList(subjects.c.subject, "names")).values(odd_name=False)
 # Locked before the subject, as in a deletion, because a sweep does not lock subjects.
-_VECTORS: Final = (
-    select(
-        templates.c.number,
-        templates.c.vector,
-        templates.c.template_id,
-        templates.c.image_sha256,
-        templates.c.fingerprint,
-    )
-    .where(templates.c.subject == bindparam("subject"))
-    .order_by(templates.c.number)
-    .with_for_update()
-)
+_VECTORS: Final = VECTORS.order_by(templates.c.number).with_for_update()
 
 
 async def rename(
@@ -52,7 +42,7 @@ async def rename(
         await lock_subject(session, name)
     if await is_known(session, to):
         raise SubjectExists
-    rows = await session.rows(_VECTORS, subject=subject)
+    rows = await session.rows(_VECTORS, name=subject)
     before = await subject_row(session, subject)
     before.check_whole()
     owner = Owner(to, before.owner.collection)

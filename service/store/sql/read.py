@@ -6,7 +6,7 @@ from functools import partial
 from itertools import groupby
 from typing import Any, Final
 
-from sqlalchemy import BigInteger, String, and_, bindparam, cast, exists, func, or_, select
+from sqlalchemy import String, and_, bindparam, exists, func, or_, select
 
 from service.errors import StoreDamaged, StoreError, SubjectNotFound, TemplateNotFound
 from service.store.damage import (
@@ -31,7 +31,7 @@ from service.store.records import (
     SubjectTemplates,
 )
 from service.store.sql.session import InList, Session
-from service.store.sql.tables import counts, data_keys, photos, subjects, templates
+from service.store.sql.tables import counts, data_keys, photos, subjects, templates, total
 from service.store.subject_row import SubjectRow
 from service.store.vault import Owner, Vault
 
@@ -135,8 +135,8 @@ _SUBJECT_OF: Final = (
 )
 _COLLECTION: Final = bindparam("collection", type_=String())
 _COUNT: Final = select(
-    cast(func.coalesce(func.sum(counts.c.subjects), 0), BigInteger),
-    cast(func.coalesce(func.sum(counts.c.templates), 0), BigInteger),
+    total(counts.c.subjects),
+    total(counts.c.templates),
 ).where(or_(_COLLECTION.is_(None), counts.c.collection == _COLLECTION))
 _HAS_OTHERS: Final = select(
     exists()

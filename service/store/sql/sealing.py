@@ -80,7 +80,7 @@ _SEAL_SUBJECT: Final = (
         terms=bindparam("new_terms"),
     )
 )
-_VECTORS: Final = select(
+VECTORS: Final = select(
     templates.c.number,
     templates.c.vector,
     templates.c.template_id,
@@ -173,7 +173,7 @@ async def _bind_subject(
         _SET_VECTOR,
         [
             {"at": number, "sealed": bind_vector(cipher, owner, vector, *of_template)}
-            for number, vector, *of_template in await session.rows(_VECTORS, name=subject)
+            for number, vector, *of_template in await session.rows(VECTORS, name=subject)
         ],
     )
 
@@ -281,7 +281,7 @@ async def _seal_subject(session: Session, vault: Vault, subject: str) -> None:
         new_metadata=cipher.seal(metadata, owner.metadata),
         new_terms=None if terms is None else cipher.seal(terms, owner.terms),
     )
-    for number, vector, *of_template in await session.rows(_VECTORS, name=subject):
+    for number, vector, *of_template in await session.rows(VECTORS, name=subject):
         sealed = cipher.seal(vector, owner.vector(*of_template))
         # A sweep may have erased it meanwhile.
         if await session.run(_SET_VECTOR, at=number, sealed=sealed):

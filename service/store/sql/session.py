@@ -7,9 +7,8 @@ from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import BindParameter, ColumnElement, Dialect, bindparam
+from sqlalchemy import BindParameter, ColumnElement, Dialect, SelectBase, UpdateBase, bindparam
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.base import Executable
 from sqlalchemy.sql.compiler import SQLCompiler
 
 from models.cohort import Cohort
@@ -17,6 +16,8 @@ from service.store.records import Candidate, Damage
 from service.store.vault import Cipher, Owner, Vault
 
 T = TypeVar("T")
+
+Statement = SelectBase | UpdateBase
 
 # The seeds of locks, so that a subject and a key of the same name have different locks.
 SUBJECT_LOCK: Final = 0
@@ -35,16 +36,16 @@ class Session(Protocol):
     @property
     def vault(self) -> Vault: ...
 
-    async def rows(self, statement: Executable, **parameters: object) -> Sequence[Any]:
+    async def rows(self, statement: Statement, **parameters: object) -> Sequence[Any]:
         """Run a statement and return all of its rows."""
         ...
 
-    async def run(self, statement: Executable, **parameters: object) -> int:
+    async def run(self, statement: Statement, **parameters: object) -> int:
         """Run a statement and return the number of rows that it changed."""
         ...
 
     async def run_each(
-        self, statement: Executable, parameters: Sequence[Mapping[str, object]]
+        self, statement: Statement, parameters: Sequence[Mapping[str, object]]
     ) -> None:
         """Run a statement once for each of the parameters."""
         ...
@@ -231,13 +232,13 @@ class Statements:
     def __init__(self, dialect: Dialect, schema: str | None = None) -> None:
         self._dialect = dialect
         self._schema = schema
-        self._texts: dict[Executable, tuple[str, dict[str, Any]]] = {}
+        self._texts: dict[Statement, tuple[str, dict[str, Any]]] = {}
 
-    def of(self, statement: Executable) -> tuple[str, dict[str, Any]]:
+    def of(self, statement: Statement) -> tuple[str, dict[str, Any]]:
         """Return the text of a statement, and the values of its constants."""
         known = self._texts.get(statement)
         if known is None:
-            compiled = statement.compile(  # type: ignore[attr-defined]
+            compiled = statement.compile(
                 dialect=self._dialect,
                 schema_translate_map={None: self._schema} if self._schema else None,
                 render_schema_translate=bool(self._schema),

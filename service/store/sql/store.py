@@ -87,8 +87,8 @@ class SqlStore:
             await engine.write(lambda s: names.unmark(s, plain))
         new = iter(new_names(marked).items())
         while some := dict(islice(new, engine.batch)):
-            await engine.write(lambda s, some=some: names.settle(s, some, self._clock()))  # type: ignore[misc]
-        log_left(len(await engine.read(names.marked)))
+            await engine.write(partial(names.settle, names=some, now=self._clock()))
+        log_left(len(await engine.read(names.marked)) if marked else 0)
 
     async def enroll(
         self,

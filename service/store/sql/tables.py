@@ -4,13 +4,14 @@ Times are text in SQLite, lists are JSON there (see `SqliteSession`). Values tha
 are bytes.
 """
 
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     DateTime,
     Float,
     Integer,
@@ -18,7 +19,11 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    bindparam,
+    cast,
+    func,
 )
+from sqlalchemy.dialects.postgresql import Insert, insert
 
 _TABLES = MetaData()
 _MOMENT = DateTime(timezone=True)
@@ -123,3 +128,17 @@ audit: Final = Table(
     Column("previous", String),
     Column("digest", String),
 )
+
+
+def insert_row(table: Table, *without: str) -> Insert:
+    """Return the insertion of a row, with a parameter for each column but those `without`.
+
+    SQLite's dialect compiles the clauses that PostgreSQL's insertion adds, such as ON CONFLICT.
+    """
+    names = [column.name for column in table.c if column.name not in without]
+    return insert(table).values({name: bindparam(name) for name in names})
+
+
+def total(column: ColumnElement[Any]) -> ColumnElement[int]:
+    """Return the sum of a column of counts, 0 without rows."""
+    return cast(func.coalesce(func.sum(column), 0), BigInteger)

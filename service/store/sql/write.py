@@ -39,6 +39,7 @@ from service.store.sql.sealing import sealed_subject_row
 from service.store.sql.session import REQUEST_LOCK, SUBJECT_LOCK, InList, Session
 from service.store.sql.tables import (
     idempotency,
+    insert_row,
     photos,
     request_templates,
     subjects,
@@ -53,7 +54,7 @@ _IS_SUBJECT: Final = subjects.c.subject == bindparam("name")
 _OF_SUBJECT: Final = templates.c.subject == bindparam("name")
 _OF_IMAGE: Final = templates.c.image_sha256 == bindparam("image")
 _HAS_EXPIRED: Final = templates.c.expires_at <= bindparam("now", type_=templates.c.expires_at.type)
-_HAS_NO_TEMPLATE: Final = ~exists().where(templates.c.subject == subjects.c.subject)
+HAS_NO_TEMPLATE: Final = ~exists().where(templates.c.subject == subjects.c.subject)
 
 _DROP_EXPIRED: Final = (
     delete(templates).where(_OF_SUBJECT, _HAS_EXPIRED).returning(templates.c.template_id)
@@ -65,9 +66,9 @@ _DELETE_TEMPLATE: Final = (
     .returning(templates.c.template_id)
 )
 _DELETE_SUBJECT: Final = delete(subjects).where(_IS_SUBJECT)
-_DELETE_EMPTY_SUBJECT: Final = delete(subjects).where(_IS_SUBJECT, _HAS_NO_TEMPLATE)
+_DELETE_EMPTY_SUBJECT: Final = delete(subjects).where(_IS_SUBJECT, HAS_NO_TEMPLATE)
 _DELETE_EMPTY_SUBJECTS: Final = delete(subjects).where(
-    InList(subjects.c.subject, "names"), _HAS_NO_TEMPLATE
+    InList(subjects.c.subject, "names"), HAS_NO_TEMPLATE
 )
 _SWEEP: Final = (
     delete(templates)
@@ -116,25 +117,11 @@ _SET_EXPIRY: Final = (
     .where(templates.c.template_id == bindparam("id"))
     .values(expires_at=bindparam("expiry"))
 )
-ADD_TEMPLATE: Final = (
-    insert(templates)
-    .values(
-        {column.name: bindparam(column.name) for column in templates.c if column.name != "number"}
-    )
-    .returning(templates.c.number)
-)
+ADD_TEMPLATE: Final = insert_row(templates, "number").returning(templates.c.number)
 _PHOTO_OF: Final = select(photos.c.photo).where(
     photos.c.subject == bindparam("name"), photos.c.image_sha256 == bindparam("image")
 )
-_ADD_PHOTO: Final = (
-    insert(photos)
-    .values(
-        subject=bindparam("subject"),
-        image_sha256=bindparam("image_sha256"),
-        photo=bindparam("photo"),
-    )
-    .on_conflict_do_nothing()
-)
+_ADD_PHOTO: Final = insert_row(photos, "number").on_conflict_do_nothing()
 _DROP_DAMAGED: Final = delete(templates).where(
     _OF_SUBJECT, _OF_IMAGE, templates.c.fingerprint == bindparam("made_by")
 )
@@ -153,12 +140,8 @@ _RECORDED: Final = select(idempotency.c.request_sha256, idempotency.c.outcome).w
     idempotency.c.key == bindparam("request"), idempotency.c.created_at > _DAY_AGO
 )
 _FORGET_REQUEST: Final = delete(idempotency).where(idempotency.c.key == bindparam("request"))
-_RECORD: Final = insert(idempotency).values(
-    {column.name: bindparam(column.name) for column in idempotency.c}
-)
-_LINK: Final = insert(request_templates).values(
-    template_id=bindparam("template_id"), key=bindparam("key")
-)
+_RECORD: Final = insert_row(idempotency)
+_LINK: Final = insert_row(request_templates)
 
 
 @dataclass(frozen=True, slots=True)

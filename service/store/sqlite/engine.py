@@ -15,13 +15,12 @@ from typing import Any, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
-from sqlalchemy.sql.base import Executable
 
 from models.cohort import Cohort
 from service.errors import StoreUnavailable
 from service.store.cohorts import logged_placing
 from service.store.records import Candidate, Damage
-from service.store.sql.session import Statements, Work, run_now
+from service.store.sql.session import Statement, Statements, Work, run_now
 from service.store.sqlite.entries import FLOAT32, all_entries, entries_of, vector_of
 from service.store.sqlite.file import DatabaseFile
 from service.store.sqlite.index import Entry, VectorIndex
@@ -35,9 +34,14 @@ from service.store.sqlite.writer import (
     roll_back,
     unavailable,
 )
-from service.store.vault import Cipher, Owner, Vault
+from service.store.vault import Owner, Vault
 
 T = TypeVar("T")
+
+MEMORY: Final = ":memory:"
+
+_READERS: Final = 2
+_OF_TEMPLATE: Final = "template_id, image_sha256, fingerprint, quality, created_at, expires_at"
 
 
 class Readers:
@@ -89,11 +93,6 @@ def connect(name: str, busy_timeout_s: float) -> sqlite3.Connection:
     return connection
 
 
-MEMORY: Final = ":memory:"
-
-_READERS: Final = 2
-
-
 class SqliteSession:
     """Implement `Session` on a connection, without ever waiting; collect what the index gets."""
 
@@ -118,19 +117,19 @@ class SqliteSession:
             self._compacts,
         )
 
-    async def rows(self, statement: Executable, **parameters: object) -> Sequence[Any]:
+    async def rows(self, statement: Statement, **parameters: object) -> Sequence[Any]:
         return self._execute(statement, parameters).fetchall()
 
-    async def run(self, statement: Executable, **parameters: object) -> int:
+    async def run(self, statement: Statement, **parameters: object) -> int:
         return self._execute(statement, parameters).rowcount
 
     async def run_each(
-        self, statement: Executable, parameters: Sequence[Mapping[str, object]]
+        self, statement: Statement, parameters: Sequence[Mapping[str, object]]
     ) -> None:
         for each in parameters:
             self._execute(statement, each)
 
-    def _execute(self, statement: Executable, parameters: Mapping[str, object]) -> sqlite3.Cursor:
+    def _execute(self, statement: Statement, parameters: Mapping[str, object]) -> sqlite3.Cursor:
         text, constants = self._statements.of(statement)
         values = {name: _stored(value) for name, value in parameters.items()}
         try:
@@ -142,11 +141,14 @@ class SqliteSession:
 
     @asynccontextmanager
     async def savepoint(self) -> AsyncIterator[None]:
+        removed, added = len(self._removed), self._added.copy()
         self._connection.execute("SAVEPOINT part")
         try:
             yield
         except BaseException:
             self._connection.execute("ROLLBACK TO part")
+            del self._removed[removed:]
+            self._added = added
             raise
         finally:
             self._connection.execute("RELEASE part")
@@ -157,10 +159,7 @@ class SqliteSession:
     def encode(self, vector: NDArray[np.float32]) -> bytes:
         return vector.astype(FLOAT32).tobytes()
 
-    def vector_of(
-        self, cipher: Cipher, blob: bytes, about: str, dimension: int | None = None
-    ) -> NDArray[np.float32]:
-        return vector_of(cipher, blob, about, dimension)
+    vector_of = staticmethod(vector_of)
 
     async def add_to_index(
         self,
@@ -264,9 +263,6 @@ class SqliteSession:
                 "INSERT INTO photos (subject, image_sha256, photo) VALUES (?, ?, ?)",
                 (to, image, photo),
             )
-
-
-_OF_TEMPLATE: Final = "template_id, image_sha256, fingerprint, quality, created_at, expires_at"
 
 
 class SqliteEngine:
